@@ -1,0 +1,1 @@
+"""One package per host application; the only code that touches a host."""

@@ -1,0 +1,1 @@
+"""Instance Composer on diffusers, for SDXL."""

@@ -1,0 +1,1 @@
+"""The layout document: what goes where. Standard library only."""

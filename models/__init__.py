@@ -1,0 +1,1 @@
+"""The mathematics, in pure torch: nothing here knows a host."""

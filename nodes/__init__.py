@@ -1,0 +1,32 @@
+"""The nodes, one file per family. Each file ends in a list `NODES`."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+
+from comfy_api.latest import ComfyExtension, io
+
+FAMILIES = ("layout", "ifadapter")
+
+logger = logging.getLogger("instance_composer")
+
+
+def collect_nodes(families: tuple[str, ...] = FAMILIES) -> list[type[io.ComfyNode]]:
+    """The nodes of all families that import; one that does not is logged with its traceback and left out."""
+    nodes: list[type[io.ComfyNode]] = []
+    for family in families:
+        try:
+            nodes.extend(import_module(f".{family}", __name__).NODES)
+        except Exception:
+            logger.exception(
+                "The %s nodes of Instance Composer could not be loaded; the others were.", family
+            )
+    return nodes
+
+
+class InstanceComposerExtension(ComfyExtension):
+    """What ComfyUI asks for the pack's nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return collect_nodes()
