@@ -1,0 +1,27 @@
+"""IFAdapter (arXiv 2409.08240): instance captions and regions through an instance semantic map."""
+
+from .adapter import IFAdapter
+from .attention import InstanceAttention
+from .checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from .config import IFAdapterConfig
+from .layers import AttentionLayer, number_attention_layers
+from .prompt import InstancePrompt
+from .regions import Placement, Regions
+from .semantic_map import SLOTS, Gate, semantic_map
+
+__all__ = [
+    "SLOTS",
+    "AttentionLayer",
+    "CheckpointError",
+    "Gate",
+    "IFAdapter",
+    "IFAdapterConfig",
+    "InstanceAttention",
+    "InstancePrompt",
+    "Placement",
+    "Regions",
+    "number_attention_layers",
+    "read_checkpoint",
+    "semantic_map",
+    "write_checkpoint",
+]
