@@ -34,6 +34,15 @@ class Polygon:
         return None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is inside, as when all points lie on a line."""
+        edges = pairwise((*self.points, *self.points[:1]))
+        if abs(sum(xa * yb - xb * ya for (xa, ya), (xb, yb) in edges)) > 1e-12:
+            return False
+        # The loops of a crossing outline may cancel out, so look at the inside itself.
+        return len(self.points) < 3 or not any(self.raster(64, 64))
+
+    @property
     def bounds(self) -> Box:
         """The smallest box around the points."""
         if not self.points:
@@ -107,6 +116,11 @@ class RunLength:
             counts.append(following - position)
             position = following
         return cls((height, width), tuple(counts))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no 1."""
+        return not any(self.counts[1::2])
 
     @property
     def bounds(self) -> Box:

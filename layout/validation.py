@@ -125,7 +125,7 @@ def _about_mask(item: Instance) -> Iterator[Finding]:
         yield "error", item.mask.fault, "leave the mask out to use the box"
         return
     bounds = item.mask.bounds
-    if bounds.clipped() is None:
+    if item.mask.is_empty or bounds.clipped() is None:
         yield "error", "covers nothing of the canvas", "leave the mask out to use the box"
     elif item.box.is_finite() and not _meet(bounds, item.box):
         yield "warning", "lies outside the box of its instance", "the mask counts, not the box"
