@@ -1,7 +1,8 @@
 """Instance Composer: what goes where and what each thing looks like, on any SDXL checkpoint.
 
-The repository root is the package `instance_composer`. Nothing of the pack or of a host is imported here, so the
-same root serves ComfyUI, which calls `comfy_entrypoint`, and plain Python, which imports the packages below.
+The repository root is the package `instance_composer`. Nothing of the pack or of a host is imported here, so
+the same root serves ComfyUI, which calls `comfy_entrypoint`, and plain Python, which imports the packages
+below.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
 async def comfy_entrypoint() -> ComfyExtension:
     """The extension ComfyUI registers.
 
-    ComfyUI logs an exception raised here without its traceback, so the traceback is logged before raising again.
+    ComfyUI logs an exception raised here without its traceback, so that is logged before raising again.
     """
     try:
         from .nodes import InstanceComposerExtension

@@ -1,0 +1,83 @@
+# `make test` needs Python 3.10 or newer and nothing else: it fills .venv by itself, once, and runs every check.
+# A ComfyUI checkout (COMFYUI_PATH, ~/comfy/ComfyUI, or the one this folder is a custom node of) adds the host tests.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+STAMPS := .venv/stamps
+TRANSFORMERS4 := .venv-transformers4
+
+COMFYUI := $(shell $(PYTHON) tests/support/comfyui_location.py)
+ifneq ($(.SHELLSTATUS),0)
+$(error COMFYUI_PATH is set, but there is no ComfyUI there)
+endif
+COMFYUI_STAMP := $(if $(COMFYUI),$(STAMPS)/comfyui$(subst /,-,$(COMFYUI)))
+
+# The models of the tests are tiny: a second thread costs more than it brings.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help test lint format test-unit test-diffusers test-host test-transformers4 install clean
+
+help:
+	@echo "make test      install into .venv what is missing, then lint, types and all tests"
+	@echo "make lint      formatting, lint and types only"
+	@echo "make format    format, and mend what ruff can mend"
+	@echo "make install   only fill .venv"
+	@echo "make clean     remove the environments and caches"
+
+test: lint test-unit test-diffusers test-host test-transformers4
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --warnings
+
+format: install
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+test-unit: install
+	$(BIN)/pytest tests/unit
+
+test-diffusers: install
+	$(BIN)/pytest tests/diffusers
+
+# Without ComfyUI every module is skipped, and pytest ends with 5: nothing ran.
+test-host: install
+	$(BIN)/pytest tests/host $(if $(COMFYUI),,|| [ $$? -eq 5 ])
+
+# Again, what depends on it, with the other supported line of transformers.
+test-transformers4: export PYTHONPATH := $(CURDIR)/$(TRANSFORMERS4)
+test-transformers4: install $(STAMPS)/transformers4
+	$(BIN)/pytest tests/diffusers
+	$(if $(COMFYUI),$(BIN)/pytest tests/host -m text_encoders)
+
+install: $(STAMPS)/pack
+
+$(STAMPS)/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed; name one with make PYTHON=...')"
+	$(PYTHON) -m venv .venv
+	mkdir -p $(STAMPS)
+	touch $@
+
+$(STAMPS)/torch: requirements/torch.txt $(STAMPS)/python
+	$(PIP) -r requirements/torch.txt
+	touch $@
+
+$(COMFYUI_STAMP): $(COMFYUI)/requirements.txt requirements/torchaudio.txt $(STAMPS)/torch
+	$(PIP) -r requirements/torchaudio.txt
+	$(PIP) -r requirements/torch.txt -r $(COMFYUI)/requirements.txt
+	touch $@
+
+$(STAMPS)/pack: pyproject.toml $(STAMPS)/torch $(COMFYUI_STAMP)
+	$(PIP) -r requirements/torch.txt -e ".[dev,render]"
+	touch $@
+
+$(STAMPS)/transformers4: requirements/transformers4.txt $(STAMPS)/pack
+	rm -rf $(TRANSFORMERS4)
+	$(PIP) --target $(TRANSFORMERS4) --no-deps -r requirements/transformers4.txt
+	touch $@
+
+clean:
+	rm -rf .venv $(TRANSFORMERS4) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
