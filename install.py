@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib import import_module, metadata
+from importlib import import_module, metadata, util
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -32,10 +32,8 @@ def main() -> int:
     if problems:
         print(f'Instance Composer: to mend this, run: "{sys.executable}" -m pip install -r "{requirements}"')
         return 1
-    if check("torch", "0") is not None:
-        print(
-            "Instance Composer: PyTorch is not installed. ComfyUI brings it: use the Python that runs ComfyUI."
-        )
+    if util.find_spec("torch") is None:
+        print("Instance Composer: PyTorch is not installed. ComfyUI brings it: use ComfyUI's own Python.")
         return 1
     print("Instance Composer: everything it needs is installed.")
     return 0
@@ -52,10 +50,11 @@ def read_requirements(text: str) -> list[tuple[str, str]]:
 
 def check(name: str, minimum: str) -> str | None:
     """What is wrong with the package of this name, or None."""
-    try:
-        import_module(IMPORT_NAMES.get(name, name))
-    except ModuleNotFoundError:
+    module = IMPORT_NAMES.get(name, name)
+    if util.find_spec(module) is None:
         return f"{name} is not installed."
+    try:
+        import_module(module)
     except Exception as error:
         return f"{name} is installed but does not import: {type(error).__name__}: {error}"
     try:

@@ -1,8 +1,8 @@
 """The command line `instance-composer`.
 
-One module per subcommand. It defines `configure(parser)`, which adds its arguments, and `run(arguments)`, which
-does the work and returns the exit code. It is imported only when its command is chosen, and it imports torch and
-the like inside `run`, so that every `--help` is instant and `layout` works without torch.
+One module per subcommand. It defines `configure(parser)`, which adds its arguments, and `run(arguments)`,
+which does the work and returns the exit code. It is imported only when its command is chosen, and it imports
+torch and the like inside `run`, so that every `--help` is instant and `layout` works without torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Node schemas that older ComfyUI versions accept too.
 
-Newer versions know more fields. A field the running version does not know is left out; a field no version knows
-is still the TypeError it should be.
+Newer versions know more fields. A field the running version does not know is left out; a field no version
+knows is still the TypeError it should be.
 """
 
 from __future__ import annotations

@@ -1,0 +1,155 @@
+"""Who may import whom, read from the source and tried with what is forbidden out of reach."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+PACKAGES = ("layout", "pictures", "models", "hosts.comfyui", "hosts.diffusers_sdxl", "nodes", "cli")
+
+# What of the pack and what from outside the standard library each package may import. More specific names win.
+OWN: dict[str, set[str]] = {
+    "layout": set(),
+    "pictures": {"layout"},
+    "models": {"layout"},
+    "hosts.comfyui": {"models", "layout", "pictures"},
+    "hosts.diffusers_sdxl": {"models", "layout"},
+    "nodes": {"hosts.comfyui", "models", "layout", "pictures"},
+    "cli": {"hosts.diffusers_sdxl", "models", "layout", "pictures"},
+}
+OUTSIDE: dict[str, set[str]] = {
+    "layout": set(),
+    "pictures": {"PIL"},
+    "models": {"torch", "safetensors"},
+    "hosts.comfyui": {"comfy", "comfy_api", "folder_paths", "node_helpers", "torch", "numpy", "PIL"},
+    "hosts.diffusers_sdxl": {"diffusers", "transformers", "torch", "safetensors", "numpy", "PIL", "tqdm"},
+    "nodes": {"comfy_api", "torch"},
+    "cli": {"torch", "safetensors", "numpy", "PIL", "tqdm"},
+}
+
+
+def modules(package: str) -> list[Path]:
+    """The source files of a package of the pack."""
+    return sorted((REPOSITORY / package.replace(".", "/")).rglob("*.py"))
+
+
+def imports(file: Path) -> Iterator[tuple[int, int, str]]:
+    """(line, relative level, dotted name) of every import in a file, wherever it stands.
+
+    `from . import box` and `from .. import layout` name modules of the pack, so the imported names are part of theirs.
+    """
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, 0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module is None:
+                yield from ((node.lineno, node.level, alias.name) for alias in node.names)
+            else:
+                yield node.lineno, node.level, node.module
+
+
+def own_target(file: Path, level: int, name: str, root: Path) -> str:
+    """The dotted place below the root that a relative import of this file leads to."""
+    folder = file.parent
+    for _ in range(level - 1):
+        folder = folder.parent
+    return ".".join([*folder.relative_to(root).parts, *name.split(".")])
+
+
+def within(place: str, packages: set[str]) -> bool:
+    return any(place == package or place.startswith(f"{package}.") for package in packages)
+
+
+def violations(package: str, file: Path, root: Path = REPOSITORY) -> Iterator[str]:
+    for line, level, name in imports(file):
+        where = f"{file.relative_to(root)}:{line}"
+        if level:
+            target = own_target(file, level, name, root)
+            if not within(target, {package, *OWN[package]}):
+                yield f"{where}: {package} must not import {target}"
+        elif (top := name.partition(".")[0]) not in sys.stdlib_module_names | OUTSIDE[package]:
+            yield f"{where}: {package} must not import {top}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may(package):
+    assert [line for file in modules(package) for line in violations(package, file)] == []
+
+
+def test_the_rules_name_every_package_on_disk():
+    found = {
+        ".".join(file.parent.relative_to(REPOSITORY).parts)
+        for folder in ("layout", "pictures", "models", "hosts", "nodes", "cli", "training")
+        for file in (REPOSITORY / folder).rglob("__init__.py")
+    }
+    assert {place for place in found if not within(place, set(PACKAGES))} <= {"hosts"}
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("import torch", "must not import torch"),
+        ("def f():\n    from comfy import ops", "must not import comfy"),
+        ("from ..models.ifadapter import IFAdapter", "must not import models.ifadapter"),
+        ("from .. import nodes", "must not import nodes"),
+        ("import instance_composer.layout", "must not import instance_composer"),
+        ("import nodes", "must not import nodes"),
+    ],
+)
+def test_a_forbidden_import_is_found(source, complaint, tmp_path):
+    """The check above would notice each kind of offence; the allowed kinds pass."""
+    file = tmp_path / "layout" / "box.py"
+    file.parent.mkdir()
+    file.write_text(f"import json\nfrom .mask import Polygon\n{source}\n")
+    (found,) = violations("layout", file, tmp_path)
+    assert complaint in found
+
+
+def test_the_root_imports_nothing_of_ours_at_module_level():
+    tree = ast.parse((REPOSITORY / "__init__.py").read_text(encoding="utf-8"))
+    assert [node.lineno for node in tree.body if isinstance(node, ast.ImportFrom) and node.level] == []
+
+
+IMPORT_WITHOUT = """
+import importlib, sys
+
+class OutOfReach:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {forbidden!r}:
+            raise ModuleNotFoundError(f"{{name}} is out of reach", name=name)
+
+sys.meta_path.insert(0, OutOfReach())
+for name in {names!r}:
+    importlib.import_module(name)
+"""
+
+HOSTS = {"comfy", "comfy_api", "folder_paths", "diffusers", "transformers", "accelerate"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "forbidden"),
+    [
+        (("layout",), HOSTS | {"torch", "safetensors", "numpy", "PIL", "tqdm"}),
+        (("pictures", "cli"), HOSTS | {"torch", "safetensors"}),
+        (("models",), HOSTS | {"PIL", "tqdm"}),
+    ],
+)
+def test_packages_import_without_what_they_must_not_need(packages, forbidden):
+    names = [
+        ".".join(["instance_composer", *file.relative_to(REPOSITORY).with_suffix("").parts]).removesuffix(
+            ".__init__"
+        )
+        for package in packages
+        for file in modules(package)
+        if file.stem != "__main__"
+    ]
+    program = IMPORT_WITHOUT.format(forbidden=forbidden, names=names)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
