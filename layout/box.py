@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 # Fractions may leave the canvas by its own size on each side. Anything beyond is pixels typed by mistake.
@@ -48,10 +48,9 @@ class Box:
         return self.x0 * width, self.y0 * height, self.width * width, self.height * height
 
     @classmethod
-    def from_pixels(
-        cls, x: float, y: float, box_width: float, box_height: float, width: float, height: float
-    ) -> Box:
+    def from_pixels(cls, pixels: Sequence[float], width: float, height: float) -> Box:
         """From left, top, width, height in pixels of a canvas of `width` × `height`."""
+        x, y, box_width, box_height = pixels
         return cls(x / width, y / height, (x + box_width) / width, (y + box_height) / height)
 
 

@@ -83,7 +83,7 @@ def scale(
 
 
 def resize_canvas(layout: Layout, width: int, height: int, *, keep_pixels: bool = False) -> Layout:
-    """Another canvas size: boxes keep their fractions or, with `keep_pixels`, their pixels from the top left."""
+    """The canvas in another size; boxes keep their fractions, or else their pixels from the top left."""
     canvas = _canvas(layout, width, height)
     window = Box(0.0, 0.0, width / layout.canvas.width, height / layout.canvas.height)
     return _through(layout, window if keep_pixels else WHOLE, canvas)

@@ -1,1 +1,111 @@
-"""Importers and exporters, one format per file."""
+"""Layouts from and to other programs, one format per file.
+
+Each file has `read(text or values, *, canvas=None) -> Layout` and `write(layout)`; this one knows them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..document import Canvas, Layout
+from ..json_text import decode, dump_json
+from ..problems import FormatError, LayoutError, quote
+from . import bounding_boxes, coco, document, ideogram, ifadapter, lines, llm, omost
+from .shared import json_part, parsed
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: its name, `read` and the names of its options, `write`, and what judges parsed JSON."""
+
+    name: str
+    title: str
+    read: Callable[..., Layout]
+    write: Callable[[Layout], Any]
+    recognises: Callable[[Any], bool]
+    options: tuple[str, ...] = ()
+
+
+def _never(data: Any) -> bool:
+    return False
+
+
+# The order in which JSON is judged: the most particular first.
+FORMATS = {
+    entry.name: entry
+    for entry in (
+        Format("layout", "layout document", document.read, document.write, document.recognises),
+        Format("coco", "COCO annotations", coco.read, coco.write, coco.recognises, ("image",)),
+        Format(
+            "ifadapter", "IFAdapter dataset layout", ifadapter.read, ifadapter.write, ifadapter.recognises
+        ),
+        Format("omost", "Omost canvas", omost.read, omost.write, omost.recognises),
+        Format("ideogram", "Ideogram elements", ideogram.read, ideogram.write, ideogram.recognises),
+        Format(
+            "bounding-boxes",
+            "ComfyUI bounding boxes",
+            bounding_boxes.read,
+            bounding_boxes.write,
+            bounding_boxes.recognises,
+            ("frame",),
+        ),
+        Format("llm", "language model JSON", llm.read, llm.write, llm.recognises, ("order", "units")),
+        Format("lines", "plain lines", lines.read, lines.write, _never),
+    )
+}
+
+
+def detect(text: str | bytes) -> str:
+    """The name of the format of a text; LayoutError (with the place, where it stops being one) for others."""
+    text = decode(text)
+    if not text.strip():
+        raise LayoutError("the text is empty; a layout is expected")
+    starts_json = text.lstrip()[:1] in ("{", "[")
+    if not starts_json and omost.recognises_code(text):
+        return "omost"
+    if lines.recognises_text(text) and (text.lstrip()[:1] != "{"):
+        return "lines"
+    if json_part(text).lstrip()[:1] not in ("{", "["):
+        raise FormatError(
+            f"this is none of the known formats: {_known()}", text, len(text) - len(text.lstrip())
+        )
+    data = parsed(text)
+    for entry in FORMATS.values():
+        if entry.recognises(data):
+            return entry.name
+    raise LayoutError(f"this JSON is none of the known formats: {_known()}; it begins {quote(data)}")
+
+
+def read(
+    text: str | bytes, name: str | None = None, *, canvas: Canvas | None = None, **options: Any
+) -> Layout:
+    """A layout from text of a named or detected format.
+
+    `canvas` is used where the format does not tell the size. Options: `image` (coco), `frame`
+    (bounding-boxes), `order` and `units` (llm). LayoutError for what cannot be read; odd values are left to
+    `problems`.
+    """
+    entry = find(name or detect(text))
+    given = {key: value for key, value in options.items() if value is not None}
+    if unfit := [key for key in given if key not in entry.options]:
+        raise LayoutError(f"{', '.join(unfit)} has no meaning for the format {entry.name}")
+    return entry.read(text, canvas=canvas, **given)
+
+
+def write(layout: Layout, name: str = "layout") -> str:
+    """The text of a layout in a named format; LayoutError for layouts with errors and unknown names."""
+    written = find(name).write(layout.checked())
+    return written if isinstance(written, str) else dump_json(written) + "\n"
+
+
+def find(name: str) -> Format:
+    """A format by name."""
+    if name not in FORMATS:
+        raise LayoutError(f"the format {quote(name)} is not known; {', '.join(FORMATS)} are")
+    return FORMATS[name]
+
+
+def _known() -> str:
+    return ", ".join(f"{entry.title} ({entry.name})" for entry in FORMATS.values())

@@ -1,0 +1,203 @@
+"""COCO object annotations: images, categories, annotations with bbox [x, y, w, h] and segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..box import Box
+from ..document import Canvas, Instance, Layout
+from ..mask import Mask, Polygon, RunLength
+from ..problems import FormatError, LayoutError, quote
+from .shared import (
+    canvas_of,
+    exported,
+    parsed,
+    require_list,
+    require_number,
+    require_numbers,
+    require_object,
+    require_side,
+    require_text,
+    tidy,
+)
+
+# A segmentation of several outlines is their union, kept as run-lengths of at most this resolution.
+UNION_SIDE = 1024
+
+
+def recognises(data: Any) -> bool:
+    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+        return False
+    return "images" in data or "categories" in data
+
+
+def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None = None) -> Layout:
+    """The annotations of one image, chosen by `image` (id or file name) if there are several.
+
+    The caption of an instance is the annotation's "caption" if it has one, else the name of its category; the
+    prompt is the image's "caption". `canvas` is used where the file does not tell the size of the image.
+    """
+    data = require_object(parsed(source), "a COCO file")
+    chosen = _choose(data, image)
+    canvas = _canvas(chosen, canvas)
+    names = {
+        str(item.get("id")): require_text(item.get("name"), "a category's name")
+        for item in _objects(data, "categories")
+    }
+    annotations = [
+        item
+        for item in _objects(data, "annotations")
+        if "id" not in chosen or item.get("image_id") == chosen["id"]
+    ]
+    instances = tuple(_instance(item, str(place), canvas, names) for place, item in enumerate(annotations, 1))
+    return Layout(instances, canvas, require_text(chosen.get("caption", ""), "an image's caption"))
+
+
+def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    return [require_object(item, f"each of {key}") for item in require_list(data.get(key, []), key)]
+
+
+def _choose(data: Mapping[str, Any], image: int | str | None) -> dict[str, Any]:
+    """The entry of the image that is meant; an empty one when the file lists no images."""
+    images = _objects(data, "images")
+    if image is None and len(images) <= 1:
+        return images[0] if images else {}
+    listed = ", ".join(quote(item.get("id"), 20) for item in images[:10]) + (" …" if len(images) > 10 else "")
+    if image is None:
+        raise LayoutError(f"the file has {len(images)} images; choose one by id or file name: {listed}")
+    found = [item for item in images if str(image) in (str(item.get("id")), item.get("file_name"))]
+    if len(found) != 1:
+        raise LayoutError(
+            f"{len(found)} images have the id or file name {quote(image)}; the ids are {listed}"
+        )
+    return found[0]
+
+
+def _canvas(image: Mapping[str, Any], canvas: Canvas | None) -> Canvas:
+    if "width" in image and "height" in image:
+        return canvas_of(image["width"], image["height"], "the size of an image")
+    if canvas is None:
+        raise LayoutError("the file does not tell the size of its image; give the canvas size")
+    return canvas
+
+
+def _instance(item: Mapping[str, Any], identifier: str, canvas: Canvas, names: Mapping[str, str]) -> Instance:
+    where = f"annotation {quote(item.get('id'), 20)}"
+    pixels = require_numbers(item.get("bbox"), 4, f"{where}: bbox")
+    caption = item.get("caption") or names.get(str(item.get("category_id")))
+    if caption is None:
+        known = ", ".join(list(names)[:10]) or "none"
+        raise LayoutError(f"{where}: category {quote(item.get('category_id'))} is not listed; {known} are")
+    caption = require_text(caption, f"{where}: caption")
+    mask = _mask(item.get("segmentation"), canvas, f"{where}: segmentation")
+    return Instance(identifier, Box.from_pixels(pixels, canvas.width, canvas.height), caption, mask=mask)
+
+
+def _mask(value: Any, canvas: Canvas, where: str) -> Mask | None:
+    if not value:
+        return None
+    if isinstance(value, dict):
+        return _run_length(value, where)
+    outlines = require_list(value, where)
+    if not isinstance(outlines[0], (list, tuple)):
+        raise LayoutError(f"{where} must be a list of outlines [[x, y, x, y, …], …] or a run-length")
+    polygons = [_polygon(outline, canvas, where) for outline in outlines]
+    return polygons[0] if len(polygons) == 1 else _union(polygons, canvas)
+
+
+def _polygon(outline: Any, canvas: Canvas, where: str) -> Polygon:
+    numbers = [require_number(value, where) for value in require_list(outline, where)]
+    if len(numbers) % 2 or len(numbers) < 6:
+        raise LayoutError(
+            f"{where}: an outline needs pairs x, y of three or more points, got {len(numbers)} numbers"
+        )
+    points = zip(numbers[::2], numbers[1::2], strict=True)
+    polygon = Polygon(tuple((x / canvas.width, y / canvas.height) for x, y in points))
+    if polygon.fault:
+        raise LayoutError(f"{where}: {polygon.fault}")
+    return polygon
+
+
+def _union(polygons: list[Polygon], canvas: Canvas) -> RunLength:
+    shrink = min(1.0, UNION_SIDE / max(canvas.width, canvas.height))
+    width, height = (max(1, round(side * shrink)) for side in (canvas.width, canvas.height))
+    covered = 0
+    for polygon in polygons:
+        covered |= int.from_bytes(polygon.raster(width, height), "big")
+    return RunLength.from_raster(covered.to_bytes(width * height, "big"), width, height)
+
+
+def _run_length(value: Mapping[str, Any], where: str) -> RunLength:
+    height, width = (
+        require_side(side, f"{where}: size") for side in require_numbers(value.get("size"), 2, where)
+    )
+    counts = value.get("counts")
+    if isinstance(counts, str):
+        numbers = decode_counts(counts)
+    else:
+        numbers = [
+            require_number(count, f"{where}: counts") for count in require_list(counts, f"{where}: counts")
+        ]
+    if not all(float(number).is_integer() for number in numbers):
+        raise LayoutError(f"{where}: counts must be whole numbers")
+    mask = RunLength((height, width), tuple(int(number) for number in numbers))
+    if mask.fault:
+        raise LayoutError(f"{where}: {mask.fault}")
+    return mask
+
+
+def decode_counts(text: str) -> list[int]:
+    """The counts of COCO's compressed form; FormatError for text that is not one.
+
+    Each count is a signed number in base 32, lowest digit first, digits written from "0" on: 32 marks
+    that more digits follow, 16 in the last one the sign. From the fourth count on it is the difference to the
+    count two before (cocoapi maskApi).
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for position, character in enumerate(text):
+        digit = ord(character) - 48
+        if not 0 <= digit < 64 or shift > 60:
+            raise FormatError("not a compressed run-length", text, position)
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise FormatError("the compressed run-length is cut off", text, len(text))
+    return counts
+
+
+def write(layout: Layout) -> dict[str, Any]:
+    """One image with id 1 and one category per caption; negatives and strengths are lost."""
+    items = exported(layout)
+    width, height = layout.canvas.width, layout.canvas.height
+    captions = list(dict.fromkeys(item.caption for item in items))
+    image = {"id": 1, "width": width, "height": height, "file_name": "", "caption": layout.prompt}
+    annotations = [
+        {
+            "id": number,
+            "image_id": 1,
+            "category_id": captions.index(item.caption) + 1,
+            "bbox": [tidy(value) for value in item.box.to_pixels(width, height)],
+            "area": tidy(item.box.area * width * height),
+            "iscrowd": int(isinstance(item.mask, RunLength)),
+            "segmentation": _write_mask(item.mask, width, height),
+        }
+        for number, item in enumerate(items, 1)
+    ]
+    categories = [{"id": number, "name": name} for number, name in enumerate(captions, 1)]
+    return {"images": [image], "categories": categories, "annotations": annotations}
+
+
+def _write_mask(mask: Mask | None, width: int, height: int) -> Any:
+    if mask is None:
+        return []
+    if isinstance(mask, RunLength):
+        return {"size": list(mask.size), "counts": list(mask.counts)}
+    return [[tidy(value) for x, y in mask.points for value in (x * width, y * height)]]

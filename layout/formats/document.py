@@ -1,0 +1,21 @@
+"""Our own document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..document import Canvas, Layout
+from .shared import parsed
+
+
+def recognises(data: Any) -> bool:
+    return isinstance(data, dict) and "version" in data and "instances" in data
+
+
+def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
+    """A layout document (text or parsed); it has a canvas of its own, so `canvas` is not used."""
+    return Layout.from_dict(parsed(source))
+
+
+def write(layout: Layout) -> str:
+    return layout.to_json()

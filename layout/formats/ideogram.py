@@ -1,0 +1,88 @@
+"""Ideogram 4 prompts as ComfyUI's Create Bounding Boxes and Build JSON Prompt (Ideogram) write them.
+
+Elements are {"type", "bbox": [ymin, xmin, ymax, xmax], "text", "desc", "color_palette"}, the grid 0 to 1000.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..box import Box
+from ..document import Canvas, Layout
+from .shared import (
+    caption_and_extra,
+    exported,
+    grid_box,
+    metadata_of,
+    numbered,
+    on_canvas,
+    parsed,
+    require_list,
+    require_numbers,
+    require_object,
+    require_text,
+)
+
+GRID = 1000
+_STYLE = ("aesthetics", "lighting", "photo", "art_style", "medium")
+_SCENE = "compositional_deconstruction"
+
+
+def recognises(data: Any) -> bool:
+    if isinstance(data, dict) and _SCENE in data:
+        return True
+    first = data[0] if isinstance(data, list) and data else data
+    return isinstance(first, dict) and "bbox" in first and first.get("type") in ("obj", "text")
+
+
+def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
+    """A whole prompt, a list of elements or one element; the grid has no size, so 1024 × 1024 unless given.
+
+    Description, background and style become the prompt; a palette for the whole picture is lost.
+    """
+    data = parsed(source)
+    prompt = ""
+    if isinstance(data, dict) and _SCENE in data:
+        scene = require_object(data[_SCENE], _SCENE)
+        style = require_object(data.get("style_description") or {}, "style_description")
+        parts = [data.get("high_level_description", ""), scene.get("background", "")]
+        parts += [style.get(name, "") for name in _STYLE]
+        prompt = ", ".join(text for part in parts if (text := require_text(part, "a description")).strip())
+        data = scene.get("elements", [])
+    elements = [data] if isinstance(data, dict) else require_list(data, "elements")
+    return Layout(
+        numbered(_element(item, f"element {number}") for number, item in enumerate(elements, 1)),
+        canvas or Canvas(),
+        prompt,
+    )
+
+
+def _element(value: Any, where: str) -> tuple[Box, str, str | None, dict[str, Any]]:
+    value = require_object(value, where)
+    top, left, bottom, right = require_numbers(value.get("bbox"), 4, f"{where}: bbox")
+    return (
+        Box(left / GRID, top / GRID, right / GRID, bottom / GRID),
+        *caption_and_extra(value, value.get("color_palette"), where),
+    )
+
+
+def write(layout: Layout) -> dict[str, Any]:
+    """A prompt for Ideogram 4: the layout's prompt as description, one element per enabled instance."""
+    scene = {"background": "", "elements": write_elements(layout)}
+    return {"high_level_description": layout.prompt, _SCENE: scene}
+
+
+def write_elements(layout: Layout) -> list[dict[str, Any]]:
+    """The elements alone; masks, negatives and strengths are lost."""
+    return [_write_element(metadata_of(item), on_canvas(item.bounds)) for item in exported(layout)]
+
+
+def _write_element(metadata: dict[str, Any], box: Box) -> dict[str, Any]:
+    left, top, right, bottom = grid_box(box, GRID, GRID)
+    element: dict[str, Any] = {"type": metadata["type"], "bbox": [top, left, bottom, right]}
+    if metadata["type"] == "text":
+        element["text"] = metadata["text"]
+    element["desc"] = metadata["desc"]
+    if metadata["palette"]:
+        element["color_palette"] = metadata["palette"][:5]
+    return element

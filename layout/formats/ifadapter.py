@@ -1,0 +1,57 @@
+"""The IFAdapter authors' layouts: {"caption", "annotations": [{"box": [x, y, w, h], "caption": [texts]}]}.
+
+Boxes are pixels of a square canvas that the file does not name; the authors' examples are drawn on 768.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..box import Box
+from ..document import Canvas, Layout
+from .shared import (
+    exported,
+    numbered,
+    one_text,
+    parsed,
+    require_list,
+    require_numbers,
+    require_object,
+    tidy,
+)
+
+RESOLUTION = 768
+
+
+def recognises(data: Any) -> bool:
+    if not isinstance(data, dict) or "images" in data or not isinstance(data.get("annotations"), list):
+        return False
+    return all(isinstance(item, dict) and "box" in item for item in data["annotations"])
+
+
+def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
+    """A layout in pixels of `canvas`, 768 × 768 unless given. Several captions are joined by ", "."""
+    canvas = canvas or Canvas(RESOLUTION, RESOLUTION)
+    data = require_object(parsed(source), "an IFAdapter layout")
+    contents = []
+    for number, item in enumerate(require_list(data.get("annotations"), "annotations"), 1):
+        item = require_object(item, f"annotation {number}")
+        pixels = require_numbers(item.get("box"), 4, f"annotation {number}: box")
+        caption = one_text(item.get("caption", ""), f"annotation {number}: caption")
+        contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, None, {}))
+    return Layout(numbered(contents), canvas, one_text(data.get("caption", ""), "caption"))
+
+
+def write(layout: Layout) -> dict[str, Any]:
+    """Boxes in pixels of a 768 × 768 canvas whatever the aspect ratio: the reference divides by one side.
+
+    Masks, negatives, strengths and the canvas size are lost.
+    """
+    annotations = [
+        {
+            "box": [tidy(value) for value in item.bounds.to_pixels(RESOLUTION, RESOLUTION)],
+            "caption": [item.caption],
+        }
+        for item in exported(layout)
+    ]
+    return {"caption": layout.prompt, "annotations": annotations}

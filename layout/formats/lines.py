@@ -1,0 +1,125 @@
+"""Plain lines: "x y x y: caption", left, top, right, bottom.
+
+Numbers with % are percent; others are fractions, or pixels where a line "canvas: 1024 x 768" (or the caller)
+tells the size. A first line without a box is the prompt; "prompt: …" and "negative: …" say so themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ..box import Box
+from ..document import Canvas, Layout
+from ..json_text import decode
+from ..problems import FormatError
+from .shared import canvas_of, exported, numbered
+
+_NUMBER = r"([-+]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?%?)"
+_BOX = re.compile(r"\s*[\[(]?\s*" + r"[ ,;\t]+".join([_NUMBER] * 4) + r"\s*[\])]?\s*:")
+_KEY = re.compile(r"\s*(prompt|negative|canvas)\s*:", re.IGNORECASE)
+_SIZE = re.compile(r"\s*([0-9]{1,6})\s*[x×*,\s]\s*([0-9]{1,6})\s*")
+
+
+@dataclass(frozen=True)
+class _Line:
+    numbers: tuple[str, ...]
+    caption: str
+    position: int
+
+
+def recognises_text(text: str) -> bool:
+    """Whether any line is a box or the first one tells the canvas size."""
+    first = _KEY.match(text.lstrip())
+    if first and first[1].lower() == "canvas":
+        return True
+    return any(_BOX.match(line) for line in text.split("\n"))
+
+
+def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
+    """A layout from lines; `canvas` is used where no line tells the size."""
+    text = decode(source)
+    boxes: list[_Line] = []
+    texts = {"prompt": "", "negative": ""}
+    position = 0
+    for line in text.split("\n"):
+        if found := _BOX.match(line):
+            boxes.append(_Line(found.groups(), line[found.end() :].strip(), position + found.start(1)))
+        elif found := _KEY.match(line):
+            if found[1].lower() == "canvas":
+                canvas = _canvas(line[found.end() :], text, position + found.end())
+            else:
+                texts[found[1].lower()] = line[found.end() :].strip()
+        elif line.strip():
+            if boxes or any(texts.values()):
+                message = (
+                    'expected "x y x y: caption", "prompt: …", "negative: …" or "canvas: width x height"'
+                )
+                raise FormatError(message, text, position + len(line) - len(line.lstrip()))
+            texts["prompt"] = line.strip()
+        position += len(line) + 1
+    return Layout(
+        numbered((box, line.caption, None, {}) for box, line in _places(boxes, canvas, text)),
+        canvas or Canvas(),
+        texts["prompt"],
+        texts["negative"],
+    )
+
+
+def _canvas(value: str, text: str, position: int) -> Canvas:
+    found = _SIZE.fullmatch(value)
+    if not found:
+        raise FormatError('expected a size like "1024 x 768"', text, position)
+    return canvas_of(int(found[1]), int(found[2]), "the canvas size")
+
+
+def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[Box, _Line]]:
+    plain = [
+        (abs(Decimal(value)), line) for line in lines for value in line.numbers if not value.endswith("%")
+    ]
+    large = [line for value, line in plain if value > 1]
+    if large and any(0 < value < 1 for value, _ in plain):
+        message = "numbers above 1 beside fractions; write them all as fractions, as percent or as pixels"
+        raise FormatError(message, text, large[0].position)
+    if large and canvas is None:
+        message = 'numbers above 1 are pixels, which need a line "canvas: width x height" (or write percent)'
+        raise FormatError(message, text, large[0].position)
+    sides = (canvas.width, canvas.height) if canvas and large else (1, 1)
+    return [(_box(line, sides), line) for line in lines]
+
+
+def _box(line: _Line, sides: tuple[int, int]) -> Box:
+    values = []
+    for text, side in zip(line.numbers, (*sides, *sides), strict=True):
+        # Decimal division, so that percent read and written are exact.
+        value = Decimal(text[:-1]) / 100 if text.endswith("%") else Decimal(text) / side
+        values.append(float(value))
+    return Box(*values)
+
+
+def write(layout: Layout) -> str:
+    """One line per enabled instance. Line breaks become spaces.
+
+    Masks, strengths and the negatives of instances are lost.
+    """
+    lines = [f"canvas: {layout.canvas.width} x {layout.canvas.height}"]
+    lines += [
+        f"{key}: {_flat(text)}" for key in ("prompt", "negative") if (text := getattr(layout, key)).strip()
+    ]
+    items = exported(layout)
+    percent = any(not 0 <= value <= 1 for item in items for value in item.bounds)
+    lines += [
+        f"{' '.join(_number(value, percent) for value in item.bounds)}: {_flat(item.caption)}"
+        for item in items
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _flat(text: str) -> str:
+    return re.sub(r"\s*[\r\n]+\s*", " ", text).strip()
+
+
+def _number(value: float, percent: bool) -> str:
+    exact = Decimal(repr(float(value)))
+    return f"{(exact * 100).normalize():f}%" if percent else f"{exact.normalize():f}"

@@ -1,0 +1,263 @@
+"""Omost canvases: the Python calls its language model writes, and the JSON ComfyUI nodes pass on.
+
+The calls are parsed, never run. Places are on a grid of 90 × 90; the tables of locations, offsets and areas
+are those of Omost's Canvas class.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..box import Box
+from ..document import Canvas, Layout
+from ..json_text import decode
+from ..problems import FormatError, LayoutError, quote
+from .shared import (
+    FENCE,
+    exported,
+    grid_box,
+    numbered,
+    on_canvas,
+    parsed,
+    require_list,
+    require_numbers,
+    require_object,
+    require_text,
+)
+
+GRID = 90
+# Far above what a language model writes; bounds the work of the parser.
+MOST_CODE = 200_000
+
+# Centre of a location and shift of an offset: (across, down).
+LOCATIONS = {
+    "in the center": (45, 45),
+    "on the left": (15, 45),
+    "on the right": (75, 45),
+    "on the top": (45, 15),
+    "on the bottom": (45, 75),
+    "on the top-left": (15, 15),
+    "on the top-right": (75, 15),
+    "on the bottom-left": (15, 75),
+    "on the bottom-right": (75, 75),
+}
+OFFSETS = {
+    "no offset": (0, 0),
+    "slightly to the left": (-10, 0),
+    "slightly to the right": (10, 0),
+    "slightly to the upper": (0, -10),
+    "slightly to the lower": (0, 10),
+    "slightly to the upper-left": (-10, -10),
+    "slightly to the upper-right": (10, -10),
+    "slightly to the lower-left": (-10, 10),
+    "slightly to the lower-right": (10, 10),
+}
+# Width and height.
+AREAS = {
+    "a small square area": (50, 50),
+    "a small vertical area": (40, 60),
+    "a small horizontal area": (60, 40),
+    "a medium-sized square area": (60, 60),
+    "a medium-sized vertical area": (50, 80),
+    "a medium-sized horizontal area": (80, 50),
+    "a large square area": (70, 70),
+    "a large vertical area": (60, 90),
+    "a large horizontal area": (90, 60),
+}
+_PARAMETERS = {
+    "set_global_description": ("description", "detailed_descriptions", "tags", "HTML_web_color_name"),
+    "add_local_description": (
+        *("location", "offset", "area", "distance_to_viewer", "description", "detailed_descriptions"),
+        *("tags", "atmosphere", "style", "quality_meta", "HTML_web_color_name"),
+    ),
+}
+
+
+def recognises(data: Any) -> bool:
+    first = data[0] if isinstance(data, list) and data else None
+    return isinstance(first, dict) and "rect" in first and "prefixes" in first
+
+
+def recognises_code(text: str) -> bool:
+    return any(f".{name}" in text for name in _PARAMETERS)
+
+
+def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
+    """Calls (text) or conditions (JSON or values); the grid has no size, so 1024 × 1024 unless given.
+
+    A caption is the description with its detailed descriptions; tags, atmosphere, style, quality and colour
+    names of calls are lost. The farthest from the viewer comes first, at the back.
+    """
+    if isinstance(source, (str, bytes)):
+        text = decode(source)
+        if text.lstrip()[:1] not in ("{", "[") and recognises_code(text):
+            return _read_calls(text, canvas or Canvas())
+    return _read_conditions(parsed(source), canvas or Canvas())
+
+
+def _read_calls(text: str, canvas: Canvas) -> Layout:
+    prompt, found = "", []
+    for name, call, arguments in _calls(text):
+        where = f"line {call.lineno}, {name}"
+        caption = _sentences([arguments.get("description"), *_details(arguments, where)], where)
+        if name == "set_global_description":
+            prompt = caption
+        else:
+            found.append((_distance(arguments, where), _place(arguments, where), caption))
+    found.sort(key=lambda entry: -entry[0])
+    return Layout(numbered((box, caption, None, {}) for _, box, caption in found), canvas, prompt)
+
+
+def _calls(text: str) -> Iterable[tuple[str, ast.Call, dict[str, Any]]]:
+    block = FENCE.search(text)
+    lines_before = text.count("\n", 0, block.start(1)) if block else 0
+    code = "\n" * lines_before + block[1] if block else text
+    for statement in _parse(code):
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr in _PARAMETERS
+        ):
+            yield call.func.attr, call, _arguments(call.func.attr, call)
+        elif not _creates_canvas(statement):
+            position = _position(code, statement.lineno, statement.col_offset)
+            raise FormatError("only calls that describe the canvas are read", code, position)
+
+
+def _parse(code: str) -> list[ast.stmt]:
+    if len(code) > MOST_CODE:
+        raise LayoutError(f"the canvas text is {len(code):,} characters long; at most {MOST_CODE:,} are read")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code).body
+    except SyntaxError as error:
+        position = _position(code, error.lineno or 1, (error.offset or 1) - 1)
+        raise FormatError(f"not an Omost canvas: {error.msg}", code, position) from None
+    except (RecursionError, MemoryError):
+        raise LayoutError("not an Omost canvas: it is nested too deep") from None
+    except ValueError as error:
+        raise LayoutError(f"not an Omost canvas: {error}") from None
+
+
+def _position(code: str, line: int, column: int) -> int:
+    lines = code.split("\n")
+    return sum(len(text) + 1 for text in lines[: line - 1]) + column
+
+
+def _creates_canvas(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Assign) else None
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Canvas"
+
+
+def _arguments(name: str, call: ast.Call) -> dict[str, Any]:
+    where = f"line {call.lineno}, {name}"
+    names = _PARAMETERS[name]
+    given = [*zip(names, call.args, strict=False), *((item.arg, item.value) for item in call.keywords)]
+    if len(call.args) > len(names):
+        raise LayoutError(f"{where} takes {len(names)} values, got {len(call.args)}")
+    arguments: dict[str, Any] = {}
+    for key, node in given:
+        if key is None or key not in names or key in arguments:
+            problem = "is given twice" if key in arguments else f"is not known; {', '.join(names)} are"
+            raise LayoutError(f"{where}: {quote(key)} {problem}")
+        try:
+            arguments[key] = ast.literal_eval(node)
+        except (ValueError, TypeError, RecursionError, MemoryError):
+            raise LayoutError(f"{where}: {key} must be a text, a number or a list of texts") from None
+    return arguments
+
+
+def _details(arguments: Mapping[str, Any], where: str) -> list[Any]:
+    return require_list(arguments.get("detailed_descriptions", []), f"{where}: detailed_descriptions")
+
+
+def _distance(arguments: Mapping[str, Any], where: str) -> float:
+    (distance,) = require_numbers(
+        [arguments.get("distance_to_viewer", 1.0)], 1, f"{where}: distance_to_viewer"
+    )
+    if not distance > 0:
+        raise LayoutError(f"{where}: distance_to_viewer must be above 0, got {distance:g}")
+    return distance
+
+
+def _place(arguments: Mapping[str, Any], where: str) -> Box:
+    across, down = _named(arguments, "location", LOCATIONS, where)
+    right, lower = _named(arguments, "offset", OFFSETS, where)
+    width, height = _named(arguments, "area", AREAS, where)
+    left, top = across + right - width // 2, down + lower - height // 2
+    return Box(*(min(GRID, max(0, value)) / GRID for value in (left, top, left + width, top + height)))
+
+
+def _named(
+    arguments: Mapping[str, Any], key: str, table: Mapping[str, tuple[int, int]], where: str
+) -> tuple[int, int]:
+    name = require_text(arguments.get(key), f"{where}: {key}")
+    if name.lower() in table:
+        return table[name.lower()]
+    close = difflib.get_close_matches(name.lower(), table, n=1)
+    hint = f"did you mean {quote(close[0])}?" if close else f"{', '.join(table)} are"
+    raise LayoutError(f"{where}: {key} {quote(name)} is not known; {hint}")
+
+
+def _sentences(parts: Iterable[Any], where: str) -> str:
+    """One text as it is, several as sentences."""
+    texts = [text for part in parts if (text := require_text(part, f"{where}: description")).strip(" .,")]
+    return texts[0] if len(texts) == 1 else " ".join(f"{text.strip(' .,')}." for text in texts)
+
+
+def _read_conditions(data: Any, canvas: Canvas) -> Layout:
+    conditions = [require_object(item, "each condition") for item in require_list(data, "an Omost canvas")]
+    prefixes: list[str] = []
+    prompt = ""
+    if conditions and list(conditions[0].get("rect", ())) == [0, GRID, 0, GRID]:
+        prefixes, suffixes = (_texts(conditions[0], key) for key in ("prefixes", "suffixes"))
+        prompt = _sentences([*prefixes, *suffixes], "condition 1")
+        del conditions[0]
+    return Layout(numbered(_condition(item, prefixes) for item in conditions), canvas, prompt)
+
+
+def _texts(condition: Mapping[str, Any], key: str) -> list[str]:
+    return [require_text(item, key) for item in require_list(condition.get(key, []), key)]
+
+
+def _condition(item: Mapping[str, Any], prefixes: list[str]) -> tuple[Box, str, str | None, dict[str, Any]]:
+    top, bottom, left, right = require_numbers(item.get("rect"), 4, "rect")
+    own = _texts(item, "prefixes")
+    own = own[len(prefixes) :] if own[: len(prefixes)] == prefixes else own
+    caption = _sentences([*own, *_texts(item, "suffixes")], "a condition")
+    return Box(left / GRID, top / GRID, right / GRID, bottom / GRID), caption, _color(item.get("color")), {}
+
+
+def _color(value: Any) -> str | None:
+    if value is None:
+        return None
+    channels = require_numbers(value, 3, "color")
+    if not all(0 <= channel <= 255 and channel.is_integer() for channel in channels):
+        raise LayoutError(f"color must be three whole numbers from 0 to 255, got {quote(value)}")
+    return "#" + "".join(f"{int(channel):02x}" for channel in channels)
+
+
+def write(layout: Layout) -> list[dict[str, Any]]:
+    """Conditions for ComfyUI's Omost nodes on the 90 × 90 grid; masks, negatives and strengths are lost."""
+    prefixes = [layout.prompt] if layout.prompt else []
+    whole = {"rect": [0, GRID, 0, GRID], "prefixes": prefixes, "suffixes": [], "color": [128, 128, 128]}
+    return [
+        whole,
+        *(_write_condition(item.bounds, item.caption, item.color, prefixes) for item in exported(layout)),
+    ]
+
+
+def _write_condition(box: Box, caption: str, color: str | None, prefixes: list[str]) -> dict[str, Any]:
+    left, top, right, bottom = grid_box(on_canvas(box), GRID, GRID)
+    return {
+        "rect": [top, bottom, left, right],
+        "prefixes": [*prefixes, caption] if caption else prefixes,
+        "suffixes": [],
+        "color": list(bytes.fromhex((color or "#808080")[1:])),
+    }
