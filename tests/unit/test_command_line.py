@@ -46,7 +46,8 @@ def test_the_chosen_command_gets_its_arguments_and_gives_the_exit_code(command):
         (FileNotFoundError(2, "No such file or directory", "a.json"), "a.json: No such file or directory"),
         (
             ModuleNotFoundError("No module named 'diffusers'", name="diffusers.models"),
-            'the Python package "diffusers" is not installed; get it with: pip install "instance-composer[render]"',
+            'the Python package "diffusers" is not installed; '
+            'get it with: pip install "instance-composer[render]"',
         ),
     ],
 )

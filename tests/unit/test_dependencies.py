@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 PACKAGES = ("layout", "pictures", "models", "hosts.comfyui", "hosts.diffusers_sdxl", "nodes", "cli")
 
-# What of the pack and what from outside the standard library each package may import. More specific names win.
+# What each package may import: of the pack, and of what is neither the pack nor the standard library.
 OWN: dict[str, set[str]] = {
     "layout": set(),
     "pictures": {"layout"},
@@ -43,7 +43,7 @@ def modules(package: str) -> list[Path]:
 def imports(file: Path) -> Iterator[tuple[int, int, str]]:
     """(line, relative level, dotted name) of every import in a file, wherever it stands.
 
-    `from . import box` and `from .. import layout` name modules of the pack, so the imported names are part of theirs.
+    In `from . import box` and `from .. import layout` the imported names are the modules.
     """
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-tomllib = pytest.importorskip(
-    "tomllib", reason="pyproject.toml is read with tomllib, part of Python 3.11 and newer"
-)
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it there
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
@@ -63,11 +64,9 @@ def test_every_package_on_disk_is_listed():
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     expected = {
-        f"instance_composer/{file.relative_to(REPOSITORY).as_posix()}"
+        f"{package.replace('.', '/')}/{file.name}"
         for package in packages_on_disk()
-        for file in (
-            REPOSITORY / package.replace(".", "/").removeprefix("instance_composer").lstrip("/")
-        ).glob("*.py")
+        for file in REPOSITORY.joinpath(*package.split(".")[1:]).glob("*.py")
     }
     data = {"instance_composer/py.typed", "instance_composer/layout/layout.schema.json"}
     assert {name for name in wheel if name.startswith("instance_composer/")} == expected | data
@@ -100,7 +99,7 @@ def test_the_installed_version_is_the_one_in_the_source():
 
 
 def test_the_registry_accepts_the_metadata():
-    """The registry's rules: a name without ComfyUI and no leading digit, a plain X.Y.Z, a publisher, a repository."""
+    """Its rules: a name without ComfyUI or a leading digit, a plain X.Y.Z, a publisher, a repository."""
     assert re.fullmatch(r"[a-z][a-z0-9-]*", PROJECT["name"])
     assert "comfyui" not in PROJECT["name"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
