@@ -11,7 +11,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 HOW_TO_GET_COMFYUI = (
-    "ComfyUI was not found. Get it with `git clone https://github.com/comfyanonymous/ComfyUI "
+    "ComfyUI was not found. Get it with `git clone https://github.com/Comfy-Org/ComfyUI "
     "~/comfy/ComfyUI` or name its folder in COMFYUI_PATH."
 )
 

@@ -44,7 +44,7 @@ def requirement_lines() -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> set[str]:
-    """The names in a wheel built from a copy of the tree, where no earlier build can leave anything behind."""
+    """The names in a wheel built from a copy of the tree, where no earlier build left anything behind."""
     folder = tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns(
         ".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "node_modules"
