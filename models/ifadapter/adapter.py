@@ -70,7 +70,7 @@ class IFAdapter(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], operations: ModuleType | Any = nn) -> IFAdapter:
-        """Build from the official groups flattened (`text_proj_model.…`, `adapter_modules.<n>.…`, `pos_net.…`).
+        """Build from flattened official groups (`text_proj_model.…`, `adapter_modules.<n>.…`, `pos_net.…`).
 
         The tensors are taken over, not copied. `operations` supplies Linear, LayerNorm and Conv2d, so that a
         host can pass its own. Raises `CheckpointError` listing missing keys; unknown keys are a warning.
@@ -83,7 +83,7 @@ class IFAdapter(nn.Module):
         return adapter.eval().requires_grad_(False)
 
     def save(self, path: str | PathLike[str], dtype: torch.dtype | None = None) -> None:
-        """Write `.bin` (the official three groups) or `.safetensors` (flattened), optionally in another dtype."""
+        """Write `.bin` (the official groups) or `.safetensors` (flattened), optionally in another dtype."""
         write_checkpoint({k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}, path)
 
     @property
@@ -94,7 +94,7 @@ class IFAdapter(nn.Module):
     def instance_tokens(
         self, hidden_states: Tensor, attention_mask: Tensor, eot: Tensor, boxes: Tensor
     ) -> Tensor:
-        """Tokens of P phrases: appearance tokens of each text layer, then end of text, plus the box embedding.
+        """Tokens of P phrases: appearance tokens of each text layer, end of text, plus the box embedding.
 
         hidden_states (P, K, T, C) from K layers of both text encoders, channels concatenated;
         attention_mask (P, T), 1 from start to end of text; eot (P, C), the penultimate layer at end of text;

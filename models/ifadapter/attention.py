@@ -74,16 +74,16 @@ class InstanceAttention(nn.Module):
 
     def gate(self) -> Gate:
         """The weights needed at every step, as float32."""
-        inner, outer = self.cbam.cam.linear[0], self.cbam.cam.linear[2]
+        weights = {name: weight.float() for name, weight in self.named_parameters()}
         return Gate(
-            channel_in=inner.weight.float(),
-            channel_in_bias=inner.bias.float(),
-            channel_out=outer.weight.float(),
-            channel_out_bias=outer.bias.float(),
-            spatial=self.cbam.sam.conv.weight.float(),
-            logit_weight=self.conv.weight.float().flatten(),
-            logit_bias=self.conv.bias.float(),
-            alpha=self.alpha.float(),
+            channel_in=weights["cbam.cam.linear.0.weight"],
+            channel_in_bias=weights["cbam.cam.linear.0.bias"],
+            channel_out=weights["cbam.cam.linear.2.weight"],
+            channel_out_bias=weights["cbam.cam.linear.2.bias"],
+            spatial=weights["cbam.sam.conv.weight"],
+            logit_weight=weights["conv.weight"].flatten(),
+            logit_bias=weights["conv.bias"],
+            alpha=weights["alpha"],
         )
 
     def forward(
@@ -96,7 +96,8 @@ class InstanceAttention(nn.Module):
         """
         if len(counts) != len(query) or sum(counts) != len(tokens):
             raise ValueError(
-                f"counts {list(counts)} must name the instances of each of {len(query)} rows and add up to {len(tokens)}"
+                f"counts {list(counts)} must give the number of instances of each of the {len(query)} rows "
+                f"and add up to the {len(tokens)} instances there are tokens for"
             )
         keys, values = self.keys_values(tokens)
         gate = self.gate()
@@ -104,7 +105,7 @@ class InstanceAttention(nn.Module):
         for row, k, v, b in zip(
             query, keys.split(counts), values.split(counts), boxes.split(counts), strict=True
         ):
-            placement = Regions.of_boxes(b).place(grid)
+            placement = Regions.of_boxes(b).place(grid, device=query.device)
             row = row[None]
             terms.append(
                 torch.zeros_like(row)

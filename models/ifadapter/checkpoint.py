@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 GROUPS = ("text_proj_model", "adapter_modules", "pos_net")
+TRUNCATED = "It may be truncated: compare its size with the source and download it again."
 
 logger = logging.getLogger("instance_composer")
 
@@ -36,7 +37,8 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
         found = sorted({key.split(".")[0] for key in tensors})
         raise CheckpointError(
             f"{path.name} is not an IFAdapter file: it has no weights under {', '.join(map(repr, absent))}; "
-            f"it has {_listing(found)}. An IFAdapter file holds the groups {', '.join(GROUPS)} (official name: spd_adapter.bin)."
+            f"it has {_listing(found)}. An IFAdapter file holds the groups {', '.join(GROUPS)}; "
+            "the official one is called spd_adapter.bin."
         )
     return tensors
 
@@ -62,7 +64,8 @@ def check_keys(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]
     missing = [key for key in shapes if key not in state]
     if missing:
         raise CheckpointError(
-            f"this IFAdapter file is incomplete: {len(missing)} of {len(shapes)} weights are missing: {_listing(missing)}"
+            f"this IFAdapter file is incomplete: {len(missing)} of {len(shapes)} weights are missing: "
+            f"{_listing(missing)}"
         )
     wrong = [
         f"{key} is {tuple(state[key].shape)}, not {shape}"
@@ -84,8 +87,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise CheckpointError(
-            f"{path.name} cannot be read as a safetensors file ({error}). It may be truncated: compare its size "
-            "with the source and download it again."
+            f"{path.name} cannot be read as a safetensors file ({error}). {TRUNCATED}"
         ) from error
 
 
@@ -98,13 +100,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             "Use the official spd_adapter.bin or a .safetensors file."
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(
-            f"{path.name} cannot be read as a torch file ({error}). It may be truncated: compare its size with the "
-            "source and download it again."
-        ) from error
+        raise CheckpointError(f"{path.name} cannot be read as a torch file ({error}). {TRUNCATED}") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path.name} is not an IFAdapter file: it holds a {type(content).__name__}, not groups of weights"
+            f"{path.name} is not an IFAdapter file: it holds a {type(content).__name__}, not weights"
         )
     flat: dict[str, Tensor] = {}
     for group, weights in content.items():

@@ -36,7 +36,7 @@ class IFAdapterConfig:
 
     @classmethod
     def infer(cls, state: Mapping[str, Tensor]) -> IFAdapterConfig:
-        """Read the sizes off the shapes of the official keys; `CheckpointError` names a key that is not there."""
+        """Read the sizes off the shapes of the official keys; `CheckpointError` names a missing key."""
 
         def size(key: str, axis: int) -> int:
             if key not in state:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,21 +25,30 @@ class Placement:
     """Where the active instances of one prompt fall on a token grid of `grid` = (height, width) cells.
 
     `indices` are the instances that are active; the other fields run parallel to it. `cells` are half-open
-    x0, y0, x1, y1; `masks` cover those cells, None where all of them belong to the instance; `ratios` are
-    the area of the union over the area of the instance.
+    x0, y0, x1, y1; `masks` (bool) cover those cells, None where all of them belong to the instance; `ratios`
+    (float32) are the area of the union over the area of the instance, infinite for an instance without cells.
     """
 
     grid: tuple[int, int]
     indices: tuple[int, ...]
     cells: tuple[Cells, ...]
     masks: tuple[Tensor | None, ...]
-    ratios: tuple[float, ...]
+    ratios: Tensor
     strengths: tuple[float, ...]
 
-    def crop(self, slot: int) -> tuple[slice, slice, slice]:
-        """Index of one instance's cells in a tensor (rows, height, width, …)."""
+    def crop(self, slot: int) -> tuple[slice, slice]:
+        """Rows and columns of one instance on the grid."""
         x0, y0, x1, y1 = self.cells[slot]
-        return slice(None), slice(y0, y1), slice(x0, x1)
+        return slice(y0, y1), slice(x0, x1)
+
+    def has_cells(self, slot: int) -> bool:
+        """Whether one instance touches the grid at all; a box thinner than a line between cells does not."""
+        x0, y0, x1, y1 = self.cells[slot]
+        return x1 > x0 and y1 > y0
+
+    def covers_grid(self, slot: int) -> bool:
+        """Whether one instance takes up every cell of the grid."""
+        return self.masks[slot] is None and self.cells[slot] == (0, 0, self.grid[1], self.grid[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +63,7 @@ class Regions:
     masks: tuple[Tensor | None, ...]
     strengths: tuple[float, ...]
     windows: tuple[tuple[float, float], ...]
-    _placements: dict[tuple[tuple[int, int], tuple[bool, ...] | None], Placement] = field(
+    _placements: dict[tuple[tuple[int, int], tuple[bool, ...] | None, str], Placement] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -71,16 +80,18 @@ class Regions:
     def from_layout(cls, layout: Layout) -> Regions:
         """The regions of a layout's active instances, in stacking order.
 
-        Where an instance has a mask, the mask's bounding box takes the place of its box.
+        Only what lies on the canvas counts, and where an instance has a mask, the mask's bounding box takes
+        the place of its box. Raises `LayoutError` for a layout that has errors.
         """
-        active = layout.active
-        masks = tuple(
-            None if i.mask is None else _mask_tensor(i.mask.raster(MASK_SIDE, MASK_SIDE)) for i in active
+        active = layout.checked().active
+        return cls(
+            boxes=tuple(_rectangle(instance.bounds.clipped() or instance.bounds) for instance in active),
+            masks=tuple(
+                None if i.mask is None else _mask_tensor(i.mask.raster(MASK_SIDE, MASK_SIDE)) for i in active
+            ),
+            strengths=tuple(instance.strength for instance in active),
+            windows=tuple((instance.start, instance.end) for instance in active),
         )
-        boxes = tuple(
-            (i.box.x0, i.box.y0, i.box.x1, i.box.y1) if i.mask is None else i.mask.bounds for i in active
-        )
-        return cls(boxes, masks, tuple(i.strength for i in active), tuple((i.start, i.end) for i in active))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -104,28 +115,37 @@ class Regions:
         """Which instances act at `progress` (0 at the beginning of sampling, 1 at its end)."""
         return tuple(start <= progress < end for start, end in self.windows)
 
-    def place(self, grid: tuple[int, int], active: tuple[bool, ...] | None = None) -> Placement | None:
-        """Where the (active) instances fall on a grid of (height, width) cells; None if nowhere."""
-        key = (grid, active)
-        if key not in self._placements:
-            self._placements[key] = self._place(grid, active)
-        placement = self._placements[key]
-        return placement if any(math.isfinite(ratio) for ratio in placement.ratios) else None
+    def place(
+        self,
+        grid: tuple[int, int],
+        active: tuple[bool, ...] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Placement | None:
+        """Where the (active) instances fall on a grid of (height, width) cells; None if nowhere.
 
-    def _place(self, grid: tuple[int, int], active: tuple[bool, ...] | None) -> Placement:
+        Kept for the next call: sampling asks for the same few placements at every step and layer.
+        """
+        key = (grid, active, str(device))
+        if key not in self._placements:
+            self._placements[key] = self._place(grid, active, device)
+        placement = self._placements[key]
+        return placement if any(placement.has_cells(slot) for slot in range(len(placement.cells))) else None
+
+    def _place(
+        self, grid: tuple[int, int], active: tuple[bool, ...] | None, device: torch.device | str
+    ) -> Placement:
         indices = tuple(i for i in range(len(self)) if active is None or active[i])
         shapes = [_cover(self.boxes[i], self.masks[i], grid) for i in indices]
-        union = torch.zeros(grid, dtype=torch.bool)
-        for (x0, y0, x1, y1), mask in shapes:
-            union[y0:y1, x0:x1] |= True if mask is None else mask
-        total = int(union.sum())
-        areas = [_area(cells, mask) for cells, mask in shapes]
+        covered = torch.zeros(len(indices), *grid, dtype=torch.bool)
+        for raster, ((x0, y0, x1, y1), mask) in zip(covered, shapes, strict=True):
+            raster[y0:y1, x0:x1] = True if mask is None else mask
+        ratios = covered.any(0).sum() / covered.sum((1, 2)) if indices else torch.zeros(0)
         return Placement(
             grid=grid,
             indices=indices,
             cells=tuple(cells for cells, _ in shapes),
-            masks=tuple(mask for _, mask in shapes),
-            ratios=tuple(total / area if area else math.inf for area in areas),
+            masks=tuple(None if mask is None else mask.to(device) for _, mask in shapes),
+            ratios=ratios.to(device),
             strengths=tuple(self.strengths[i] for i in indices),
         )
 
@@ -156,9 +176,9 @@ def _cover(box: Rectangle, mask: Tensor | None, grid: tuple[int, int]) -> tuple[
     return (x0, y0, x1, y1), None if inside.all() else inside
 
 
-def _area(cells: Cells, mask: Tensor | None) -> int:
-    x0, y0, x1, y1 = cells
-    return (x1 - x0) * (y1 - y0) if mask is None else int(mask.sum())
+def _rectangle(box: Iterable[float]) -> Rectangle:
+    x0, y0, x1, y1 = box
+    return x0, y0, x1, y1
 
 
 def _mask_tensor(raster: bytes) -> Tensor:

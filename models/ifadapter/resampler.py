@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +86,7 @@ class GatedFeedForward(nn.Module):
 
 
 class Resampler(nn.Module):
-    """Text features (P, T, text width) and their 0/1 mask (P, T) -> appearance tokens (P, queries, output width).
+    """Text features (P, T, text width), 0/1 mask (P, T) -> appearance tokens (P, queries, output width).
 
     Source: IFAdapter, equation 3 (the term Resampler(Q_a, K_l, V_l)); structure from the released code.
     """
@@ -123,7 +124,7 @@ class Resampler(nn.Module):
         text = self.proj_in(text)
         # Bare parameters are not cast by a host's operations, so follow the input here.
         latents = self.latents.to(text).expand(len(text), -1, -1)
-        for number, (attention, feed_forward) in enumerate(self.layers):
+        for number, (attention, feed_forward) in enumerate(cast("Iterable[nn.ModuleList]", self.layers)):
             latents = latents + attention(text, latents, visible_words(attention_mask, number))
             latents = latents + feed_forward(latents)
         return self.norm_out(self.proj_out(self.attention_norm(latents)))

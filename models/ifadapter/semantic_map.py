@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .regions import Placement
+from .resampler import RMS_EPSILON
 
 # The published adapter was trained with ten slots, empty ones taking part in the softmax (max_obj).
 SLOTS = 10
@@ -46,19 +47,15 @@ class Gate:
     def to(self, device: torch.device | str) -> Gate:
         return Gate(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def channel_attention(self, largest: Tensor, mean: Tensor) -> Tensor:
-        """Pooled features (R, C), twice -> factor of each channel (R, C) (CBAM, channel attention module)."""
+    def channel_attention(self, pooled: Tensor) -> Tensor:
+        """Maximum and mean over the grid (2, ..., C) -> factor of each channel (..., C) (CBAM)."""
+        hidden = F.relu(F.linear(pooled, self.channel_in, self.channel_in_bias))
+        return F.linear(hidden, self.channel_out, self.channel_out_bias).sum(0).sigmoid()
 
-        def perceptron(x: Tensor) -> Tensor:
-            hidden = F.relu(F.linear(x, self.channel_in, self.channel_in_bias))
-            return F.linear(hidden, self.channel_out, self.channel_out_bias)
-
-        return torch.sigmoid(perceptron(largest) + perceptron(mean))
-
-    def spatial_attention(self, largest: Tensor, mean: Tensor) -> Tensor:
-        """Channel maximum and mean (R, h, w) -> factor of each cell (R, h, w) (CBAM, spatial attention module)."""
-        planes = torch.stack((largest, mean), dim=1)
-        return torch.sigmoid(F.conv2d(planes, self.spatial, padding=self.spatial.shape[-1] // 2))[:, 0]
+    def spatial_attention(self, planes: Tensor) -> Tensor:
+        """Maximum and mean over the channels (R, slots, 2, h, w) -> factor of each cell (CBAM)."""
+        factors = F.conv2d(planes.flatten(0, 1), self.spatial, padding=self.spatial.shape[-1] // 2)
+        return factors.view_as(planes[:, :, 0]).sigmoid()
 
 
 def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement) -> Tensor:
@@ -75,65 +72,66 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
     rows, length, channels = query.shape
     if length != height * width:
         raise ValueError(f"{length} query tokens do not fill a grid of {height} x {width} cells")
-    heads = keys.shape[2]
-    inverse_norm = _inverse_head_norm(query, heads).view(rows, height, width, heads)
-    query = query.view(rows, height, width, channels)
-
-    area_gates = [_sigmoid(ratio) for ratio in placement.ratios]
-    slots = [area_gate * gate.logit_bias for area_gate in area_gates]
-    empty = max(SLOTS - len(slots), 0)
-    # The empty slots are equal, so one slot stands for all of them.
-    slots += [0.5 * gate.logit_bias + math.log(empty)] if empty else []
-    logits = torch.cat(slots)[None, :, None, None].repeat(rows, 1, height, width)
-
-    features: dict[int, Tensor] = {}
-    for slot, (index, mask) in enumerate(zip(placement.indices, placement.masks, strict=True)):
-        crop = placement.crop(slot)
-        if not query[crop].numel():
-            continue  # thinner than a line between two cells: it keeps its slot and adds nothing
-        feature = _attend(query[crop], inverse_norm[crop], keys[:, index], values[:, index])
+    image = query.view(rows, height, width, keys.shape[2], -1)
+    slots = [slot for slot in range(len(placement.indices)) if placement.has_cells(slot)]
+    planes = gate.logit_bias.new_zeros(rows, len(placement.indices), 3, height, width)
+    attentions: dict[int, Tensor] = {}
+    for slot in slots:
+        (y, x), index, mask = placement.crop(slot), placement.indices[slot], placement.masks[slot]
+        attentions[slot] = _attention(image[:, y, x], keys[:, index])
+        feature = values[:, index].float().transpose(2, 3) @ attentions[slot]
+        feature = feature.view(rows, channels, y.stop - y.start, x.stop - x.start)
         if mask is not None:
-            feature = feature * mask.to(feature)[:, :, None]
-        covers_grid = mask is None and feature.shape[1:3] == placement.grid
-        logits[:, slot][crop] = area_gates[slot] * _gate_logit(feature, gate, length, covers_grid)
-        features[slot] = feature
+            feature = feature * mask
+        planes[:, slot, :, y, x] = _gate_planes(feature, gate, length, placement.covers_grid(slot))
 
-    weights = logits.softmax(dim=1)
-    out = query.new_zeros(query.shape, dtype=torch.float32)
-    for slot, feature in features.items():
-        crop = placement.crop(slot)
-        out[crop] += weights[:, slot][crop][..., None] * placement.strengths[slot] * feature
-    return (gate.alpha.tanh() * out).view(rows, length, channels).to(query.dtype)
-
-
-def _inverse_head_norm(query: Tensor, heads: int) -> Tensor:
-    """One over the root mean square of each head of the query: (R, L, C) -> (R, L, heads)."""
-    mean_square = query.float().unflatten(-1, (heads, -1)).square().mean(-1)
-    return torch.rsqrt(mean_square + 1e-6)
+    weights = _slot_weights(planes, gate, placement)
+    out = torch.zeros(image.shape, dtype=torch.float32, device=image.device)
+    for slot in slots:
+        (y, x), index, mask = placement.crop(slot), placement.indices[slot], placement.masks[slot]
+        weight = weights[:, slot, y, x] * placement.strengths[slot]
+        if mask is not None:
+            weight = weight * mask
+        # Once more from the attention: kept features would be five times its size.
+        weighted = attentions[slot] * weight.flatten(1)[:, None, None]
+        crop = out[:, y, x]
+        crop += (weighted.transpose(2, 3) @ values[:, index].float()).transpose(1, 2).view(crop.shape)
+    return out.view(rows, length, channels).to(query.dtype)
 
 
-def _attend(query: Tensor, inverse_norm: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention of a crop (R, h, w, C) over one instance's tokens (R, heads, N, d) -> (R, h, w, C)."""
-    rows, height, width, channels = query.shape
-    heads = keys.shape[1]
-    q = query.float().reshape(rows, height * width, heads, -1).transpose(1, 2)
-    scores = q @ keys.float().transpose(-1, -2)
-    scores = scores * inverse_norm.reshape(rows, height * width, heads, 1).transpose(1, 2)
-    out = scores.softmax(dim=-1) @ values.float()
-    return out.transpose(1, 2).reshape(rows, height, width, channels)
+def _attention(query: Tensor, keys: Tensor) -> Tensor:
+    """How a crop (R, h, w, heads, d) attends to an instance's tokens (R, heads, N, d): (R, heads, N, h * w)."""
+    q = query.float().permute(0, 3, 1, 2, 4).flatten(2, 3)
+    # The query's normalisation is one factor per cell and head, so it goes onto the few scores.
+    mean_square = torch.linalg.vector_norm(q, dim=-1).square() / q.shape[-1]
+    # Tokens before cells: a softmax over the short axis is several times slower as the last one.
+    scores = (keys.float() @ q.transpose(2, 3)) * torch.rsqrt(mean_square + RMS_EPSILON)[:, :, None]
+    return scores.softmax(dim=2)
 
 
-def _gate_logit(feature: Tensor, gate: Gate, grid_cells: int, covers_grid: bool) -> Tensor:
-    """CBAM and the 1 x 1 convolution on a crop (R, h, w, C) -> (R, h, w), before the area gate."""
-    largest = feature.amax(dim=(1, 2))
+def _gate_planes(feature: Tensor, gate: Gate, grid_cells: int, covers_grid: bool) -> Tensor:
+    """Channel attention on a crop (R, C, h, w), then what the rest of the gate needs of it: (R, 3, h, w).
+
+    The planes are the maximum and the mean over the channels and the 1 x 1 convolution without bias.
+    """
+    largest = feature.amax(dim=(2, 3))
     if not covers_grid:
         largest = largest.clamp(min=0)  # the zeros outside the region take part in the maximum
-    mean = feature.sum(dim=(1, 2)) / grid_cells
-    channel = gate.channel_attention(largest, mean)
-    scaled = feature * channel[:, None, None, :]
-    spatial = gate.spatial_attention(scaled.amax(-1), scaled.mean(-1))
-    return spatial * (scaled @ gate.logit_weight) + gate.logit_bias
+    factor = gate.channel_attention(torch.stack((largest, feature.sum(dim=(2, 3)) / grid_cells)))
+    peak = (feature * factor[:, :, None, None]).amax(dim=1, keepdim=True)
+    vectors = torch.stack((factor / factor.shape[1], factor * gate.logit_weight), dim=1)
+    products = vectors @ feature.flatten(2)
+    return torch.cat((peak, products.unflatten(-1, feature.shape[2:])), dim=1)
 
 
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x))
+def _slot_weights(planes: Tensor, gate: Gate, placement: Placement) -> Tensor:
+    """Softmax over all slots, times the output gate: planes (R, slots, 3, h, w) -> (R, slots, h, w)."""
+    spatial = gate.spatial_attention(planes[:, :, :2])
+    area_gates = placement.ratios.sigmoid()[:, None, None]
+    logits = area_gates * (spatial * planes[:, :, 2] + gate.logit_bias)
+    rows, slots = logits.shape[:2]
+    if slots < SLOTS:
+        # Empty slots are equal, so one stands for all of them.
+        rest = 0.5 * gate.logit_bias + math.log(SLOTS - slots)
+        logits = torch.cat((logits, rest.expand(rows, 1, *placement.grid)), dim=1)
+    return logits.softmax(dim=1) * gate.alpha.tanh()
