@@ -15,6 +15,8 @@ COMFYUI_STAMP := $(if $(COMFYUI),$(STAMPS)/comfyui$(subst /,-,$(COMFYUI)))
 
 # The models of the tests are tiny: a second thread costs more than it brings.
 export OMP_NUM_THREADS ?= 1
+# Versions are pinned on purpose; no reminder of newer ones.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: help test lint format test-unit test-diffusers test-host test-transformers4 install clean
 

@@ -29,7 +29,8 @@ from instance_composer.hosts.comfyui.schema import schema, socket
 strength = socket(io.Float, "strength", default=1.0, tooltip="how strong", advanced=True)
 adapter = socket(io.Custom("IFADAPTER"), "adapter", optional=True, advanced=True)
 newest = dict(search_aliases=["a"], essentials_category="b", is_dev_only=False, accept_all_inputs=False)
-made = schema(node_id="IC_Probe", category="c", inputs=[strength, adapter], has_intermediate_output=False, **newest)
+newest["has_intermediate_output"] = False
+made = schema(node_id="IC_Probe", category="c", inputs=[strength, adapter], **newest)
 refused = []
 for attempt in (lambda: schema(node_id="x", search_alias=["a"]), lambda: socket(io.Float, "x", advance=True)):
     try:
