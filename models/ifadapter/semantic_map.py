@@ -100,7 +100,7 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
 
 
 def _attention(query: Tensor, keys: Tensor) -> Tensor:
-    """How a crop (R, h, w, heads, d) attends to an instance's tokens (R, heads, N, d): (R, heads, N, h * w)."""
+    """How a crop (R, h, w, heads, d) attends to tokens (R, heads, N, d): (R, heads, N, h * w)."""
     q = query.float().permute(0, 3, 1, 2, 4).flatten(2, 3)
     # The query's normalisation is one factor per cell and head, so it goes onto the few scores.
     mean_square = torch.linalg.vector_norm(q, dim=-1).square() / q.shape[-1]

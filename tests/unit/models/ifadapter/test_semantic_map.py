@@ -1,0 +1,210 @@
+"""The crop-wise semantic map against the published algorithm written plainly, and its limits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from published_ifadapter import published_term
+from torch import Tensor
+
+from instance_composer.models.ifadapter import InstanceAttention, Regions, semantic_map
+
+WIDTH, HEAD_DIM, TEXT = 64, 16, 24
+# Both sum the same float32 numbers in another order.
+NOISE = 2e-5
+
+
+def random_layer(seed: int = 0) -> InstanceAttention:
+    layer = InstanceAttention(
+        width=WIDTH, text_width=TEXT, head_dim=HEAD_DIM, gate_hidden=4, gate_kernel=7
+    ).requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in layer.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return layer
+
+
+def random_inputs(grid: tuple[int, int], counts: list[int], seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(len(counts), grid[0] * grid[1], WIDTH, generator=generator)
+    return query, torch.randn(sum(counts), 5, TEXT, generator=generator)
+
+
+def term(
+    layer: InstanceAttention, query: Tensor, tokens: Tensor, regions: Regions, grid: tuple[int, int]
+) -> Tensor:
+    """One row's term for regions with masks, strengths and windows."""
+    keys, values = layer.keys_values(tokens)
+    placement = regions.place(grid)
+    assert placement is not None
+    return semantic_map(query, keys[None], values[None], layer.gate(), placement)
+
+
+edges = st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda e: abs(e[0] - e[1]) > 1e-3).map(sorted)
+boxes = st.tuples(edges, edges).map(lambda e: (e[0][0], e[1][0], e[0][1], e[1][1]))
+
+
+@settings(max_examples=60)
+@given(
+    grid=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    samples=st.lists(st.lists(boxes, min_size=1, max_size=13), min_size=1, max_size=3),
+)
+def test_equals_the_published_algorithm_on_any_grid_for_any_number_of_boxes(
+    grid: tuple[int, int], samples: list[list[tuple[float, ...]]]
+) -> None:
+    counts = [len(sample) for sample in samples]
+    layer, (query, tokens) = random_layer(), random_inputs(grid, counts)
+    flat = torch.tensor([box for sample in samples for box in sample])
+    expected = torch.cat(
+        [
+            published_term(layer, q[None], t, b, [len(t)], grid)
+            for q, t, b in zip(query, tokens.split(counts), flat.split(counts), strict=True)
+        ]
+    )
+    torch.testing.assert_close(layer(query, tokens, flat, counts, grid), expected, atol=NOISE, rtol=1e-5)
+
+
+@settings(max_examples=40)
+@given(data=st.data(), grid=st.tuples(st.integers(2, 8), st.integers(2, 8)), count=st.integers(1, 4))
+def test_masks_equal_the_published_algorithm_with_the_raster_exchanged(
+    data: st.DataObject, grid: tuple[int, int], count: int
+) -> None:
+    cells = st.lists(st.booleans(), min_size=grid[0] * grid[1], max_size=grid[0] * grid[1]).filter(any)
+    masks = [torch.tensor(data.draw(cells)).view(grid) for _ in range(count)]
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [count])
+    expected = published_term(layer, query, tokens, torch.zeros(count, 4), [count], grid, masks)
+    fine = tuple(mask.repeat_interleave(3, 0).repeat_interleave(3, 1) for mask in masks)
+    regions = Regions(((0.0, 0.0, 1.0, 1.0),) * count, fine, (1.0,) * count, ((0.0, 1.0),) * count)
+    torch.testing.assert_close(term(layer, query, tokens, regions, grid), expected[:1], atol=NOISE, rtol=1e-5)
+
+
+def test_a_mask_that_fills_a_box_equals_the_box() -> None:
+    grid, box = (6, 8), (0.25, 1 / 6, 0.75, 5 / 6)
+    mask = torch.zeros(24, 32, dtype=torch.bool)
+    mask[4:20, 8:24] = True
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [1])
+    with_mask = term(layer, query, tokens, Regions((box,), (mask,), (1.0,), ((0.0, 1.0),)), grid)
+    assert torch.equal(with_mask, term(layer, query, tokens, Regions.of_boxes([box]), grid))
+
+
+def test_nothing_is_added_outside_the_regions_or_at_strength_zero() -> None:
+    grid = (5, 7)
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [2])
+    boxes = ((0.0, 0.0, 0.4, 0.5), (0.2, 0.1, 0.6, 0.9))
+    silent = Regions(boxes, (None, None), (0.0, 0.0), ((0.0, 1.0),) * 2)
+    assert not term(layer, query, tokens, silent, grid).any()
+    image = term(layer, query, tokens, Regions.of_boxes(boxes), grid).view(*grid, WIDTH)
+    assert not image[:, 5:].any()
+    assert image[:, :2].any()
+
+
+def test_strength_scales_what_its_instance_adds_and_nothing_else() -> None:
+    grid, boxes = (6, 6), ((0.0, 0.0, 0.7, 0.7), (0.3, 0.3, 1.0, 1.0))
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [2])
+
+    def at(first: float, second: float) -> Tensor:
+        return term(
+            layer, query, tokens, Regions(boxes, (None,) * 2, (first, second), ((0.0, 1.0),) * 2), grid
+        )
+
+    torch.testing.assert_close(at(2.0, 0.5), 2.0 * at(1.0, 0.0) + 0.5 * at(0.0, 1.0), atol=NOISE, rtol=1e-5)
+
+
+def test_instances_outside_their_window_are_as_if_absent() -> None:
+    grid, boxes = (6, 6), ((0.0, 0.0, 0.7, 0.7), (0.3, 0.3, 1.0, 1.0))
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [2])
+    keys, values = layer.keys_values(tokens)
+    regions = Regions(boxes, (None, None), (1.0, 1.0), ((0.0, 0.5), (0.5, 1.0)))
+    late = regions.place(grid, regions.active(0.75))
+    assert late is not None
+    alone = term(layer, query, tokens[1:], Regions.of_boxes(boxes[1:]), grid)
+    assert torch.equal(semantic_map(query, keys[None], values[None], layer.gate(), late), alone)
+    assert regions.active(0.0) == (True, False)
+    assert regions.active(0.5) == (False, True)
+    assert regions.place(grid, regions.active(1.0)) is None
+
+
+def test_more_than_ten_instances_share_the_softmax_without_empty_slots() -> None:
+    """Eleven equal instances: each has the same weight, so together they add what one adds at full weight."""
+    grid = (4, 4)
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [1])
+    eleven = term(layer, query, tokens.repeat(11, 1, 1), Regions.of_boxes([(0.0, 0.0, 1.0, 1.0)] * 11), grid)
+    keys, values = layer.keys_values(tokens)
+    q = query.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+    q = q * torch.rsqrt(q.square().mean(-1, keepdim=True) + 1e-6)
+    feature = (q @ keys.transpose(2, 3)).softmax(-1) @ values
+    expected = layer.alpha.tanh() * feature.transpose(1, 2).flatten(2)
+    torch.testing.assert_close(eleven, expected, atol=NOISE, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_queries_get_the_float32_term_rounded(dtype: torch.dtype) -> None:
+    grid = (6, 6)
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [2])
+    # Large scores overflow half precision in the published form, which masks with the lowest finite number.
+    query = (query * 300).to(dtype)
+    regions = Regions.of_boxes([(0.0, 0.0, 0.5, 1.0), (0.6, 0.0, 1.0, 0.3)])
+    half = term(layer, query, tokens, regions, grid)
+    assert half.dtype == dtype
+    assert half.isfinite().all()
+    assert torch.equal(half, term(layer, query.float(), tokens, regions, grid).to(dtype))
+
+
+def test_gradients_reach_every_weight_and_the_tokens() -> None:
+    grid = (4, 6)
+    layer, (query, tokens) = random_layer().requires_grad_(), random_inputs(grid, [2, 1])
+    tokens.requires_grad_()
+    boxes = torch.tensor([(0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)])
+
+    def gradients(loss: Tensor) -> list[Tensor]:
+        return list(torch.autograd.grad(loss, [*layer.parameters(), tokens]))
+
+    ours = gradients(layer(query, tokens, boxes, [2, 1], grid).square().sum())
+    halves = zip(query, tokens.split([2, 1]), boxes.split([2, 1]), strict=True)
+    published = [published_term(layer, q[None], t, b, [len(t)], grid) for q, t, b in halves]
+    for mine, expected in zip(ours, gradients(torch.cat(published).square().sum()), strict=True):
+        assert expected.any()
+        torch.testing.assert_close(mine, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_wrong_grids_and_counts_are_refused_in_words() -> None:
+    layer, (query, tokens) = random_layer(), random_inputs((4, 4), [2])
+    boxes = torch.tensor([(0.0, 0.0, 1.0, 1.0)] * 2)
+    with pytest.raises(ValueError, match="16 query tokens do not fill a grid of 4 x 5 cells"):
+        layer(query, tokens, boxes, [2], (4, 5))
+    with pytest.raises(ValueError, match=r"counts \[1\] must give the number of instances"):
+        layer(query, tokens, boxes, [1], (4, 4))
+
+
+@contextmanager
+def counting_allocations() -> Iterator[list[int]]:
+    """Largest number of elements of any tensor made inside."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    sizes = [0]
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, Tensor):
+                sizes[0] = max(sizes[0], out.numel())
+            return out
+
+    with Count():
+        yield sizes
+
+
+def test_work_follows_the_size_of_the_region() -> None:
+    """No tensor larger than the query itself is made, whatever the number of slots."""
+    grid = (16, 16)
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [4])
+    keys, values = layer.keys_values(tokens)
+    placement = Regions.of_boxes([(0.0, 0.0, 0.25, 0.25)] * 4).place(grid)
+    assert placement is not None
+    gate = layer.gate()
+    with counting_allocations() as largest:
+        semantic_map(query, keys[None], values[None], gate, placement)
+    assert largest[0] == query.numel()
