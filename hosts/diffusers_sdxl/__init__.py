@@ -1,1 +1,22 @@
-"""Instance Composer on diffusers, for SDXL."""
+"""IFAdapter on diffusers' SDXL: attention, phrase encoding, and a layout to a picture."""
+
+from .attention import Attachment, UnsuitableModelError, attach_ifadapter, attach_prompts
+from .loading import load_loras, load_sdxl
+from .phrases import Phrases, encode_phrases, encode_tokens
+from .pipeline import EncodedLayout, encode_layout, fit_size, generate
+
+__all__ = [
+    "Attachment",
+    "EncodedLayout",
+    "Phrases",
+    "UnsuitableModelError",
+    "attach_ifadapter",
+    "attach_prompts",
+    "encode_layout",
+    "encode_phrases",
+    "encode_tokens",
+    "fit_size",
+    "generate",
+    "load_loras",
+    "load_sdxl",
+]

@@ -1,0 +1,194 @@
+"""SDXL models and LoRAs from disk, refused early and by name when they are something else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+from packaging.version import Version
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from .attention import UnsuitableModelError
+
+# Keys that tell the architectures of single-file checkpoints apart.
+_ARCHITECTURES = {
+    "Flux": ("double_blocks.0.img_attn.proj.weight",),
+    "Stable Diffusion 3": ("joint_blocks.0.x_block.attn.qkv.weight",),
+    "Stable Diffusion 1 or 2": ("cond_stage_model.",),
+    "the SDXL refiner": ("conditioner.embedders.0.model.",),
+}
+_SDXL_PARTS = {
+    "the UNet": "model.diffusion_model.label_emb.",
+    "the first text encoder": "conditioner.embedders.0.transformer.",
+    "the second text encoder": "conditioner.embedders.1.model.",
+    "the VAE": "first_stage_model.",
+}
+# The argument was renamed in diffusers 0.40.
+_DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch_dtype"
+_ADVICE = "Use an SDXL base model or one made from it."
+
+logger = logging.getLogger("instance_composer")
+
+
+def load_sdxl(
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    config: str | Path | None = None,
+) -> StableDiffusionXLPipeline:
+    """A text-to-image pipeline with the Euler sampler from a diffusers folder or a single `.safetensors`
+    file.
+
+    A single file holds weights only: configuration and tokenizers come from the diffusers folder `config`,
+    else from the Hugging Face cache or hub (stabilityai/stable-diffusion-xl-base-1.0). Raises
+    `UnsuitableModelError` for another architecture and for files that cannot be read; only safetensors are
+    read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UnsuitableModelError(
+            f"there is no model at {path}; give a diffusers folder or a .safetensors file"
+        )
+    pipeline = _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, config)
+    channels = pipeline.unet.config.in_channels
+    if channels != pipeline.vae.config.latent_channels:
+        raise UnsuitableModelError(
+            f"{path.name} takes {channels} input channels: it is an inpainting or editing model and cannot "
+            f"start from noise alone. {_ADVICE}"
+        )
+    # What the published results were made with; keeps the model's own noise schedule and prediction type.
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    return pipeline.to(device)
+
+
+def load_loras(pipeline: StableDiffusionXLPipeline, loras: Sequence[tuple[str | Path, float]]) -> None:
+    """Add LoRA files with a strength each, to the UNet and the text encoders.
+
+    Raises `UnsuitableModelError` for a file that is not a LoRA for this model; needs peft.
+    """
+    if loras and find_spec("peft") is None:
+        raise ModuleNotFoundError("LoRA files need the Python package peft", name="peft")
+    names = []
+    for number, (path, _) in enumerate(loras):
+        path, name = Path(path), f"lora_{number}"
+        if not path.is_file():
+            raise UnsuitableModelError(f"there is no LoRA file {path}")
+        state = _read_lora(path)
+        try:
+            pipeline.load_lora_weights(state, adapter_name=name)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UnsuitableModelError(f"the LoRA {path.name} does not fit this model: {error}") from error
+        if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
+            raise UnsuitableModelError(f"the LoRA {path.name} holds no weights for this model")
+        names.append(name)
+    if names:
+        pipeline.set_adapters(names, [strength for _, strength in loras])
+
+
+def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    index = path / "model_index.json"
+    try:
+        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except FileNotFoundError:
+        raise UnsuitableModelError(
+            f"{path} is not a diffusers model: it has no model_index.json. Give the folder that holds "
+            "unet/, vae/, text_encoder/ and text_encoder_2/, or a .safetensors file"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UnsuitableModelError(f"{index} cannot be read as the index of a diffusers model") from None
+    if not str(kind).startswith("StableDiffusionXL"):
+        raise UnsuitableModelError(
+            f"{path.name} is a {kind}, and an IFAdapter works with SDXL only. {_ADVICE}"
+        )
+    # Published folders often hold half-precision files under a name of their own and no others.
+    unet = path / "unet"
+    only_half = not any(
+        (unet / f"diffusion_pytorch_model.safetensors{end}").exists() for end in ("", ".index.json")
+    ) and any(unet.glob("diffusion_pytorch_model.fp16*.safetensors"))
+    return _reading(
+        path,
+        StableDiffusionXLPipeline.from_pretrained,
+        **{_DTYPE: dtype},
+        variant="fp16" if only_half else None,
+        use_safetensors=True,
+        local_files_only=True,
+        add_watermarker=False,
+    )
+
+
+def _load_file(path: Path, dtype: torch.dtype, config: str | Path | None) -> StableDiffusionXLPipeline:
+    if path.suffix != ".safetensors":
+        raise UnsuitableModelError(
+            f"{path.name} is not a .safetensors file, and other kinds can carry code; use a .safetensors "
+            "file or a diffusers folder"
+        )
+    _check_architecture(path)
+    if config is None:
+        logger.info(
+            "configuration and tokenizers come from the Hugging Face cache or hub; --config names a folder"
+        )
+    elif not (Path(config) / "model_index.json").is_file():
+        raise UnsuitableModelError(f"{config} is not a diffusers folder: it has no model_index.json")
+    return _reading(
+        path,
+        StableDiffusionXLPipeline.from_single_file,
+        **{_DTYPE: dtype},
+        config=None if config is None else str(config),
+        local_files_only=config is not None,
+        add_watermarker=False,
+    )
+
+
+def _reading(path: Path, read: Any, **options: Any) -> StableDiffusionXLPipeline:
+    """Call a diffusers loader, its failures told as what is wrong with the user's files."""
+    try:
+        return read(str(path), **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        hint = (
+            "Without a connection, give --config (config=) a diffusers SDXL folder for configuration and "
+            "tokenizers."
+            if options.get("config", "") is None
+            else "A file may be missing or truncated: compare with the source and download it again."
+        )
+        raise UnsuitableModelError(f"{path.name} cannot be loaded ({reason}). {hint}") from error
+
+
+def _check_architecture(path: Path) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+    except SafetensorError as error:
+        raise UnsuitableModelError(
+            f"{path.name} cannot be read as a safetensors file ({error}). It may be truncated: compare its "
+            "size with the source and download it again."
+        ) from error
+    missing = [part for part, start in _SDXL_PARTS.items() if not any(key.startswith(start) for key in keys)]
+    if not missing:
+        return
+    for name, starts in _ARCHITECTURES.items():
+        if any(key.removeprefix("model.diffusion_model.").startswith(starts) for key in keys):
+            raise UnsuitableModelError(
+                f"{path.name} is {name}, and an IFAdapter works with SDXL only. {_ADVICE}"
+            )
+    raise UnsuitableModelError(
+        f"{path.name} is not a whole SDXL checkpoint: it lacks {', '.join(missing)}. {_ADVICE}"
+    )
+
+
+def _read_lora(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UnsuitableModelError(
+            f"the LoRA {path.name} cannot be read as a safetensors file ({error})"
+        ) from error

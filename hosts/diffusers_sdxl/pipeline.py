@@ -1,0 +1,188 @@
+"""From a layout to pictures, around an unchanged diffusers SDXL pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor
+
+from ...layout import Layout, LayoutError
+from ...models.ifadapter import Gate, IFAdapter, InstancePrompt, Regions
+from .attention import Attachment, UnsuitableModelError, attach_prompts, find_adapted_layers
+from .phrases import encode_phrases
+
+# Instances in one pass: the text encoders hand out all their layers, 13 MB a caption for SDXL.
+CAPTIONS_PER_PASS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedLayout:
+    """All that sampling needs of a layout; the IFAdapter itself may be let go.
+
+    prompt (1, T, D) and pooled (1, E) of the whole picture with their negative counterparts; `positive` and
+    `negative` are the instances in the conditional and unconditional rows and share their regions.
+    """
+
+    prompt: Tensor
+    pooled: Tensor
+    negative_prompt: Tensor
+    negative_pooled: Tensor
+    positive: InstancePrompt
+    negative: InstancePrompt
+    gates: dict[int, Gate]
+
+
+@torch.no_grad()
+def encode_layout(
+    pipeline: StableDiffusionXLPipeline,
+    adapter: IFAdapter,
+    layout: Layout,
+    negative: str | None = None,
+    on_instances: Callable[[int], object] = lambda count: None,
+) -> EncodedLayout:
+    """Encode the prompt and every active instance of a layout.
+
+    The unconditional rows get zero embeddings, and instances without words in the same boxes, as the released
+    code does; `negative` (default: the layout's) and the negatives of instances take their place where given.
+    `on_instances` is called with the number of instances done since the last call. Raises `LayoutError` for
+    errors in the layout and for one without active instances.
+    """
+    instances = layout.checked().active
+    if not instances:
+        raise LayoutError(
+            "the layout has no instance to place: every instance is disabled or has no caption. Add one, or "
+            "render without an IFAdapter"
+        )
+    find_adapted_layers(pipeline.unet, adapter)
+    negative = (layout.negative if negative is None else negative).strip()
+    prompt, pooled = _encode_prompt(pipeline, layout.prompt)
+    without_prompt = (
+        _encode_prompt(pipeline, negative)
+        if negative
+        else (torch.zeros_like(prompt), torch.zeros_like(pooled))
+    )
+
+    regions = Regions.from_layout(layout)
+    boxes = torch.tensor(regions.boxes, device=adapter.text_proj_model.latents.device)
+    names = [instance.id for instance in instances]
+    positive = _tokens(pipeline, adapter, [i.caption for i in instances], names, boxes, on_instances)
+    without = adapter.unconditional_tokens(boxes)
+    spoken = [index for index, instance in enumerate(instances) if instance.negative.strip()]
+    if spoken:
+        texts, of = [instances[i].negative for i in spoken], [f"{names[i]} (negative)" for i in spoken]
+        without[spoken] = _tokens(pipeline, adapter, texts, of, boxes[spoken])
+    return EncodedLayout(
+        prompt,
+        pooled,
+        *without_prompt,
+        adapter.prompt(positive, regions),
+        adapter.prompt(without, regions),
+        adapter.gates(),
+    )
+
+
+def generate(
+    pipeline: StableDiffusionXLPipeline,
+    encoded: EncodedLayout,
+    *,
+    height: int,
+    width: int,
+    seeds: Sequence[int] = (0,),
+    steps: int = 30,
+    guidance: float = 7.5,
+    scale: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    output_type: str = "pil",
+) -> Any:
+    """One picture per seed, in one batch; a picture depends on its own seed, not on the others.
+
+    height and width in pixels, multiples of 8; guidance 1 leaves the unconditional rows out; `scale` is the
+    adapter's strength and start to end the part of the run, within 0..1, in which it acts. Returns PIL
+    images, or what diffusers makes of another `output_type`.
+    """
+    guided = guidance > 1
+    batch = len(seeds)
+    device: Any = pipeline._execution_device  # pyright: ignore[reportPrivateUsage]
+    regions = _narrowed(encoded.positive.regions, start, end)
+    negative, positive = (
+        replace(prompt.to(device), regions=regions) for prompt in (encoded.negative, encoded.positive)
+    )
+    rows = [negative] * (batch if guided else 0) + [positive] * batch
+    gates = {number: gate.to(device) for number, gate in encoded.gates.items()}
+    run: Any = pipeline
+    with attach_prompts(pipeline.unet, gates, rows, scale) as attachment:
+        return run(
+            prompt_embeds=encoded.prompt,
+            pooled_prompt_embeds=encoded.pooled,
+            negative_prompt_embeds=encoded.negative_prompt,
+            negative_pooled_prompt_embeds=encoded.negative_pooled,
+            num_images_per_prompt=batch,
+            height=height,
+            width=width,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            # Noise is drawn on the CPU, so that a seed means the same picture on every device.
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            callback_on_step_end=_advance(attachment),
+            output_type=output_type,
+        ).images
+
+
+def fit_size(pipeline: StableDiffusionXLPipeline, width: int, height: int) -> tuple[int, int]:
+    """The nearest width and height in pixels that the model can make (multiples of 8)."""
+    unit = max(8, pipeline.vae_scale_factor)
+    return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
+
+
+def _encode_prompt(pipeline: StableDiffusionXLPipeline, text: str) -> tuple[Tensor, Tensor]:
+    prompt, _, pooled, _ = pipeline.encode_prompt(text, do_classifier_free_guidance=False)
+    return prompt, pooled
+
+
+def _tokens(
+    pipeline: StableDiffusionXLPipeline,
+    adapter: IFAdapter,
+    captions: Sequence[str],
+    names: Sequence[str],
+    boxes: Tensor,
+    on_instances: Callable[[int], object] = lambda count: None,
+) -> Tensor:
+    """Tokens of instances, a few at a time: captions and boxes (P, 4) -> (P, N, D)."""
+    parts = []
+    for first in range(0, len(captions), CAPTIONS_PER_PASS):
+        some = slice(first, first + CAPTIONS_PER_PASS)
+        phrases = encode_phrases(pipeline, captions[some], names[some])
+        width = phrases.hidden_states.shape[-1]
+        if width != adapter.config.phrase_width:
+            raise UnsuitableModelError(
+                f"this IFAdapter reads text features of width {adapter.config.phrase_width}, the two text "
+                f"encoders of this model give {width}; use an SDXL model"
+            )
+        features = phrases.to(boxes.device)
+        parts.append(
+            adapter.instance_tokens(
+                features.hidden_states, features.attention_mask, features.eot, boxes[some]
+            )
+        )
+        on_instances(len(captions[some]))
+    return torch.cat(parts)
+
+
+def _narrowed(regions: Regions, start: float, end: float) -> Regions:
+    """The same regions, each acting only where its own window and start to end overlap."""
+    return replace(regions, windows=tuple((max(s, start), min(e, end)) for s, e in regions.windows))
+
+
+def _advance(attachment: Attachment) -> Callable[..., dict[str, Any]]:
+    """A diffusers callback at the end of a step that tells the attachment how far sampling is."""
+
+    def callback(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        attachment.progress = (step + 1) / pipeline.num_timesteps
+        return tensors
+
+    return callback
