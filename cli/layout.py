@@ -1,0 +1,157 @@
+"""`instance-composer layout`: convert, check and draw layouts of any format that can be read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from ..layout import Canvas, Layout
+
+STANDARD = "-"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add `convert`, `check` and `preview`."""
+    from ..layout.formats import FORMATS
+
+    commands = parser.add_subparsers(dest="action", required=True, metavar="action")
+    convert = commands.add_parser("convert", help="read one format, write another")
+    convert.add_argument("input", help="the file to read, - for standard input")
+    convert.add_argument("output", help="the file to write, - for standard output")
+    convert.add_argument("--to", default="layout", choices=FORMATS, help="the format to write (layout)")
+    convert.set_defaults(act=_convert)
+    check = commands.add_parser(
+        "check", help="say in plain words what is wrong with layouts; exit code 1 on errors"
+    )
+    check.add_argument("files", nargs="+", help="the files to read, - for standard input")
+    check.set_defaults(act=_check)
+    preview = commands.add_parser("preview", help="draw a layout, over a picture if there is one")
+    preview.add_argument("input", help="the file to read, - for standard input")
+    preview.add_argument("--out", required=True, help="the picture to write, - for PNG on standard output")
+    preview.add_argument("--background", help="the picture to draw over")
+    preview.add_argument("--size", type=_size, help="width x height of the picture in pixels")
+    preview.add_argument("--opacity", type=float, default=0.35, help="of the regions, 0 to 1 (0.35)")
+    preview.set_defaults(act=_preview)
+    for command in (convert, check, preview):
+        _add_reading(command, tuple(FORMATS))
+
+
+def _add_reading(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
+    reading = parser.add_argument_group("reading")
+    reading.add_argument("--from", dest="format", choices=names, help="the format to read (detected)")
+    reading.add_argument("--canvas", type=_size, help="width x height where the format does not tell")
+    reading.add_argument("--image", help="COCO: id or file name of the image")
+    reading.add_argument("--frame", type=int, help="bounding boxes of a batch: which picture, from 0")
+    reading.add_argument("--order", help="language model JSON: xyxy, xywh or yxyx")
+    reading.add_argument("--units", help="language model JSON: fraction, percent, pixel or grid1000")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was chosen; returns the exit code."""
+    return arguments.act(arguments)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from ..layout import formats
+
+    layout = _read(arguments.input, arguments)
+    text = formats.write(layout, arguments.to).encode("utf-8", "backslashreplace")
+    _write(arguments.output, text)
+    for problem in layout.problems():
+        _say(f"{problem.severity}: {problem}", sys.stderr)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    worst = 0
+    for name in arguments.files:
+        shown = "standard input" if name == STANDARD else name
+        try:
+            layout = _read(name, arguments)
+        except (ValueError, OSError) as error:
+            _say(f"{shown}: error: {getattr(error, 'strerror', None) or error}")
+            worst = 1
+            continue
+        problems = layout.problems()
+        size = f"{layout.canvas.width} × {layout.canvas.height}"
+        _say(f"{shown}: {len(layout.instances)} instances on {size}, {len(layout.active)} take part")
+        for problem in problems:
+            _say(f"  {problem.severity}: {problem}")
+        worst = max(worst, int(any(problem.severity == "error" for problem in problems)))
+    return worst
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    from io import BytesIO
+
+    from PIL import Image
+
+    from ..pictures import draw_layout
+
+    layout = _read(arguments.input, arguments)
+    background = None
+    if arguments.background:
+        try:
+            background = Image.open(arguments.background).convert("RGB")
+        except (OSError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{arguments.background} cannot be read as a picture: {error}") from None
+    picture = draw_layout(layout, arguments.size, background, arguments.opacity)
+    suffix = Path(arguments.out).suffix.lower()
+    endings = Image.registered_extensions()
+    kind = endings.get(".png" if arguments.out == STANDARD else suffix)
+    if kind not in Image.SAVE:
+        raise ValueError(f"{arguments.out} has no ending of a picture, like .png or .jpg")
+    buffer = BytesIO()
+    picture.save(buffer, kind)
+    _write(arguments.out, buffer.getvalue())
+    return 0
+
+
+def _read(name: str, arguments: argparse.Namespace) -> Layout:
+    from ..layout import formats
+
+    data = sys.stdin.buffer.read() if name == STANDARD else Path(name).read_bytes()
+    return formats.read(
+        data,
+        arguments.format,
+        canvas=_canvas(arguments.canvas),
+        image=arguments.image,
+        frame=arguments.frame,
+        order=arguments.order,
+        units=arguments.units,
+    )
+
+
+def _say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line; what the terminal cannot show is escaped."""
+    shown = sys.stdout if stream is None else stream
+    encoding = shown.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=shown)
+
+
+def _write(name: str, data: bytes) -> None:
+    """Write at once, so that a failure before leaves an older file as it was."""
+    if name == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        Path(name).write_bytes(data)
+
+
+def _canvas(size: tuple[int, int] | None) -> Canvas | None:
+    from ..layout import Canvas
+
+    return Canvas(*size) if size else None
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Two whole numbers from "1024x768"."""
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.strip().isdecimal() and height.strip().isdecimal() and int(width) > 0 and int(height) > 0):
+        raise argparse.ArgumentTypeError(f'a size like "1024x768" is needed, got "{text}"')
+    if max(int(width), int(height)) > 16_384:
+        raise argparse.ArgumentTypeError(f"at most 16384 pixels a side are possible, got {text}")
+    return int(width), int(height)
