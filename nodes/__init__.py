@@ -7,7 +7,7 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
-FAMILIES = ("layout", "ifadapter")
+FAMILIES = ("layout", "loaders", "ifadapter")
 
 logger = logging.getLogger("instance_composer")
 

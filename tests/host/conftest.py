@@ -11,3 +11,9 @@ class _SkippedModule(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path, parent):
     return None if find_comfyui() else _SkippedModule.from_parent(parent, path=module_path)
+
+
+if find_comfyui():
+    from comfyui_process import start_comfyui
+
+    start_comfyui()

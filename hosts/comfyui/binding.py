@@ -1,0 +1,162 @@
+"""The MODEL's side: picking up the terms of each conditioning and adding them in the UNet.
+
+Everything about a prompt travels on its conditioning; the MODEL gets two wrappers, the same whatever was
+applied, so applying twice binds once. The attn2 patches are made at call time over whatever is installed
+by then, so the order of nodes does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
+
+from ...models.ifadapter import InstancePrompt, Regions
+from ...models.ifadapter.regions import Rectangle
+from .attention import Attention, Group, InstanceAttentionPatch
+from .schedule import Sampling
+from .terms import KEY, AdaptedLayers, Kind, StepTerm, StepTerms, is_zero
+
+# Place of transformer_options among the positional arguments of the UNet's forward.
+OPTIONS_POSITION = 5
+
+
+def bind(model: Any) -> Any:
+    """A clone of the MODEL that adds the terms its conditionings carry; the original stays as it was."""
+    bound = model.clone()
+    if not bound.get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY):
+        binding = Binding()
+        bound.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, binding.on_conditionings)
+        bound.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, binding.on_unet)
+        bound.add_callback_with_key(CallbacksMP.ON_CLEANUP, KEY, binding.on_cleanup)
+    return bound
+
+
+class Binding:
+    """The two wrappers, and what they keep for the length of a sampling run."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[tuple[InstancePrompt, torch.device], InstancePrompt] = {}
+        self._layers: dict[tuple[AdaptedLayers, torch.device], AdaptedLayers] = {}
+        self._crops: dict[tuple[Regions, Rectangle], Regions] = {}
+        self._zeroed: dict[Tensor, bool] = {}
+
+    def on_conditionings(
+        self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        """CALC_COND_BATCH: every conditioning gets the terms that act at this step, possibly none.
+
+        All get an entry if one has terms, because ComfyUI evaluates only those together that have the same
+        entries. At a step where nothing acts none gets one, and the UNet runs as if nothing were applied.
+        """
+        if any(KEY in cond["model_conds"] for group in conds for cond in group or ()):
+            sigma, size = float(sigmas[0]), (latent.shape[-2], latent.shape[-1])
+            terms = [[self._terms_at(c, sigma, model.model_sampling) for c in group or ()] for group in conds]
+            acting = any(found for group in terms for found in group)
+            conds = [
+                group
+                and [
+                    self._with_terms(cond, found if acting else None, size)
+                    for cond, found in zip(group, terms_of_group, strict=True)
+                ]
+                for group, terms_of_group in zip(conds, terms, strict=True)
+            ]
+        return executor(model, conds, latent, sigmas, *args, **kwargs)
+
+    def _terms_at(self, cond: Mapping[str, Any], sigma: float, sampling: Sampling) -> tuple[StepTerm, ...]:
+        carried = cond["model_conds"].get(KEY)
+        if carried is None:
+            return ()
+        # ComfyUI makes negatives for areas out of copies of the positive, right in `model_conds` alone.
+        text = cond["model_conds"]["c_crossattn"].cond
+        if text not in self._zeroed:
+            self._zeroed[text] = is_zero(text)
+        zeroed = self._zeroed[text]
+        return tuple(step for term in carried.cond if (step := term.at(sigma, sampling, zeroed)) is not None)
+
+    def _with_terms(
+        self, cond: dict[str, Any], terms: tuple[StepTerm, ...] | None, latent: tuple[int, int]
+    ) -> dict[str, Any]:
+        model_conds = {name: value for name, value in cond["model_conds"].items() if name != KEY}
+        if terms is not None:
+            model_conds[KEY] = StepTerms(terms, latent, self._crop)
+        return {**cond, "model_conds": model_conds}
+
+    def _crop(self, regions: Regions, rectangle: Rectangle) -> Regions:
+        key = (regions, rectangle)
+        if key not in self._crops:
+            self._crops[key] = regions.crop(*rectangle)
+        return self._crops[key]
+
+    def on_unet(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """DIFFUSION_MODEL: takes the terms out of the keywords and patches attn2 for this call."""
+        chunks = kwargs.pop(KEY, ())
+        if not any(chunks):
+            return executor(*args, **kwargs)
+        positional = len(args) > OPTIONS_POSITION
+        options = args[OPTIONS_POSITION] if positional else kwargs["transformer_options"]
+        options = self._patched(options, chunks, args[0])
+        if positional:
+            args = (*args[:OPTIONS_POSITION], options, *args[OPTIONS_POSITION + 1 :])
+        else:
+            kwargs["transformer_options"] = options
+        return executor(*args, **kwargs)
+
+    def _patched(
+        self, options: dict[str, Any], chunks: tuple[tuple[StepTerm, ...], ...], latent: Tensor
+    ) -> dict[str, Any]:
+        """A copy of the options (they are shared between steps) with our patches over those installed."""
+        rows, labels = len(latent) // len(chunks), tuple(options["cond_or_uncond"])
+        if rows * len(chunks) != len(latent) or len(labels) != len(chunks):
+            raise ValueError(
+                f"The UNet got {len(latent)} rows for {len(chunks)} conditionings. Another node pack splits "
+                "the batch in a way Instance Composer does not know; take its nodes off this MODEL."
+            )
+        groups = self._groups(chunks, latent.device)
+        replace = options.get("patches_replace", {})
+        attn2: dict[Any, Attention] = dict(replace.get("attn2", {}))
+        for block in dict.fromkeys(block for group in groups for block in group.layers.blocks):
+            # An entry for the whole transformer is hidden by ours for one of its blocks, so ours calls it.
+            base = attn2.get(block) or attn2.get(block[:2])
+            here = tuple(group for group in groups if block in group.layers.blocks)
+            attn2[block] = InstanceAttentionPatch(base, block, here, labels, rows)
+        return {**options, "patches_replace": {**replace, "attn2": attn2}}
+
+    def _groups(self, chunks: tuple[tuple[StepTerm, ...], ...], device: torch.device) -> tuple[Group, ...]:
+        kinds: dict[tuple[Kind, int], list[tuple[int, StepTerm]]] = {}
+        for index, terms in enumerate(chunks):
+            for order, term in enumerate(terms):
+                # One kind may occur twice in a chunk (the same layout applied twice): those stay apart.
+                kinds.setdefault((term.kind, order), []).append((index, term))
+        return tuple(self._group(members, device) for members in kinds.values())
+
+    def _group(self, members: list[tuple[int, StepTerm]], device: torch.device) -> Group:
+        term = members[0][1]
+        return Group(
+            chunks=tuple(index for index, _ in members),
+            prompts=tuple(self._prompt_on(member.prompt, device) for _, member in members),
+            layers=self._layers_on(term.layers, device),
+            strength=term.strength,
+            regions=term.regions,
+            active=term.active,
+        )
+
+    def _prompt_on(self, prompt: InstancePrompt, device: torch.device) -> InstancePrompt:
+        key = (prompt, device)
+        if key not in self._prompts:
+            self._prompts[key] = prompt.to(device)
+        return self._prompts[key]
+
+    def _layers_on(self, layers: AdaptedLayers, device: torch.device) -> AdaptedLayers:
+        key = (layers, device)
+        if key not in self._layers:
+            self._layers[key] = layers.to(device)
+        return self._layers[key]
+
+    def on_cleanup(self, *_: Any) -> None:
+        """After a sampling run, finished or interrupted: nothing stays on the device."""
+        for kept in (self._prompts, self._layers, self._crops, self._zeroed):
+            kept.clear()

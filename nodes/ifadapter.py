@@ -1,0 +1,115 @@
+"""Nodes that place instances with an IFAdapter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..hosts.comfyui.apply import apply_ifadapter
+from ..hosts.comfyui.schema import schema, socket
+from ..layout import Layout
+from .sockets import IFAdapterSocket, InstanceLayoutSocket
+
+
+class ApplyIFAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="IC_ApplyIFAdapter",
+            display_name="Apply IFAdapter",
+            category="instance composer/conditioning",
+            description=(
+                "Places every instance of a layout: what its caption says, where its region is. "
+                "Connect all three outputs to the sampler."
+            ),
+            search_aliases=[
+                "regional prompt",
+                "layout to image",
+                "instance placement",
+                "area conditioning",
+                "gligen",
+            ],
+            inputs=[
+                socket(io.Model, "model", tooltip="An SDXL checkpoint, LoRAs and other patches included."),
+                socket(io.Clip, "clip", tooltip="SDXL's text encoders; they read the instance captions too."),
+                socket(IFAdapterSocket, "ifadapter", tooltip="From Load IFAdapter."),
+                socket(InstanceLayoutSocket, "layout", tooltip="Captions and regions of the instances."),
+                socket(
+                    io.Conditioning,
+                    "positive",
+                    tooltip="The prompt of the whole picture; it should mention every instance.",
+                ),
+                socket(
+                    io.Conditioning,
+                    "negative",
+                    tooltip=(
+                        "The negative prompt. It gets the same regions without captions. For the published "
+                        "setup connect ConditioningZeroOut of the prompt here."
+                    ),
+                ),
+                socket(
+                    io.Float,
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=5.0,
+                    step=0.05,
+                    tooltip="How strongly instances are placed; 1 is as trained, 0 switches the adapter off.",
+                ),
+                socket(
+                    io.Float,
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the sampling run the adapter begins to act: 0 is the first step.",
+                ),
+                socket(
+                    io.Float,
+                    "end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip=(
+                        "Where in the sampling run the adapter stops. 1 is the end; around 0.3 leaves style "
+                        "and detail to checkpoint and LoRAs. After it nothing is computed."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "out_model", display_name="model", tooltip="Samples with the instances placed."
+                ),
+                io.Conditioning.Output(
+                    "out_positive", display_name="positive", tooltip="The prompt with its instances."
+                ),
+                io.Conditioning.Output(
+                    "out_negative",
+                    display_name="negative",
+                    tooltip="The negative with the regions, uncaptioned.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        ifadapter: Any,
+        layout: Layout,
+        positive: Any,
+        negative: Any,
+        strength: float,
+        start: float,
+        end: float,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(
+            *apply_ifadapter(model, clip, ifadapter, layout, positive, negative, strength, start, end)
+        )
+
+
+NODES = [ApplyIFAdapter]

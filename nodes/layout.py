@@ -1,0 +1,327 @@
+"""Nodes that make, read, change and show layouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..hosts.comfyui.schema import schema, socket
+from ..hosts.comfyui.sockets import boxes_of, image_tensor, images_from, masks_of, with_boxes, with_masks
+from ..layout import Box, Canvas, Layout, transform
+from ..layout.formats import FORMATS, read
+from ..pictures import draw_layout
+from .sockets import BoundingBoxesSocket, BoundingBoxSocket, InstanceLayoutSocket
+
+CATEGORY = "instance composer/layout"
+AUTOMATIC = "auto"
+
+
+def _layout_output() -> io.Output:
+    return InstanceLayoutSocket.Output("layout", tooltip="For Apply IFAdapter and the other layout nodes.")
+
+
+def _side(name: str, default: int, low: int, tooltip: str) -> io.Input:
+    return socket(io.Int, name, default=default, min=low, max=16384, step=8, tooltip=tooltip)
+
+
+class InstanceLayout(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="IC_InstanceLayout",
+            display_name="Instance Layout",
+            category=CATEGORY,
+            description="Says what goes where and what each thing looks like.",
+            search_aliases=["regions", "bounding boxes", "regional prompt", "layout editor", "composition"],
+            inputs=[
+                _side("width", 1024, 16, "Width of the picture in pixels. Boxes are fractions and follow."),
+                _side("height", 1024, 16, "Height of the picture in pixels. Boxes are fractions and follow."),
+                socket(
+                    io.String,
+                    "document",
+                    default="",
+                    multiline=True,
+                    tooltip=(
+                        "The layout as JSON. Empty is a layout without instances; text of other programs goes "
+                        "through Layout from Text."
+                    ),
+                ),
+                io.MultiType.Input(
+                    "bounding_boxes",
+                    [BoundingBoxSocket, BoundingBoxesSocket],
+                    optional=True,
+                    tooltip=(
+                        "Regions from a detector or another editor, in pixels: the first box goes to the first "
+                        "instance and so on, further boxes become instances."
+                    ),
+                ),
+                socket(
+                    io.Mask,
+                    "masks",
+                    optional=True,
+                    tooltip=(
+                        "Free-form regions: the first mask of the batch goes to the first instance and so on, further "
+                        "masks become instances."
+                    ),
+                ),
+            ],
+            outputs=[
+                _layout_output(),
+                BoundingBoxSocket.Output(
+                    "bounding_boxes", tooltip="Boxes of the enabled instances in pixels."
+                ),
+                io.Mask.Output("masks", tooltip="One mask for each enabled instance, as a batch."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, width: int, height: int, document: str, bounding_boxes: Any = None, masks: Tensor | None = None
+    ) -> io.NodeOutput:
+        layout = Layout.from_json(document) if document.strip() else Layout()
+        layout = transform.resize_canvas(layout, width, height)
+        if bounding_boxes is not None:
+            layout = with_boxes(layout, bounding_boxes)
+        if masks is not None:
+            layout = with_masks(layout, masks)
+        return io.NodeOutput(layout, boxes_of(layout), masks_of(layout))
+
+
+class LayoutFromText(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="IC_LayoutFromText",
+            display_name="Layout from Text",
+            category=CATEGORY,
+            description="Reads the layouts of other programs, and plain lines like 0.1 0.2 0.5 0.9: a red book.",
+            search_aliases=["import layout", "coco", "omost", "ideogram", "ifadapter json", "llm layout"],
+            inputs=[
+                socket(
+                    io.String, "text", default="", multiline=True, tooltip="The text in any known format."
+                ),
+                socket(
+                    io.Combo,
+                    "format",
+                    options=[AUTOMATIC, *FORMATS],
+                    default=AUTOMATIC,
+                    tooltip="The format of the text; auto recognises it or says why it cannot.",
+                ),
+                _side(
+                    "width",
+                    0,
+                    0,
+                    "Width the boxes are drawn on, where the text does not tell. 0: the format's own.",
+                ),
+                _side(
+                    "height",
+                    0,
+                    0,
+                    "Height the boxes are drawn on, where the text does not tell. 0: the format's own.",
+                ),
+                socket(
+                    io.Combo,
+                    "order",
+                    options=[AUTOMATIC, "xyxy", "xywh", "yxyx"],
+                    default=AUTOMATIC,
+                    advanced=True,
+                    tooltip="What the four numbers of a language model's boxes mean, if the text does not tell.",
+                ),
+                socket(
+                    io.Combo,
+                    "units",
+                    options=[AUTOMATIC, "fraction", "percent", "pixel", "grid1000"],
+                    default=AUTOMATIC,
+                    advanced=True,
+                    tooltip="The unit of a language model's boxes, if the text does not tell.",
+                ),
+                socket(
+                    io.String,
+                    "picture",
+                    default="",
+                    advanced=True,
+                    tooltip="Which picture of a COCO file (id or file name); empty if it has one only.",
+                ),
+            ],
+            outputs=[
+                _layout_output(),
+                io.String.Output("prompt", tooltip="The prompt of the whole picture, if the text has one."),
+                io.String.Output("negative", tooltip="The negative prompt, if the text has one."),
+                io.Int.Output("width", tooltip="Width of the canvas in pixels."),
+                io.Int.Output("height", tooltip="Height of the canvas in pixels."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, text: str, format: str, width: int, height: int, order: str, units: str, picture: str
+    ) -> io.NodeOutput:
+        options = {"order": order, "units": units, "image": picture.strip() or AUTOMATIC}
+        layout = read(
+            text,
+            None if format == AUTOMATIC else format,
+            canvas=_canvas(width, height),
+            **{name: value for name, value in options.items() if value != AUTOMATIC},
+        ).checked()
+        return io.NodeOutput(
+            layout, layout.prompt, layout.negative, layout.canvas.width, layout.canvas.height
+        )
+
+
+def _canvas(width: int, height: int) -> Canvas | None:
+    if bool(width) != bool(height):
+        raise ValueError(f"width is {width} and height is {height}: give both, or 0 for both")
+    return Canvas(width, height) if width else None
+
+
+class CombineLayouts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def later(name: str, optional: bool = False) -> io.Input:
+            tooltip = "Its instances lie in front of those before it."
+            return socket(InstanceLayoutSocket, name, optional=optional, tooltip=tooltip)
+
+        return schema(
+            node_id="IC_CombineLayouts",
+            display_name="Combine Layouts",
+            category=CATEGORY,
+            description="Puts the instances of several layouts onto the canvas of the first.",
+            search_aliases=["merge layouts", "join layouts"],
+            inputs=[
+                socket(
+                    InstanceLayoutSocket, "first", tooltip="Its canvas is kept; its instances lie behind."
+                ),
+                later("second"),
+                later("third", optional=True),
+                later("fourth", optional=True),
+            ],
+            outputs=[_layout_output()],
+        )
+
+    @classmethod
+    def execute(
+        cls, first: Layout, second: Layout, third: Layout | None = None, fourth: Layout | None = None
+    ) -> io.NodeOutput:
+        given = (layout for layout in (first, second, third, fourth) if layout is not None)
+        return io.NodeOutput(transform.combine(*given))
+
+
+class TransformLayout(io.ComfyNode):
+    MIRRORS = ("none", "horizontal", "vertical", "both")
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def fraction(name: str, default: float, low: float, high: float, tooltip: str) -> io.Input:
+            return socket(io.Float, name, default=default, min=low, max=high, step=0.01, tooltip=tooltip)
+
+        return schema(
+            node_id="IC_TransformLayout",
+            display_name="Transform Layout",
+            category=CATEGORY,
+            description="Mirrors, then crops, then scales, then moves a layout. What leaves the canvas is dropped.",
+            search_aliases=["mirror layout", "flip layout", "crop layout", "scale layout", "move layout"],
+            inputs=[
+                socket(InstanceLayoutSocket, "layout", tooltip="The layout to change."),
+                socket(
+                    io.Combo,
+                    "mirror",
+                    options=list(cls.MIRRORS),
+                    default="none",
+                    tooltip="horizontal swaps left and right, vertical swaps top and bottom.",
+                ),
+                fraction(
+                    "crop_left", 0.0, 0.0, 1.0, "Left edge of the part to keep, as a fraction of the width."
+                ),
+                fraction(
+                    "crop_top", 0.0, 0.0, 1.0, "Top edge of the part to keep, as a fraction of the height."
+                ),
+                fraction(
+                    "crop_right", 1.0, 0.0, 1.0, "Right edge of the part to keep, as a fraction of the width."
+                ),
+                fraction(
+                    "crop_bottom",
+                    1.0,
+                    0.0,
+                    1.0,
+                    "Bottom edge of the part to keep, as a fraction of the height.",
+                ),
+                fraction(
+                    "scale",
+                    1.0,
+                    0.01,
+                    100.0,
+                    "Makes everything larger (above 1) or smaller about the centre.",
+                ),
+                fraction(
+                    "move_right", 0.0, -1.0, 1.0, "Moves everything right (negative: left), in canvas widths."
+                ),
+                fraction(
+                    "move_down", 0.0, -1.0, 1.0, "Moves everything down (negative: up), in canvas heights."
+                ),
+            ],
+            outputs=[_layout_output()],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        layout: Layout,
+        mirror: str,
+        crop_left: float,
+        crop_top: float,
+        crop_right: float,
+        crop_bottom: float,
+        scale: float,
+        move_right: float,
+        move_down: float,
+    ) -> io.NodeOutput:
+        if mirror in ("horizontal", "both"):
+            layout = transform.mirror_horizontally(layout)
+        if mirror in ("vertical", "both"):
+            layout = transform.mirror_vertically(layout)
+        layout = transform.crop(layout, Box(crop_left, crop_top, crop_right, crop_bottom))
+        layout = transform.scale(layout, scale)
+        return io.NodeOutput(transform.move(layout, move_right, move_down))
+
+
+class LayoutPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="IC_LayoutPreview",
+            display_name="Layout Preview",
+            category=CATEGORY,
+            description="Draws a layout, over a picture if there is one.",
+            search_aliases=["show layout", "draw boxes", "draw regions", "visualize layout"],
+            is_output_node=True,
+            inputs=[
+                socket(InstanceLayoutSocket, "layout", tooltip="The layout to draw."),
+                socket(
+                    io.Image,
+                    "image",
+                    optional=True,
+                    tooltip="Drawn under the layout, each picture of a batch.",
+                ),
+                socket(
+                    io.Float,
+                    "opacity",
+                    default=0.35,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much the colours of the regions cover the picture.",
+                ),
+            ],
+            outputs=[io.Image.Output("image", tooltip="The layout drawn over the picture.")],
+        )
+
+    @classmethod
+    def execute(cls, layout: Layout, opacity: float, image: Tensor | None = None) -> io.NodeOutput:
+        backgrounds = [None] if image is None else images_from(image)
+        drawn = image_tensor([draw_layout(layout, background=b, opacity=opacity) for b in backgrounds])
+        return io.NodeOutput(drawn, ui=ui.PreviewImage(drawn, cls=cls))
+
+
+NODES = [InstanceLayout, LayoutFromText, CombineLayouts, TransformLayout, LayoutPreview]
