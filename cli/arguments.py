@@ -1,0 +1,44 @@
+"""Values of the command line that more than one command reads."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def size(text: str) -> tuple[int, int]:
+    """Width and height in pixels from "1024x768"."""
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.strip().isdecimal() and height.strip().isdecimal() and int(width) > 0 and int(height) > 0):
+        raise argparse.ArgumentTypeError(f'a size like "1024x768" is needed, got "{text}"')
+    if max(int(width), int(height)) > 16_384:
+        raise argparse.ArgumentTypeError(f"at most 16384 pixels a side are possible, got {text}")
+    return int(width), int(height)
+
+
+def number(lowest: float, highest: float = math.inf, whole: bool = False) -> Callable[[str], float]:
+    """A reader of numbers in a range, both ends allowed."""
+
+    def read(text: str) -> float:
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = math.nan
+        if not lowest <= value <= highest or math.isinf(value):
+            kind = "a whole number" if whole else "a number"
+            limits = f"from {lowest:g} to {highest:g}" if math.isfinite(highest) else f"from {lowest:g}"
+            raise argparse.ArgumentTypeError(f'{kind} {limits} is needed, got "{text}"')
+        return value
+
+    return read
+
+
+def file_with_strength(text: str) -> tuple[str, float]:
+    """A path and a strength from "path" or "path:strength"; the colon of a Windows drive is left alone."""
+    path, colon, strength = text.rpartition(":")
+    try:
+        value = float(strength) if colon and path else math.nan
+    except ValueError:
+        value = math.nan
+    return (path, value) if math.isfinite(value) else (text, 1.0)
