@@ -53,7 +53,7 @@ class Attachment:
         _check_rows(self._rows, query)
         out = None
         for regions, prompts in self._groups.values():
-            placement = regions.place(grid, regions.active(self.progress))
+            placement = regions.place(grid, regions.active(self.progress), query.device)
             if placement is None:
                 continue
             members = list(prompts)
