@@ -44,8 +44,8 @@ class InstanceLayout(io.ComfyNode):
                     default="",
                     multiline=True,
                     tooltip=(
-                        "The layout as JSON. Empty is a layout without instances; text of other programs goes "
-                        "through Layout from Text."
+                        "The layout as JSON. Empty is a layout without instances; text of other programs "
+                        "goes through Layout from Text."
                     ),
                 ),
                 io.MultiType.Input(
@@ -53,8 +53,8 @@ class InstanceLayout(io.ComfyNode):
                     [BoundingBoxSocket, BoundingBoxesSocket],
                     optional=True,
                     tooltip=(
-                        "Regions from a detector or another editor, in pixels: the first box goes to the first "
-                        "instance and so on, further boxes become instances."
+                        "Regions from a detector or another editor, in pixels: the first box goes to the "
+                        "first instance and so on, further ones become instances."
                     ),
                 ),
                 socket(
@@ -62,8 +62,8 @@ class InstanceLayout(io.ComfyNode):
                     "masks",
                     optional=True,
                     tooltip=(
-                        "Free-form regions: the first mask of the batch goes to the first instance and so on, further "
-                        "masks become instances."
+                        "Free-form regions: the first mask of the batch goes to the first instance and so "
+                        "on, further ones become instances."
                     ),
                 ),
             ],
@@ -96,7 +96,7 @@ class LayoutFromText(io.ComfyNode):
             node_id="IC_LayoutFromText",
             display_name="Layout from Text",
             category=CATEGORY,
-            description="Reads the layouts of other programs, and plain lines like 0.1 0.2 0.5 0.9: a red book.",
+            description="Reads layouts of other programs, and plain lines like 0.1 0.2 0.5 0.9: a red book.",
             search_aliases=["import layout", "coco", "omost", "ideogram", "ifadapter json", "llm layout"],
             inputs=[
                 socket(
@@ -127,7 +127,7 @@ class LayoutFromText(io.ComfyNode):
                     options=[AUTOMATIC, "xyxy", "xywh", "yxyx"],
                     default=AUTOMATIC,
                     advanced=True,
-                    tooltip="What the four numbers of a language model's boxes mean, if the text does not tell.",
+                    tooltip="What the four numbers of a language model's boxes mean, if it does not tell.",
                 ),
                 socket(
                     io.Combo,
@@ -220,7 +220,7 @@ class TransformLayout(io.ComfyNode):
             node_id="IC_TransformLayout",
             display_name="Transform Layout",
             category=CATEGORY,
-            description="Mirrors, then crops, then scales, then moves a layout. What leaves the canvas is dropped.",
+            description="Mirrors, crops, scales and moves a layout, in that order.",
             search_aliases=["mirror layout", "flip layout", "crop layout", "scale layout", "move layout"],
             inputs=[
                 socket(InstanceLayoutSocket, "layout", tooltip="The layout to change."),
@@ -302,7 +302,7 @@ class LayoutPreview(io.ComfyNode):
                     io.Image,
                     "image",
                     optional=True,
-                    tooltip="Drawn under the layout, each picture of a batch.",
+                    tooltip="Drawn under it, each picture of a batch.",
                 ),
                 socket(
                     io.Float,

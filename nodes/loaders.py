@@ -26,7 +26,7 @@ class LoadIFAdapter(io.ComfyNode):
                     io.Combo,
                     "ifadapter_name",
                     options=list_adapters(),
-                    tooltip="A file in models/ifadapter: the official spd_adapter.bin, or a .safetensors made of it.",
+                    tooltip="A file in models/ifadapter: spd_adapter.bin, or a .safetensors made of it.",
                 )
             ],
             outputs=[IFAdapterSocket.Output("ifadapter", tooltip="For Apply IFAdapter.")],

@@ -17,3 +17,77 @@ if find_comfyui():
     from comfyui_process import start_comfyui
 
     start_comfyui()
+
+
+@pytest.fixture(scope="session")
+def unet_weights():
+    """A random UNet of SDXL's shape, diffusers names."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from tiny_sdxl import UNET
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet2DConditionModel(**UNET).state_dict()
+
+
+@pytest.fixture(scope="session")
+def model(unet_weights):
+    from tiny_comfyui import tiny_model
+    from tiny_sdxl import UNET
+
+    return tiny_model(UNET, unet_weights)
+
+
+@pytest.fixture(scope="session")
+def clip():
+    from tiny_comfyui import tiny_clip
+
+    return tiny_clip()
+
+
+@pytest.fixture(scope="session")
+def adapter_file(tmp_path_factory):
+    """An IFAdapter whose effect is large against rounding: a mistake shows in the second digit."""
+    import torch
+    from tiny_sdxl import write_tiny_ifadapter
+
+    from instance_composer.models.ifadapter import IFAdapter
+
+    path = write_tiny_ifadapter(tmp_path_factory.mktemp("adapter") / "tiny.safetensors")
+    adapter = IFAdapter.load(path)
+    with torch.no_grad():
+        for layer in adapter.attention.values():
+            layer.to_v_ap.weight.mul_(30)
+    adapter.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def adapter(adapter_file):
+    from instance_composer.hosts.comfyui.adapter import load_adapter
+
+    return load_adapter(adapter_file)
+
+
+@pytest.fixture(scope="session")
+def layout():
+    """A vase over a large book, and a small cup that touches neither."""
+    from instance_composer.layout import Box, Instance, Layout
+
+    return Layout(
+        (
+            Instance("book", Box(0.05, 0.3, 0.75, 0.95), "a red leather book"),
+            Instance("vase", Box(0.4, 0.1, 0.9, 0.6), "a yellow glass vase"),
+            Instance("cup", Box(0.8, 0.75, 1.0, 1.0), "a blue cup with a handle"),
+        )
+    )
+
+
+@pytest.fixture(autouse=True)
+def _inference_mode():
+    """ComfyUI runs nodes in inference mode."""
+    import torch
+
+    with torch.inference_mode():
+        yield

@@ -56,5 +56,6 @@ def evaluate(
         torch.zeros_like(latents),
         disable_pbar=True,
     )
-    predictions = [None if denoised is None else (noisy - denoised) / sigma for denoised in seen[0]]
-    return Evaluation(predictions[0], predictions[1] if len(predictions) > 1 else None, calls)
+    positive_noise, negative_noise = ((noisy - denoised) / sigma for denoised in seen[0])
+    # At CFG 1 core hands out zeros in place of the negative it did not evaluate.
+    return Evaluation(positive_noise, None if cfg == 1.0 else negative_noise, calls)
