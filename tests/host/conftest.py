@@ -84,6 +84,27 @@ def layout():
     )
 
 
+@pytest.fixture(scope="session")
+def prompts(clip):
+    """Positive and negative CONDITIONING."""
+    import torch
+    from host_cases import encode
+
+    with torch.inference_mode():
+        return encode(clip, "a red book, a yellow vase and a blue cup"), encode(clip, "blurry")
+
+
+@pytest.fixture(scope="session")
+def applied(model, clip, adapter, layout, prompts):
+    """MODEL, positive and negative with the layout."""
+    import torch
+
+    from instance_composer.hosts.comfyui.apply import apply_ifadapter
+
+    with torch.inference_mode():
+        return apply_ifadapter(model, clip, adapter, layout, *prompts)
+
+
 @pytest.fixture(autouse=True)
 def _inference_mode():
     """ComfyUI runs nodes in inference mode."""

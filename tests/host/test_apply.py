@@ -16,17 +16,6 @@ from instance_composer.hosts.comfyui.terms import KEY
 LATENTS = noise(1, 24, 24)
 
 
-@pytest.fixture(scope="module")
-def prompts(clip):
-    with torch.inference_mode():
-        return encode(clip, "a red book, a yellow vase and a blue cup"), encode(clip, "blurry")
-
-
-@pytest.fixture
-def applied(model, clip, adapter, layout, prompts):
-    return apply_ifadapter(model, clip, adapter, layout, *prompts)
-
-
 @pytest.mark.parametrize("size", [(24, 24), (16, 40), (19, 13), (48, 48)], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_equals_the_published_algorithm_at_any_size_and_batch(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import comfy.sample
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -25,15 +25,31 @@ def evaluate(
     model: Any, positive: Any, negative: Any, latents: Tensor, timestep: int, cfg: float = 7.5
 ) -> Evaluation:
     """The noise predicted for latents (B, 4, h, w) as they are, at one timestep of 1000."""
-    sampling = model.get_model_object("model_sampling")
-    sigma = sampling.sigmas[timestep]
+
+    def guider(bound: Any) -> Any:
+        made = comfy.samplers.CFGGuider(bound)
+        made.set_conds(positive, negative)
+        made.set_cfg(cfg)
+        return made
+
+    predictions, calls = evaluate_guider(guider, model, latents, timestep)
+    # At CFG 1 core hands out zeros in place of the negative it did not evaluate.
+    return Evaluation(predictions[0], None if cfg == 1.0 else predictions[1], calls)
+
+
+def evaluate_guider(
+    make_guider: Callable[[Any], Any], model: Any, latents: Tensor, timestep: int
+) -> tuple[list[Tensor], list[list[int]]]:
+    """Noise predictions in the order in which a guider asks for its conditionings, and the UNet's batches."""
+    sigma = model.get_model_object("model_sampling").sigmas[timestep]
     noisy = latents * (sigma**2 + 1).sqrt()
-    seen: list[list[Tensor]] = []
+    predictions: list[Tensor] = []
     calls: list[list[int]] = []
 
-    def keep(args: dict[str, Any]) -> Any:
-        seen.append(args["conds_out"])
-        return args["conds_out"]
+    def keep(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        denoised = executor(*args, **kwargs)
+        predictions.extend((noisy - one) / sigma for one in denoised)
+        return denoised
 
     def count(executor: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(list(args[5]["cond_or_uncond"]))
@@ -43,19 +59,14 @@ def evaluate(
         return denoiser(noisy, sigmas[:1].expand(len(x)), **extra_args)
 
     model = model.clone()
-    model.set_model_sampler_pre_cfg_function(keep)
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "tests", keep)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "tests", count)
-    comfy.sample.sample_custom(
-        model,
+    make_guider(model).sample(
         torch.zeros_like(latents),
-        cfg,
+        torch.zeros_like(latents),
         comfy.samplers.KSAMPLER(once),
         torch.stack((sigma, torch.zeros(()))),
-        positive,
-        negative,
-        torch.zeros_like(latents),
         disable_pbar=True,
+        seed=0,
     )
-    positive_noise, negative_noise = ((noisy - denoised) / sigma for denoised in seen[0])
-    # At CFG 1 core hands out zeros in place of the negative it did not evaluate.
-    return Evaluation(positive_noise, None if cfg == 1.0 else negative_noise, calls)
+    return predictions, calls
