@@ -1,0 +1,195 @@
+/**
+ * What to tell the author of a layout: the findings of the Python package, and what only an editor looks at.
+ *
+ * @typedef {import("./document.mjs").Layout} Layout
+ * @typedef {import("./document.mjs").Problem} Problem
+ */
+
+import * as document from "./document.mjs";
+import { area, clipped, encloses, height, overlap, width } from "./geometry.mjs";
+import { fault, isEmpty } from "./mask.mjs";
+import { bounds } from "./regions.mjs";
+
+// IFAdapter's training data holds boxes of at least 1 % of the picture and at most ten instances.
+export const SMALLEST_TRAINED_AREA = 0.01;
+export const MOST_TRAINED_INSTANCES = 10;
+/** Positions of CLIP's text encoders, the start and the end among them. */
+export const MOST_TOKENS = 77;
+
+/** The same findings as Python's `Layout.problems`, in the same order. @param {Layout} layout @returns {Problem[]} */
+export function findProblems(layout) {
+  return [...aboutLayout(layout), ...layout.instances.flatMap((item, index) => [...about(item, index)])];
+}
+
+const general = (severity, field, code, params, fix) =>
+  ({ severity, instance: null, index: null, field, code, params, fix });
+
+function* aboutLayout(layout) {
+  const [low, high] = [document.SMALLEST_CANVAS, document.LARGEST_CANVAS];
+  for (const side of ["width", "height"]) {
+    const pixels = layout.canvas[side];
+    if (!(low <= pixels && pixels <= high)) {
+      yield general("error", `canvas ${side}`, "problem.canvas", { side, pixels, low, high }, "clamp_canvas");
+    }
+  }
+  const counts = new Map();
+  for (const { id } of layout.instances) counts.set(id, (counts.get(id) ?? 0) + 1);
+  for (const [id, count] of counts) {
+    if (count > 1) yield general("error", "id", "problem.id_twice", { id, count }, "renew_ids");
+  }
+  const active = layout.instances.filter(document.isActive);
+  if (active.length === 0) {
+    const fix = layout.instances.length === 0 ? "add_instance" : layout.instances.every((item) => document.strip(item.caption) === "") ? "write_caption" : "enable_all";
+    yield general("warning", "instances", "problem.nothing_active", {}, fix);
+  }
+  if (active.length > MOST_TRAINED_INSTANCES) {
+    const params = { count: active.length, most: MOST_TRAINED_INSTANCES };
+    yield general("warning", "instances", "problem.many_instances", params, "disable_smallest");
+  }
+}
+
+function* about(item, index) {
+  const problem = (severity, field, code, params, fix) =>
+    ({ severity, instance: item.id, index, field, code, params: { id: item.id, ...params }, fix });
+  if (!item.id) yield problem("error", "id", "problem.id_empty", {}, "renew_ids");
+  if (!document.strip(item.caption)) yield problem("warning", "caption", "problem.caption_empty", {}, "write_caption");
+  for (const [field, high] of [["strength", document.STRONGEST], ["start", 1], ["end", 1]]) {
+    const value = item[field];
+    if (!(value >= 0 && value <= high)) yield problem("error", field, "problem.range", { field, value, low: 0, high }, "clamp");
+  }
+  if (item.start >= item.end) {
+    yield problem("error", "start", "problem.start", { start: item.start, end: item.end }, "whole_run");
+  }
+  if (item.color !== null && !document.COLOR.test(item.color)) {
+    yield problem("error", "color", "problem.color", { value: item.color }, "automatic_color");
+  }
+  for (const [severity, code, fix, params] of aboutBox(item.box)) yield problem(severity, "box", code, params, fix);
+  if (item.mask !== null) {
+    for (const [severity, code, fix, params] of aboutMask(item)) yield problem(severity, "mask", code, params, fix);
+  }
+}
+
+function* aboutBox(box) {
+  const { LOWEST, HIGHEST } = document;
+  if (!box.every((value) => LOWEST <= value && value <= HIGHEST)) {
+    yield ["error", "problem.box_pixels", "read_as_pixels"];
+  } else if (width(box) < 0 || height(box) < 0) {
+    yield ["error", "problem.box_inverted", "sort_edges"];
+  } else if (width(box) === 0 || height(box) === 0) {
+    yield ["error", "problem.box_no_area", "enlarge"];
+  } else {
+    yield* aboutPlace(box);
+  }
+}
+
+function* aboutPlace(box) {
+  const inside = clipped(box);
+  if (inside === null) {
+    yield ["error", "problem.box_outside", "move_inside"];
+    return;
+  }
+  if (inside.some((value, index) => value !== box[index])) yield ["warning", "problem.box_partly_outside", "clip"];
+  const close = Math.abs(area(inside) - SMALLEST_TRAINED_AREA) <= 1e-9 * SMALLEST_TRAINED_AREA;
+  if (area(inside) < SMALLEST_TRAINED_AREA && !close) {
+    yield ["warning", "problem.box_small", "enlarge", { percent: Number((area(inside) * 100).toFixed(2)) }];
+  }
+}
+
+function* aboutMask(item) {
+  const found = fault(item.mask);
+  if (found) {
+    yield ["error", found.code, "remove_mask", found.params];
+  } else if (isEmpty(item.mask) || clipped(bounds(item)) === null) {
+    yield ["error", "problem.mask_empty", "remove_mask"];
+  } else if (!overlap(bounds(item), item.box)) {
+    yield ["warning", "problem.mask_outside_box", "fit_box"];
+  }
+}
+
+/**
+ * `findProblems` and what only an editor looks at: captions over 77 tokens, regions hidden behind another one,
+ * words of the prompt without a region.
+ * @param {Layout} layout
+ * @param {{tokens?: Map<string, number>}} [options] exact numbers of tokens by caption, where the host told them
+ * @returns {Problem[]}
+ */
+export function editorProblems(layout, { tokens = new Map() } = {}) {
+  return [...findProblems(layout), ...longCaptions(layout, tokens), ...hidden(layout), ...loose(layout)];
+}
+
+const note = (severity, item, layout, field, code, params, fix) =>
+  ({ severity, instance: item.id, index: layout.instances.indexOf(item), field, code, params: { id: item.id, ...params }, fix });
+
+function longCaptions(layout, tokens) {
+  return layout.instances.filter(document.isActive).flatMap((item) => {
+    const exact = tokens.get(item.caption);
+    const count = exact ?? estimateTokens(item.caption);
+    if (count <= MOST_TOKENS) return [];
+    const code = exact === undefined ? "problem.caption_long_about" : "problem.caption_long";
+    return [note("warning", item, layout, "caption", code, { count, most: MOST_TOKENS }, "write_caption")];
+  });
+}
+
+/** About how many tokens CLIP makes of a text: exact for common English words, a guess for rare ones. */
+export function estimateTokens(text) {
+  const words = text.toLowerCase().match(/'(?:s|t|re|ve|m|ll|d)|[a-z]+|\p{L}|\p{N}|[^\s\p{L}\p{N}]+/gu) ?? [];
+  const pieces = (word) => (/^[a-z]/.test(word) ? Math.max(1, Math.ceil((word.length - 3) / 6)) : /\p{L}/u.test(word) ? 2 : 1);
+  return words.reduce((sum, word) => sum + pieces(word), 2);
+}
+
+function hidden(layout) {
+  const active = layout.instances.filter(document.isActive);
+  return active.flatMap((item, index) => {
+    const cover = active.slice(index + 1).find((other) => other.mask === null && encloses(other.box, bounds(item)));
+    return cover ? [note("info", item, layout, "box", "problem.hidden", { other: cover.id }, "bring_to_front")] : [];
+  });
+}
+
+function loose(layout) {
+  return looseWords(layout).map((words) => general("info", "prompt", "problem.loose_words", { words }, "add_words"));
+}
+
+const STARTS = new Set("a an the one two three four five six seven eight nine ten several some his her their its".split(" "));
+const ENDS = new Set(("and or with in on at of by for from to into onto over under above below behind beside between near next " +
+  "inside outside through across against around along among while as is are was were has have that which who wearing holding").split(" "));
+const PLACES = new Set("in on at by from into onto over under above below behind beside between near inside outside through across against around along among to".split(" "));
+const PICTURES = new Set("photo photograph picture image painting drawing illustration render rendering sketch portrait scene view shot closeup close-up style poster background foreground".split(" "));
+
+/**
+ * Things the prompt names ("a red fox") that no caption mentions. English, by articles and number words, without
+ * a dictionary: quiet rather than complete.
+ * @param {Layout} layout @returns {string[]}
+ */
+export function looseWords(layout) {
+  const captions = layout.instances.filter(document.isActive).map((item) => stems(item.caption));
+  if (captions.length === 0) return [];
+  const known = new Set(captions.flat());
+  const found = phrases(layout.prompt).filter((words) => !known.has(stem(words.at(-1))));
+  return [...new Set(found.map((words) => words.join(" ")))];
+}
+
+const stem = (word) => word.toLowerCase().replace(/(?<=[^s])s$/, "").replace(/(?<=(?:s|x|ch|sh))e$/, "");
+const stems = (text) => (text.match(/[\p{L}\p{N}-]+/gu) ?? []).map(stem);
+
+/** Words after an article up to the next small word, unless they tell a place or the kind of picture. */
+function phrases(prompt) {
+  const found = [];
+  for (const clause of prompt.split(/[,.;:()[\]\n!?]+/)) {
+    let [current, before] = [null, ""];
+    const end = () => {
+      if (current?.length && !PICTURES.has(current.at(-1).toLowerCase())) found.push(current);
+      current = null;
+    };
+    for (const word of clause.match(/[\p{L}\p{N}'-]+/gu) ?? []) {
+      const lower = word.toLowerCase();
+      if (ENDS.has(lower) || /.ing$/.test(lower)) end();
+      else if (STARTS.has(lower)) {
+        end();
+        current = PLACES.has(before) ? null : [];
+      } else current?.push(word);
+      before = lower;
+    }
+    end();
+  }
+  return found;
+}
