@@ -35,12 +35,15 @@ class Phrases:
 
 
 @dataclass(frozen=True, eq=False)
-class _Encoded:
+class Encoded:
+    """One encoder's share of `Phrases`; masks differ where an embedding fits one encoder alone."""
+
     hidden_states: Tensor
     mask: Tensor
 
     @property
     def eot(self) -> Tensor:
+        """The penultimate layer at end of text (P, C)."""
         rows = torch.arange(len(self.mask), device=self.mask.device)
         return self.hidden_states[rows, 0, self.mask.sum(1) - 1]
 
@@ -102,19 +105,20 @@ def _encode(
     tokens: list[list[tuple[Any, float]]],
     device: torch.device,
     on_pass: Callable[[], None],
-) -> _Encoded:
+) -> Encoded:
     """The chosen layers of one encoder for all captions, weights applied."""
-    parts: list[_Encoded] = []
+    parts: list[Encoded] = []
     for start in range(0, len(tokens), CAPTIONS_PER_PASS):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        parts.append(_encode_batch(encoder, tokens[start : start + CAPTIONS_PER_PASS], device))
+        parts.append(encode_tokens(encoder, tokens[start : start + CAPTIONS_PER_PASS], device))
         on_pass()
-    return _Encoded(
+    return Encoded(
         torch.cat([part.hidden_states for part in parts]), torch.cat([part.mask for part in parts])
     )
 
 
-def _encode_batch(encoder: Any, batch: list[list[tuple[Any, float]]], device: torch.device) -> _Encoded:
+def encode_tokens(encoder: Any, batch: list[list[tuple[Any, float]]], device: torch.device) -> Encoded:
+    """The chosen layers of one encoder for (token, weight) sequences of one length."""
     ids = [[token for token, _ in entry] for entry in batch]
     weights = torch.tensor([[weight for _, weight in entry] for entry in batch])
     weighted = bool((weights != 1.0).any())
@@ -129,7 +133,7 @@ def _encode_batch(encoder: Any, batch: list[list[tuple[Any, float]]], device: to
         empty = states[-1:]
         factor = weights.to(states)[:, None, :, None]
         states, mask = empty + (states[:-1] - empty) * factor, mask[:-1]
-    return _Encoded(states, mask)
+    return Encoded(states, mask)
 
 
 @contextmanager

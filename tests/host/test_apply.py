@@ -12,6 +12,7 @@ from reference_patch import with_reference
 import nodes
 from instance_composer.hosts.comfyui.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.terms import KEY
+from instance_composer.layout import Box, Instance, Layout
 
 LATENTS = noise(1, 24, 24)
 
@@ -145,3 +146,23 @@ def test_half_precision_models(unet_weights, clip, adapter, layout, prompts, dty
     expected = evaluate(reference, *prompts, LATENTS, 500)
     # Half the adapter's smallest effect: the UNet itself rounds at 2^-8 in bfloat16.
     assert_same(found, expected, tolerance=EFFECT / 2)
+
+
+def test_what_a_layer_adds_lies_inside_the_regions_alone(model, clip, adapter, prompts):
+    left = Layout((Instance("a", Box(0.0, 0.0, 0.5, 1.0), "a red book"),))
+    bound, positive, negative = apply_ifadapter(model, clip, adapter, left, *prompts)
+    added = {}
+
+    def spy(executor, *args, **kwargs):
+        for block, patch in args[5]["patches_replace"]["attn2"].items():
+            added[block] = patch
+        return executor(*args, **kwargs)
+
+    bound = bound.clone()
+    bound.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "tests", spy)
+    evaluate(bound, positive, negative, LATENTS, 500)
+    patch = next(iter(added.values()))
+    query = noise(1, 36, 64)[0, :2]
+    term = patch.groups[0].term(patch.block, [query[:1], query[1:]], (6, 6))[0].view(6, 6, 64)
+    assert term[:, :3].abs().amin() > 0
+    assert term[:, 3:].abs().amax() == 0

@@ -47,3 +47,13 @@ def assert_same(found: Evaluation, expected: Evaluation, tolerance: float = TOLE
     assert found.negative is not None
     assert expected.negative is not None
     assert_close(found.negative, expected.negative, tolerance)
+
+
+def sample(
+    trio: Any, latent: Any, steps: int = 3, sampler: str = "euler", denoise: float = 1.0, seed: int = 7
+) -> Tensor:
+    """KSampler's latent for (MODEL, positive, negative) at CFG 5."""
+    made = nodes.common_ksampler(
+        trio[0], seed, steps, 5.0, sampler, "normal", *trio[1:], latent, denoise=denoise
+    )
+    return made[0]["samples"]

@@ -33,7 +33,7 @@ def tiny_model(
     unet: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
 ) -> Any:
     """The MODEL of a diffusers UNet config and state dict; `in_channels` 9 makes it inpainting SDXL."""
-    config = _unet_config(unet)
+    config = tiny_unet_config(unet)
 
     class TinySDXL(comfy.supported_models.SDXL):
         unet_config = config
@@ -71,7 +71,7 @@ def tiny_clip(weights: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None 
         (clip.cond_stage_model.clip_l, clip.cond_stage_model.clip_g), weights or (None, None), strict=True
     ):
         own = encoder.transformer.state_dict()
-        encoder.transformer.load_state_dict(given or _random_like(own, seed=len(own)))
+        encoder.transformer.load_state_dict(given or random_like(own, seed=len(own)))
     return clip
 
 
@@ -93,10 +93,10 @@ def tiny_vae() -> Any:
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
     state = AutoencoderKL(**config["params"]).state_dict()
-    return comfy.sd.VAE(sd=_random_like(state, seed=3), config=config)
+    return comfy.sd.VAE(sd=random_like(state, seed=3), config=config)
 
 
-def _random_like(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+def random_like(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """Random weights that keep activations of order one: norms near 1, matrices scaled by their width."""
     generator = torch.Generator().manual_seed(seed)
     made: dict[str, Tensor] = {}
@@ -109,7 +109,7 @@ def _random_like(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     return made
 
 
-def _unet_config(unet: Mapping[str, Any]) -> dict[str, Any]:
+def tiny_unet_config(unet: Mapping[str, Any]) -> dict[str, Any]:
     """A diffusers config in the words of ComfyUI's UNetModel."""
     widths, blocks = unet["block_out_channels"], unet["layers_per_block"]
     depths = [
