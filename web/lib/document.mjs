@@ -18,7 +18,7 @@
  */
 
 import { LayoutError } from "./errors.mjs";
-import { decode, dumpJson, float, NumberText, parseJson } from "./json.mjs";
+import { decode, dumpJson, float, NumberText, parseJson, pointAtPath } from "./json.mjs";
 
 export const VERSION = 1;
 export const SMALLEST_CANVAS = 16;
@@ -91,7 +91,7 @@ export function parse(text) {
 function refuse(problems, text) {
   if (problems.length === 0) return;
   const [{ code, params, path }] = problems;
-  throw new LayoutError(code, params, { path, problems });
+  throw pointAtPath(new LayoutError(code, params, { path, problems }), decode(text));
 }
 
 /** Takes known keys out of one JSON object, notes what has the wrong type, leaves the rest. */

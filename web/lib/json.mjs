@@ -51,6 +51,15 @@ export function locate(text, path) {
   return parser.found;
 }
 
+/** Point an error that has a path at its value in the text, or at the nearest value around it. @param {LayoutError} error @param {string} text */
+export function pointAtPath(error, text) {
+  for (let path = error.path; path && error.offset === null; path = path.length ? path.slice(0, -1) : null) {
+    const offset = locate(text, path);
+    if (offset !== null) error.pointAt(text, offset);
+  }
+  return error;
+}
+
 class Parser {
   constructor(text, { exact = false, path = null }) {
     Object.assign(this, { text, exact, path, at: 0, found: null });
