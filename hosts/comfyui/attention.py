@@ -39,13 +39,11 @@ class Group:
         placement = self.regions.place(grid, self.active, queries[0].device)
         if placement is None:
             return [torch.zeros_like(query) for query in queries]
-        rows, number = len(queries[0]), self.layers.blocks[block]
-        keys, values = (
-            torch.stack([each[number] for each in pairs]).repeat_interleave(rows, dim=0)
-            for pairs in ([p.keys for p in self.prompts], [p.values for p in self.prompts])
-        )
+        number = self.layers.blocks[block]
+        keys = torch.stack([prompt.keys[number] for prompt in self.prompts])
+        values = torch.stack([prompt.values[number] for prompt in self.prompts])
         term = semantic_map(torch.cat(tuple(queries)), keys, values, self.layers.gates[number], placement)
-        return (self.strength * term).split(rows)
+        return (self.strength * term).split(len(queries[0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,8 +62,9 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
     """The term added to one layer's attention before its output projection, tanh gate included.
 
     query: (R, L, C) the layer's frozen query projection, R rows that share one placement, L = h * w cells.
-    keys, values: (R, P, heads, N, C / heads) of all P instances as `InstanceAttention.keys_values` makes
-    them. Returns (R, L, C) in the query's dtype; the arithmetic is float32.
+    keys, values: (G, P, heads, N, C / heads) of all P instances as `InstanceAttention.keys_values` makes
+    them, for G prompts with R / G consecutive rows each. Returns (R, L, C) in the query's dtype; the
+    arithmetic is float32.
 
     Source: IFAdapter, equations 4-8, as the released code computes them: the area term multiplies the gate
     logit, and the softmax runs over ten slots.
@@ -73,13 +74,14 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
     if length != height * width:
         raise ValueError(f"{length} query tokens do not fill a grid of {height} x {width} cells")
     image = query.view(rows, height, width, keys.shape[2], -1)
+    each = rows // len(keys)
     slots = [slot for slot in range(len(placement.indices)) if placement.has_cells(slot)]
     planes = gate.logit_bias.new_zeros(rows, len(placement.indices), 3, height, width)
     attentions: dict[int, Tensor] = {}
     for slot in slots:
         (y, x), index, mask = placement.crop(slot), placement.indices[slot], placement.masks[slot]
-        attentions[slot] = _attention(image[:, y, x], keys[:, index])
-        feature = values[:, index].float().transpose(2, 3) @ attentions[slot]
+        attentions[slot] = _attention(image[:, y, x], _rows(keys, index, each))
+        feature = _rows(values, index, each).transpose(2, 3) @ attentions[slot]
         feature = feature.view(rows, channels, y.stop - y.start, x.stop - x.start)
         if mask is not None:
             feature = feature * mask
@@ -95,8 +97,13 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
         # Once more from the attention: kept features would be five times its size.
         weighted = attentions[slot] * weight.flatten(1)[:, None, None]
         crop = out[:, y, x]
-        crop += (weighted.transpose(2, 3) @ values[:, index].float()).transpose(1, 2).view(crop.shape)
+        crop += (weighted.transpose(2, 3) @ _rows(values, index, each)).transpose(1, 2).view(crop.shape)
     return out.view(rows, length, channels).to(query.dtype)
+
+
+def _rows(stacked: Tensor, index: int, each: int) -> Tensor:
+    """One instance's keys or values of G prompts, `each` times: (G, P, heads, N, d) -> (R, heads, N, d)."""
+    return stacked[:, index].float().repeat_interleave(each, dim=0)
 
 
 def _attention(query: Tensor, keys: Tensor) -> Tensor:
@@ -105,7 +112,7 @@ def _attention(query: Tensor, keys: Tensor) -> Tensor:
     # The query's normalisation is one factor per cell and head, so it goes onto the few scores.
     mean_square = torch.linalg.vector_norm(q, dim=-1).square() / q.shape[-1]
     # Tokens before cells: a softmax over the short axis is several times slower as the last one.
-    scores = (keys.float() @ q.transpose(2, 3)) * torch.rsqrt(mean_square + RMS_EPSILON)[:, :, None]
+    scores = (keys @ q.transpose(2, 3)) * torch.rsqrt(mean_square + RMS_EPSILON)[:, :, None]
     return scores.softmax(dim=2)
 
 

@@ -113,6 +113,20 @@ def test_strength_scales_what_its_instance_adds_and_nothing_else() -> None:
     torch.testing.assert_close(at(2.0, 0.5), 2.0 * at(1.0, 0.0) + 0.5 * at(0.0, 1.0), atol=NOISE, rtol=1e-5)
 
 
+def test_consecutive_rows_share_the_keys_of_their_prompt() -> None:
+    grid, count = (4, 6), 2
+    layer, (query, tokens) = random_layer(), random_inputs(grid, [1] * 4)
+    placement = Regions.of_boxes([(0.0, 0.0, 0.7, 0.7), (0.3, 0.3, 1.0, 1.0)]).place(grid)
+    assert placement is not None
+    keys, values = (x.unflatten(0, (2, count)) for x in layer.keys_values(tokens))
+    gate = layer.gate()
+    together = semantic_map(query, keys, values, gate, placement)
+    for row in range(4):
+        prompt = slice(row // 2, row // 2 + 1)
+        alone = semantic_map(query[row : row + 1], keys[prompt], values[prompt], gate, placement)
+        torch.testing.assert_close(together[row : row + 1], alone, atol=NOISE, rtol=1e-5)
+
+
 def test_instances_outside_their_window_are_as_if_absent() -> None:
     grid, boxes = (6, 6), ((0.0, 0.0, 0.7, 0.7), (0.3, 0.3, 1.0, 1.0))
     layer, (query, tokens) = random_layer(), random_inputs(grid, [2])
