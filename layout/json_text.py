@@ -37,8 +37,10 @@ def parse_json(text: str | bytes) -> Any:
     return data
 
 
-def decode(text: str | bytes) -> str:
-    """Text of at most 10 MB without a byte order mark; LayoutError otherwise."""
+def decode(text: Any) -> str:
+    """The text (or UTF-8 bytes) without a byte order mark; LayoutError for others and for over 10 MB."""
+    if not isinstance(text, (str, bytes)):
+        raise LayoutError(f"a text is needed, got {quote(text)}")
     if len(text) > MOST_CHARACTERS:
         raise LayoutError(
             f"the text has {len(text):,} characters; at most {MOST_CHARACTERS:,} (10 MB) are read"

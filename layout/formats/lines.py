@@ -17,9 +17,10 @@ from ..problems import FormatError
 from .shared import canvas_of, exported, numbered
 
 _NUMBER = r"([-+]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?%?)"
-_BOX = re.compile(r"\s*[\[(]?\s*" + r"[ ,;\t]+".join([_NUMBER] * 4) + r"\s*[\])]?\s*:")
+# Never two optional runs of blanks side by side: a long run would take quadratic time.
+_BOX = re.compile(r"\s*(?:[\[(]\s*)?" + r"[ ,;\t]+".join([_NUMBER] * 4) + r"\s*(?:[\])]\s*)?:")
 _KEY = re.compile(r"\s*(prompt|negative|canvas)\s*:", re.IGNORECASE)
-_SIZE = re.compile(r"\s*([0-9]{1,6})\s*[x×*,\s]\s*([0-9]{1,6})\s*")
+_SIZE = re.compile(r"([0-9]{1,6})(?:\s*[x×*,]\s*|\s+)([0-9]{1,6})")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
 
 
 def _canvas(value: str, text: str, position: int) -> Canvas:
-    found = _SIZE.fullmatch(value)
+    found = _SIZE.fullmatch(value.strip())
     if not found:
         raise FormatError('expected a size like "1024 x 768"', text, position)
     return canvas_of(int(found[1]), int(found[2]), "the canvas size")
@@ -117,9 +118,10 @@ def write(layout: Layout) -> str:
 
 
 def _flat(text: str) -> str:
-    return re.sub(r"\s*[\r\n]+\s*", " ", text).strip()
+    return " ".join(part.strip() for part in re.split(r"[\r\n]+", text)).strip()
 
 
 def _number(value: float, percent: bool) -> str:
-    exact = Decimal(repr(float(value)))
-    return f"{(exact * 100).normalize():f}%" if percent else f"{exact.normalize():f}"
+    exact = Decimal(repr(float(value))) * (100 if percent else 1)
+    plain = f"{exact.normalize():f}"
+    return (plain if len(plain) < 40 else str(exact)) + ("%" if percent else "")
