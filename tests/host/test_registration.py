@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from comfyui_location import REPOSITORY, find_comfyui, find_older_hosts
@@ -57,52 +58,72 @@ def test_a_schema_keeps_what_the_version_knows_and_refuses_what_none_knows(versi
 
 
 LOAD = """
-import asyncio, json, sys
+import asyncio, io, json, logging, sys
 import utils.extra_config, nodes
-before = set(nodes.NODE_CLASS_MAPPINGS)
-loaded = asyncio.run(nodes.load_custom_node(sys.argv[1], ignore=before))
-folder = dict(nodes.EXTENSION_WEB_DIRS)
-print(json.dumps([loaded, sorted(set(nodes.NODE_CLASS_MAPPINGS) - before), folder]))
+
+def load(pack):
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    before = dict(nodes.NODE_CLASS_MAPPINGS)
+    loaded = asyncio.run(nodes.load_custom_node(pack))
+    found = sorted(set(nodes.NODE_CLASS_MAPPINGS) - set(before))
+    web = dict(nodes.EXTENSION_WEB_DIRS)
+    logging.getLogger().removeHandler(handler)
+    nodes.NODE_CLASS_MAPPINGS.clear()
+    nodes.NODE_CLASS_MAPPINGS.update(before)
+    nodes.EXTENSION_WEB_DIRS.clear()
+    return dict(loaded=loaded, nodes=found, web=web, log=log.getvalue())
+
+print(json.dumps([load(pack) for pack in sys.argv[1:]]))
 """
 
+# What stands in the place of a file of the pack, in the copy of this name.
+BREAKAGE = {
+    "ComfyUI-Instance-Composer": {},
+    "broken-family": {"nodes/layout.py": "raise RuntimeError('a library of this family is broken')"},
+    "broken-pack": {"nodes/__init__.py": "raise RuntimeError('nothing works')"},
+}
 
-def load(pack: Path) -> tuple[bool, list[str], dict[str, str], str]:
-    """(loaded, new node ids, web folders, log) of ComfyUI loading the pack in this folder."""
-    done = run_in(find_comfyui(), LOAD, str(pack))
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory) -> dict[str, dict[str, Any]]:
+    """What ComfyUI makes of copies of the pack, whole and broken, in folders named as users have them."""
+    folder = tmp_path_factory.mktemp("custom_nodes")
+    for name, files in BREAKAGE.items():
+        shutil.copytree(REPOSITORY, folder / name, ignore=shutil.ignore_patterns(".*", "tests", "*.egg-info"))
+        for path, source in files.items():
+            (folder / name / path).write_text(source)
+    done = run_in(find_comfyui(), LOAD, *(str(folder / name) for name in BREAKAGE))
     assert done.returncode == 0, done.stderr
-    return *json.loads(done.stdout.splitlines()[-1]), done.stderr + done.stdout
+    return {"folder": folder, **dict(zip(BREAKAGE, json.loads(done.stdout.splitlines()[-1]), strict=True))}
 
 
-@pytest.fixture
-def pack(tmp_path) -> Path:
-    """A copy of the pack in a folder named as users have it, hyphens included."""
-    folder = tmp_path / "custom_nodes" / "ComfyUI-Instance-Composer"
-    shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns(".*", "tests", "*.egg-info", "build"))
-    return folder
+def test_comfyui_loads_the_pack_from_a_hyphenated_folder(loaded):
+    pack = loaded["ComfyUI-Instance-Composer"]
+    assert pack["loaded"], pack["log"]
+    assert "Traceback" not in pack["log"]
+    assert {"IC_LoadIFAdapter", "IC_ApplyIFAdapter"} <= set(pack["nodes"])
+    assert all(name.startswith("IC_") for name in pack["nodes"])
 
 
-def test_comfyui_loads_the_pack_from_a_hyphenated_folder(pack):
-    loaded, names, web, log = load(pack)
-    assert loaded, log
-    assert "Traceback" not in log
-    assert {"IC_LoadIFAdapter", "IC_ApplyIFAdapter"} <= set(names)
-    assert all(name.startswith("IC_") for name in names)
-    assert list(web.values()) == ([str(pack / "web")] if (pack / "web").is_dir() else [])
+def test_the_web_folder_is_registered_once(loaded):
+    """Once is enough: a second name for the same folder loads every script twice."""
+    web = loaded["folder"] / "ComfyUI-Instance-Composer" / "web"
+    assert list(loaded["ComfyUI-Instance-Composer"]["web"].values()) == ([str(web)] if web.is_dir() else [])
 
 
-def test_a_broken_family_leaves_the_others_and_its_traceback(pack):
-    (pack / "nodes" / "layout.py").write_text("raise RuntimeError('a library of this family is broken')")
-    loaded, names, _, log = load(pack)
-    assert loaded
-    assert "IC_ApplyIFAdapter" in names
-    assert "The layout nodes of Instance Composer could not be loaded" in log
-    assert "RuntimeError: a library of this family is broken" in log
-    assert 'layout.py", line 1' in log
+def test_a_broken_family_leaves_the_others_and_its_traceback(loaded):
+    pack = loaded["broken-family"]
+    assert pack["loaded"]
+    assert "IC_ApplyIFAdapter" in pack["nodes"]
+    assert "The layout nodes of Instance Composer could not be loaded" in pack["log"]
+    assert "RuntimeError: a library of this family is broken" in pack["log"]
+    assert 'layout.py", line 1' in pack["log"]
 
 
-def test_a_pack_that_cannot_load_leaves_its_traceback(pack):
-    (pack / "nodes" / "__init__.py").write_text("raise RuntimeError('nothing works')")
-    loaded, names, _, log = load(pack)
-    assert not loaded
-    assert names == []
-    assert 'nodes/__init__.py", line 1' in log
+def test_a_pack_that_cannot_load_leaves_its_traceback(loaded):
+    pack = loaded["broken-pack"]
+    assert (pack["loaded"], pack["nodes"]) == (False, [])
+    assert "Instance Composer could not be loaded" in pack["log"]
+    assert 'nodes/__init__.py", line 1' in pack["log"]
