@@ -6,8 +6,6 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
 # Pillow's own font covers Latin. For other scripts, common files of the operating systems, if they are there.
 _OTHER_FONTS = (
     "NotoSansCJK-Regular.ttc",
@@ -34,23 +32,29 @@ def text_size(size: tuple[int, int]) -> int:
     return max(10, round(7 + max(size) / 80))
 
 
-def font_for(text: str, size: int) -> Font:
-    """Pillow's own font, or the first found that has every character of the text; never fails."""
-    own = _font(None, size)
-    if own is None or _covers(own, text):
-        return own or ImageFont.load_default()
-    others = (_font(name, size) for name in _OTHER_FONTS)
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, or the first found that has every character of the text, if there is one."""
+    own = _own_font(size)
+    if _covers(own, text):
+        return own
+    others = (_other_font(name, size) for name in _OTHER_FONTS)
     return next((font for font in others if font is not None and _covers(font, text)), own)
 
 
+@lru_cache(maxsize=16)
+def _own_font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # with a size, Pillow gives no other
+    return font
+
+
 @lru_cache(maxsize=64)
-def _font(name: str | None, size: int) -> ImageFont.FreeTypeFont | None:
-    """A font by file name (None for Pillow's own), None where it is missing or Pillow has no FreeType."""
+def _other_font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+    """A font of the operating system by file name, None where it is missing."""
     try:
-        font = ImageFont.load_default(size) if name is None else ImageFont.truetype(name, size)
-    except (OSError, ImportError):
+        return ImageFont.truetype(name, size)
+    except OSError:
         return None
-    return font if isinstance(font, ImageFont.FreeTypeFont) else None
 
 
 def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
@@ -70,7 +74,7 @@ def _picture(font: ImageFont.FreeTypeFont, character: str) -> bytes:
     return image.tobytes()
 
 
-def wrap(text: str, font: Font, width: float, most_lines: int) -> list[str]:
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: float, most_lines: int) -> list[str]:
     """Lines no wider than `width` pixels, at least one character each; "…" ends what does not fit."""
     lines: list[str] = []
     rest = text
@@ -86,7 +90,7 @@ def wrap(text: str, font: Font, width: float, most_lines: int) -> list[str]:
     return lines
 
 
-def _fitting(text: str, font: Font, width: float) -> str:
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """The longest start of the text that fits, broken at a space where there is one."""
     low, high = 1, len(text)
     while low < high:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from .captions import Font, font_for, text_size, wrap
+from .captions import font_for, text_size, wrap
 
 Color = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
@@ -35,8 +35,8 @@ class _Plate:
 
     label: Label
     lines: list[str]
-    font: Font
-    badge_font: Font
+    font: ImageFont.FreeTypeFont
+    badge_font: ImageFont.FreeTypeFont
     width: int
     height: int
     badge: int
