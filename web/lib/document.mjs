@@ -104,7 +104,7 @@ class Fields {
   }
 
   note(field, code, value, path = [...this.path, field]) {
-    const params = { ...this.about, field, value, path: pathText(path) };
+    const params = { ...this.about, field, value: dumpJson(value).slice(0, 60), path: pathText(path) };
     this.problems.push({ severity: "error", ...this.about, field, code, params, fix: null, path });
   }
 
@@ -132,6 +132,7 @@ export function pathText(path) {
 
 class WrongType extends Error {}
 
+/** The value, or a refusal when it does not fit. */
 function need(fits, code, value) {
   if (!fits) throw new WrongType(code);
   return value;
@@ -167,11 +168,15 @@ function instance(data, index, problems) {
 const string = (value) => need(typeof value === "string", "error.not_text", value);
 const boolean = (value) => need(typeof value === "boolean", "error.not_switch", value);
 const list = (value) => need(Array.isArray(value), "error.not_list", value);
-const version = (value) => need(typeof value !== "boolean" && Number(value) === VERSION, "error.version", VERSION);
 
 function number(value) {
   const plain = value instanceof NumberText ? value.valueOf() : value;
   return need(typeof plain === "number", "error.not_number", plain);
+}
+
+function version(value) {
+  const plain = value instanceof NumberText ? value.valueOf() : value;
+  return need(plain === VERSION, "error.version", VERSION);
 }
 
 function integer(value) {

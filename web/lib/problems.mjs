@@ -15,6 +15,11 @@ export const SMALLEST_TRAINED_AREA = 0.01;
 export const MOST_TRAINED_INSTANCES = 10;
 /** Positions of CLIP's text encoders, the start and the end among them. */
 export const MOST_TOKENS = 77;
+const RANGES = [
+  ["strength", document.STRONGEST, "problem.strength_range"],
+  ["start", 1, "problem.start_range"],
+  ["end", 1, "problem.end_range"],
+];
 
 /** The same findings as Python's `Layout.problems`, in the same order. @param {Layout} layout @returns {Problem[]} */
 export function findProblems(layout) {
@@ -26,10 +31,10 @@ const general = (severity, field, code, params, fix) =>
 
 function* aboutLayout(layout) {
   const [low, high] = [document.SMALLEST_CANVAS, document.LARGEST_CANVAS];
-  for (const side of ["width", "height"]) {
+  for (const [side, code] of [["width", "problem.canvas_width"], ["height", "problem.canvas_height"]]) {
     const pixels = layout.canvas[side];
     if (!(low <= pixels && pixels <= high)) {
-      yield general("error", `canvas ${side}`, "problem.canvas", { side, pixels, low, high }, "clamp_canvas");
+      yield general("error", `canvas ${side}`, code, { pixels, low, high }, "clamp_canvas");
     }
   }
   const counts = new Map();
@@ -39,8 +44,7 @@ function* aboutLayout(layout) {
   }
   const active = layout.instances.filter(document.isActive);
   if (active.length === 0) {
-    const fix = layout.instances.length === 0 ? "add_instance" : layout.instances.every((item) => document.strip(item.caption) === "") ? "write_caption" : "enable_all";
-    yield general("warning", "instances", "problem.nothing_active", {}, fix);
+    yield general("warning", "instances", "problem.nothing_active", {}, wayToActive(layout.instances));
   }
   if (active.length > MOST_TRAINED_INSTANCES) {
     const params = { count: active.length, most: MOST_TRAINED_INSTANCES };
@@ -48,14 +52,19 @@ function* aboutLayout(layout) {
   }
 }
 
+function wayToActive(instances) {
+  if (instances.length === 0) return "add_instance";
+  return instances.some((item) => document.strip(item.caption)) ? "enable_all" : "write_caption";
+}
+
 function* about(item, index) {
   const problem = (severity, field, code, params, fix) =>
     ({ severity, instance: item.id, index, field, code, params: { id: item.id, ...params }, fix });
   if (!item.id) yield problem("error", "id", "problem.id_empty", {}, "renew_ids");
   if (!document.strip(item.caption)) yield problem("warning", "caption", "problem.caption_empty", {}, "write_caption");
-  for (const [field, high] of [["strength", document.STRONGEST], ["start", 1], ["end", 1]]) {
+  for (const [field, high, code] of RANGES) {
     const value = item[field];
-    if (!(value >= 0 && value <= high)) yield problem("error", field, "problem.range", { field, value, low: 0, high }, "clamp");
+    if (!(value >= 0 && value <= high)) yield problem("error", field, code, { value, high }, "clamp");
   }
   if (item.start >= item.end) {
     yield problem("error", "start", "problem.start", { start: item.start, end: item.end }, "whole_run");

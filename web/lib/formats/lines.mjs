@@ -6,9 +6,10 @@ import { bounds } from "../regions.mjs";
 import { exported, numbered, needSide } from "./shared.mjs";
 
 const NUMBER = "([-+]?(?:[0-9]{1,40}(?:\\.[0-9]{0,40})?|\\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?%?)";
-const BOX = new RegExp(`^\\s*[\\[(]?\\s*${Array(4).fill(NUMBER).join("[ ,;\\t]+")}\\s*[\\])]?\\s*:`);
+// Never two optional runs of blanks side by side: a long run would take quadratic time.
+const BOX = new RegExp(`^\\s*(?:[\\[(]\\s*)?${Array(4).fill(NUMBER).join("[ ,;\\t]+")}\\s*(?:[\\])]\\s*)?:`);
 const KEY = /^\s*(prompt|negative|canvas)\s*:/i;
-const SIZE = /^\s*([0-9]{1,6})\s*[x×*,\s]\s*([0-9]{1,6})\s*$/;
+const SIZE = /^([0-9]{1,6})(?:\s*[x×*,]\s*|\s+)([0-9]{1,6})$/;
 
 export function recognisesText(text) {
   return KEY.exec(strip(text))?.[1].toLowerCase() === "canvas" || text.split("\n").some((line) => BOX.test(line));
@@ -44,7 +45,7 @@ export function readText(text, { canvas = null } = {}) {
 }
 
 function canvasOf(value) {
-  const found = SIZE.exec(value);
+  const found = SIZE.exec(strip(value));
   return found && { width: needSide(Number(found[1]), []), height: needSide(Number(found[2]), []) };
 }
 
@@ -75,7 +76,7 @@ export function write(layout) {
   return `${lines.join("\n")}\n`;
 }
 
-const flat = (text) => strip(text.replace(/\s*[\r\n]+\s*/g, " "));
+const flat = (text) => strip(text.split(/[\r\n]+/).map(strip).join(" "));
 
 /** A number without an exponent, times 100 and with % on wish; exact, since only the point moves. */
 function decimal(value, percent) {
@@ -86,5 +87,6 @@ function decimal(value, percent) {
   const whole = all.slice(0, at).padEnd(at, "0");
   const part = all.slice(at).replace(/0+$/, "");
   const sign = value < 0 || Object.is(value, -0) ? "-" : "";
-  return `${sign}${whole}${part && `.${part}`}${percent ? "%" : ""}`;
+  const plain = `${whole}${part && `.${part}`}`;
+  return `${sign}${plain.length < 40 ? plain : `${digits}.${tail}e${point - 1}`}${percent ? "%" : ""}`;
 }
