@@ -1,0 +1,152 @@
+"""The layout editor in a browser page: what a person does with it, in fractions of the canvas."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+
+READY = """() => Boolean(window.app?.extensionManager && window.app.canvas && !document.querySelector('#splash-loader')
+  && LiteGraph.registered_node_types['IC_InstanceLayout'])"""
+# A node made by a script is not in the baseline of undo until the state is captured.
+ADD = """([type, x, y, width, height]) => {
+  const node = LiteGraph.createNode(type);
+  app.graph.add(node);
+  node.pos = [x, y];
+  if (width) node.setSize([width, height]);
+  app.canvas.setDirty(true, true);
+  app.extensionManager.workflow.activeWorkflow?.changeTracker?.captureCanvasState();
+  return node.id;
+}"""
+OURS = ("instance_composer", "InstanceComposer", "Instance Composer")
+
+
+class EditorPage:
+    """One page on a server. `problems` collects what the console and the network say about our files."""
+
+    def __init__(self, page: Page, address: str, vue: bool) -> None:
+        self.page, self.address, self.vue = page, address, vue
+        self.problems: list[str] = []
+        page.on("pageerror", lambda error: self.problems.append(f"{error.message}\n{error.stack}"))
+        page.on("console", self._console)
+        page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        place = message.location.get("url", "")
+        ours = any(name in message.text or name in place for name in OURS)
+        if message.type in ("error", "warning") and ours:
+            self.problems.append(f"{message.type}: {message.text} ({place})")
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith((self.address, "data:", "blob:", "ws:")) and "/extensions/" in request.headers.get("referer", ""):
+            self.problems.append(f"request to another host: {request.url}")
+
+    def open(self) -> EditorPage:
+        self.page.goto(self.address, wait_until="domcontentloaded")
+        self.ready()
+        self.clear()
+        return self
+
+    def ready(self) -> None:
+        self.page.wait_for_function(READY, timeout=120_000, polling=200)
+
+    def clear(self) -> None:
+        self.page.evaluate("() => { app.graph.clear(); app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; }")
+
+    def add_node(
+        self, x: int = 320, y: int = 90, width: int = 480, height: int = 780, node_type: str = "IC_InstanceLayout"
+    ) -> int:
+        number = self.page.evaluate(ADD, [node_type, x, y, width, height])
+        if node_type == "IC_InstanceLayout":
+            expect(self.root).to_be_visible(timeout=20_000)
+        self.page.wait_for_timeout(300)
+        return number
+
+    @property
+    def root(self) -> Locator:
+        return self.page.locator(".ic-editor").last
+
+    @property
+    def stage(self) -> Locator:
+        return self.root.locator(".ic-stage")
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Where a fraction of the canvas is on the screen."""
+        box = self.root.locator(".ic-paper").first.bounding_box()
+        assert box
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 6, keys: tuple[str, ...] = ()) -> None:
+        mouse = self.page.mouse
+        for key in keys:
+            self.page.keyboard.down(key)
+        mouse.move(*self.point(*start))
+        mouse.down()
+        mouse.move(*self.point(*end), steps=steps)
+        mouse.up()
+        for key in keys:
+            self.page.keyboard.up(key)
+        self.settle()
+
+    def draw(self, box: tuple[float, float, float, float], caption: str | None = None) -> None:
+        """Draw a box and, unless None, type its caption into the field that opens."""
+        self.drag(box[:2], box[2:])
+        if caption is None:
+            self.page.keyboard.press("Escape")
+        else:
+            self.page.keyboard.type(caption)
+            self.page.keyboard.press("Enter")
+        self.settle()
+
+    def click(self, x: float, y: float, **options: Any) -> None:
+        self.page.mouse.move(*self.point(x, y))
+        self.page.mouse.click(*self.point(x, y), **options)
+        self.settle()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.settle()
+
+    def settle(self) -> None:
+        """Two animation frames: what was done is drawn."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def text(self, node: int | None = None) -> str:
+        """The widget's value; of the only layout node unless its id is given."""
+        return self.page.evaluate(
+            """(id) => {
+              const nodes = app.canvas.graph.nodes.filter((node) => node.comfyClass === 'IC_InstanceLayout');
+              const node = id === null ? nodes[0] : nodes.find((one) => String(one.id) === String(id));
+              return node.widgets.find((widget) => widget.name === 'document').value;
+            }""",
+            node,
+        )
+
+    def set_text(self, text: str) -> None:
+        self.page.evaluate(
+            """(text) => {
+              const node = app.canvas.graph.nodes.find((one) => one.comfyClass === 'IC_InstanceLayout');
+              node.widgets.find((widget) => widget.name === 'document').value = text;
+            }""",
+            text,
+        )
+        self.settle()
+
+    def document(self, node: int | None = None) -> dict[str, Any]:
+        text = self.text(node)
+        return json.loads(text) if text.strip() else {"instances": []}
+
+    def instances(self, node: int | None = None) -> list[dict[str, Any]]:
+        return self.document(node)["instances"]
+
+    def boxes(self) -> list[list[float]]:
+        return [instance["box"] for instance in self.instances()]
+
+    def button(self, name: str) -> Locator:
+        return self.root.get_by_role("button", name=name, exact=True)
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    return browser.new_context(**{"viewport": {"width": 1500, "height": 950}, **options})

@@ -1,0 +1,341 @@
+// The one place that touches ComfyUI: puts an editor into the widget's element and is its host.
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { createTranslator } from "../lib/i18n.mjs";
+import { luminance } from "./colors.mjs";
+import { html } from "./dom.mjs";
+import { Editor } from "./editor.mjs";
+import { executionScope, locator, upstreamPicture } from "./comfyui_graph.mjs";
+
+const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
+const mounts = new Set();
+const memories = new Map();
+const elements = new Map();
+
+/** Make the editor of a widget. @param {{node: any, widget: any, model: {element: HTMLElement, text: string, textChanged: () => void}}} parts */
+export async function mount({ node, widget, model }) {
+  const [t] = await Promise.all([translator(), styles()]);
+  const made = new Mount(node, widget, model, t);
+  mounts.add(made);
+  listenOnce();
+}
+
+/** A graph was loaded or rebuilt: sizes and pictures may come through links that exist only now. */
+export function graphLoaded() {
+  for (const one of mounts) one.connectionsChanged();
+}
+
+// --- Words, styles, theme ------------------------------------------------------------------------------------
+
+let catalogues;
+async function translator() {
+  catalogues ??= api.getCustomNodesI18n();
+  return createTranslator(await catalogues, locale());
+}
+
+const locale = () => app.extensionManager.setting.get("Comfy.Locale") ?? "en";
+
+let sheet;
+function styles() {
+  sheet ??= new Promise((resolve, reject) => {
+    const link = html("link", { rel: "stylesheet", href: new URL("./editor.css", import.meta.url).href, onload: resolve });
+    link.addEventListener("error", () => reject(new Error("editor.css could not be loaded")));
+    document.head.append(link);
+  });
+  return sheet;
+}
+
+/** Light or dark, by the background that the palette gives. */
+function theme(element) {
+  const probe = html("div", { style: "background:var(--comfy-menu-bg,#333)" });
+  element.append(probe);
+  const parts = getComputedStyle(probe).backgroundColor.match(/[\d.]+/g)?.slice(0, 3).map(Number) ?? [0, 0, 0];
+  probe.remove();
+  const color = `#${parts.map((part) => Math.round(part).toString(16).padStart(2, "0")).join("")}`;
+  return luminance(color) > 0.35 ? "light" : "dark";
+}
+
+// --- One editor in one node ------------------------------------------------------------------------------------
+
+class Mount {
+  constructor(node, widget, model, t) {
+    Object.assign(this, { node, widget, model });
+    this.editor = new Editor(this.host(), t);
+    model.element.replaceChildren(this.editor.root);
+    model.textChanged = () => this.editor.read(model.text);
+    for (const side of ["width", "height"]) this.follow(this.side(side));
+    chain(node, "onRemoved", () => this.remove());
+    chain(node, "onExecuted", (output) => this.executed(output));
+    chain(node, "onConnectionsChange", () => requestAnimationFrame(() => this.connectionsChanged()));
+    if (node.graph) this.added();
+    else chain(node, "onAdded", () => this.added());
+    this.paint();
+    this.isolate();
+  }
+
+  /** What the editor may ask for and do. */
+  host() {
+    const self = this;
+    return {
+      locale: locale(),
+      get text() {
+        return self.model.text;
+      },
+      setText: (text) => (this.widget.value = text),
+      get size() {
+        return self.size;
+      },
+      setSize: (width, height) => this.setSize(width, height),
+      commit: () => app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.(),
+      select: () => this.node.selected || app.canvas.selectNode?.(this.node),
+      toggleLarge: () => this.toggleLarge(),
+      panGraph: (event, done) => panGraph(event, done),
+      wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
+    };
+  }
+
+  get key() {
+    return `${this.node.graph?.id}:${this.node.id}:${this.widget.name}`;
+  }
+
+  /** The node is in its graph. The host may go on showing the element of a node that undo replaced. */
+  added() {
+    const { key } = this;
+    const before = elements.get(key);
+    elements.set(key, this.model.element);
+    if (memories.has(key)) this.editor.recall(memories.get(key));
+    memories.delete(key);
+    const output = app.nodeOutputs?.[locator(this.node)];
+    if (output) this.executed(output);
+    this.connectionsChanged();
+    if (before && before !== this.model.element) this.takeOver(before, SETTLES_WITHIN);
+  }
+
+  takeOver(before, frames) {
+    const { element } = this.model;
+    if (before.isConnected && !element.isConnected) before.replaceWith(element);
+    if (frames > 0 && mounts.has(this)) requestAnimationFrame(() => this.takeOver(before, frames - 1));
+  }
+
+  remove() {
+    if (!mounts.delete(this)) return;
+    memories.set(this.key, this.editor.memory);
+    this.dialog?.close();
+    this.editor.destroy();
+  }
+
+  paint() {
+    const { root } = this.editor;
+    root.dataset.theme = theme(this.model.element);
+  }
+
+  /** Presses in the editor are not for the node: it would be dragged, and its text selected. */
+  isolate() {
+    const { root } = this.editor;
+    const own = (event) => event.button !== 1 && event.stopPropagation();
+    for (const name of ["pointerdown", "pointermove", "pointerup", "dblclick"]) root.addEventListener(name, own);
+    root.addEventListener("contextmenu", (event) => {
+      event.stopPropagation();
+      if (!event.target.closest("input, textarea")) event.preventDefault();
+    });
+  }
+
+  // --- Size ------------------------------------------------------------------------------------------------------
+
+  side(name) {
+    return this.node.widgets?.find((widget) => widget.name === name);
+  }
+
+  isLinked(name) {
+    const slot = this.node.inputs?.findIndex((input) => input.name === name) ?? -1;
+    return slot >= 0 && this.node.isInputConnected(slot);
+  }
+
+  /** Width and height of the picture; `driven` when links give them, then as of the last run. */
+  get size() {
+    const driven = this.isLinked("width") || this.isLinked("height");
+    const value = (name) => (this.isLinked(name) && this.used?.[name]) || Number(this.side(name)?.value) || 1024;
+    return { width: value("width"), height: value("height"), driven };
+  }
+
+  setSize(width, height) {
+    for (const [name, value] of [["width", width], ["height", height]]) {
+      const widget = this.side(name);
+      if (!widget || widget.value === value) continue;
+      widget.value = value;
+      widget.callback?.(value);
+    }
+    this.node.setDirtyCanvas?.(true, true);
+  }
+
+  follow(widget) {
+    if (widget) chain(widget, "callback", () => this.editor.hostSizeChanged());
+  }
+
+  connectionsChanged() {
+    this.editor.hostSizeChanged();
+    this.showReference();
+  }
+
+  // --- What runs bring back ----------------------------------------------------------------------------------------
+
+  /** Our own node ran: the document it used (boxes from upstream may have come in) and the reference. */
+  executed(output) {
+    const used = output?.instance_layout?.[0];
+    if (used) {
+      this.used = used;
+      this.editor.hostSizeChanged();
+      if (typeof used.document === "string" && used.seeded_from === this.model.text) this.editor.seed(used.document);
+    }
+    this.showReference(output?.instance_layout_reference?.[0]);
+  }
+
+  async showReference(file = null) {
+    const source = this.isLinked("image") ? (file ? viewUrl(file) : upstreamPicture(this.node, "image", app, api)) : null;
+    if (source === this.reference) return;
+    this.reference = source;
+    if (source) this.load("reference", source);
+    else this.editor.pictures.set("reference", null);
+  }
+
+  async load(kind, source) {
+    const image = new Image();
+    image.src = source;
+    try {
+      await image.decode();
+      this.editor.pictures.set(kind, image);
+    } catch {
+      // The file is gone since the run: then there is nothing to show.
+    }
+  }
+
+  startRun() {
+    this.scope = executionScope(this.node, app.rootGraph ?? app.graph);
+  }
+
+  /** A sampler after us shows how far it is; only the newest picture of a frame is kept. */
+  async preview(id, blob) {
+    if (!this.scope?.(id)) return;
+    const bitmap = await createImageBitmap(blob);
+    this.waiting?.close();
+    const first = !this.waiting;
+    this.waiting = bitmap;
+    if (!first) return;
+    requestAnimationFrame(() => {
+      if (mounts.has(this) && this.scope) this.editor.pictures.set("preview", this.waiting);
+      else this.waiting.close();
+      this.waiting = null;
+    });
+  }
+
+  result(id, output) {
+    this.scope ??= executionScope(this.node, app.rootGraph ?? app.graph);
+    if (!this.scope(id)) return;
+    if (output?.images?.length) this.load("result", viewUrl(output.images.at(-1)));
+    if (output?.instance_heat_maps) this.loadHeats(output.instance_heat_maps);
+  }
+
+  async loadHeats(files) {
+    const heats = new Map();
+    for (const file of files) {
+      const image = new Image();
+      image.src = viewUrl(file);
+      await image.decode().then(() => heats.set(file.instance, image)).catch(() => {});
+    }
+    this.editor.pictures.setHeats(heats);
+  }
+
+  progress(nodes) {
+    const running = Object.values(nodes).filter((one) => one.state === "running" && one.max > 1 && this.scope?.(String(one.display_node_id ?? one.node_id)));
+    if (running.length) this.editor.pictures.progress(running[0].value / running[0].max);
+  }
+
+  endRun() {
+    this.scope = null;
+    this.editor.pictures.progress(0);
+    this.editor.pictures.set("preview", null);
+  }
+
+  // --- The large editor ----------------------------------------------------------------------------------------------
+
+  toggleLarge() {
+    if (this.dialog) return this.dialog.close();
+    const { editor, model } = this;
+    const { t } = editor;
+    const back = html("button", { type: "button", onclick: () => this.dialog.close() }, t("editor.small"));
+    model.element.replaceChildren(html("div", { class: "ic-away" }, t("editor.editing_large"), back));
+    this.dialog = html("dialog", { class: "ic-dialog", "aria-label": t("editor.title") }, editor.root);
+    for (const name of ["keydown", "keyup", "wheel", "pointerdown", "pointermove", "pointerup", "mousedown", "contextmenu", "drop", "dragover"]) this.dialog.addEventListener(name, (event) => event.stopPropagation());
+    this.dialog.addEventListener("close", () => this.closeLarge());
+    document.body.append(this.dialog);
+    editor.large = true;
+    editor.fit();
+    this.dialog.showModal();
+    editor.keys.focus();
+    return undefined;
+  }
+
+  closeLarge() {
+    const { editor, model } = this;
+    this.dialog.remove();
+    this.dialog = null;
+    editor.large = false;
+    editor.fit();
+    model.element.replaceChildren(editor.root);
+    editor.keys.focus({ preventScroll: true });
+    editor.host.commit();
+  }
+}
+
+// --- ComfyUI's events, once for all editors ---------------------------------------------------------------------------
+
+let listening = false;
+function listenOnce() {
+  if (listening) return;
+  listening = true;
+  const each = (name, act) => api.addEventListener(name, ({ detail }) => mounts.forEach((one) => act(one, detail)));
+  each("execution_start", (one) => one.startRun());
+  each("b_preview_with_metadata", (one, { blob, displayNodeId, nodeId }) => one.preview(String(displayNodeId ?? nodeId), blob));
+  each("executed", (one, { node, display_node: shown, output }) => one.result(String(shown ?? node), output));
+  each("progress_state", (one, { nodes }) => one.progress(nodes));
+  for (const name of ["execution_success", "execution_error", "execution_interrupted"]) each(name, (one) => one.endRun());
+  const repaint = new MutationObserver(() => mounts.forEach((one) => one.paint()));
+  for (const element of [document.documentElement, document.body]) repaint.observe(element, { attributes: true, attributeFilter: ["class", "style"] });
+  let scale = app.canvas.ds.scale;
+  chain(app.canvas.ds, "onChanged", () => {
+    if (scale !== app.canvas.ds.scale) mounts.forEach((one) => one.editor.invalidate());
+    scale = app.canvas.ds.scale;
+  });
+}
+
+/** Move the graph with the pointer until it is released. */
+function panGraph(event, done) {
+  if (event.button === 1 && LiteGraph.vueNodesMode) return; // core does
+  event.preventDefault();
+  let last = [event.clientX, event.clientY];
+  const move = (moving) => {
+    const { ds } = app.canvas;
+    ds.offset[0] += (moving.clientX - last[0]) / ds.scale;
+    ds.offset[1] += (moving.clientY - last[1]) / ds.scale;
+    last = [moving.clientX, moving.clientY];
+    app.canvas.setDirty(true, true);
+  };
+  const end = () => {
+    window.removeEventListener("pointermove", move, true);
+    done();
+  };
+  window.addEventListener("pointermove", move, true);
+  window.addEventListener("pointerup", end, { capture: true, once: true });
+}
+
+const viewUrl = ({ filename, subfolder = "", type = "output" }) => api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+
+/** Call `after` whenever the object's handler is called, keeping what was there. */
+function chain(object, name, after) {
+  const before = object[name];
+  object[name] = function (...args) {
+    const result = before?.apply(this, args);
+    after(...args);
+    return result;
+  };
+}

@@ -1,0 +1,62 @@
+// Questions about ComfyUI's graph: what runs after a node, where a linked picture comes from.
+
+/** The name under which ComfyUI keeps the outputs of a node: the graph's id before it inside subgraphs. */
+export const locator = (node) => (node.graph?.isRootGraph ?? true ? String(node.id) : `${node.graph.id}:${node.id}`);
+
+/** A test whether an execution id ("3", or "2:1" inside a subgraph) comes after a node. */
+export function executionScope(node, root) {
+  const after = [];
+  for (const { prefix, graph, id } of levels(node, root)) {
+    for (const next of downstream(graph, id)) after.push(`${prefix}${next}`);
+  }
+  return (executed) => after.some((id) => executed === id || executed.startsWith(`${id}:`));
+}
+
+/** The node itself in its graph, then the subgraph nodes around it, outwards. */
+function levels(node, root) {
+  const path = pathTo(root, node.graph) ?? [];
+  const ids = [...path.map((container) => container.id), node.id];
+  const graphs = [...path.map((container) => container.graph), node.graph];
+  return ids.map((id, depth) => ({ id, graph: graphs[depth], prefix: ids.slice(0, depth).map((one) => `${one}:`).join("") }));
+}
+
+function pathTo(graph, wanted) {
+  if (graph === wanted) return [];
+  for (const node of graph.nodes ?? []) {
+    const rest = node.subgraph && pathTo(node.subgraph, wanted);
+    if (rest) return [node, ...rest];
+  }
+  return null;
+}
+
+/** Ids of all nodes that links lead to from one. */
+function downstream(graph, id) {
+  const links = [...(graph.links?.values?.() ?? Object.values(graph.links ?? {}))];
+  const found = new Set();
+  const queue = [String(id)];
+  while (queue.length) {
+    const from = queue.pop();
+    for (const link of links) {
+      const to = String(link.target_id);
+      if (String(link.origin_id) === from && !found.has(to)) {
+        found.add(to);
+        queue.push(to);
+      }
+    }
+  }
+  return found;
+}
+
+/** The address of the picture that a linked node shows already, before any run; null if it shows none. */
+export function upstreamPicture(node, name, app, api) {
+  const slot = node.inputs.findIndex((input) => input.name === name);
+  const origin = node.getInputNode(slot);
+  if (!origin) return null;
+  const shown = app.nodeOutputs?.[locator(origin)]?.images?.[0];
+  if (shown) return api.apiURL(`/view?${new URLSearchParams(shown)}`);
+  const chosen = origin.widgets?.find((widget) => widget.name === "image")?.value;
+  if (typeof chosen !== "string") return null;
+  const [, path, type = "input"] = chosen.match(/^(.*?)(?: \[(\w+)\])?$/);
+  const at = path.lastIndexOf("/");
+  return api.apiURL(`/view?${new URLSearchParams({ filename: path.slice(at + 1), subfolder: path.slice(0, Math.max(at, 0)), type })}`);
+}

@@ -1,0 +1,387 @@
+// The editor: holds the history of states, runs commands on it, keeps the host's text and the parts in step.
+// The text of the host is the document; everything shown is derived from it.
+import * as commands from "../lib/commands.mjs";
+import { parse, serialise } from "../lib/document.mjs";
+import { tidyBox, union } from "../lib/geometry.mjs";
+import * as past from "../lib/history.mjs";
+import { tError } from "../lib/i18n.mjs";
+import { editorProblems } from "../lib/problems.mjs";
+import { bounds } from "../lib/regions.mjs";
+import { freshColor } from "./colors.mjs";
+import { Broken } from "./broken.mjs";
+import { html } from "./dom.mjs";
+import { EmptyState } from "./empty.mjs";
+import { Exchange } from "./exchange.mjs";
+import { InlineCaption } from "./inline_caption.mjs";
+import { Keyboard } from "./keyboard.mjs";
+import { List } from "./list.mjs";
+import { Menus } from "./menus.mjs";
+import { Pictures } from "./pictures.mjs";
+import { Pointer } from "./pointer.mjs";
+import { loadSettings, saveSettings } from "./settings.mjs";
+import { Stage } from "./stage.mjs";
+import { Status } from "./status.mjs";
+import { Toolbar } from "./toolbar.mjs";
+
+const PROBLEMS_AFTER = 150;
+const TYPING_ENDS_AFTER = 600;
+let count = 0;
+
+export class Editor {
+  /** `host` is what comfyui.mjs gives: text, size, commit and so on; `t` says a message in the user's language. */
+  constructor(host, t) {
+    this.host = host;
+    this.commands = commands;
+    this.t = t;
+    this.number = count++;
+    this.settings = loadSettings();
+    this.tool = "box";
+    this.large = false;
+    this.dragging = false;
+    this.hover = null;
+    this.gestureMarks = {};
+    this.problems = [];
+    this.problemIds = new Set();
+    this.history = past.createHistory(commands.createState(parse("")));
+    this.written = null;
+    this.build();
+    this.read(host.text);
+  }
+
+  uid(name) {
+    return `ic-${name}-${this.number}`;
+  }
+
+  build() {
+    this.live = html("div", { class: "ic-offscreen", "aria-live": "polite" });
+    this.keys = html("textarea", { class: "ic-offscreen ic-keys", "aria-label": this.t("editor.stage"), "aria-describedby": this.uid("keys"), autocomplete: "off", spellcheck: "false", rows: 1 });
+    this.stage = new Stage(this);
+    this.stage.element.prepend(this.keys, html("div", { class: "ic-offscreen", id: this.uid("keys") }, this.t("editor.stage_keys")));
+    this.root = html("div", { class: "ic-editor", role: "group", "aria-label": this.t("editor.title"), lang: this.host.locale });
+    this.menus = new Menus(this);
+    this.exchange = new Exchange(this);
+    this.pictures = new Pictures(this);
+    this.toolbar = new Toolbar(this);
+    this.list = new List(this);
+    this.status = new Status(this);
+    this.empty = new EmptyState(this);
+    this.broken = new Broken(this);
+    this.inline = new InlineCaption(this);
+    const body = html("div", { class: "ic-body" }, this.stage.element, this.list.element);
+    this.root.append(this.toolbar.element, body, this.status.element, this.live);
+    this.pointer = new Pointer(this);
+    this.keyboard = new Keyboard(this);
+    this.root.addEventListener("mousedown", (event) => this.keepKeys(event));
+  }
+
+  /** A press with the mouse gives the keys to the stage: on a button they would reach the graph's shortcuts. */
+  keepKeys(event) {
+    if (event.target.closest("input, textarea, select, .ic-menu, .ic-sheet")) return;
+    event.preventDefault();
+    this.keys.focus({ preventScroll: true });
+  }
+
+  destroy() {
+    clearTimeout(this.problemTimer);
+    clearTimeout(this.commitTimer);
+    cancelAnimationFrame(this.frame);
+    this.frame = null;
+    this.destroyed = true;
+    this.stage.destroy();
+    this.pictures.destroy();
+    this.root.remove();
+  }
+
+  // --- State ---------------------------------------------------------------------------------------------
+
+  get state() {
+    return this.history.present;
+  }
+
+  get layout() {
+    return this.state.layout;
+  }
+
+  /** The selected instances, in stacking order. */
+  get selected() {
+    return this.layout.instances.filter((instance) => this.state.selection.includes(instance.id));
+  }
+
+  /** The points of the one selected polygon that may be edited. */
+  get editablePolygon() {
+    const [only, ...others] = this.selected;
+    return only && others.length === 0 && !only.locked && this.tool !== "brush" && this.tool !== "eraser" ? only.mask?.polygon ?? null : null;
+  }
+
+  /** The box that the handles are on: around all that is selected and not locked. */
+  get handleBox() {
+    if (this.tool === "brush" || this.tool === "eraser" || this.tool === "polygon") return this.editablePolygon && union([bounds(this.selected[0])]);
+    return union(this.selected.filter((instance) => !instance.locked).map(bounds));
+  }
+
+  /** Run a command of lib/commands on the state: `run("move", dx, dy)`. */
+  run(name, ...args) {
+    return this.apply(commands[name](this.state, ...args));
+  }
+
+  /**
+   * Take over what a command returned. `key` joins a burst (a drag, typing) into one step; `live` leaves the
+   * host alone until the burst ends with `settle`.
+   */
+  apply(result, { key = null, live = false } = {}) {
+    if (result.refused && !live) this.say(this.t(result.refused.code, result.refused.params), true);
+    const { state } = result;
+    if (state === this.state) return result;
+    const changed = state.layout !== this.layout;
+    this.history = changed ? past.commit(this.history, state, { key, time: performance.now() }) : past.replace(this.history, state);
+    if (changed && !live) this.write(key !== null);
+    this.invalidate();
+    return result;
+  }
+
+  /** End of a drag or of typing: the next change is a step of its own. */
+  settle() {
+    this.history = past.settle(this.history);
+    this.write();
+  }
+
+  /** Take back a drag under way: its states were one step. */
+  revertTo(state) {
+    this.history = past.settle({ ...past.undo(this.history), present: state, future: [] });
+    this.invalidate();
+  }
+
+  undo() {
+    this.travel(past.undo, "editor.undone");
+  }
+
+  redo() {
+    this.travel(past.redo, "editor.redone");
+  }
+
+  travel(step, message) {
+    const before = this.layout;
+    this.history = step(this.history);
+    if (this.layout === before) return;
+    this.say(this.t(message));
+    this.write();
+    this.linkSize();
+    this.invalidate();
+  }
+
+  /** Hand the document to the host; while typing, the graph's undo hears of it when the typing pauses. */
+  write(later = false) {
+    if (this.broken.text === null) {
+      const { layout } = this;
+      if (layout !== this.writtenLayout) {
+        this.writtenLayout = layout;
+        this.written = serialise(layout);
+        this.host.setText(this.written);
+      }
+    }
+    clearTimeout(this.commitTimer);
+    if (later) this.commitTimer = setTimeout(() => this.host.commit(), TYPING_ENDS_AFTER);
+    else this.host.commit();
+  }
+
+  /** Take over the host's text, as one step; text that is no document is kept and shown. */
+  read(text) {
+    if (text === this.written) return;
+    this.written = text;
+    let layout;
+    try {
+      layout = parse(text);
+    } catch (error) {
+      this.broken.show(text, error);
+      return this.invalidate();
+    }
+    this.broken.hide();
+    this.adopt(layout, text.trim() !== "");
+  }
+
+  adopt(layout, isStep) {
+    const { width, height } = this.host.size;
+    const sized = commands.setCanvas(commands.createState(layout), width, height).state;
+    const kept = this.state.selection.filter((id) => sized.layout.instances.some((instance) => instance.id === id));
+    const state = commands.select(sized, kept).state;
+    const first = this.history.past.length === 0 && this.layout.instances.length === 0;
+    this.history = isStep && !first ? past.commit(this.history, state) : { ...past.createHistory(state), past: this.history.past };
+    this.writtenLayout = this.layout;
+    this.invalidate();
+  }
+
+  /** Regions from upstream came in with a run: one step, so that undo brings back what was there. */
+  seed(text) {
+    if (text === this.written || this.broken.text !== null) return;
+    this.read(text);
+    this.write();
+    this.say(this.t("editor.seeded"), true);
+  }
+
+  /** What outlives the widget when the graph is rebuilt (undo, tabs). */
+  get memory() {
+    return { history: this.history, written: this.written, zoom: this.stage.view.zoom, pan: this.stage.view.pan, tool: this.tool };
+  }
+
+  /** Go on where an editor of the same node stopped, if the document is one of its steps. */
+  recall(memory) {
+    Object.assign(this.stage.view, { zoom: memory.zoom, pan: memory.pan });
+    this.tool = memory.tool;
+    const { history } = memory;
+    const steps = [...history.past, history.present, ...history.future];
+    const texts = steps.map((state) => (state === history.present && memory.written !== null ? memory.written : serialise(state.layout)));
+    const at = texts.lastIndexOf(this.host.text);
+    if (at < 0 || this.broken.text !== null) return this.invalidate();
+    this.history = { ...history, past: steps.slice(0, at), present: steps[at], future: steps.slice(at + 1), key: null };
+    this.writtenLayout = this.layout;
+    this.hostSizeChanged();
+    this.invalidate();
+  }
+
+  // --- Size ----------------------------------------------------------------------------------------------
+
+  /** The host's width or height changed: the canvas follows, in the same step. */
+  hostSizeChanged() {
+    const { width, height } = this.host.size;
+    const { canvas } = this.layout;
+    if (canvas.width === width && canvas.height === height) return this.invalidate();
+    const { state } = commands.setCanvas(this.state, width, height);
+    this.history = past.replace(this.history, state);
+    if (this.layout.instances.length && this.broken.text === null) {
+      this.writtenLayout = this.layout;
+      this.written = serialise(this.layout);
+      this.host.setText(this.written);
+    } else this.writtenLayout = this.layout;
+    this.stage.refresh();
+  }
+
+  /** Set the size of the picture; `keepPixels` leaves the regions where they are in pixels. */
+  setSize(width, height, keepPixels = false) {
+    this.apply(commands.setCanvas(this.state, width, height, { keepPixels }));
+    this.linkSize();
+  }
+
+  /** The host's width and height follow the canvas. */
+  linkSize() {
+    const { width, height } = this.layout.canvas;
+    if (this.host.size.width !== width || this.host.size.height !== height) this.host.setSize(width, height);
+  }
+
+  // --- Actions shared by buttons, menus and keys ----------------------------------------------------------
+
+  setTool(tool) {
+    this.tool = tool;
+    this.gestureMarks = {};
+    this.pointer.cancel();
+    this.invalidate();
+  }
+
+  /** A new instance, selected. */
+  add(box, fields = {}) {
+    return this.apply(commands.add(this.state, tidyBox(box), { color: freshColor(this.layout.instances), ...fields }));
+  }
+
+  /** A new instance in the middle, for those without a pointer. */
+  addInMiddle() {
+    const shift = (this.layout.instances.length % 6) * 0.03;
+    this.add([0.3 + shift, 0.3 + shift, 0.6 + shift, 0.6 + shift]);
+    const [only] = this.selected;
+    this.say(this.t("editor.created", { id: only.id }));
+    this.focusCaption();
+  }
+
+  /** The caption of the first selected instance, ready to type, where it can be seen. */
+  focusCaption() {
+    const [only] = this.selected;
+    if (!only) return;
+    this.renderNow();
+    this.list.focusCaption(only.id);
+  }
+
+  duplicate() {
+    this.run("duplicate");
+    this.announceSelection("editor.duplicated");
+  }
+
+  remove() {
+    const number = this.selected.length;
+    this.run("remove");
+    if (number) this.say(this.t("editor.removed", { count: number }));
+  }
+
+  setSetting(name, value) {
+    this.settings = { ...this.settings, [name]: value };
+    saveSettings(this.settings);
+    this.stage.refresh();
+  }
+
+  zoom(factor, at) {
+    this.stage.view.zoomBy(factor, at);
+    this.invalidate();
+  }
+
+  fit() {
+    this.stage.view.reset();
+    this.invalidate();
+  }
+
+  fix(problem) {
+    const result = this.apply(commands.fix(this.state, problem));
+    if (result.focus) {
+      this.apply(commands.select(this.state, [result.focus.id]));
+      this.renderNow();
+      this.list.focusField(result.focus.id, result.focus.field);
+    }
+  }
+
+  /** Said aloud by screen readers; `shown` ones appear on the stage for a moment too. */
+  say(text, shown = false) {
+    this.live.textContent = text;
+    if (shown) this.menus.toast(text);
+  }
+
+  sayError(error) {
+    this.say(tError(this.t, error), true);
+  }
+
+  announceSelection(code = "editor.selected") {
+    const { selected } = this;
+    if (selected.length === 1) {
+      const [x0, y0, x1, y1] = bounds(selected[0]).map((side) => Math.round(side * 100));
+      const caption = selected[0].caption || this.t("editor.no_caption");
+      this.say(this.t(code, { count: 1, id: selected[0].id, caption, left: x0, top: y0, right: x1, bottom: y1 }));
+    } else this.say(this.t(code, { count: selected.length, id: "", caption: "", left: 0, top: 0, right: 0, bottom: 0 }));
+  }
+
+  // --- Showing --------------------------------------------------------------------------------------------
+
+  invalidate() {
+    if (!this.frame && !this.destroyed) this.frame = requestAnimationFrame(() => this.renderNow());
+  }
+
+  renderNow() {
+    cancelAnimationFrame(this.frame);
+    this.frame = null;
+    this.stage.render();
+    if (this.dragging) return;
+    if (this.layout !== this.checkedLayout) this.checkSoon();
+    this.root.toggleAttribute("data-empty", this.layout.instances.length === 0);
+    this.toolbar.render();
+    this.list.render();
+    this.status.render();
+    this.empty.render();
+  }
+
+  checkSoon() {
+    this.checkedLayout = this.layout;
+    clearTimeout(this.problemTimer);
+    this.problemTimer = setTimeout(() => this.check(), PROBLEMS_AFTER);
+  }
+
+  check() {
+    // An empty stage says itself what to do.
+    this.problems = this.layout.instances.length ? editorProblems(this.layout) : [];
+    this.problemIds = new Set(this.problems.filter((problem) => problem.severity !== "info").map((problem) => problem.instance));
+    this.invalidate();
+  }
+}

@@ -1,0 +1,106 @@
+// What lies under the regions: a live preview, the last result, or a reference; and heat maps over it.
+import { html } from "./dom.mjs";
+import { instanceColor } from "./colors.mjs";
+
+export class Pictures {
+  constructor(editor) {
+    this.editor = editor;
+    this.images = { preview: null, result: null, reference: null };
+    this.heats = new Map();
+    this.canvas = html("canvas", { class: "ic-picture" });
+    this.heat = html("canvas", { class: "ic-picture ic-heat", hidden: true });
+    editor.stage.pictures.prepend(this.canvas, this.heat);
+    this.render();
+  }
+
+  destroy() {
+    for (const image of Object.values(this.images)) image?.close?.();
+  }
+
+  /** The picture to show now, null for none. "auto" prefers what is newest: preview, result, reference. */
+  get shown() {
+    const { picture } = this.editor.settings;
+    const { preview, result, reference } = this.images;
+    if (picture === "none") return null;
+    if (picture === "reference") return reference;
+    if (picture === "result") return preview ?? result;
+    return preview ?? result ?? reference;
+  }
+
+  /** Show another picture of one kind; bitmaps given up are closed. */
+  set(kind, image) {
+    const before = this.images[kind];
+    if (before === image) return;
+    this.images[kind] = image;
+    before?.close?.();
+    this.render();
+  }
+
+  choose(name) {
+    this.editor.setSetting("picture", name);
+    this.render();
+  }
+
+  async useFile(file) {
+    try {
+      this.set("reference", await createImageBitmap(file));
+      this.choose("reference");
+    } catch {
+      this.editor.say(this.editor.t("editor.not_a_picture", { name: file.name }), true);
+    }
+  }
+
+  /** Heat maps by instance id: pictures whose brightness is the heat. */
+  setHeats(heats) {
+    this.heats = heats;
+    this.render();
+  }
+
+  progress(share) {
+    this.editor.stage.progress.style.transform = `scaleX(${share})`;
+  }
+
+  render() {
+    const { shown, canvas } = this;
+    const { editor } = this;
+    editor.root.toggleAttribute("data-picture", shown !== null);
+    canvas.hidden = shown === null;
+    if (shown && this.drawn !== shown) {
+      canvas.width = shown.width || shown.naturalWidth;
+      canvas.height = shown.height || shown.naturalHeight;
+      canvas.getContext("2d").drawImage(shown, 0, 0, canvas.width, canvas.height);
+    }
+    this.drawn = shown;
+    canvas.style.opacity = editor.settings.opacity;
+    this.renderHeat();
+    editor.invalidate();
+  }
+
+  /** The heat of the selected instances, or of all, each in its colour. */
+  renderHeat() {
+    const { editor, heat } = this;
+    const { instances } = editor.layout;
+    const chosen = editor.state.selection.some((id) => this.heats.has(id)) ? editor.state.selection : [...this.heats.keys()];
+    heat.hidden = this.heats.size === 0;
+    if (heat.hidden) return;
+    heat.style.opacity = editor.settings.heat;
+    heat.width = heat.height = 256;
+    const context = heat.getContext("2d");
+    context.globalCompositeOperation = "lighter";
+    instances.forEach((instance, index) => {
+      if (chosen.includes(instance.id) && this.heats.has(instance.id)) context.drawImage(colored(this.heats.get(instance.id), instanceColor(instance, index)), 0, 0, 256, 256);
+    });
+  }
+}
+
+/** A grey picture in one colour, its brightness as opacity. */
+function colored(image, color) {
+  const canvas = html("canvas", { width: image.width, height: image.height });
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const pixels = context.getImageData(0, 0, image.width, image.height);
+  const parts = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+  for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([...parts, pixels.data[at]], at);
+  context.putImageData(pixels, 0, 0);
+  return canvas;
+}

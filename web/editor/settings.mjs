@@ -1,0 +1,24 @@
+// How a person likes the editor: kept in the browser, not in the workflow.
+
+const KEY = "InstanceComposer.editor";
+const DEFAULTS = { snap: true, grid: 16, thirds: true, regions: true, brush: 48, opacity: 0.7, picture: "auto", heat: 0.6, keepPixels: false, problemsOpen: false };
+
+/** The settings, each one at its default unless something of the same type was kept. */
+export function loadSettings() {
+  let kept = {};
+  try {
+    kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
+  } catch {
+    // Damaged or forbidden storage: the defaults do.
+  }
+  const usable = ([name, value]) => [name, typeof kept[name] === typeof value ? kept[name] : value];
+  return Object.fromEntries(Object.entries(DEFAULTS).map(usable));
+}
+
+export function saveSettings(settings) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(settings));
+  } catch {
+    // Forbidden or full storage: they last until the page is closed.
+  }
+}

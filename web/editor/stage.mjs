@@ -1,0 +1,238 @@
+// The drawing: picture, grid, regions with their labels, handles, guides. Reads the editor's state, changes nothing.
+import { centre, handlePoint, HANDLES, toPixels, union } from "../lib/geometry.mjs";
+import { svgPath } from "../lib/mask.mjs";
+import { bounds } from "../lib/regions.mjs";
+import { strip } from "../lib/document.mjs";
+import { instanceColor, textOn } from "./colors.mjs";
+import { html, set, svg } from "./dom.mjs";
+import { View } from "./view.mjs";
+
+export const HANDLE = 8;
+
+export class Stage {
+  constructor(editor) {
+    this.editor = editor;
+    this.view = new View();
+    this.regions = new Map();
+    this.paper = html("div", { class: "ic-paper" });
+    this.pictures = html("div", { class: "ic-paper", style: "background:none;box-shadow:none;pointer-events:none" });
+    this.paint = html("canvas", { class: "ic-picture", style: "image-rendering:pixelated", hidden: true });
+    this.pictures.append(this.paint);
+    this.gridPattern = svg("pattern", { id: editor.uid("grid"), patternUnits: "userSpaceOnUse" }, svg("circle", { class: "ic-grid", r: 0.8 }));
+    this.grid = svg("rect", { fill: `url(#${editor.uid("grid")})`, "pointer-events": "none" });
+    this.thirds = svg("path", { class: "ic-thirds" });
+    this.regionLayer = svg("g");
+    this.overlay = svg("g");
+    this.svg = svg("svg", { "aria-hidden": "true" }, svg("defs", {}, this.gridPattern), this.grid, this.thirds, this.regionLayer, this.overlay);
+    this.labels = html("div", { class: "ic-labels", "aria-hidden": "true" });
+    this.readout = html("div", { class: "ic-readout", hidden: true });
+    this.progress = html("div", { class: "ic-progress" });
+    this.element = html("div", { class: "ic-stage" }, this.paper, this.pictures, this.svg, this.labels, this.readout, this.progress);
+    this.observer = new ResizeObserver(() => this.measure());
+    this.observer.observe(this.element);
+  }
+
+  destroy() {
+    this.observer.disconnect();
+  }
+
+  /** A hidden stage (collapsed node, other tab) has no size; the last one is kept. */
+  measure() {
+    const { clientWidth, clientHeight } = this.element;
+    if (clientWidth && clientHeight) this.view.stage = [clientWidth, clientHeight];
+    this.editor.invalidate();
+  }
+
+  /** Pixels of the screen per pixel of the editor: 1 but for the zoom of the graph. */
+  get ratio() {
+    return this.element.getBoundingClientRect().width / this.element.offsetWidth || 1;
+  }
+
+  /** The point of an event in pixels of the stage, whatever transform the graph applies. */
+  point(event) {
+    const rect = this.element.getBoundingClientRect();
+    const ratio = rect.width / this.element.offsetWidth || 1;
+    return [(event.clientX - rect.left) / ratio, (event.clientY - rect.top) / ratio];
+  }
+
+  render() {
+    const { view, editor } = this;
+    const { layout } = editor.state;
+    view.canvas = layout.canvas;
+    const [w, h] = view.size;
+    const [x, y] = view.origin;
+    const style = `width:${w}px;height:${h}px;transform:translate(${x}px,${y}px)`;
+    if (this.frame !== style) {
+      this.frame = style;
+      this.paper.style.cssText = style;
+      this.pictures.style.cssText = `${style};background:none;box-shadow:none;pointer-events:none`;
+      this.renderGrid(x, y, w, h);
+    }
+    this.renderRegions();
+    this.renderOverlay();
+  }
+
+  renderGrid(x, y, w, h) {
+    const { settings } = this.editor;
+    const cell = settings.grid * this.view.scale;
+    const shown = settings.snap && settings.grid > 0 && cell >= 7;
+    set(this.grid, { x, y, width: w, height: h, display: shown ? null : "none" });
+    set(this.gridPattern, { x, y, width: Math.max(cell, 1), height: Math.max(cell, 1) });
+    const lines = [1 / 3, 2 / 3].map((at) => `M${x + at * w} ${y}v${h}M${x} ${y + at * h}h${w}`).join("");
+    set(this.thirds, { d: lines, display: settings.snap && settings.thirds ? null : "none" });
+  }
+
+  /** Forget what is drawn, so that the next frame draws all of it (settings changed). */
+  refresh() {
+    this.frame = null;
+    for (const region of this.regions.values()) region.seen = null;
+    this.editor.invalidate();
+  }
+
+  renderRegions() {
+    const { state, hover, problemIds } = this.editor;
+    const { instances } = state.layout;
+    const selected = new Set(state.selection);
+    const gone = new Set(this.regions.keys());
+    instances.forEach((instance, index) => {
+      gone.delete(instance.id);
+      const region = this.regions.get(instance.id) ?? this.addRegion(instance.id);
+      const facts = [instance, index, selected.has(instance.id), hover === instance.id, problemIds.has(instance.id), this.frame];
+      if (!region.seen || facts.some((fact, at) => fact !== region.seen[at])) {
+        region.seen = facts;
+        this.drawRegion(region, ...facts);
+      }
+      if (this.regionLayer.children[index] !== region.group) this.regionLayer.insertBefore(region.group, this.regionLayer.children[index] ?? null);
+      if (this.labels.children[index] !== region.label) this.labels.insertBefore(region.label, this.labels.children[index] ?? null);
+    });
+    for (const id of gone) {
+      this.regions.get(id).group.remove();
+      this.regions.get(id).label.remove();
+      this.regions.delete(id);
+    }
+  }
+
+  addRegion(id) {
+    const shapes = ["ic-veil", "ic-tint", "ic-halo", "ic-line", "ic-hull"].map((name) => svg("path", { class: name }));
+    const group = svg("g", { class: "ic-region" }, ...shapes);
+    const chip = html("span", { class: "ic-chip" });
+    const words = html("span", { class: "ic-words" });
+    const region = { group, shapes, chip, words, label: html("div", { class: "ic-label" }, chip, words), seen: null };
+    this.regions.set(id, region);
+    return region;
+  }
+
+  drawRegion(region, instance, index, isSelected, isHovered, hasProblem) {
+    const color = instanceColor(instance, index);
+    const box = bounds(instance);
+    const { group, shapes, label, chip, words } = region;
+    const [w, h] = this.view.size;
+    const [x, y] = this.view.toStage(box);
+    const outline = this.outlineOf(instance);
+    shapes.forEach((shape, at) => at < 4 && set(shape, { ...outline, "fill-rule": "evenodd" }));
+    const hull = instance.mask && isSelected ? this.boxPath(box) : null;
+    set(shapes[4], { d: hull ?? "M0 0", display: hull ? null : "none" });
+    set(group, { style: `--c:${color}`, "data-selected": isSelected, "data-off": !instance.enabled, "data-hover": isHovered, "data-problem": hasProblem });
+    const [width, height] = [(box[2] - box[0]) * w, (box[3] - box[1]) * h];
+    const lines = Math.max(1, Math.min(6, Math.floor((height - 4) / 16)));
+    label.style.cssText = `transform:translate(${x}px,${y}px);max-width:${Math.max(width, 26)}px;--c:${color};--on:${textOn(color)};--lines:${lines}`;
+    set(label, { "data-off": !instance.enabled });
+    const caption = strip(instance.caption);
+    if (chip.textContent !== instance.id) chip.textContent = instance.id;
+    const shown = caption || this.editor.t("editor.no_caption");
+    if (words.textContent !== shown) words.textContent = shown;
+    set(words, { "data-empty": caption === "", hidden: width < 60 });
+  }
+
+  /** The outline of an instance: attributes of a path in pixels of the stage. */
+  outlineOf(instance) {
+    if (!instance.mask) return { d: this.boxPath(instance.box), transform: null };
+    if (instance.mask.polygon) return { d: `${this.polygonPath(instance.mask.polygon)}Z`, transform: null };
+    return { d: svgPath(instance.mask, ...this.view.size), transform: `translate(${this.view.origin.join(" ")})` };
+  }
+
+  boxPath(box) {
+    const [x0, y0] = this.view.toStage([box[0], box[1]]);
+    const [x1, y1] = this.view.toStage([box[2], box[3]]);
+    return `M${x0} ${y0}H${x1}V${y1}H${x0}Z`;
+  }
+
+  polygonPath(points) {
+    return points.map((point, at) => (at ? "L" : "M") + this.view.toStage(point).join(" ")).join("");
+  }
+
+  /** Handles, vertices, guides and whatever a gesture is about to make. */
+  renderOverlay() {
+    const { editor, view } = this;
+    const { guides, draft, marquee, brush, points } = editor.gestureMarks;
+    const parts = [];
+    for (const guide of guides ?? []) parts.push(svg("path", { class: "ic-guide", d: this.guidePath(guide) }));
+    if (draft) parts.push(svg("path", { class: "ic-draft", d: this.boxPath(draft) }));
+    if (marquee) parts.push(svg("path", { class: "ic-marquee", d: this.boxPath(marquee) }));
+    if (points?.length) parts.push(svg("path", { class: "ic-draft", d: this.polygonPath(points) }), ...points.map((point) => this.dot(point, "ic-vertex", 3.5)));
+    if (!editor.dragging) parts.push(...this.handles());
+    if (brush) {
+      const [cx, cy] = view.toStage(brush.at);
+      parts.push(svg("circle", { class: "ic-brush", cx, cy, r: brush.radius * view.size[0] }));
+    }
+    this.overlay.replaceChildren(...parts);
+    this.renderReadout(editor.gestureMarks.readout);
+  }
+
+  dot(point, name, radius, properties = {}) {
+    const [cx, cy] = this.view.toStage(point);
+    return svg("circle", { class: name, cx, cy, r: radius / this.handleScale, ...properties });
+  }
+
+  /** Handles keep their size on the screen when the graph is zoomed, within reason. */
+  get handleScale() {
+    return Math.min(Math.max(this.ratio, 0.5), 2);
+  }
+
+  handles() {
+    const { editor } = this;
+    const box = editor.handleBox;
+    if (!box) return [];
+    const polygon = editor.editablePolygon;
+    const only = editor.selected[0];
+    const style = `--c:${instanceColor(only, editor.state.layout.instances.indexOf(only))}`;
+    if (polygon) return this.vertices(polygon, style);
+    const size = HANDLE / this.handleScale;
+    const [w, h] = [(box[2] - box[0]) * this.view.size[0], (box[3] - box[1]) * this.view.size[1]];
+    const room = { n: w, s: w, e: h, w: h };
+    const shown = HANDLES.filter((handle) => handle.length === 2 || room[handle] > 4 * size);
+    return shown.map((handle) => {
+      const [x, y] = this.view.toStage(handlePoint(box, handle));
+      return svg("rect", { class: "ic-handle", style, x: x - size / 2, y: y - size / 2, width: size, height: size, rx: 1.5 });
+    });
+  }
+
+  vertices(points, style) {
+    const middles = points.map((point, at) => {
+      const next = points[(at + 1) % points.length];
+      return this.dot([(point[0] + next[0]) / 2, (point[1] + next[1]) / 2], "ic-midpoint", 2.6, { style });
+    });
+    return [...middles, ...points.map((point) => this.dot(point, "ic-vertex", 4, { style }))];
+  }
+
+  guidePath({ axis, at, from, to }) {
+    const ends = axis === "x" ? [[at, from], [at, to]] : [[from, at], [to, at]];
+    return this.polygonPath(ends);
+  }
+
+  renderReadout(box) {
+    this.readout.hidden = !box;
+    if (!box) return;
+    const [x, y, w, h] = toPixels(box, this.view.canvas).map(Math.round);
+    this.readout.textContent = `${w} × ${h}  ·  ${x}, ${y}`;
+    const [px, py] = this.view.toStage([box[0], box[3]]);
+    const top = Math.min(py + 5, this.view.stage[1] - 20);
+    this.readout.style.transform = `translate(${Math.max(px, 2)}px,${Math.max(top, 2)}px)`;
+  }
+
+  /** The middle of what is selected, or of the stage, in pixels of the stage. */
+  anchor() {
+    const around = union(this.editor.selected.map(bounds));
+    return around ? this.view.toStage(centre(around)) : this.view.stage.map((side) => side / 2);
+  }
+}

@@ -1,0 +1,58 @@
+// @ts-check
+// The entry ComfyUI imports at start: it only names the widget. The editor itself is loaded with the first node.
+import { app } from "../../scripts/app.js";
+
+const WIDGET = "IC_LAYOUT";
+const NODE = "IC_InstanceLayout";
+const SIZE = [480, 780];
+const MINIMUM = 420;
+
+let adapter;
+const load = () => (adapter ??= import("./editor/comfyui.mjs"));
+
+/** A text area with the JSON, for when the editor cannot be loaded. */
+function plainText(model, error) {
+  console.error("Instance Composer: the layout editor could not be loaded.", error);
+  const area = document.createElement("textarea");
+  area.value = model.text;
+  area.style.cssText = "box-sizing:border-box;width:100%;height:100%;resize:none";
+  area.addEventListener("change", () => (model.text = area.value));
+  model.textChanged = () => (area.value = model.text);
+  model.element.replaceChildren(area);
+}
+
+/** The widget of a layout document: its value is the document's JSON, its look is the editor. */
+function layoutWidget(node, name, input) {
+  const element = document.createElement("div");
+  element.style.minHeight = `${MINIMUM}px`;
+  const model = { element, text: input?.[1]?.default ?? "", textChanged: () => {} };
+  const options = {
+    getValue: () => model.text,
+    setValue: (value) => {
+      model.text = typeof value === "string" ? value : value == null ? "" : JSON.stringify(value);
+      model.textChanged();
+    },
+    getMinHeight: () => MINIMUM,
+    hideOnZoom: false, // else classic nodes lose the editor when the graph is zoomed out
+    hideInPanel: true, // else the side panel takes the element and its width with it
+    socketless: true, // a link in its place would leave the drawing unused
+    margin: 6,
+  };
+  const widget = node.addDOMWidget(name, WIDGET, element, options);
+  load()
+    .then((module) => module.mount({ node, widget, model }))
+    .catch((error) => plainText(model, error));
+  return { widget };
+}
+
+app.registerExtension({
+  name: "InstanceComposer.LayoutEditor",
+  getCustomWidgets: () => ({ [WIDGET]: layoutWidget }),
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
+  },
+  // The graph as saved is complete now: editors restored from it can look for their links.
+  afterConfigureGraph() {
+    adapter?.then((module) => module.graphLoaded());
+  },
+});
