@@ -10,8 +10,11 @@ import comfy.ops
 
 from ...models.ifadapter import IFAdapter, read_checkpoint
 
-# Newer versions page weights from disk with their own patcher class.
-_Patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+try:
+    # Newer versions page weights from disk with their own patcher class.
+    from comfy.model_patcher import CoreModelPatcher as _Patcher
+except ImportError:
+    from comfy.model_patcher import ModelPatcher as _Patcher
 
 
 def load_adapter(path: str | PathLike[str]) -> comfy.model_patcher.ModelPatcher:

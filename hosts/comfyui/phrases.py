@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,12 @@ import comfy.model_management
 import comfy.sd1_clip
 import torch
 from torch import Tensor
+
+try:
+    from comfy.model_management import cuda_device_context as _device_context
+except ImportError:
+    # Older versions have no such context and need none.
+    from contextlib import nullcontext as _device_context
 
 # Layers the released code takes, counted from the end: the penultimate and every second one below it.
 LAYERS = [-2, -4, -6]
@@ -148,9 +154,3 @@ def _all_layers(encoder: Any, device: torch.device) -> Iterator[None]:
     finally:
         encoder.layer_norm_hidden_state = norm
         encoder.reset_clip_options()
-
-
-def _device_context(device: torch.device) -> AbstractContextManager[Any]:
-    # Older versions have no such context and need none.
-    context = getattr(comfy.model_management, "cuda_device_context", None)
-    return nullcontext() if context is None else context(device)
