@@ -47,7 +47,7 @@ test("an empty text is a layout without instances", () => {
 test("a field of the wrong type is shown where it stands", () => {
   const text = '{"version": 1, "canvas": {"width": 64, "height": 64},\n "instances": [{"id": "1", "box": [0, 0, 1, "x"]}]}';
   assert.throws(() => document.parse(text), (error) => {
-    assert.deepEqual([error.line, error.column], [2, 36]);
+    assert.deepEqual([error.line, error.column], [2, 35]);
     assert.equal(text.slice(error.offset, error.offset + 2), "[0");
     return error.params.path === "instances[1].box";
   });

@@ -7,7 +7,8 @@ import { LayoutError } from "../../web/lib/errors.mjs";
 import { detect, FORMATS, read, write } from "../../web/lib/formats/index.mjs";
 import { isEmpty, fault, maskBounds, raster } from "../../web/lib/mask.mjs";
 import { findProblems } from "../../web/lib/problems.mjs";
-import { cases, fixtures } from "./support.mjs";
+import { createTranslator, tError } from "../../web/lib/i18n.mjs";
+import { cases, fixtures, readJson } from "./support.mjs";
 
 const optionsOf = ({ canvas, ...others } = {}) =>
   ({ ...others, ...(canvas ? { canvas: { width: canvas[0], height: canvas[1] } } : {}) });
@@ -70,3 +71,13 @@ for (const entry of fixtures("masks")) {
     }
   });
 }
+
+test("every message of an error or problem finds its parameters", () => {
+  const t = createTranslator({ en: readJson("locales/en/main.json") });
+  const said = cases().flatMap((entry) => {
+    const error = caught(() => read(entry.text, entry.format ?? null, optionsOf(entry.options)));
+    if (error) return [tError(t, error), ...error.problems.map(({ code, params }) => t(code, params))];
+    return findProblems(parse(entry.document)).map(({ code, params }) => t(code, params));
+  });
+  for (const text of said) assert.ok(!/\{\w+\}|undefined|\[object|^\w+\.\w+$/.test(text), text);
+});

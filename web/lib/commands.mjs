@@ -181,7 +181,8 @@ export function place(state, boxes) {
 function arrange(state, ids, arranged) {
   return changeFree(state, ids, (free) => {
     const from = free.map(bounds);
-    const moves = arranged(from).map((box, index) => [box[0] - from[index][0], box[1] - from[index][1]]);
+    const moves = arranged(from).map((box, index) =>
+      geometry.clampMove(from[index], box[0] - from[index][0], box[1] - from[index][1]));
     return moves.flat().every((distance) => distance === 0) ? state : shiftedAll(state, free, moves);
   });
 }

@@ -27,7 +27,9 @@ function lookUp(messages, key) {
 function textOf(message, language, count) {
   if (typeof message === "string") return message;
   if (typeof message?.other !== "string") return null;
-  return message[new Intl.PluralRules(language).select(Number(count))] ?? message.other;
+  // Languages without a singular, such as Chinese, may still say something else about one thing.
+  const form = Number(count) === 1 ? "one" : new Intl.PluralRules(language).select(Number(count));
+  return message[form] ?? message.other;
 }
 
 function filled(text, params, language) {

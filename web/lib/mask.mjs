@@ -161,13 +161,20 @@ export function fromRaster(pixels, width, height) {
   return { rle: { size: [height, width], counts: [...counts, count] } };
 }
 
-/** A mask as it lies when the canvas `window` (fractions) is shown as the whole canvas; run-lengths keep their size. @param {Mask} mask @param {Box} window @returns {Mask} */
+/**
+ * A mask as it lies when the part `window` (fractions) of the canvas is shown as the whole canvas. What becomes
+ * smaller gets a finer raster, so that its shape survives.
+ * @param {Mask} mask @param {Box} window @returns {Mask}
+ */
 export function seenThrough(mask, window) {
+  const scales = [0, 1].map((axis) => window[axis + 2] - window[axis]);
   if (mask.polygon) {
-    const place = (value, axis) => (value - window[axis]) / (window[axis + 2] - window[axis]);
-    return { polygon: mask.polygon.map(([x, y]) => [place(x, 0), place(y, 1)]) };
+    return { polygon: mask.polygon.map((point) => point.map((value, axis) => (value - window[axis]) / scales[axis])) };
   }
-  const [height, width] = mask.rle.size;
+  const [height, width] = [1, 0].map((axis) => {
+    const side = mask.rle.size[1 - axis];
+    return Math.max(side, Math.min(LONGEST_WORKING_SIDE, Math.ceil(side * scales[axis] - 1e-6)));
+  });
   return fromRaster(sample(mask.rle, window, width, height), width, height);
 }
 

@@ -1,7 +1,7 @@
 /** Instances with their shapes: what lies where on the canvas. @typedef {import("./document.mjs").Instance} Instance */
 
 import * as geometry from "./geometry.mjs";
-import { contains, maskBounds, seenThrough } from "./mask.mjs";
+import { contains, isEmpty, maskBounds, seenThrough } from "./mask.mjs";
 
 /** The box around what counts: the mask's if there is a mask, else the box. @param {Instance} instance */
 export const bounds = (instance) => (instance.mask === null ? instance.box : maskBounds(instance.mask));
@@ -17,13 +17,14 @@ export const hits = (instances, x, y) => instances.filter((item) => covers(item,
 /** The instances that a box touches. @param {Instance[]} instances @param {import("./document.mjs").Box} box @returns {Instance[]} */
 export const within = (instances, box) => instances.filter((item) => geometry.overlap(bounds(item), box));
 
-/** An instance moved and stretched as one box becomes another; its mask follows. @param {Instance} instance */
+/** An instance moved and stretched as one box becomes another; its mask follows. One that would vanish stays as it was. @param {Instance} instance */
 export function placed(instance, from, to) {
   const [box] = geometry.mapped([instance.box], from, to);
   if (instance.mask === null) return { ...instance, box: geometry.tidyBox(box) };
   const factors = [geometry.width(from) / geometry.width(to), geometry.height(from) / geometry.height(to)];
   const [left, top] = [0, 1].map((axis) => from[axis] - to[axis] * factors[axis]);
-  return withMask(instance, seenThrough(instance.mask, [left, top, left + factors[0], top + factors[1]]), box);
+  const mask = seenThrough(instance.mask, [left, top, left + factors[0], top + factors[1]]);
+  return isEmpty(mask) ? instance : withMask(instance, mask, box);
 }
 
 /** An instance with a mask, its box around the mask; `missing` where the mask is empty. @param {Instance} instance @returns {Instance} */

@@ -1,7 +1,6 @@
 /** COCO object annotations: images, categories, annotations with bbox [x, y, w, h] and segmentation. */
 
-import { createInstance, createLayout } from "../document.mjs";
-import { LayoutError } from "../errors.mjs";
+import { createInstance, createLayout, pathText } from "../document.mjs";
 import { area, fromPixels, toPixels } from "../geometry.mjs";
 import { fault, fromRaster, raster } from "../mask.mjs";
 import {
@@ -63,7 +62,7 @@ function readMask(value, canvas, path) {
 
 function checked(mask, path) {
   const found = fault(mask);
-  return found ? fail(found.code, path, found.params) : mask;
+  return found ? fail(found.code, path, { id: pathText(path), ...found.params }) : mask;
 }
 
 function polygon(outline, canvas, path) {
@@ -97,7 +96,7 @@ export function decodeCounts(text, path = []) {
   let [value, shift] = [0, 0];
   for (const character of text) {
     const digit = character.codePointAt(0) - 48;
-    if (digit < 0 || digit >= 64 || shift > 60) throw new LayoutError("error.compressed", {}, { path });
+    if (digit < 0 || digit >= 64 || shift > 60) fail("error.compressed", path);
     value += (digit & 31) * 2 ** shift;
     shift += 5;
     if (digit & 32) continue;
@@ -105,7 +104,7 @@ export function decodeCounts(text, path = []) {
     counts.push(value + (counts.length > 2 ? counts.at(-2) : 0));
     [value, shift] = [0, 0];
   }
-  if (shift) throw new LayoutError("error.compressed", {}, { path });
+  if (shift) fail("error.compressed", path);
   return counts;
 }
 

@@ -1,0 +1,214 @@
+/** Commands: what they change, what they leave alone, what they refuse. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as commands from "../../web/lib/commands.mjs";
+import { createInstance, createLayout, find, serialise } from "../../web/lib/document.mjs";
+import { area, centre, encloses, union } from "../../web/lib/geometry.mjs";
+import { findProblems } from "../../web/lib/problems.mjs";
+import { bounds } from "../../web/lib/regions.mjs";
+import { TEMPLATES, templateBoxes } from "../../web/lib/templates.mjs";
+import { between, forEachSeed, integer, near, pick, randomBox, randomLayout } from "./support.mjs";
+
+const ids = (state) => state.layout.instances.map((item) => item.id);
+const three = (fields = {}) => commands.createState(createLayout(1000, 500, {
+  instances: ["1", "2", "3"].map((id, index) =>
+    createInstance(id, [0.1 * index, 0.1, 0.1 * index + 0.4, 0.5], { caption: `thing ${id}`, ...fields[id] })),
+}));
+const frozen = (value) => {
+  if (value && typeof value === "object" && !Object.isFrozen(value) && !(value instanceof Map)) {
+    Object.freeze(value);
+    Object.values(value).forEach(frozen);
+  }
+  return value;
+};
+
+/** Every command, applied to a state with arbitrary arguments. */
+const EVERY = {
+  select: (state, random) => commands.select(state, [pick(random, ids(state)), "nobody"]),
+  toggle: (state, random) => commands.toggle(state, pick(random, ids(state))),
+  selectAll: (state) => commands.selectAll(state),
+  clear: (state) => commands.clear(state),
+  selectWithin: (state, random) => commands.selectWithin(state, randomBox(random), { add: random() < 0.5 }),
+  cycle: (state, random) => commands.cycle(state, pick(random, [1, -1])),
+  cycleAt: (state, random) => commands.cycleAt(state, random(), random()),
+  add: (state, random) => commands.add(state, randomBox(random)),
+  duplicate: (state) => commands.duplicate(state),
+  move: (state, random) => commands.move(state, between(random, -1, 1), between(random, -1, 1)),
+  nudge: (state, random) => commands.nudge(state, integer(random, -9, 9), integer(random, -9, 9)),
+  resize: (state, random) => commands.resize(state, pick(random, ["nw", "e", "s"]), random(), random()),
+  place: (state, random) => commands.place(state, new Map([[pick(random, ids(state)), randomBox(random)]])),
+  align: (state, random) => commands.align(state, pick(random, ["left", "middle", "bottom"])),
+  distribute: (state, random) => commands.distribute(state, pick(random, ["x", "y"])),
+  reorder: (state, random) => commands.reorder(state, pick(random, ["front", "back", "forward", "backward"])),
+  moveTo: (state, random) => commands.moveTo(state, pick(random, ids(state)), integer(random, 0, 9)),
+  set: (state, random) => commands.set(state, null, { strength: between(random, 0, 5) }),
+  rename: (state, random) => commands.rename(state, pick(random, ids(state)), pick(random, ["1", "new", " "])),
+  setCanvas: (state, random) => commands.setCanvas(state, integer(random, 200, 3000), integer(random, 200, 3000)),
+  applyTemplate: (state, random) => commands.applyTemplate(state, pick(random, TEMPLATES).name),
+};
+
+test("any run of commands leaves a layout without errors, distinct ids, a true selection, and old states alone", () => {
+  forEachSeed((random) => {
+    let state = frozen(commands.createState(randomLayout(random, { masks: random() < 0.3 })));
+    if (findProblems(state.layout).some(({ severity }) => severity === "error")) return;
+    for (let step = 0; step < 12; step += 1) {
+      const [name, command] = pick(random, Object.entries(EVERY));
+      const next = command(state, random);
+      assert.ok("refused" in next, name);
+      state = frozen(next.state);
+      const errors = findProblems(state.layout).filter(({ severity }) => severity === "error");
+      assert.deepEqual(errors, [], name);
+      assert.equal(new Set(ids(state)).size, ids(state).length);
+      assert.ok(state.selection.every((id) => find(state.layout, id)), name);
+    }
+    assert.ok(serialise(state.layout));
+  }, 300);
+});
+
+test("locked instances stay where they are and are named", () => {
+  forEachSeed((random) => {
+    const before = commands.selectAll(three({ 2: { locked: true } })).state;
+    for (const name of ["move", "nudge", "resize", "align", "distribute"]) {
+      const { state, refused } = EVERY[name](before, random);
+      assert.equal(find(state.layout, "2"), find(before.layout, "2"), name);
+      assert.deepEqual(refused, { code: "refused.locked", params: { count: 1, names: "2" } });
+    }
+    assert.deepEqual(ids(commands.remove(before).state), ["2"]);
+    assert.equal(commands.setMask(before, "2", null).state, before);
+    assert.equal(find(commands.applyTemplate(before, "grid").state.layout, "2"), find(before.layout, "2"));
+    assert.equal(find(commands.set(before, ["2"], { caption: "x" }).state.layout, "2").caption, "x");
+  }, 10);
+});
+
+test("a group moves as one and stops at the edge", () => {
+  forEachSeed((random) => {
+    const before = commands.selectAll(three()).state;
+    const { state } = commands.move(before, between(random, -1, 1), between(random, -1, 1));
+    const shifts = state.layout.instances.map((item, at) => item.box.map((value, side) => value - before.layout.instances[at].box[side]));
+    for (const shift of shifts) assert.ok(near(shift, [...shifts[0].slice(0, 2), ...shifts[0].slice(0, 2)], 2.1e-5));
+    assert.ok(encloses([0, 0, 1, 1], union(state.layout.instances.map(bounds))));
+  });
+});
+
+test("a mask moves and stretches with its box", () => {
+  forEachSeed((random) => {
+    const polygon = { polygon: [[0.1, 0.1], [0.4, 0.15], [0.2, 0.5]] };
+    const before = commands.add(commands.createState(), [0, 0, 1, 1], { mask: polygon }).state;
+    assert.deepEqual(before.layout.instances[0].box, [0.1, 0.1, 0.4, 0.5]);
+    const { state } = commands.place(before, new Map([["1", randomBox(random, 0.1)]]));
+    const [item] = state.layout.instances;
+    assert.ok(near(bounds(item), item.box, 2e-5));
+    assert.equal(item.mask.polygon.length, 3);
+  }, 50);
+  const rle = { rle: { size: [10, 10], counts: [22, 3, 75] } };
+  const painted = commands.add(commands.createState(), [0, 0, 1, 1], { mask: rle }).state;
+  const moved = commands.move(painted, 0.5, 0.2).state.layout.instances[0];
+  assert.deepEqual(moved.mask.rle, { size: [10, 10], counts: [74, 3, 23] });
+  assert.deepEqual(moved.box, [0.7, 0.4, 0.8, 0.7]);
+});
+
+test("a nudge is exact pixels of the canvas", () => {
+  const before = commands.select(three(), ["1"]).state;
+  const { state } = commands.nudge(before, 7, 3);
+  assert.ok(near(state.layout.instances[0].box, [0.007, 0.106, 0.407, 0.506], 1e-9));
+});
+
+test("stacking: to the ends, by one, to a place", () => {
+  const state = commands.select(three(), ["1"]).state;
+  const after = (result) => ids(result.state).join("");
+  assert.equal(after(commands.reorder(state, "front")), "231");
+  assert.equal(after(commands.reorder(state, "forward")), "213");
+  assert.equal(after(commands.reorder(state, "back")), "123");
+  assert.equal(commands.reorder(state, "back").state, state);
+  assert.equal(after(commands.reorder(state, "backward", ["3"])), "132");
+  assert.equal(after(commands.reorder(state, "forward", ["1", "2"])), "312");
+  assert.equal(after(commands.reorder(state, "back", ["2", "3"])), "231");
+  assert.equal(after(commands.moveTo(state, "3", 0)), "312");
+  assert.equal(after(commands.moveTo(state, "1", 99)), "231");
+});
+
+test("names are unique and not empty", () => {
+  const state = commands.select(three(), ["1"]).state;
+  assert.equal(commands.rename(state, "1", "2").refused.code, "refused.id_taken");
+  assert.equal(commands.rename(state, "1", " ").refused.code, "refused.id_empty");
+  const { state: renamed } = commands.rename(state, "1", "fox");
+  assert.deepEqual([ids(renamed), renamed.selection], [["fox", "2", "3"], ["fox"]]);
+});
+
+test("copies have ids of their own, lie in front, are selected and free", () => {
+  const before = commands.select(three({ 1: { locked: true } }), ["1", "2"]).state;
+  const { state } = commands.duplicate(before);
+  assert.deepEqual(ids(state), ["1", "2", "3", "1-2", "2-2"]);
+  assert.deepEqual(state.selection, ["1-2", "2-2"]);
+  assert.ok(!find(state.layout, "1-2").locked);
+  assert.ok(near(centre(find(state.layout, "2-2").box), centre(find(before.layout, "2").box).map((value) => value + 0.02), 1e-5));
+});
+
+test("Tab goes round in stacking order, Alt-click down through the stack", () => {
+  let state = three();
+  const seen = [];
+  for (let step = 0; step < 4; step += 1) {
+    state = commands.cycle(state, 1).state;
+    seen.push(state.selection.join());
+  }
+  assert.equal(seen.join(""), "1231");
+  assert.deepEqual(commands.cycle(commands.clear(state).state, -1).state.selection, ["3"]);
+  const stack = [];
+  state = commands.clear(state).state;
+  for (let step = 0; step < 4; step += 1) {
+    state = commands.cycleAt(state, 0.25, 0.3).state;
+    stack.push(state.selection.join());
+  }
+  assert.equal(stack.join(""), "3213");
+});
+
+test("the same object comes back when nothing changes", () => {
+  const state = commands.select(three(), ["1"]).state;
+  for (const { state: next } of [
+    commands.select(state, ["1"]), commands.move(state, 0, 0), commands.set(state, null, { caption: "thing 1" }),
+    commands.setCanvas(state, 1000, 500), commands.rename(state, "1", "1"), commands.setPrompt(state, {}),
+    commands.moveTo(state, "1", 0), commands.remove(state, ["nobody"]), commands.resize(state, "se", 0.4, 0.5),
+  ]) {
+    assert.equal(next, state);
+  }
+});
+
+test("place and shape are not fields", () => {
+  const { state } = commands.set(three(), ["1"], { id: "x", box: [0, 0, 1, 1], color: "#00ff00" });
+  assert.deepEqual(state.layout.instances[0].box, [0, 0.1, 0.4, 0.5]);
+  assert.equal(state.layout.instances[0].color, "#00ff00");
+  assert.equal(state.layout.instances[0].id, "1");
+});
+
+test("another canvas keeps fractions, or pixels", () => {
+  const state = three();
+  assert.equal(commands.setCanvas(state, 500, 1000).state.layout.instances[0].box, state.layout.instances[0].box);
+  const kept = commands.setCanvas(state, 2000, 1000, { keepPixels: true }).state.layout.instances[1].box;
+  assert.ok(near(kept, [0.05, 0.05, 0.25, 0.25], 1e-5));
+  const small = commands.setCanvas(state, 100, 16, { keepPixels: true }).state.layout;
+  assert.equal(small.instances.length, 3);
+  assert.ok(findProblems(small).every(({ severity }) => severity !== "error"));
+  assert.equal(commands.setCanvas(state, 10, 500).refused.code, "refused.canvas");
+  assert.equal(commands.setCanvas(state, 100.5, 500).refused.code, "refused.canvas");
+});
+
+test("templates keep captions and lie on the canvas", () => {
+  for (const { name } of TEMPLATES) {
+    const boxes = templateBoxes(name);
+    assert.ok(boxes.every((box) => encloses([0, 0, 1, 1], box) && area(box) > 0.01), name);
+    const { state } = commands.applyTemplate(three(), name);
+    assert.deepEqual(state.layout.instances.slice(0, 3).map((item) => item.caption), ["thing 1", "thing 2", "thing 3"]);
+    assert.equal(state.layout.instances.length, Math.max(3, boxes.length));
+  }
+  const grid = templateBoxes("grid", { rows: 3, columns: 4 });
+  assert.equal(grid.length, 12);
+  assert.ok(grid.every((box, at) => grid.every((other, index) => index === at || box[2] <= other[0] || other[2] <= box[0] || box[3] <= other[1] || other[3] <= box[1])));
+});
+
+test("another layout is put in front with free ids, and its prompt fills an empty one", () => {
+  const other = { ...three().layout, prompt: "a forest" };
+  const { state } = commands.append(three(), other);
+  assert.deepEqual(ids(state), ["1", "2", "3", "1-2", "2-2", "3-2"]);
+  assert.equal(state.layout.prompt, "a forest");
+});

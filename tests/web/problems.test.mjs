@@ -1,0 +1,85 @@
+/** Every problem has a way out that works; the editor's own findings are quiet. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createState } from "../../web/lib/commands.mjs";
+import { createInstance, createLayout, parse } from "../../web/lib/document.mjs";
+import { fix, FIX_LABELS } from "../../web/lib/fixes.mjs";
+import { editorProblems, estimateTokens, findProblems, looseWords } from "../../web/lib/problems.mjs";
+import { EXAMPLE } from "../../web/lib/templates.mjs";
+import { cases } from "./support.mjs";
+
+const layoutOf = (prompt, ...captions) => createLayout(1024, 1024, {
+  prompt,
+  instances: captions.map((caption, index) => createInstance(String(index + 1), [0.1 * index, 0.1, 0.1 * index + 0.3, 0.6], { caption })),
+});
+const documents = cases().filter((entry) => entry.document).map((entry) => [entry.name, parse(entry.document)]);
+const codes = (problems, { code, instance }) => problems.filter((one) => one.code === code && one.instance === instance).length;
+
+test("one click takes every problem away, or the caret to where it is written away", () => {
+  const used = new Set();
+  for (const [name, layout] of documents) {
+    for (const problem of editorProblems(layout)) {
+      assert.ok(Object.hasOwn(FIX_LABELS, problem.fix), `${name}: ${problem.code}`);
+      used.add(problem.fix);
+      const { state, focus } = fix(createState(layout), problem);
+      if (problem.fix === "write_caption" || problem.fix === "add_instance") {
+        assert.ok(focus && state.selection.includes(focus.id), name);
+        continue;
+      }
+      const before = codes(editorProblems(layout), problem);
+      assert.ok(codes(editorProblems(state.layout), problem) < before, `${name}: ${problem.code} by ${problem.fix}`);
+    }
+  }
+  const many = layoutOf("a red fox and a blue owl", "a red fox");
+  for (const problem of editorProblems(many)) used.add(problem.fix);
+  for (const problem of hidden()) used.add(problem.fix);
+  assert.deepEqual([...used].sort(), Object.keys(FIX_LABELS).sort());
+});
+
+test("fixing everything ends in a layout without errors", () => {
+  for (const [name, layout] of documents) {
+    let state = createState(layout);
+    for (let step = 0; step < 40; step += 1) {
+      const problem = findProblems(state.layout).find(({ severity }) => severity === "error");
+      if (!problem) break;
+      state = fix(state, problem).state;
+    }
+    assert.deepEqual(findProblems(state.layout).filter(({ severity }) => severity === "error"), [], name);
+  }
+});
+
+function hidden() {
+  const layout = createLayout(64, 64, { instances: [
+    createInstance("1", [0.2, 0.2, 0.5, 0.5], { caption: "a" }), createInstance("2", [0.1, 0.1, 0.9, 0.9], { caption: "b" }),
+  ] });
+  return editorProblems(layout).filter(({ code }) => code === "problem.hidden");
+}
+
+test("an instance behind another one is told, one in front is not", () => {
+  assert.deepEqual(hidden().map(({ instance, params }) => [instance, params.other]), [["1", "2"]]);
+});
+
+test("the example is without a fault", () => {
+  assert.deepEqual(editorProblems(parse(EXAMPLE)), []);
+});
+
+test("things of the prompt without a region are found by their articles", () => {
+  const found = (prompt, ...captions) => looseWords(layoutOf(prompt, ...captions));
+  assert.deepEqual(found("a red fox and a blue owl", "a red fox"), ["blue owl"]);
+  assert.deepEqual(found("a photo of three dogs, and a cat", "a brown dog"), ["cat"]);
+  assert.deepEqual(found("a fox sitting in a forest, golden hour", "the fox"), []);
+  assert.deepEqual(found("two boxes", "a wooden box"), []);
+  assert.deepEqual(found("a red fox"), []);
+  assert.deepEqual(found("一只红色的狐狸", "狐狸"), []);
+});
+
+test("long captions are told, with the host's own count where there is one", () => {
+  const long = Array(90).fill("red").join(" ");
+  const about = (options) => editorProblems(layoutOf("", long), options).filter(({ field }) => field === "caption");
+  assert.deepEqual(about().map(({ code, params }) => [code, params.count]), [["problem.caption_long_about", 92]]);
+  assert.deepEqual(about({ tokens: new Map([[long, 80]]) }).map(({ code, params }) => [code, params.count]), [["problem.caption_long", 80]]);
+  assert.deepEqual(about({ tokens: new Map([[long, 77]]) }), []);
+  // "a photo of a cat" is five tokens of CLIP's vocabulary between start and end.
+  assert.equal(estimateTokens("a photo of a cat"), 7);
+});
