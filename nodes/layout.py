@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..hosts.comfyui.schema import schema, socket
-from ..hosts.comfyui.sockets import boxes_of, image_tensor, images_from, masks_of, with_boxes, with_masks
+from ..hosts.comfyui.sockets import boxes_of, image_tensor, images_from, masks_of, with_upstream_regions
 from ..layout import Box, Canvas, Layout, transform
 from ..layout.formats import FORMATS, read
 from ..pictures import draw_layout
@@ -34,6 +34,7 @@ class InstanceLayout(io.ComfyNode):
             display_name="Instance Layout",
             category=CATEGORY,
             description="Says what goes where and what each thing looks like.",
+            has_intermediate_output=True,  # the editor hears of the document that a run used
             search_aliases=["regions", "bounding boxes", "regional prompt", "layout editor", "composition"],
             inputs=[
                 _side("width", 1024, 16, "Width of the picture in pixels. Boxes are fractions and follow."),
@@ -43,6 +44,8 @@ class InstanceLayout(io.ComfyNode):
                     "document",
                     default="",
                     multiline=True,
+                    optional=True,  # without the editor's script ComfyUI sends no value at all
+                    extra_dict={"widgetType": "IC_LAYOUT"},  # web/instance_composer.js
                     tooltip=(
                         "The layout as JSON. Empty is a layout without instances; text of other programs "
                         "goes through Layout from Text."
@@ -66,6 +69,12 @@ class InstanceLayout(io.ComfyNode):
                         "on, further ones become instances."
                     ),
                 ),
+                socket(
+                    io.Image,
+                    "image",
+                    optional=True,
+                    tooltip="Shown under the regions while drawing; it changes nothing in the picture.",
+                ),
             ],
             outputs=[
                 _layout_output(),
@@ -73,20 +82,41 @@ class InstanceLayout(io.ComfyNode):
                     "bounding_boxes", tooltip="Boxes of the enabled instances in pixels."
                 ),
                 io.Mask.Output("masks", tooltip="One mask for each enabled instance, as a batch."),
+                io.String.Output("prompt", tooltip="The prompt of the whole picture, from the editor."),
+                io.String.Output("negative", tooltip="The negative prompt of the whole picture."),
+                io.Int.Output("width", tooltip="Width of the picture in pixels, for the empty latent."),
+                io.Int.Output("height", tooltip="Height of the picture in pixels, for the empty latent."),
             ],
         )
 
     @classmethod
     def execute(
-        cls, width: int, height: int, document: str, bounding_boxes: Any = None, masks: Tensor | None = None
+        cls,
+        width: int,
+        height: int,
+        document: str = "",
+        bounding_boxes: Any = None,
+        masks: Tensor | None = None,
+        image: Tensor | None = None,
     ) -> io.NodeOutput:
-        layout = Layout.from_json(document) if document.strip() else Layout()
-        layout = transform.resize_canvas(layout, width, height)
-        if bounding_boxes is not None:
-            layout = with_boxes(layout, bounding_boxes)
-        if masks is not None:
-            layout = with_masks(layout, masks)
-        return io.NodeOutput(layout, boxes_of(layout), masks_of(layout))
+        drawn = Layout.from_json(document) if document.strip() else Layout()
+        drawn = transform.resize_canvas(drawn, width, height)
+        layout = with_upstream_regions(drawn, bounding_boxes, masks)
+        shown: dict[str, Any] = {"width": width, "height": height}
+        if layout is not drawn:
+            shown |= {"document": layout.to_json(), "seeded_from": document}
+        # Not under "images": ComfyUI would draw its own preview below the editor.
+        reference = [] if image is None else ui.PreviewImage(image[:1], cls=cls).as_dict()["images"]
+        size = layout.canvas.width, layout.canvas.height
+        return io.NodeOutput(
+            layout,
+            boxes_of(layout),
+            masks_of(layout),
+            layout.prompt,
+            layout.negative,
+            *size,
+            ui={"instance_layout": [shown], "instance_layout_reference": reference},
+        )
 
 
 class LayoutFromText(io.ComfyNode):

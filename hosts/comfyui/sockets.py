@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +19,7 @@ from ...layout.transform import combine
 
 # A MASK is soft; what is at least half covered belongs to the instance.
 COVERED = 0.5
+UPSTREAM = "upstream"
 
 
 def images_from(tensor: Tensor) -> list[Image.Image]:
@@ -51,6 +54,24 @@ def with_masks(layout: Layout, masks: Tensor) -> Layout:
     return _with_regions(layout, found)
 
 
+def with_upstream_regions(layout: Layout, boxes: Any, masks: Tensor | None) -> Layout:
+    """The layout with the regions of a BOUNDING_BOX and a MASK; itself if it has taken in the same before.
+
+    The key "upstream" of the document names the regions taken in last: edits made since then win until other
+    regions come in.
+    """
+    if boxes is None and masks is None:
+        return layout
+    name = _name_of(boxes, masks)
+    if layout.extra.get(UPSTREAM) == name:
+        return layout
+    if boxes is not None:
+        layout = with_boxes(layout, boxes)
+    if masks is not None:
+        layout = with_masks(layout, masks)
+    return replace(layout, extra={**layout.extra, UPSTREAM: name})
+
+
 def boxes_of(layout: Layout) -> list[list[dict[str, Any]]]:
     """A BOUNDING_BOX of the enabled instances: boxes in pixels of the canvas, for one picture."""
     return [bounding_boxes.write(layout)]
@@ -64,6 +85,14 @@ def masks_of(layout: Layout) -> Tensor:
         return torch.zeros(1, height, width)
     pixels = bytearray().join(_shape(instance).raster(width, height) for instance in enabled)
     return torch.frombuffer(pixels, dtype=torch.uint8).view(-1, height, width).float()
+
+
+def _name_of(boxes: Any, masks: Tensor | None) -> str:
+    digest = hashlib.sha256(json.dumps(boxes, sort_keys=True, default=str).encode())
+    if masks is not None:
+        digest.update(repr(tuple(masks.shape)).encode())
+        digest.update((masks >= COVERED).to("cpu", torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _with_regions(layout: Layout, found: tuple[Instance, ...]) -> Layout:

@@ -7,7 +7,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
-READY = """() => Boolean(window.app?.extensionManager && window.app.canvas && !document.querySelector('#splash-loader')
+READY = """() => Boolean(window.app?.extensionManager && window.app.canvas
+  && !document.querySelector('#splash-loader')
   && LiteGraph.registered_node_types['IC_InstanceLayout'])"""
 # A node made by a script is not in the baseline of undo until the state is captured.
 ADD = """([type, x, y, width, height]) => {
@@ -39,7 +40,9 @@ class EditorPage:
             self.problems.append(f"{message.type}: {message.text} ({place})")
 
     def _request(self, request: Any) -> None:
-        if not request.url.startswith((self.address, "data:", "blob:", "ws:")) and "/extensions/" in request.headers.get("referer", ""):
+        if not request.url.startswith(
+            (self.address, "data:", "blob:", "ws:")
+        ) and "/extensions/" in request.headers.get("referer", ""):
             self.problems.append(f"request to another host: {request.url}")
 
     def open(self) -> EditorPage:
@@ -52,10 +55,17 @@ class EditorPage:
         self.page.wait_for_function(READY, timeout=120_000, polling=200)
 
     def clear(self) -> None:
-        self.page.evaluate("() => { app.graph.clear(); app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; }")
+        self.page.evaluate(
+            "() => { app.graph.clear(); app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; }"
+        )
 
     def add_node(
-        self, x: int = 320, y: int = 90, width: int = 480, height: int = 780, node_type: str = "IC_InstanceLayout"
+        self,
+        x: int = 320,
+        y: int = 90,
+        width: int = 480,
+        height: int = 780,
+        node_type: str = "IC_InstanceLayout",
     ) -> int:
         number = self.page.evaluate(ADD, [node_type, x, y, width, height])
         if node_type == "IC_InstanceLayout":
@@ -77,7 +87,9 @@ class EditorPage:
         assert box
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
-    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 6, keys: tuple[str, ...] = ()) -> None:
+    def drag(
+        self, start: tuple[float, float], end: tuple[float, float], steps: int = 6, keys: tuple[str, ...] = ()
+    ) -> None:
         mouse = self.page.mouse
         for key in keys:
             self.page.keyboard.down(key)
@@ -111,7 +123,9 @@ class EditorPage:
 
     def settle(self) -> None:
         """Two animation frames: what was done is drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def text(self, node: int | None = None) -> str:
         """The widget's value; of the only layout node unless its id is given."""
