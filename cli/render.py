@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from .arguments import file_with_strength, number, size
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionXLPipeline
     from PIL.Image import Image
 
     from ..hosts.diffusers_sdxl import EncodedLayout
+    from ..hosts.diffusers_sdxl.loading import StableDiffusionXLPipeline
     from ..layout import Layout
 
 
@@ -68,9 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
         if not Path(getattr(arguments, name)).exists():
             raise ValueError(f"--{name}: there is nothing at {getattr(arguments, name)}")
 
-    pipeline, encoded = _prepare(arguments, layout)
-    from ..hosts.diffusers_sdxl import generate
+    from ..hosts.diffusers_sdxl import active_instances, generate
 
+    active_instances(layout)  # before minutes of loading
+    pipeline, encoded = _prepare(arguments, layout)
     width, height = _picture_size(arguments, layout, pipeline)
     seeds = [arguments.seed + index for index in range(arguments.batch)]
     pictures: list[Image] = generate(

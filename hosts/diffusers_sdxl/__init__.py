@@ -3,13 +3,14 @@
 from .attention import Attachment, UnsuitableModelError, attach_ifadapter, attach_prompts
 from .loading import load_loras, load_sdxl
 from .phrases import Phrases, encode_phrases, encode_tokens
-from .pipeline import EncodedLayout, encode_layout, fit_size, generate
+from .pipeline import EncodedLayout, active_instances, encode_layout, fit_size, generate
 
 __all__ = [
     "Attachment",
     "EncodedLayout",
     "Phrases",
     "UnsuitableModelError",
+    "active_instances",
     "attach_ifadapter",
     "attach_prompts",
     "encode_layout",

@@ -12,9 +12,9 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
-from packaging.version import Version
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from transformers.utils import logging as transformers_logging
 
 from .attention import UnsuitableModelError
 
@@ -32,7 +32,8 @@ _SDXL_PARTS = {
     "the VAE": "first_stage_model.",
 }
 # The argument was renamed in diffusers 0.40.
-_DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch_dtype"
+_VERSION = tuple(int(part) for part in diffusers.__version__.split(".")[:2])
+_DTYPE = "dtype" if _VERSION >= (0, 40) else "torch_dtype"
 _ADVICE = "Use an SDXL base model or one made from it."
 
 logger = logging.getLogger("instance_composer")
@@ -150,6 +151,9 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | Path | None) -> Sta
 
 def _reading(path: Path, read: Any, **options: Any) -> StableDiffusionXLPipeline:
     """Call a diffusers loader, its failures told as what is wrong with the user's files."""
+    bars = transformers_logging.is_progress_bar_enabled()
+    # One bar for the whole model, diffusers' own, is enough.
+    transformers_logging.disable_progress_bar()
     try:
         return read(str(path), **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -161,6 +165,9 @@ def _reading(path: Path, read: Any, **options: Any) -> StableDiffusionXLPipeline
             else "A file may be missing or truncated: compare with the source and download it again."
         )
         raise UnsuitableModelError(f"{path.name} cannot be loaded ({reason}). {hint}") from error
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_architecture(path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
-from ...layout import Layout, LayoutError
+from ...layout import Instance, Layout, LayoutError
 from ...models.ifadapter import Gate, IFAdapter, InstancePrompt, Regions
 from .attention import Attachment, UnsuitableModelError, attach_prompts, find_adapted_layers
 from .phrases import encode_phrases
@@ -36,6 +36,17 @@ class EncodedLayout:
     gates: dict[int, Gate]
 
 
+def active_instances(layout: Layout) -> tuple[Instance, ...]:
+    """The instances that take part; `LayoutError` for errors in the layout and where there are none."""
+    instances = layout.checked().active
+    if not instances:
+        raise LayoutError(
+            "the layout has no instance to place: it has none, or all are disabled or without caption; an "
+            "instance needs a caption and a box"
+        )
+    return instances
+
+
 @torch.no_grad()
 def encode_layout(
     pipeline: StableDiffusionXLPipeline,
@@ -51,12 +62,7 @@ def encode_layout(
     `on_instances` is called with the number of instances done since the last call. Raises `LayoutError` for
     errors in the layout and for one without active instances.
     """
-    instances = layout.checked().active
-    if not instances:
-        raise LayoutError(
-            "the layout has no instance to place: every instance is disabled or has no caption. Add one, or "
-            "render without an IFAdapter"
-        )
+    instances = active_instances(layout)
     find_adapted_layers(pipeline.unet, adapter)
     negative = (layout.negative if negative is None else negative).strip()
     prompt, pooled = _encode_prompt(pipeline, layout.prompt)

@@ -1,0 +1,213 @@
+"""`instance-composer render`, in process, on a tiny model."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from instance_composer.cli import main
+from instance_composer.layout import Layout
+
+EXAMPLE = {
+    "caption": "Three flowers in a vase on the table",
+    "annotations": [
+        {"box": [126, 309, 210, 150], "caption": ["a pink flower with a yellow center"]},
+        {"box": [264, 91, 270, 225], "caption": ["a purple flower with a white center"]},
+        {"box": [225, 495, 255, 240], "caption": ["a colorful vase"]},
+    ],
+}
+
+LAYOUT = (
+    '{"version": 1, "canvas": {"width": 101, "height": 150}, "prompt": "", "instances": '
+    '[{"id": "a", "caption": "a cat", "box": [0, 0, 1, 0.5]}]}'
+)
+
+
+@pytest.fixture
+def render(sdxl_folder, adapter_file, tmp_path):
+    """Run the command on the authors' kind of layout, two small steps unless told otherwise."""
+    (tmp_path / "layout.json").write_text(json.dumps(EXAMPLE))
+
+    def run(*words, layout=tmp_path / "layout.json", **changes):
+        options = {
+            "model": sdxl_folder,
+            "adapter": adapter_file,
+            "out": tmp_path / "picture.png",
+            "size": "128x96",
+            "steps": 2,
+        } | changes
+        named = [
+            word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))
+        ]
+        return main(["render", str(layout), *named, *map(str, words)])
+
+    return run
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        picture.load()
+    return picture
+
+
+def pixels(path: Path) -> numpy.ndarray:
+    return numpy.asarray(opened(path), dtype=int)
+
+
+def test_a_layout_becomes_a_picture_with_the_layout_beside_it(render, tmp_path, capsys):
+    assert render("--beside", "--seed", 3) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(tmp_path / "picture.png"),
+        str(tmp_path / "picture-beside.png"),
+    ]
+    picture = opened(tmp_path / "picture.png")
+    assert picture.size == (128, 96)
+    settings = json.loads(picture.text["instance-composer"])
+    assert (settings["seed"], settings["steps"], settings["model"]) == (3, 2, "sdxl")
+    layout = Layout.from_json(picture.text["layout"])
+    assert [instance.caption for instance in layout.instances][2] == "a colorful vase"
+    beside = opened(tmp_path / "picture-beside.png")
+    assert beside.width > 2 * 128
+    right = pixels(tmp_path / "picture-beside.png")[-96 - 4 : -4, -128 - 4 : -4]
+    assert (right == pixels(tmp_path / "picture.png")).all()
+
+
+def test_the_layout_in_a_picture_renders_it_again(render, tmp_path):
+    render("--seed", 7)
+    again = tmp_path / "again.json"
+    again.write_text(opened(tmp_path / "picture.png").text["layout"])
+    assert render("--seed", 7, layout=again, out=tmp_path / "again.png") == 0
+    assert (pixels(tmp_path / "again.png") == pixels(tmp_path / "picture.png")).all()
+
+
+def test_settings_reach_the_picture(render, tmp_path):
+    """Each changes it, and strength 0 and an empty window are the same: no adapter."""
+    found = {}
+    for name, words in {
+        "plain": (),
+        "none": ("--strength", 0),
+        "window": ("--start", 0.5, "--end", 0.5),
+        "unguided": ("--cfg", 1),
+        "negative": ("--negative", "blurry"),
+        "seed": ("--seed", 1),
+    }.items():
+        assert render(*words, out=tmp_path / f"{name}.png") == 0
+        found[name] = pixels(tmp_path / f"{name}.png")
+    assert (found["none"] == found["window"]).all()
+    for name in ("none", "unguided", "negative", "seed"):
+        assert (found[name] != found["plain"]).any(), name
+
+
+def test_a_batch_takes_one_seed_each(render, tmp_path, capsys):
+    assert render("--batch", 2, "--seed", 4) == 0
+    assert [Path(line).name for line in capsys.readouterr().out.splitlines()] == [
+        "picture-1.png",
+        "picture-2.png",
+    ]
+    render("--seed", 5, out=tmp_path / "alone.png")
+    difference = pixels(tmp_path / "picture-2.png") - pixels(tmp_path / "alone.png")
+    # Rounding of a batch of two against one, seen through 8-bit pixels.
+    assert abs(difference).max() <= 1
+    seeds = [
+        json.loads(opened(tmp_path / f"picture-{n}.png").text["instance-composer"])["seed"] for n in (1, 2)
+    ]
+    assert seeds == [4, 5]
+
+
+def test_the_canvas_is_the_size_and_odd_sizes_are_fitted(render, tmp_path, capsys):
+    layout = tmp_path / "odd.json"
+    layout.write_text(LAYOUT)
+    assert render(layout=layout, out=tmp_path / "odd.png", size=None) == 0
+    assert opened(tmp_path / "odd.png").size == (104, 152)
+    assert "104 x 152 instead of 101 x 150" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_half_precision(render, tmp_path, dtype):
+    assert render("--dtype", dtype, "--device", "cpu") == 0
+    assert pixels(tmp_path / "picture.png").std() > 1
+
+
+def refused(run, capsys):
+    """The one line a failure prints."""
+    assert run() == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.strip().splitlines()[-1]
+
+
+def test_files_that_are_not_there(render, tmp_path, capsys):
+    missing = tmp_path / "missing"
+    assert "missing: No such file" in refused(lambda: render(layout=missing), capsys)
+    assert "there is no model at" in refused(lambda: render(model=missing), capsys)
+    assert "--adapter: there is nothing at" in refused(lambda: render(adapter=missing), capsys)
+    assert "--config: there is nothing at" in refused(lambda: render(config=missing), capsys)
+    assert "there is no folder" in refused(lambda: render(out=missing / "picture.png"), capsys)
+    assert "written as .png" in refused(lambda: render(out=tmp_path / "picture.jpg"), capsys)
+    assert "no LoRA file" in refused(lambda: render("--lora", missing), capsys)
+    assert not list(tmp_path.glob("*.png"))
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_adapters_that_are_none(render, adapter_file, tmp_path, capsys):
+    trap = tmp_path / "trap.bin"
+    torch.save({"text_proj_model": {"latents": Trap()}}, trap)
+    line = refused(lambda: render(adapter=trap), capsys)
+    assert "was refused" in line
+    assert "code ran" not in line
+    with (tmp_path / "old.bin").open("wb") as file:
+        pickle.dump(Trap(), file)
+    assert refused(lambda: render(adapter=tmp_path / "old.bin"), capsys)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(adapter_file.read_bytes()[:5000])
+    assert "truncated" in refused(lambda: render(adapter=cut), capsys)
+    other = tmp_path / "other.safetensors"
+    save_file({"lora_unet.weight": torch.zeros(1)}, other)
+    assert "is not an IFAdapter file" in refused(lambda: render(adapter=other), capsys)
+
+
+def test_a_model_of_another_kind(render, tmp_path, capsys):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    assert "SDXL only" in refused(lambda: render(model=tmp_path), capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"caption": "a cat", "annotations": []}', "no instance to place"),
+        ("", "empty"),
+        (LAYOUT.replace("[0, 0, 1, 0.5]", "[0.5, 0, 0.2, 1]"), "box"),
+        ('{"some": "thing"}', "none of the known formats"),
+    ],
+)
+def test_layouts_that_cannot_be_rendered(render, tmp_path, capsys, text, message):
+    """Said before any model is loaded: the model is not even there."""
+    (tmp_path / "bad.json").write_text(text)
+    assert message in refused(lambda: render(layout=tmp_path / "bad.json", model=tmp_path), capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--steps", 0), "a whole number from 1 to 1000 is needed"),
+        (("--cfg", "nan"), 'a number from 1 is needed, got "nan"'),
+        (("--end", 1.5), "a number from 0 to 1 is needed"),
+        (("--seed", "x"), "a whole number"),
+        (("--size", "wide"), 'a size like "1024x768" is needed'),
+        (("--dtype", "int8"), "invalid choice"),
+    ],
+)
+def test_settings_out_of_range(render, capsys, words, message):
+    with pytest.raises(SystemExit) as exit_:
+        render(*words)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
