@@ -11,10 +11,17 @@ import { TEMPLATES, templateBoxes } from "../../web/lib/templates.mjs";
 import { between, forEachSeed, integer, near, pick, randomBox, randomLayout } from "./support.mjs";
 
 const ids = (state) => state.layout.instances.map((item) => item.id);
-const three = (fields = {}) => commands.createState(createLayout(1000, 500, {
-  instances: ["1", "2", "3"].map((id, index) =>
-    createInstance(id, [0.1 * index, 0.1, 0.1 * index + 0.4, 0.5], { caption: `thing ${id}`, ...fields[id] })),
-}));
+const three = (fields = {}) =>
+  commands.createState(
+    createLayout(1000, 500, {
+      instances: ["1", "2", "3"].map((id, index) =>
+        createInstance(id, [0.1 * index, 0.1, 0.1 * index + 0.4, 0.5], {
+          caption: `thing ${id}`,
+          ...fields[id],
+        }),
+      ),
+    }),
+  );
 const frozen = (value) => {
   if (value && typeof value === "object" && !Object.isFrozen(value) && !(value instanceof Map)) {
     Object.freeze(value);
@@ -43,8 +50,10 @@ const EVERY = {
   reorder: (state, random) => commands.reorder(state, pick(random, ["front", "back", "forward", "backward"])),
   moveTo: (state, random) => commands.moveTo(state, pick(random, ids(state)), integer(random, 0, 9)),
   set: (state, random) => commands.set(state, null, { strength: between(random, 0, 5) }),
-  rename: (state, random) => commands.rename(state, pick(random, ids(state)), pick(random, ["1", "new", " "])),
-  setCanvas: (state, random) => commands.setCanvas(state, integer(random, 200, 3000), integer(random, 200, 3000)),
+  rename: (state, random) =>
+    commands.rename(state, pick(random, ids(state)), pick(random, ["1", "new", " "])),
+  setCanvas: (state, random) =>
+    commands.setCanvas(state, integer(random, 200, 3000), integer(random, 200, 3000)),
   applyTemplate: (state, random) => commands.applyTemplate(state, pick(random, TEMPLATES).name),
 };
 
@@ -60,7 +69,10 @@ test("any run of commands leaves a layout without errors, distinct ids, a true s
       const errors = findProblems(state.layout).filter(({ severity }) => severity === "error");
       assert.deepEqual(errors, [], name);
       assert.equal(new Set(ids(state)).size, ids(state).length);
-      assert.ok(state.selection.every((id) => find(state.layout, id)), name);
+      assert.ok(
+        state.selection.every((id) => find(state.layout, id)),
+        name,
+      );
     }
     assert.ok(serialise(state.layout));
   }, 300);
@@ -85,15 +97,24 @@ test("a group moves as one and stops at the edge", () => {
   forEachSeed((random) => {
     const before = commands.selectAll(three()).state;
     const { state } = commands.move(before, between(random, -1, 1), between(random, -1, 1));
-    const shifts = state.layout.instances.map((item, at) => item.box.map((value, side) => value - before.layout.instances[at].box[side]));
-    for (const shift of shifts) assert.ok(near(shift, [...shifts[0].slice(0, 2), ...shifts[0].slice(0, 2)], 2.1e-5));
+    const shifts = state.layout.instances.map((item, at) =>
+      item.box.map((value, side) => value - before.layout.instances[at].box[side]),
+    );
+    for (const shift of shifts)
+      assert.ok(near(shift, [...shifts[0].slice(0, 2), ...shifts[0].slice(0, 2)], 2.1e-5));
     assert.ok(encloses([0, 0, 1, 1], union(state.layout.instances.map(bounds))));
   });
 });
 
 test("a mask moves and stretches with its box", () => {
   forEachSeed((random) => {
-    const polygon = { polygon: [[0.1, 0.1], [0.4, 0.15], [0.2, 0.5]] };
+    const polygon = {
+      polygon: [
+        [0.1, 0.1],
+        [0.4, 0.15],
+        [0.2, 0.5],
+      ],
+    };
     const before = commands.add(commands.createState(), [0, 0, 1, 1], { mask: polygon }).state;
     assert.deepEqual(before.layout.instances[0].box, [0.1, 0.1, 0.4, 0.5]);
     const { state } = commands.place(before, new Map([["1", randomBox(random, 0.1)]]));
@@ -142,7 +163,13 @@ test("copies have ids of their own, lie in front, are selected and free", () => 
   assert.deepEqual(ids(state), ["1", "2", "3", "1-2", "2-2"]);
   assert.deepEqual(state.selection, ["1-2", "2-2"]);
   assert.ok(!find(state.layout, "1-2").locked);
-  assert.ok(near(centre(find(state.layout, "2-2").box), centre(find(before.layout, "2").box).map((value) => value + 0.02), 1e-5));
+  assert.ok(
+    near(
+      centre(find(state.layout, "2-2").box),
+      centre(find(before.layout, "2").box).map((value) => value + 0.02),
+      1e-5,
+    ),
+  );
 });
 
 test("Tab goes round in stacking order, Alt-click down through the stack", () => {
@@ -166,9 +193,15 @@ test("Tab goes round in stacking order, Alt-click down through the stack", () =>
 test("the same object comes back when nothing changes", () => {
   const state = commands.select(three(), ["1"]).state;
   for (const { state: next } of [
-    commands.select(state, ["1"]), commands.move(state, 0, 0), commands.set(state, null, { caption: "thing 1" }),
-    commands.setCanvas(state, 1000, 500), commands.rename(state, "1", "1"), commands.setPrompt(state, {}),
-    commands.moveTo(state, "1", 0), commands.remove(state, ["nobody"]), commands.resize(state, "se", 0.4, 0.5),
+    commands.select(state, ["1"]),
+    commands.move(state, 0, 0),
+    commands.set(state, null, { caption: "thing 1" }),
+    commands.setCanvas(state, 1000, 500),
+    commands.rename(state, "1", "1"),
+    commands.setPrompt(state, {}),
+    commands.moveTo(state, "1", 0),
+    commands.remove(state, ["nobody"]),
+    commands.resize(state, "se", 0.4, 0.5),
   ]) {
     assert.equal(next, state);
   }
@@ -183,7 +216,10 @@ test("place and shape are not fields", () => {
 
 test("another canvas keeps fractions, or pixels", () => {
   const state = three();
-  assert.equal(commands.setCanvas(state, 500, 1000).state.layout.instances[0].box, state.layout.instances[0].box);
+  assert.equal(
+    commands.setCanvas(state, 500, 1000).state.layout.instances[0].box,
+    state.layout.instances[0].box,
+  );
   const kept = commands.setCanvas(state, 2000, 1000, { keepPixels: true }).state.layout.instances[1].box;
   assert.ok(near(kept, [0.05, 0.05, 0.25, 0.25], 1e-5));
   const small = commands.setCanvas(state, 100, 16, { keepPixels: true }).state.layout;
@@ -196,14 +232,31 @@ test("another canvas keeps fractions, or pixels", () => {
 test("templates keep captions and lie on the canvas", () => {
   for (const { name } of TEMPLATES) {
     const boxes = templateBoxes(name);
-    assert.ok(boxes.every((box) => encloses([0, 0, 1, 1], box) && area(box) > 0.01), name);
+    assert.ok(
+      boxes.every((box) => encloses([0, 0, 1, 1], box) && area(box) > 0.01),
+      name,
+    );
     const { state } = commands.applyTemplate(three(), name);
-    assert.deepEqual(state.layout.instances.slice(0, 3).map((item) => item.caption), ["thing 1", "thing 2", "thing 3"]);
+    assert.deepEqual(
+      state.layout.instances.slice(0, 3).map((item) => item.caption),
+      ["thing 1", "thing 2", "thing 3"],
+    );
     assert.equal(state.layout.instances.length, Math.max(3, boxes.length));
   }
   const grid = templateBoxes("grid", { rows: 3, columns: 4 });
   assert.equal(grid.length, 12);
-  assert.ok(grid.every((box, at) => grid.every((other, index) => index === at || box[2] <= other[0] || other[2] <= box[0] || box[3] <= other[1] || other[3] <= box[1])));
+  assert.ok(
+    grid.every((box, at) =>
+      grid.every(
+        (other, index) =>
+          index === at ||
+          box[2] <= other[0] ||
+          other[2] <= box[0] ||
+          box[3] <= other[1] ||
+          other[3] <= box[1],
+      ),
+    ),
+  );
 });
 
 test("another layout is put in front with free ids, and its prompt fills an empty one", () => {

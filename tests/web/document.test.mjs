@@ -23,11 +23,15 @@ test("limits are those of the schema", () => {
 test("fields and their defaults are those of the schema", () => {
   const { mask, extra, ...rest } = document.createInstance("1", [0, 0, 1, 1]);
   assert.deepEqual(Object.keys({ ...rest, mask }).sort(), Object.keys(instance).sort());
-  for (const [name, value] of Object.entries(document.DEFAULTS)) assert.equal(value, instance[name].default, name);
+  for (const [name, value] of Object.entries(document.DEFAULTS))
+    assert.equal(value, instance[name].default, name);
   assert.equal(mask, instance.mask.default);
   assert.equal(extra.size, 0);
   const { prompt, negative } = document.createLayout();
-  assert.deepEqual([prompt, negative], [schema.properties.prompt.default, schema.properties.negative.default]);
+  assert.deepEqual(
+    [prompt, negative],
+    [schema.properties.prompt.default, schema.properties.negative.default],
+  );
 });
 
 test("what is written is read back", () => {
@@ -45,16 +49,30 @@ test("an empty text is a layout without instances", () => {
 });
 
 test("a field of the wrong type is shown where it stands", () => {
-  const text = '{"version": 1, "canvas": {"width": 64, "height": 64},\n "instances": [{"id": "1", "box": [0, 0, 1, "x"]}]}';
-  assert.throws(() => document.parse(text), (error) => {
-    assert.deepEqual([error.line, error.column], [2, 35]);
-    assert.equal(text.slice(error.offset, error.offset + 2), "[0");
-    return error.params.path === "instances[1].box";
-  });
+  const text =
+    '{"version": 1, "canvas": {"width": 64, "height": 64},\n "instances": [{"id": "1", "box": [0, 0, 1, "x"]}]}';
+  assert.throws(
+    () => document.parse(text),
+    (error) => {
+      assert.deepEqual([error.line, error.column], [2, 35]);
+      assert.equal(text.slice(error.offset, error.offset + 2), "[0");
+      return error.params.path === "instances[1].box";
+    },
+  );
 });
 
 test("numbers are written as Python writes them", () => {
-  const written = { 0: "0.0", 1: "1.0", 0.1: "0.1", 1e-4: "0.0001", 1e-5: "1e-05", 1.5e-10: "1.5e-10", 1e15: "1000000000000000.0", 1e16: "1e+16", 1e22: "1e+22" };
+  const written = {
+    0: "0.0",
+    1: "1.0",
+    0.1: "0.1",
+    1e-4: "0.0001",
+    1e-5: "1e-05",
+    1.5e-10: "1.5e-10",
+    1e15: "1000000000000000.0",
+    1e16: "1e+16",
+    1e22: "1e+22",
+  };
   for (const [value, text] of Object.entries(written)) assert.equal(floatText(Number(value)), text);
   assert.equal(floatText(-0), "-0.0");
 });

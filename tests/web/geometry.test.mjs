@@ -31,11 +31,14 @@ test("resizing keeps the other edges, stays on the canvas and never turns the bo
   forEachSeed((random) => {
     const box = randomBox(random, 0.05);
     const handle = pick(random, HANDLES);
-    const to = geometry.resizeBox(box, handle, between(random, -0.5, 1.5), between(random, -0.5, 1.5), { least: [0.02, 0.03] });
+    const to = geometry.resizeBox(box, handle, between(random, -0.5, 1.5), between(random, -0.5, 1.5), {
+      least: [0.02, 0.03],
+    });
     assert.ok(onCanvas(to));
     assert.ok(width(to) >= 0.02 - 1e-9 && height(to) >= 0.03 - 1e-9);
     const kept = { w: 2, e: 0, n: 3, s: 1 };
-    for (const [letter, index] of Object.entries(kept)) if (handle.includes(letter)) assert.equal(to[index], box[index]);
+    for (const [letter, index] of Object.entries(kept))
+      if (handle.includes(letter)) assert.equal(to[index], box[index]);
     if (handle === "n" || handle === "s") assert.deepEqual([to[0], to[2]], [box[0], box[2]]);
   }, 500);
 });
@@ -60,7 +63,10 @@ test("a kept ratio is kept, a kept centre too", () => {
 
 test("a drawn box has the two points in its corners, whichever comes first", () => {
   forEachSeed((random) => {
-    const [from, to] = [[random(), random()], [random(), random()]];
+    const [from, to] = [
+      [random(), random()],
+      [random(), random()],
+    ];
     assert.deepEqual(geometry.drawBox(from, to), geometry.drawBox(to, from));
     const square = geometry.drawBox(from, to, { ratio: 0.5 });
     assert.ok(Math.abs(width(square) / height(square) - 0.5) < 1e-6);
@@ -70,7 +76,8 @@ test("a drawn box has the two points in its corners, whichever comes first", () 
 
 test("handles are found where they sit, corners first", () => {
   const box = [0.2, 0.3, 0.6, 0.9];
-  for (const handle of HANDLES) assert.equal(geometry.handleAt(box, ...geometry.handlePoint(box, handle), [0.01, 0.01]), handle);
+  for (const handle of HANDLES)
+    assert.equal(geometry.handleAt(box, ...geometry.handlePoint(box, handle), [0.01, 0.01]), handle);
   assert.equal(geometry.handleAt(box, 0.4, 0.6, [0.01, 0.01]), null);
   assert.equal(geometry.handleAt([0.5, 0.5, 0.51, 0.51], 0.5, 0.5, [0.02, 0.02]).length, 2);
 });
@@ -96,7 +103,10 @@ test("snapping lands exactly on the nearest line in reach, and says which", () =
 
 test("a snapped shift is never longer than the reach, and a handle moves only its edges", () => {
   forEachSeed((random) => {
-    const lines = geometry.snapLines([{ id: "b", box: randomBox(random) }, { id: "c", box: randomBox(random) }]);
+    const lines = geometry.snapLines([
+      { id: "b", box: randomBox(random) },
+      { id: "c", box: randomBox(random) },
+    ]);
     const [box, handle] = [randomBox(random), pick(random, [null, ...HANDLES])];
     const { delta, guides } = geometry.snap(box, lines, [0.03, 0.02], { handle });
     assert.ok(Math.abs(delta[0]) <= 0.03 && Math.abs(delta[1]) <= 0.02);
@@ -111,7 +121,9 @@ test("a snapped shift is never longer than the reach, and a handle moves only it
 });
 
 test("the grid serves where no line is near", () => {
-  const { delta } = geometry.snap([0.11, 0.13, 0.3, 0.3], { x: [], y: [] }, [0.01, 0.01], { grid: [0.125, 0.125] });
+  const { delta } = geometry.snap([0.11, 0.13, 0.3, 0.3], { x: [], y: [] }, [0.01, 0.01], {
+    grid: [0.125, 0.125],
+  });
   assert.ok(near(delta, [0.015, -0.005], 1e-9));
 });
 
@@ -128,8 +140,11 @@ test("aligning and distributing keep sizes and what they promise", () => {
     assert.ok(middle.every((value) => Math.abs(value - middle[0]) < 1e-9));
     const spread = geometry.distributed(boxes, "x").sort((one, other) => centre(one)[0] - centre(other)[0]);
     const gaps = spread.slice(1).map((box, at) => box[0] - spread[at][2]);
-    const order = boxes.map((_, at) => at).sort((one, other) => centre(boxes[one])[0] - centre(boxes[other])[0]);
-    const total = boxes[order.at(-1)][2] - boxes[order[0]][0] - boxes.reduce((sum, box) => sum + width(box), 0);
+    const order = boxes
+      .map((_, at) => at)
+      .sort((one, other) => centre(boxes[one])[0] - centre(boxes[other])[0]);
+    const total =
+      boxes[order.at(-1)][2] - boxes[order[0]][0] - boxes.reduce((sum, box) => sum + width(box), 0);
     if (total > 0) assert.ok(gaps.every((gap) => Math.abs(gap - total / 3) < 1e-9));
   });
 });

@@ -25,7 +25,12 @@ test("undo walks back over every step, redo forward again", () => {
 
 test("a drag is one step, a pause ends a burst", () => {
   let now = history.createHistory("a");
-  for (const [state, time] of [["b", 0], ["c", 500], ["d", 1_400]]) now = history.commit(now, state, { key: "drag:1", time });
+  for (const [state, time] of [
+    ["b", 0],
+    ["c", 500],
+    ["d", 1_400],
+  ])
+    now = history.commit(now, state, { key: "drag:1", time });
   assert.equal(history.undo(now).present, "a");
   now = history.commit(now, "e", { key: "drag:1", time: 9_000 });
   assert.equal(history.undo(now).present, "d");
@@ -59,5 +64,8 @@ test("old steps are forgotten beyond the limit", () => {
   let now = history.createHistory(0);
   for (let step = 1; step <= history.MOST_STEPS + 50; step += 1) now = history.commit(now, step);
   assert.equal(now.past.length, history.MOST_STEPS);
-  assert.equal(pick(() => 0, now.past), 50);
+  assert.equal(
+    pick(() => 0, now.past),
+    50,
+  );
 });

@@ -22,7 +22,10 @@ test("a point is inside exactly when its pixel is", () => {
     const side = mask.rle ? { width: mask.rle.size[1], height: mask.rle.size[0] } : { width: 16, height: 16 };
     const pixels = masks.raster(mask, side.width, side.height);
     pixels.forEach((value, at) => {
-      const [x, y] = [((at % side.width) + 0.5) / side.width, (Math.floor(at / side.width) + 0.5) / side.height];
+      const [x, y] = [
+        ((at % side.width) + 0.5) / side.width,
+        (Math.floor(at / side.width) + 0.5) / side.height,
+      ];
       assert.equal(masks.contains(mask, x, y), value === 1);
     });
   }, 60);
@@ -42,7 +45,20 @@ test("outlines enclose the same pixels, holes included", () => {
 
 test("a path closes every outline", () => {
   const ring = { rle: { size: [4, 4], counts: [5, 2, 2, 2, 5] } };
-  assert.equal(masks.svgPath({ polygon: [[0, 0], [1, 0], [0.5, 0.25]] }, 100, 200), "M0 0L100 0L50 50Z");
+  assert.equal(
+    masks.svgPath(
+      {
+        polygon: [
+          [0, 0],
+          [1, 0],
+          [0.5, 0.25],
+        ],
+      },
+      100,
+      200,
+    ),
+    "M0 0L100 0L50 50Z",
+  );
   assert.equal(masks.svgPath(ring, 4, 4).match(/M/g).length, masks.outlines(ring).length);
 });
 
@@ -55,9 +71,18 @@ test("set operations are those of their pixels", () => {
     const [a, b] = [one, other].map((mask) => masks.raster(mask, width, height));
     const check = (operation, expected) =>
       assert.deepEqual(masks.raster(masks.combine(one, other, operation, size), width, height), expected);
-    check("union", a.map((value, at) => value | b[at]));
-    check("intersect", a.map((value, at) => value & b[at]));
-    check("subtract", a.map((value, at) => (value && !b[at] ? 1 : 0)));
+    check(
+      "union",
+      a.map((value, at) => value | b[at]),
+    );
+    check(
+      "intersect",
+      a.map((value, at) => value & b[at]),
+    );
+    check(
+      "subtract",
+      a.map((value, at) => (value && !b[at] ? 1 : 0)),
+    );
   });
 });
 
@@ -66,10 +91,20 @@ test("bounds hold every pixel and touch one on each side", () => {
     const mask = randomMask(random);
     if (!mask.rle) return;
     const [height, width] = mask.rle.size;
-    const [x0, y0, x1, y1] = masks.maskBounds(mask).map((value, index) => Math.round(value * (index % 2 ? height : width)));
-    const places = [...masks.raster(mask, width, height)].flatMap((value, at) => (value ? [[at % width, Math.floor(at / width)]] : []));
-    assert.deepEqual([x0, x1 - 1], [Math.min(...places.map(([x]) => x)), Math.max(...places.map(([x]) => x))]);
-    assert.deepEqual([y0, y1 - 1], [Math.min(...places.map(([, y]) => y)), Math.max(...places.map(([, y]) => y))]);
+    const [x0, y0, x1, y1] = masks
+      .maskBounds(mask)
+      .map((value, index) => Math.round(value * (index % 2 ? height : width)));
+    const places = [...masks.raster(mask, width, height)].flatMap((value, at) =>
+      value ? [[at % width, Math.floor(at / width)]] : [],
+    );
+    assert.deepEqual(
+      [x0, x1 - 1],
+      [Math.min(...places.map(([x]) => x)), Math.max(...places.map(([x]) => x))],
+    );
+    assert.deepEqual(
+      [y0, y1 - 1],
+      [Math.min(...places.map(([, y]) => y)), Math.max(...places.map(([, y]) => y))],
+    );
   });
 });
 
@@ -80,7 +115,12 @@ test("a mask seen through the whole canvas is itself, a shifted one comes back",
     if (!mask.polygon) return;
     const [x0, y0, x1, y1] = randomBox(random, 0.2);
     const there = masks.seenThrough(mask, [x0, y0, x1, y1]);
-    const back = masks.seenThrough(there, [-x0 / (x1 - x0), -y0 / (y1 - y0), (1 - x0) / (x1 - x0), (1 - y0) / (y1 - y0)]);
+    const back = masks.seenThrough(there, [
+      -x0 / (x1 - x0),
+      -y0 / (y1 - y0),
+      (1 - x0) / (x1 - x0),
+      (1 - y0) / (y1 - y0),
+    ]);
     back.polygon.forEach((point, at) => assert.ok(near(point, mask.polygon[at], 1e-9)));
   });
 });
@@ -94,8 +134,13 @@ test("a stroke paints what lies within the radius, and erasing it leaves nothing
     const radius = between(random, 5, 80);
     masks.paint(pixels, size, canvas, points, radius);
     pixels.forEach((value, at) => {
-      const place = [((at % size.width) + 0.5) * (1000 / size.width), (Math.floor(at / size.width) + 0.5) * (500 / size.height)];
-      const nearest = Math.min(...points.map(([x, y]) => Math.hypot(x * 1000 - place[0], y * 500 - place[1])));
+      const place = [
+        ((at % size.width) + 0.5) * (1000 / size.width),
+        (Math.floor(at / size.width) + 0.5) * (500 / size.height),
+      ];
+      const nearest = Math.min(
+        ...points.map(([x, y]) => Math.hypot(x * 1000 - place[0], y * 500 - place[1])),
+      );
       if (nearest < radius - 1e-6) assert.equal(value, 1);
     });
     masks.paint(pixels, size, canvas, points, radius + 1, 0);
@@ -117,14 +162,29 @@ test("simplifying leaves no point farther off than the tolerance", () => {
     });
     const kept = masks.simplify(points, 0.01);
     assert.ok(kept.length < 60 && kept.length >= 3);
-    const distances = points.map((point) => Math.min(...kept.map((from, at) => toSegment(point, from, kept[(at + 1) % kept.length]))));
+    const distances = points.map((point) =>
+      Math.min(...kept.map((from, at) => toSegment(point, from, kept[(at + 1) % kept.length]))),
+    );
     assert.ok(Math.max(...distances) <= 0.01 + 1e-9);
   }, 20);
-  assert.equal(masks.simplify([[0, 0], [1, 0], [1, 1]], 10).length, 3);
+  assert.equal(
+    masks.simplify(
+      [
+        [0, 0],
+        [1, 0],
+        [1, 1],
+      ],
+      10,
+    ).length,
+    3,
+  );
 });
 
 function toSegment([x, y], [xa, ya], [xb, yb]) {
-  const share = Math.min(1, Math.max(0, ((x - xa) * (xb - xa) + (y - ya) * (yb - ya)) / ((xb - xa) ** 2 + (yb - ya) ** 2 || 1)));
+  const share = Math.min(
+    1,
+    Math.max(0, ((x - xa) * (xb - xa) + (y - ya) * (yb - ya)) / ((xb - xa) ** 2 + (yb - ya) ** 2 || 1)),
+  );
   return Math.hypot(x - xa - share * (xb - xa), y - ya - share * (yb - ya));
 }
 

@@ -9,12 +9,18 @@ import { editorProblems, estimateTokens, findProblems, looseWords } from "../../
 import { EXAMPLE } from "../../web/lib/templates.mjs";
 import { cases } from "./support.mjs";
 
-const layoutOf = (prompt, ...captions) => createLayout(1024, 1024, {
-  prompt,
-  instances: captions.map((caption, index) => createInstance(String(index + 1), [0.1 * index, 0.1, 0.1 * index + 0.3, 0.6], { caption })),
-});
-const documents = cases().filter((entry) => entry.document).map((entry) => [entry.name, parse(entry.document)]);
-const codes = (problems, { code, instance }) => problems.filter((one) => one.code === code && one.instance === instance).length;
+const layoutOf = (prompt, ...captions) =>
+  createLayout(1024, 1024, {
+    prompt,
+    instances: captions.map((caption, index) =>
+      createInstance(String(index + 1), [0.1 * index, 0.1, 0.1 * index + 0.3, 0.6], { caption }),
+    ),
+  });
+const documents = cases()
+  .filter((entry) => entry.document)
+  .map((entry) => [entry.name, parse(entry.document)]);
+const codes = (problems, { code, instance }) =>
+  problems.filter((one) => one.code === code && one.instance === instance).length;
 
 test("one click takes every problem away, or the caret to where it is written away", () => {
   const used = new Set();
@@ -28,7 +34,10 @@ test("one click takes every problem away, or the caret to where it is written aw
         continue;
       }
       const before = codes(editorProblems(layout), problem);
-      assert.ok(codes(editorProblems(state.layout), problem) < before, `${name}: ${problem.code} by ${problem.fix}`);
+      assert.ok(
+        codes(editorProblems(state.layout), problem) < before,
+        `${name}: ${problem.code} by ${problem.fix}`,
+      );
     }
   }
   const many = layoutOf("a red fox and a blue owl", "a red fox");
@@ -45,19 +54,29 @@ test("fixing everything ends in a layout without errors", () => {
       if (!problem) break;
       state = fix(state, problem).state;
     }
-    assert.deepEqual(findProblems(state.layout).filter(({ severity }) => severity === "error"), [], name);
+    assert.deepEqual(
+      findProblems(state.layout).filter(({ severity }) => severity === "error"),
+      [],
+      name,
+    );
   }
 });
 
 function hidden() {
-  const layout = createLayout(64, 64, { instances: [
-    createInstance("1", [0.2, 0.2, 0.5, 0.5], { caption: "a" }), createInstance("2", [0.1, 0.1, 0.9, 0.9], { caption: "b" }),
-  ] });
+  const layout = createLayout(64, 64, {
+    instances: [
+      createInstance("1", [0.2, 0.2, 0.5, 0.5], { caption: "a" }),
+      createInstance("2", [0.1, 0.1, 0.9, 0.9], { caption: "b" }),
+    ],
+  });
   return editorProblems(layout).filter(({ code }) => code === "problem.hidden");
 }
 
 test("an instance behind another one is told, one in front is not", () => {
-  assert.deepEqual(hidden().map(({ instance, params }) => [instance, params.other]), [["1", "2"]]);
+  assert.deepEqual(
+    hidden().map(({ instance, params }) => [instance, params.other]),
+    [["1", "2"]],
+  );
 });
 
 test("the example is without a fault", () => {
@@ -76,9 +95,16 @@ test("things of the prompt without a region are found by their articles", () => 
 
 test("long captions are told, with the host's own count where there is one", () => {
   const long = Array(90).fill("red").join(" ");
-  const about = (options) => editorProblems(layoutOf("", long), options).filter(({ field }) => field === "caption");
-  assert.deepEqual(about().map(({ code, params }) => [code, params.count]), [["problem.caption_long_about", 92]]);
-  assert.deepEqual(about({ tokens: new Map([[long, 80]]) }).map(({ code, params }) => [code, params.count]), [["problem.caption_long", 80]]);
+  const about = (options) =>
+    editorProblems(layoutOf("", long), options).filter(({ field }) => field === "caption");
+  assert.deepEqual(
+    about().map(({ code, params }) => [code, params.count]),
+    [["problem.caption_long_about", 92]],
+  );
+  assert.deepEqual(
+    about({ tokens: new Map([[long, 80]]) }).map(({ code, params }) => [code, params.count]),
+    [["problem.caption_long", 80]],
+  );
   assert.deepEqual(about({ tokens: new Map([[long, 77]]) }), []);
   // "a photo of a cat" is five tokens of CLIP's vocabulary between start and end.
   assert.equal(estimateTokens("a photo of a cat"), 7);

@@ -13,8 +13,11 @@ export const fixtures = (name) => readJson(`tests/fixtures/layouts/${name}.json`
 
 /** Every case of every file that holds texts, with the name of the file in its own. */
 export const cases = () =>
-  readdirSync(FIXTURES).filter((name) => name.endsWith(".json") && name !== "masks.json")
-    .flatMap((file) => fixtures(file.slice(0, -5)).map((entry) => ({ ...entry, name: `${file}: ${entry.name}` })));
+  readdirSync(FIXTURES)
+    .filter((name) => name.endsWith(".json") && name !== "masks.json")
+    .flatMap((file) =>
+      fixtures(file.slice(0, -5)).map((entry) => ({ ...entry, name: `${file}: ${entry.name}` })),
+    );
 
 /** Numbers from 0 to 1 (Marsaglia 2003, xorshift). */
 export function randomSource(seed) {
@@ -54,7 +57,8 @@ export function randomRaster(random, largest = 12) {
 }
 
 export function randomMask(random) {
-  if (random() < 0.5) return { polygon: Array.from({ length: integer(random, 3, 7) }, () => [random(), random()]) };
+  if (random() < 0.5)
+    return { polygon: Array.from({ length: integer(random, 3, 7) }, () => [random(), random()]) };
   const { pixels, width, height } = randomRaster(random);
   pixels[integer(random, 0, pixels.length - 1)] = 1;
   return fromRaster(pixels, width, height);
@@ -68,7 +72,8 @@ export function randomLayout(random, { masks = true } = {}) {
       locked: random() < 0.2,
       enabled: random() < 0.8,
       strength: pick(random, [1, 0.5, 2.25]),
-    }));
+    }),
+  );
   return createLayout(integer(random, 16, 4000), integer(random, 16, 4000), { instances });
 }
 

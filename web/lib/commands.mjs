@@ -7,8 +7,8 @@
  * @typedef {import("./document.mjs").Instance} Instance
  * @typedef {import("./document.mjs").Box} Box
  * @typedef {{layout: Layout, selection: string[]}} State `selection`: ids, in the order they were selected
- * @typedef {{state: State, refused: {code: string, params: object} | null}} Result the same `state` object when
- *   nothing changed
+ * @typedef {{state: State, refused: {code: string, params: object} | null}} Result the same `state` object
+ *   when nothing changed
  */
 
 import { createInstance, createLayout, find, LARGEST_CANVAS, SMALLEST_CANVAS, strip } from "./document.mjs";
@@ -23,7 +23,11 @@ export const createState = (layout = createLayout(), selection = []) => ({ layou
 /** @returns {Result} */
 export const result = (state, code = null, params = {}) => ({ state, refused: code && { code, params } });
 
-/** @param {State} state @param {(item: Instance, index: number) => Instance} update @returns {State} the same one when no instance changes */
+/**
+ * @param {State} state
+ * @param {(item: Instance, index: number) => Instance} update
+ * @returns {State} the same one when no instance changes
+ */
 export function mapInstances(state, update) {
   const instances = state.layout.instances.map(update);
   const same = instances.every((item, index) => item === state.layout.instances[index]);
@@ -45,7 +49,10 @@ function changeFree(state, ids, change) {
   if (free.length + locked.length === 0) return result(state, "refused.nothing_selected");
   const changed = free.length ? change(free) : state;
   if (locked.length === 0) return result(changed);
-  return result(changed, "refused.locked", { count: locked.length, names: locked.map((item) => item.id).join(", ") });
+  return result(changed, "refused.locked", {
+    count: locked.length,
+    names: locked.map((item) => item.id).join(", "),
+  });
 }
 
 /** @param {State} state @param {Map<string, Instance>} changed */
@@ -56,23 +63,33 @@ const exchange = (state, changed) => mapInstances(state, (item) => changed.get(i
 /** @param {State} state @param {string[]} ids @returns {Result} */
 export function select(state, ids) {
   const selection = ids.filter((id) => find(state.layout, id));
-  const same = selection.length === state.selection.length && selection.every((id, at) => id === state.selection[at]);
+  const same =
+    selection.length === state.selection.length && selection.every((id, at) => id === state.selection[at]);
   return result(same ? state : { ...state, selection });
 }
 
 /** @param {State} state @param {string} id */
 export const toggle = (state, id) =>
-  select(state, state.selection.includes(id) ? state.selection.filter((one) => one !== id) : [...state.selection, id]);
+  select(
+    state,
+    state.selection.includes(id) ? state.selection.filter((one) => one !== id) : [...state.selection, id],
+  );
 
 /** @param {State} state */
-export const selectAll = (state) => select(state, state.layout.instances.map((item) => item.id));
+export const selectAll = (state) =>
+  select(
+    state,
+    state.layout.instances.map((item) => item.id),
+  );
 
 /** @param {State} state */
 export const clear = (state) => select(state, []);
 
 /** Those that a box touches; locked ones are left alone. @param {State} state @param {Box} box */
 export function selectWithin(state, box, { add: more = false } = {}) {
-  const ids = within(state.layout.instances, box).filter((item) => !item.locked).map((item) => item.id);
+  const ids = within(state.layout.instances, box)
+    .filter((item) => !item.locked)
+    .map((item) => item.id);
   return select(state, [...new Set([...(more ? state.selection : []), ...ids])]);
 }
 
@@ -81,13 +98,17 @@ export function cycle(state, step) {
   const ids = state.layout.instances.map((item) => item.id);
   if (ids.length === 0) return result(state);
   const at = ids.indexOf(state.selection.at(-1));
-  return select(state, [ids[at < 0 ? (step > 0 ? 0 : ids.length - 1) : (at + step + ids.length) % ids.length]]);
+  return select(state, [
+    ids[at < 0 ? (step > 0 ? 0 : ids.length - 1) : (at + step + ids.length) % ids.length],
+  ]);
 }
 
 /** The next instance under a point, from the front to the back and round. @param {State} state */
 export function cycleAt(state, x, y) {
   const ids = hits(state.layout.instances, x, y).map((item) => item.id);
-  return ids.length ? select(state, [ids[(ids.indexOf(state.selection.at(-1)) + 1) % ids.length]]) : result(state);
+  return ids.length
+    ? select(state, [ids[(ids.indexOf(state.selection.at(-1)) + 1) % ids.length]])
+    : result(state);
 }
 
 // Instances come and go
@@ -105,14 +126,25 @@ export function freeId(id, taken) {
   return name;
 }
 
-/** A new instance in front, selected. @param {State} state @param {Box} box @param {Partial<Instance>} [fields] @returns {Result} */
+/**
+ * A new instance in front, selected.
+ * @param {State} state
+ * @param {Box} box
+ * @param {Partial<Instance>} [fields]
+ * @returns {Result}
+ */
 export function add(state, box, fields = {}) {
   const plain = createInstance(freshId(state.layout), geometry.tidyBox(box), fields);
   const item = plain.mask ? withMask(plain, plain.mask) : plain;
   return result(withInstances(state, [...state.layout.instances, item], [item.id]));
 }
 
-/** Instances in front of all others, selected; taken ids are made free. @param {State} state @param {Instance[]} instances @returns {Result} */
+/**
+ * Instances in front of all others, selected; taken ids are made free.
+ * @param {State} state
+ * @param {Instance[]} instances
+ * @returns {Result}
+ */
 export function paste(state, instances) {
   if (instances.length === 0) return result(state);
   const taken = new Set(state.layout.instances.map((item) => item.id));
@@ -121,7 +153,13 @@ export function paste(state, instances) {
     taken.add(id);
     return { ...item, id };
   });
-  return result(withInstances(state, [...state.layout.instances, ...added], added.map((item) => item.id)));
+  return result(
+    withInstances(
+      state,
+      [...state.layout.instances, ...added],
+      added.map((item) => item.id),
+    ),
+  );
 }
 
 /** Copies in front, a little to the right and down, not locked. @param {State} state @returns {Result} */
@@ -129,14 +167,21 @@ export function duplicate(state, ids = state.selection, [right, down] = [0.02, 0
   const items = state.layout.instances.filter((item) => ids.includes(item.id));
   if (items.length === 0) return result(state, "refused.nothing_selected");
   const by = geometry.clampMove(geometry.union(items.map(bounds)), right, down);
-  return paste(state, items.map((item) => ({ ...shifted(item, ...by), locked: false })));
+  return paste(
+    state,
+    items.map((item) => ({ ...shifted(item, ...by), locked: false })),
+  );
 }
 
 /** @param {State} state @returns {Result} */
 export function remove(state, ids = state.selection) {
   return changeFree(state, ids, (free) => {
     const left = state.layout.instances.filter((item) => !free.includes(item));
-    return withInstances(state, left, state.selection.filter((id) => left.some((item) => item.id === id)));
+    return withInstances(
+      state,
+      left,
+      state.selection.filter((id) => left.some((item) => item.id === id)),
+    );
   });
 }
 
@@ -151,7 +196,13 @@ const shiftedAll = (state, items, moves) =>
 export function move(state, dx, dy, ids = state.selection) {
   return changeFree(state, ids, (free) => {
     const by = geometry.clampMove(geometry.union(free.map(bounds)), dx, dy);
-    return by.every((distance) => distance === 0) ? state : shiftedAll(state, free, free.map(() => by));
+    return by.every((distance) => distance === 0)
+      ? state
+      : shiftedAll(
+          state,
+          free,
+          free.map(() => by),
+        );
   });
 }
 
@@ -159,7 +210,13 @@ export function move(state, dx, dy, ids = state.selection) {
 export const nudge = (state, right, down, ids = state.selection) =>
   move(state, ...geometry.nudge(state.layout.canvas, right, down), ids);
 
-/** One handle of the box around the selection dragged to a point. @param {State} state @param {geometry.Handle} handle @param {{keepRatio?: boolean, aboutCentre?: boolean, least?: [number, number]}} [options] @returns {Result} */
+/**
+ * One handle of the box around the selection dragged to a point.
+ * @param {State} state
+ * @param {geometry.Handle} handle
+ * @param {{keepRatio?: boolean, aboutCentre?: boolean, least?: [number, number]}} [options]
+ * @returns {Result}
+ */
 export function resize(state, handle, x, y, options = {}, ids = state.selection) {
   return changeFree(state, ids, (free) => {
     const from = geometry.union(free.map(bounds));
@@ -169,20 +226,27 @@ export function resize(state, handle, x, y, options = {}, ids = state.selection)
   });
 }
 
-/** Instances put where boxes say; masks are stretched along. @param {State} state @param {Map<string, Box>} boxes @returns {Result} */
+/**
+ * Instances put where boxes say; masks are stretched along.
+ * @param {State} state
+ * @param {Map<string, Box>} boxes
+ * @returns {Result}
+ */
 export function place(state, boxes) {
   if ([...boxes.values()].some((box) => !(geometry.width(box) > 0 && geometry.height(box) > 0))) {
     return result(state, "refused.box");
   }
   return changeFree(state, [...boxes.keys()], (free) =>
-    exchange(state, new Map(free.map((item) => [item.id, placed(item, bounds(item), boxes.get(item.id))]))));
+    exchange(state, new Map(free.map((item) => [item.id, placed(item, bounds(item), boxes.get(item.id))]))),
+  );
 }
 
 function arrange(state, ids, arranged) {
   return changeFree(state, ids, (free) => {
     const from = free.map(bounds);
     const moves = arranged(from).map((box, index) =>
-      geometry.clampMove(from[index], box[0] - from[index][0], box[1] - from[index][1]));
+      geometry.clampMove(from[index], box[0] - from[index][0], box[1] - from[index][1]),
+    );
     return moves.flat().every((distance) => distance === 0) ? state : shiftedAll(state, free, moves);
   });
 }
@@ -195,7 +259,12 @@ export const align = (state, edge, ids = state.selection) =>
 export const distribute = (state, direction, ids = state.selection) =>
   arrange(state, ids, (boxes) => geometry.distributed(boxes, direction));
 
-/** A free-form shape in place of the box, or the box again (null). @param {State} state @param {string} id @returns {Result} */
+/**
+ * A free-form shape in place of the box, or the box again (null).
+ * @param {State} state
+ * @param {string} id
+ * @returns {Result}
+ */
 export function setMask(state, id, mask) {
   if (mask !== null && isEmpty(mask)) return result(state, "refused.mask_empty");
   return changeFree(state, [id], ([item]) => exchange(state, new Map([[id, withMask(item, mask)]])));
@@ -224,10 +293,20 @@ export function reorder(state, where, ids = state.selection) {
 }
 
 function ordered(state, items) {
-  return result(items.every((item, index) => item === state.layout.instances[index]) ? state : withInstances(state, items));
+  return result(
+    items.every((item, index) => item === state.layout.instances[index])
+      ? state
+      : withInstances(state, items),
+  );
 }
 
-/** To a place in the stacking order, 0 at the back. @param {State} state @param {string} id @param {number} index @returns {Result} */
+/**
+ * To a place in the stacking order, 0 at the back.
+ * @param {State} state
+ * @param {string} id
+ * @param {number} index
+ * @returns {Result}
+ */
 export function moveTo(state, id, index) {
   const item = find(state.layout, id);
   if (!item) return result(state);
@@ -238,14 +317,22 @@ export function moveTo(state, id, index) {
 
 // Fields
 
-/** Fields of instances, except place and shape. @param {State} state @param {string[] | null} ids null: the selection @param {Partial<Instance>} fields @returns {Result} */
+/**
+ * Fields of instances, except place and shape.
+ * @param {State} state
+ * @param {string[] | null} ids null: the selection
+ * @param {Partial<Instance>} fields
+ * @returns {Result}
+ */
 export function set(state, ids, fields) {
   const wanted = ids ?? state.selection;
   const { id: _id, box: _box, mask: _mask, ...kept } = fields;
-  return result(mapInstances(state, (item) => {
-    if (!wanted.includes(item.id)) return item;
-    return Object.entries(kept).every(([key, value]) => item[key] === value) ? item : { ...item, ...kept };
-  }));
+  return result(
+    mapInstances(state, (item) => {
+      if (!wanted.includes(item.id)) return item;
+      return Object.entries(kept).every(([key, value]) => item[key] === value) ? item : { ...item, ...kept };
+    }),
+  );
 }
 
 /** Another id for an instance. @param {State} state @returns {Result} */
@@ -257,13 +344,22 @@ export function rename(state, id, name) {
   return result({ ...next, selection: state.selection.map((one) => (one === id ? name : one)) });
 }
 
-/** The whole picture's prompt and negative. @param {State} state @param {{prompt?: string, negative?: string}} fields @returns {Result} */
+/**
+ * The whole picture's prompt and negative.
+ * @param {State} state
+ * @param {{prompt?: string, negative?: string}} fields
+ * @returns {Result}
+ */
 export function setPrompt(state, { prompt = state.layout.prompt, negative = state.layout.negative }) {
   if (prompt === state.layout.prompt && negative === state.layout.negative) return result(state);
   return result({ ...state, layout: { ...state.layout, prompt, negative } });
 }
 
-/** Another canvas size; regions keep their fractions, or else their pixels from the top left. @param {State} state @returns {Result} */
+/**
+ * Another canvas size; regions keep their fractions, or else their pixels from the top left.
+ * @param {State} state
+ * @returns {Result}
+ */
 export function setCanvas(state, width, height, { keepPixels = false } = {}) {
   const fits = (side) => Number.isInteger(side) && side >= SMALLEST_CANVAS && side <= LARGEST_CANVAS;
   if (!fits(width) || !fits(height)) {
@@ -273,29 +369,51 @@ export function setCanvas(state, width, height, { keepPixels = false } = {}) {
   if (canvas.width === width && canvas.height === height) return result(state);
   const resized = { ...state, layout: { ...state.layout, canvas: { ...canvas, width, height } } };
   const whole = [0, 0, canvas.width / width, canvas.height / height];
-  return result(keepPixels ? mapInstances(resized, (item) => keptOnCanvas(placed(item, geometry.WHOLE, whole))) : resized);
+  return result(
+    keepPixels ? mapInstances(resized, (item) => keptOnCanvas(placed(item, geometry.WHOLE, whole))) : resized,
+  );
 }
 
 /** What left the canvas comes back to its edge; nothing is lost because a canvas became smaller. */
 function keptOnCanvas(item) {
   if (geometry.clipped(item.box)) return { ...item, box: geometry.clipped(item.box) };
-  const small = [...item.box.slice(0, 2), ...[0, 1].map((axis) => item.box[axis] + Math.min(1, item.box[axis + 2] - item.box[axis]))];
-  return { ...item, mask: null, box: geometry.tidyBox(geometry.moved(small, ...geometry.clampMove(small, 0, 0))) };
+  const small = [
+    ...item.box.slice(0, 2),
+    ...[0, 1].map((axis) => item.box[axis] + Math.min(1, item.box[axis + 2] - item.box[axis])),
+  ];
+  return {
+    ...item,
+    mask: null,
+    box: geometry.tidyBox(geometry.moved(small, ...geometry.clampMove(small, 0, 0))),
+  };
 }
 
 // Whole layouts
 
-/** Boxes of a template for the instances that are not locked, from the back; more boxes become new instances. @param {State} state @param {string} name @param {{rows?: number, columns?: number}} [options] @returns {Result} */
+/**
+ * Boxes of a template for the instances that are not locked, from the back; more boxes become new instances.
+ * @param {State} state
+ * @param {string} name
+ * @param {{rows?: number, columns?: number}} [options]
+ * @returns {Result}
+ */
 export function applyTemplate(state, name, options = {}) {
   const boxes = [...templateBoxes(name, options)];
-  const taken = mapInstances(state, (item) => (item.locked || boxes.length === 0 ? item : { ...item, mask: null, box: boxes.shift() }));
+  const taken = mapInstances(state, (item) =>
+    item.locked || boxes.length === 0 ? item : { ...item, mask: null, box: boxes.shift() },
+  );
   return boxes.reduce((before, box) => add(before.state, box), result({ ...taken, selection: [] }));
 }
 
 /** @param {State} state @param {Layout} layout @returns {Result} */
 export const replaceLayout = (state, layout) => result(layout === state.layout ? state : createState(layout));
 
-/** Instances of another layout in front of ours; its prompts fill ours where they are empty. @param {State} state @param {Layout} layout @returns {Result} */
+/**
+ * Instances of another layout in front of ours; its prompts fill ours where they are empty.
+ * @param {State} state
+ * @param {Layout} layout
+ * @returns {Result}
+ */
 export function append(state, layout) {
   const { prompt, negative } = state.layout;
   const filled = setPrompt(state, { prompt: prompt || layout.prompt, negative: negative || layout.negative });

@@ -1,20 +1,23 @@
 /**
  * The layout document: read, written and built exactly as the Python package `layout` does.
  *
- * Documents are plain values that nobody changes in place; every field is present. The order of `instances` is
- * the stacking order, the last one in front.
+ * Documents are plain values that nobody changes in place; every field is present. The order of `instances`
+ * is the stacking order, the last one in front.
  *
  * @typedef {[number, number, number, number]} Box left, top, right, bottom as fractions of the canvas
- * @typedef {{polygon: [number, number][]}} Polygon points as fractions of the canvas, inside by the even-odd rule
- * @typedef {{rle: {size: [number, number], counts: number[]}}} RunLength height and width; counts run down the columns, zeros first
+ * @typedef {{polygon: [number, number][]}} Polygon points as fractions of the canvas, inside by the even-
+ *   odd rule
+ * @typedef {{rle: {size: [number, number], counts: number[]}}} RunLength height and width; counts run down
+ *   the columns, zeros first
  * @typedef {Polygon | RunLength} Mask
  * @typedef {{id: string, box: Box, caption: string, negative: string, mask: Mask | null, strength: number,
- *   start: number, end: number, enabled: boolean, locked: boolean, color: string | null,
- *   extra: Map<string, any>}} Instance `extra` holds keys of other programs
+ *   start: number, end: number, enabled: boolean, locked: boolean, color: string | null, extra: Map<string,
+ *   any>}} Instance `extra` holds keys of other programs
  * @typedef {{width: number, height: number, extra: Map<string, any>}} Canvas pixels
- * @typedef {{canvas: Canvas, prompt: string, negative: string, instances: Instance[], extra: Map<string, any>}} Layout
- * @typedef {{severity: "error" | "warning" | "info", instance: string | null, index: number | null,
- *   field: string, code: string, params: object, fix: string | null}} Problem
+ * @typedef {{canvas: Canvas, prompt: string, negative: string, instances: Instance[], extra: Map<string,
+ *   any>}} Layout
+ * @typedef {{severity: "error" | "warning" | "info", instance: string | null, index: number | null, field:
+ *   string, code: string, params: object, fix: string | null}} Problem
  */
 
 import { LayoutError } from "./errors.mjs";
@@ -67,8 +70,8 @@ export const isActive = (instance) => instance.enabled && strip(instance.caption
 export const find = (layout, id) => layout.instances.find((item) => item.id === id) ?? null;
 
 /**
- * Read a document. LayoutError for text that is none, with the place or with one problem per unreadable field;
- * odd values are left to `findProblems`. Empty text is a layout without instances.
+ * Read a document. LayoutError for text that is none, with the place or with one problem per unreadable
+ * field; odd values are left to `findProblems`. Empty text is a layout without instances.
  * @param {string} text @returns {Layout}
  */
 export function parse(text) {
@@ -127,7 +130,10 @@ class Fields {
 
 /** A path for people: instances[2].box, counted from 1. @param {(string|number)[]} path */
 export function pathText(path) {
-  return path.map((key) => (typeof key === "number" ? `[${key + 1}]` : `.${key}`)).join("").replace(/^\./, "");
+  return path
+    .map((key) => (typeof key === "number" ? `[${key + 1}]` : `.${key}`))
+    .join("")
+    .replace(/^\./, "");
 }
 
 class WrongType extends Error {}
@@ -194,7 +200,8 @@ function readMask(value) {
   if (value === null) return null;
   need(value instanceof Map && value.size === 1, "error.not_mask");
   const [[kind, content]] = value;
-  if (kind === "polygon") return { polygon: list(content).map((point) => numbers(point, 2, "error.not_mask")) };
+  if (kind === "polygon")
+    return { polygon: list(content).map((point) => numbers(point, 2, "error.not_mask")) };
   need(kind === "rle" && content instanceof Map && content.size === 2, "error.not_mask");
   need(content.has("size") && content.has("counts"), "error.not_mask");
   const size = list(content.get("size")).map(integer);
@@ -202,7 +209,10 @@ function readMask(value) {
   return { rle: { size, counts: list(content.get("counts")).map(integer) } };
 }
 
-/** The document as text: the head on one line, then one line per instance; defaults are left out. @param {Layout} layout */
+/**
+ * The document as text: the head on one line, then one line per instance; defaults are left out.
+ * @param {Layout} layout
+ */
 export function serialise(layout) {
   const { canvas: size, extra } = layout;
   const head = new Map([["version", VERSION]]);
@@ -214,7 +224,10 @@ export function serialise(layout) {
 }
 
 function instanceData(item) {
-  const data = new Map([["id", item.id], ["box", item.box.map(float)]]);
+  const data = new Map([
+    ["id", item.id],
+    ["box", item.box.map(float)],
+  ]);
   for (const [name, value] of Object.entries(DEFAULTS)) {
     if (item[name] !== value) data.set(name, FLOATS.has(name) ? float(item[name]) : item[name]);
   }

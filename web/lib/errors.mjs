@@ -8,7 +8,12 @@
  * JSON value that is meant. `problems` holds every finding behind it, if they are known.
  */
 export class LayoutError extends Error {
-  /** @param {string} code @param {object} [params] @param {{text?: string, offset?: number, path?: (string|number)[], problems?: import("./document.mjs").Problem[]}} [place] */
+  /**
+   * @param {string} code
+   * @param {object} [params]
+   * @param {{text?: string, offset?: number, path?: (string|number)[], problems?:
+   *   import("./document.mjs").Problem[]}} [place]
+   */
   constructor(code, params = {}, place = {}) {
     super(`${code} ${JSON.stringify(params)}`);
     this.name = "LayoutError";

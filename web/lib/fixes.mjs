@@ -10,9 +10,12 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** The instance that a problem is about, changed; a lock does not stand in the way of what was asked for. */
 const changing = (change) => (state, problem) =>
-  commands.mapInstances(state, (item, index) => (index === problem.index ? change(item, state.layout.canvas) : item));
+  commands.mapInstances(state, (item, index) =>
+    index === problem.index ? change(item, state.layout.canvas) : item,
+  );
 
-const reshaped = (change) => changing((item, canvas) => ({ ...item, box: geometry.tidyBox(change(item.box, canvas)) }));
+const reshaped = (change) =>
+  changing((item, canvas) => ({ ...item, box: geometry.tidyBox(change(item.box, canvas)) }));
 
 function enlarged(box) {
   // A little more than needed, so that rounding does not leave it short.
@@ -50,14 +53,22 @@ function renewIds(state) {
 function clampCanvas(state) {
   const side = (pixels) => clamp(Math.round(pixels), SMALLEST_CANVAS, LARGEST_CANVAS);
   const { canvas } = state.layout;
-  return { ...state, layout: { ...state.layout, canvas: { ...canvas, width: side(canvas.width), height: side(canvas.height) } } };
+  return {
+    ...state,
+    layout: {
+      ...state.layout,
+      canvas: { ...canvas, width: side(canvas.width), height: side(canvas.height) },
+    },
+  };
 }
 
 function disableSmallest(state) {
   const active = state.layout.instances.filter(isActive);
   const size = (item) => geometry.area(geometry.clipped(bounds(item)) ?? [0, 0, 0, 0]);
   const kept = new Set(active.sort((one, other) => size(other) - size(one)).slice(0, MOST_TRAINED_INSTANCES));
-  return commands.mapInstances(state, (item) => (!isActive(item) || kept.has(item) ? item : { ...item, enabled: false }));
+  return commands.mapInstances(state, (item) =>
+    !isActive(item) || kept.has(item) ? item : { ...item, enabled: false },
+  );
 }
 
 const addAt = (state, caption = "") => commands.add(state, [0.3, 0.3, 0.7, 0.7], { caption }).state;
@@ -67,7 +78,8 @@ const FIXES = {
   renew_ids: renewIds,
   add_instance: (state) => addAt(state),
   add_words: (state, { params }) => addAt(state, params.words),
-  enable_all: (state) => commands.mapInstances(state, (item) => (item.enabled ? item : { ...item, enabled: true })),
+  enable_all: (state) =>
+    commands.mapInstances(state, (item) => (item.enabled ? item : { ...item, enabled: true })),
   disable_smallest: disableSmallest,
   write_caption: (state) => state,
   clamp: changing((item) => ({
@@ -118,9 +130,10 @@ export const FIX_LABELS = Object.freeze({
 export function fix(state, problem) {
   const fixed = FIXES[problem.fix](state, problem);
   const writes = problem.fix === "write_caption" || problem.fix === "add_instance";
-  const target = problem.fix === "write_caption" && problem.index === null
-    ? fixed.layout.instances.find((item) => strip(item.caption) === "")
-    : fixed.layout.instances[problem.index] ?? null;
+  const target =
+    problem.fix === "write_caption" && problem.index === null
+      ? fixed.layout.instances.find((item) => strip(item.caption) === "")
+      : (fixed.layout.instances[problem.index] ?? null);
   const shown = problem.fix.startsWith("add_") || !target ? fixed : commands.select(fixed, [target.id]).state;
   const focus = writes && shown.selection.length ? { id: shown.selection[0], field: "caption" } : null;
   return { ...commands.result(shown), focus };

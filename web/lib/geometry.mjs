@@ -4,8 +4,8 @@
  * @typedef {import("./document.mjs").Box} Box
  * @typedef {"nw" | "n" | "ne" | "e" | "se" | "s" | "sw" | "w"} Handle
  * @typedef {{at: number, kind: "edge" | "centre" | "third" | "canvas", id?: string}} SnapLine
- * @typedef {{axis: "x" | "y", at: number, from: number, to: number, kind: string}} Guide a line to draw: at `at`
- *   on its axis, from `from` to `to` on the other
+ * @typedef {{axis: "x" | "y", at: number, from: number, to: number, kind: string}} Guide a line to draw: at
+ *   `at` on its axis, from `from` to `to` on the other
  */
 
 export const WHOLE = Object.freeze([0, 0, 1, 1]);
@@ -19,7 +19,8 @@ export const contains = (box, x, y) => box[0] <= x && x <= box[2] && box[1] <= y
 export const encloses = (outer, inner) =>
   outer[0] <= inner[0] && outer[1] <= inner[1] && inner[2] <= outer[2] && inner[3] <= outer[3];
 export const overlap = (one, other) =>
-  Math.max(one[0], other[0]) < Math.min(one[2], other[2]) && Math.max(one[1], other[1]) < Math.min(one[3], other[3]);
+  Math.max(one[0], other[0]) < Math.min(one[2], other[2]) &&
+  Math.max(one[1], other[1]) < Math.min(one[3], other[3]);
 
 const limit = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -41,27 +42,37 @@ export const tidy = (value) => Math.round(value * 1e5) / 1e5 + 0;
 export const tidyBox = (box) => box.map(tidy);
 
 /** Left, top, width, height in pixels. @param {Box} box @param {{width: number, height: number}} canvas */
-export const toPixels = (box, canvas) =>
-  [box[0] * canvas.width, box[1] * canvas.height, width(box) * canvas.width, height(box) * canvas.height];
+export const toPixels = (box, canvas) => [
+  box[0] * canvas.width,
+  box[1] * canvas.height,
+  width(box) * canvas.width,
+  height(box) * canvas.height,
+];
 
 /** From left, top, width, height in pixels. @returns {Box} */
-export const fromPixels = ([x, y, w, h], canvas) =>
-  [x / canvas.width, y / canvas.height, (x + w) / canvas.width, (y + h) / canvas.height];
+export const fromPixels = ([x, y, w, h], canvas) => [
+  x / canvas.width,
+  y / canvas.height,
+  (x + w) / canvas.width,
+  (y + h) / canvas.height,
+];
 
 /** Moved by fractions. @param {Box} box @returns {Box} */
 export const moved = (box, dx, dy) => [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy];
 
 /** The nearest move [dx, dy] that keeps a box on the canvas; a larger box may cover it. @param {Box} box */
 export function clampMove(box, dx, dy) {
-  const one = (low, high, distance) =>
-    limit(distance, Math.min(-low, 1 - high), Math.max(-low, 1 - high));
+  const one = (low, high, distance) => limit(distance, Math.min(-low, 1 - high), Math.max(-low, 1 - high));
   return [one(box[0], box[2], dx), one(box[1], box[3], dy)];
 }
 
 /** A move [dx, dy] in fractions for a nudge in pixels. */
 export const nudge = (canvas, right, down) => [right / canvas.width, down / canvas.height];
 
-/** The handle under a point, null for none; `reach` is half the size of a handle [x, y]. @returns {Handle | null} */
+/**
+ * The handle under a point, null for none; `reach` is half the size of a handle [x, y].
+ * @returns {Handle | null}
+ */
 export function handleAt(box, x, y, reach) {
   const near = HANDLES.filter((handle) => {
     const [hx, hy] = handlePoint(box, handle);
@@ -83,8 +94,8 @@ export function handlePoint(box, handle) {
 /**
  * The box drawn from one point to another.
  * @param {[number, number]} from @param {[number, number]} to
- * @param {{ratio?: number, fromCentre?: boolean}} [options] `ratio`: width over height in fractions (a square
- *   is canvas height / canvas width)
+ * @param {{ratio?: number, fromCentre?: boolean}} [options] `ratio`: width over height in fractions (a
+ *   square is canvas height / canvas width)
  * @returns {Box}
  */
 export function drawBox(from, to, { ratio, fromCentre = false } = {}) {
@@ -96,19 +107,27 @@ export function drawBox(from, to, { ratio, fromCentre = false } = {}) {
   const start = fromCentre ? [from[0] - dx, from[1] - dy] : from;
   const end = [from[0] + dx, from[1] + dy];
   return [
-    Math.min(start[0], end[0]), Math.min(start[1], end[1]),
-    Math.max(start[0], end[0]), Math.max(start[1], end[1]),
+    Math.min(start[0], end[0]),
+    Math.min(start[1], end[1]),
+    Math.max(start[0], end[0]),
+    Math.max(start[1], end[1]),
   ];
 }
 
 /**
  * A box with one handle dragged to a point; it never turns over and stays on the canvas.
  * @param {Box} box @param {Handle} handle @param {number} x @param {number} y
- * @param {{keepRatio?: boolean, aboutCentre?: boolean, least?: [number, number]}} [options] `least`: smallest
- *   width and height in fractions
+ * @param {{keepRatio?: boolean, aboutCentre?: boolean, least?: [number, number]}} [options] `least`:
+ *   smallest width and height in fractions
  * @returns {Box}
  */
-export function resizeBox(box, handle, x, y, { keepRatio = false, aboutCentre = false, least = [0.01, 0.01] } = {}) {
+export function resizeBox(
+  box,
+  handle,
+  x,
+  y,
+  { keepRatio = false, aboutCentre = false, least = [0.01, 0.01] } = {},
+) {
   const across = span(box[0], box[2], side(handle, "w", "e"), x, least[0], aboutCentre);
   const down = span(box[1], box[3], side(handle, "n", "s"), y, least[1], aboutCentre);
   if (!keepRatio) return [across[0], down[0], across[1], down[1]];
@@ -125,7 +144,9 @@ function span(low, high, which, to, least, aboutCentre) {
     const half = limit((to - middle) * which, least / 2, Math.max(least, room(low, high, 0)) / 2);
     return [middle - half, middle + half];
   }
-  return which < 0 ? [limit(to, Math.min(0, low), high - least), high] : [low, limit(to, low + least, Math.max(1, high))];
+  return which < 0
+    ? [limit(to, Math.min(0, low), high - least), high]
+    : [low, limit(to, low + least, Math.max(1, high))];
 }
 
 function withRatio(box, handle, size, aboutCentre, least) {
@@ -157,7 +178,13 @@ function stretched(low, high, which, factor) {
   return [(low + high - length) / 2, (low + high + length) / 2];
 }
 
-/** The boxes as they lie when the box around them becomes another one. @param {Box[]} boxes @param {Box} from @param {Box} to @returns {Box[]} */
+/**
+ * The boxes as they lie when the box around them becomes another one.
+ * @param {Box[]} boxes
+ * @param {Box} from
+ * @param {Box} to
+ * @returns {Box[]}
+ */
 export function mapped(boxes, from, to) {
   const place = (value, axis) => {
     const size = from[axis + 2] - from[axis];
@@ -176,11 +203,13 @@ export function snapLines(others, { thirds = true, canvas = true, regions = true
   const one = (axis) => [
     ...(canvas ? [0, 0.5, 1].map((at) => ({ at, kind: "canvas" })) : []),
     ...(thirds ? [1 / 3, 2 / 3].map((at) => ({ at, kind: "third" })) : []),
-    ...(regions ? others.flatMap(({ id, box }) => [
-      { at: box[axis], kind: "edge", id, box },
-      { at: box[axis + 2], kind: "edge", id, box },
-      { at: (box[axis] + box[axis + 2]) / 2, kind: "centre", id, box },
-    ]) : []),
+    ...(regions
+      ? others.flatMap(({ id, box }) => [
+          { at: box[axis], kind: "edge", id, box },
+          { at: box[axis + 2], kind: "edge", id, box },
+          { at: (box[axis] + box[axis + 2]) / 2, kind: "centre", id, box },
+        ])
+      : []),
   ];
   return { x: one(0), y: one(1) };
 }
@@ -197,7 +226,9 @@ export function snap(box, lines, reach, { handle = null, grid = null } = {}) {
   const found = [[], []];
   for (const axis of [0, 1]) {
     const values = movingValues(box, axis, handle);
-    const near = lines[axis ? "y" : "x"].flatMap((line) => values.map((value) => ({ line, by: line.at - value })));
+    const near = lines[axis ? "y" : "x"].flatMap((line) =>
+      values.map((value) => ({ line, by: line.at - value })),
+    );
     const best = Math.min(...near.map(({ by }) => Math.abs(by)));
     if (best <= reach[axis]) {
       delta[axis] = near.find(({ by }) => Math.abs(by) === best).by;
@@ -237,7 +268,12 @@ function guides(lines, axis, box) {
   return [...places.values()];
 }
 
-/** Boxes lined up with the box around them. @param {Box[]} boxes @param {"left"|"centre"|"right"|"top"|"middle"|"bottom"} edge @returns {Box[]} */
+/**
+ * Boxes lined up with the box around them.
+ * @param {Box[]} boxes
+ * @param {"left"|"centre"|"right"|"top"|"middle"|"bottom"} edge
+ * @returns {Box[]}
+ */
 export function aligned(boxes, edge) {
   const around = union(boxes);
   const axis = ["left", "centre", "right"].includes(edge) ? 0 : 1;
@@ -249,7 +285,12 @@ export function aligned(boxes, edge) {
   });
 }
 
-/** Boxes with equal gaps between the first and the last one, in the order they stand in. @param {Box[]} boxes @param {"x"|"y"} direction @returns {Box[]} */
+/**
+ * Boxes with equal gaps between the first and the last one, in the order they stand in.
+ * @param {Box[]} boxes
+ * @param {"x"|"y"} direction
+ * @returns {Box[]}
+ */
 export function distributed(boxes, direction) {
   if (boxes.length < 3) return boxes;
   const axis = direction === "x" ? 0 : 1;
@@ -257,7 +298,8 @@ export function distributed(boxes, direction) {
   const middle = (index) => boxes[index][axis] + boxes[index][axis + 2];
   const order = boxes.map((_, index) => index).sort((one, other) => middle(one) - middle(other));
   const [first, last] = [boxes[order[0]], boxes[order.at(-1)]];
-  const gap = (last[axis + 2] - first[axis] - boxes.reduce((sum, box) => sum + size(box), 0)) / (boxes.length - 1);
+  const gap =
+    (last[axis + 2] - first[axis] - boxes.reduce((sum, box) => sum + size(box), 0)) / (boxes.length - 1);
   const result = [...boxes];
   let at = first[axis];
   for (const index of order) {

@@ -15,7 +15,8 @@ export const createHistory = (present) => ({ past: [], present, future: [], key:
 /**
  * A history with a new present. States with the same `key` (for example "drag:7", "caption:2") within a burst
  * replace each other; without a key each one is a step. The same state changes nothing.
- * @template S @param {History<S>} history @param {S} state @param {{key?: string | null, time?: number}} [burst]
+ * @template S @param {History<S>} history @param {S} state @param {{key?: string | null, time?: number}}
+ *   [burst]
  * @returns {History<S>}
  */
 export function commit(history, state, { key = null, time = 0 } = {}) {
@@ -25,10 +26,21 @@ export function commit(history, state, { key = null, time = 0 } = {}) {
   return { past, present: state, future: [], key, time };
 }
 
-/** Ends a burst: what comes next is a step of its own. @template S @param {History<S>} history @returns {History<S>} */
+/**
+ * Ends a burst: what comes next is a step of its own.
+ * @template S
+ * @param {History<S>} history
+ * @returns {History<S>}
+ */
 export const settle = (history) => (history.key === null ? history : { ...history, key: null });
 
-/** A present that is no step, such as another selection. @template S @param {History<S>} history @param {S} state @returns {History<S>} */
+/**
+ * A present that is no step, such as another selection.
+ * @template S
+ * @param {History<S>} history
+ * @param {S} state
+ * @returns {History<S>}
+ */
 export const replace = (history, state) => ({ ...history, present: state });
 
 /** @template S @param {History<S>} history @returns {History<S>} */

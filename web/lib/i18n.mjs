@@ -10,7 +10,9 @@ const ROOT = "instanceComposer";
  * @returns {(key: string, params?: Record<string, any>) => string}
  */
 export function createTranslator(catalogues, locale = "en") {
-  const languages = [...new Set([locale, locale.split("-")[0], "en"])].filter((language) => catalogues[language]?.[ROOT]);
+  const languages = [...new Set([locale, locale.split("-")[0], "en"])].filter(
+    (language) => catalogues[language]?.[ROOT],
+  );
   return (key, params = {}) => {
     for (const language of languages) {
       const text = textOf(lookUp(catalogues[language][ROOT], key), language, params.count);
@@ -21,7 +23,9 @@ export function createTranslator(catalogues, locale = "en") {
 }
 
 function lookUp(messages, key) {
-  return key.split(".").reduce((held, name) => (Object.hasOwn(Object(held), name) ? held[name] : undefined), messages);
+  return key
+    .split(".")
+    .reduce((held, name) => (Object.hasOwn(Object(held), name) ? held[name] : undefined), messages);
 }
 
 function textOf(message, language, count) {
@@ -36,11 +40,17 @@ function filled(text, params, language) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = params[name];
     if (value === undefined || value === null) return whole;
-    return typeof value === "number" ? value.toLocaleString(language, { maximumFractionDigits: 4 }) : String(value);
+    return typeof value === "number"
+      ? value.toLocaleString(language, { maximumFractionDigits: 4 })
+      : String(value);
   });
 }
 
-/** What to say about an error: its place and its message. @param {ReturnType<typeof createTranslator>} t @param {any} error */
+/**
+ * What to say about an error: its place and its message.
+ * @param {ReturnType<typeof createTranslator>} t
+ * @param {any} error
+ */
 export function tError(t, error) {
   if (!error?.code) return String(error?.message ?? error);
   const message = t(error.code, error.params);

@@ -40,7 +40,11 @@ export function parseJson(text, options = {}) {
   return new Parser(decode(text), options).document();
 }
 
-/** Offset of the value that a path of keys and indices leads to, null without one. @param {string} text @param {(string|number)[]} path */
+/**
+ * Offset of the value that a path of keys and indices leads to, null without one.
+ * @param {string} text
+ * @param {(string|number)[]} path
+ */
 export function locate(text, path) {
   const parser = new Parser(text, { path });
   try {
@@ -51,7 +55,11 @@ export function locate(text, path) {
   return parser.found;
 }
 
-/** Point an error that has a path at its value in the text, or at the nearest value around it. @param {LayoutError} error @param {string} text */
+/**
+ * Point an error that has a path at its value in the text, or at the nearest value around it.
+ * @param {LayoutError} error
+ * @param {string} text
+ */
 export function pointAtPath(error, text) {
   for (let path = error.path; path && error.offset === null; path = path.length ? path.slice(0, -1) : null) {
     const offset = locate(text, path);
@@ -90,7 +98,11 @@ class Parser {
     if (character === "{") return this.object(depth, inside);
     if (character === "[") return this.array(depth, inside);
     if (character === '"') return this.string();
-    for (const [word, value] of [["true", true], ["false", false], ["null", null]]) {
+    for (const [word, value] of [
+      ["true", true],
+      ["false", false],
+      ["null", null],
+    ]) {
       if (this.text.startsWith(word, this.at)) {
         this.at += word.length;
         return value;
@@ -223,7 +235,9 @@ function dump(value) {
   if (typeof value === "number") return numberText(value);
   if (Array.isArray(value)) return `[${value.map(dump).join(", ")}]`;
   if (value === null || typeof value !== "object") return JSON.stringify(value);
-  return `{${entriesOf(value).map(([key, item]) => `${JSON.stringify(key)}: ${dump(item)}`).join(", ")}}`;
+  return `{${entriesOf(value)
+    .map(([key, item]) => `${JSON.stringify(key)}: ${dump(item)}`)
+    .join(", ")}}`;
 }
 
 function entriesOf(value) {

@@ -13,15 +13,23 @@ import { WHOLE } from "./geometry.mjs";
 const SHRINK = 4;
 const LONGEST_WORKING_SIDE = 512;
 
-/** Why a mask cannot be used, null when it can. @param {Mask} mask @returns {{code: string, params: object} | null} */
+/**
+ * Why a mask cannot be used, null when it can.
+ * @param {Mask} mask
+ * @returns {{code: string, params: object} | null}
+ */
 export function fault(mask) {
   if (mask.polygon) {
     const count = mask.polygon.length;
-    if (count < 3 || count > MOST_POINTS) return { code: "problem.mask_points", params: { count, most: MOST_POINTS } };
+    if (count < 3 || count > MOST_POINTS)
+      return { code: "problem.mask_points", params: { count, most: MOST_POINTS } };
     const off = mask.polygon.some((point) => point.some((value) => !(LOWEST <= value && value <= HIGHEST)));
     return off ? { code: "problem.mask_off", params: {} } : null;
   }
-  const { size: [height, width], counts } = mask.rle;
+  const {
+    size: [height, width],
+    counts,
+  } = mask.rle;
   const sides = [height, width].every((side) => side >= 1 && side <= LONGEST_MASK_SIDE);
   if (!sides) return { code: "problem.mask_size", params: { height, width, most: LONGEST_MASK_SIDE } };
   const sum = counts.reduce((total, count) => total + count, 0);
@@ -85,7 +93,11 @@ export function contains(mask, x, y) {
   return false;
 }
 
-/** Row-major 0/1 of a polygon (centre of the pixel inside) or a run-length (nearest sample). @param {Mask} mask @returns {Uint8Array} */
+/**
+ * Row-major 0/1 of a polygon (centre of the pixel inside) or a run-length (nearest sample).
+ * @param {Mask} mask
+ * @returns {Uint8Array}
+ */
 export function raster(mask, width, height) {
   return mask.polygon ? fill(mask.polygon, width, height) : sample(mask.rle, WHOLE, width, height);
 }
@@ -97,7 +109,8 @@ function fill(points, width, height) {
     for (let index = 0; index + 1 < found.length; index += 2) {
       // A centre on an edge belongs to the shape on its right, so that neighbours tile.
       const [start, end] = [found[index], found[index + 1]].map((value) =>
-        Math.min(width, Math.max(0, Math.ceil(value * width - 0.5))));
+        Math.min(width, Math.max(0, Math.ceil(value * width - 0.5))),
+      );
       pixels.fill(1, row * width + start, row * width + end);
     }
   });
@@ -162,14 +175,16 @@ export function fromRaster(pixels, width, height) {
 }
 
 /**
- * A mask as it lies when the part `window` (fractions) of the canvas is shown as the whole canvas. What becomes
- * smaller gets a finer raster, so that its shape survives.
+ * A mask as it lies when the part `window` (fractions) of the canvas is shown as the whole canvas. What
+ * becomes smaller gets a finer raster, so that its shape survives.
  * @param {Mask} mask @param {Box} window @returns {Mask}
  */
 export function seenThrough(mask, window) {
   const scales = [0, 1].map((axis) => window[axis + 2] - window[axis]);
   if (mask.polygon) {
-    return { polygon: mask.polygon.map((point) => point.map((value, axis) => (value - window[axis]) / scales[axis])) };
+    return {
+      polygon: mask.polygon.map((point) => point.map((value, axis) => (value - window[axis]) / scales[axis])),
+    };
   }
   const [height, width] = [1, 0].map((axis) => {
     const side = mask.rle.size[1 - axis];
@@ -178,7 +193,14 @@ export function seenThrough(mask, window) {
   return fromRaster(sample(mask.rle, window, width, height), width, height);
 }
 
-/** Two masks as one run-length, at the size of the first run-length among them or `size`. @param {Mask} one @param {Mask} other @param {"union"|"subtract"|"intersect"} operation @param {{width: number, height: number}} size @returns {RunLength} */
+/**
+ * Two masks as one run-length, at the size of the first run-length among them or `size`.
+ * @param {Mask} one
+ * @param {Mask} other
+ * @param {"union"|"subtract"|"intersect"} operation
+ * @param {{width: number, height: number}} size
+ * @returns {RunLength}
+ */
 export function combine(one, other, operation, size) {
   const rle = one.rle ?? other.rle;
   const { width, height } = rle ? { width: rle.size[1], height: rle.size[0] } : size;
@@ -188,7 +210,11 @@ export function combine(one, other, operation, size) {
     subtract: (a, b) => a & ~b,
     intersect: (a, b) => a & b,
   }[operation];
-  return fromRaster(first.map((value, index) => join(value, second[index])), width, height);
+  return fromRaster(
+    first.map((value, index) => join(value, second[index])),
+    width,
+    height,
+  );
 }
 
 /** Size of the raster to paint on. @param {{width: number, height: number}} canvas */
@@ -209,7 +235,9 @@ export function paint(pixels, size, canvas, points, radius, value = 1) {
   const places = points.map(([x, y]) => [x * canvas.width, y * canvas.height]);
   places.forEach((to, index) => {
     const from = places[Math.max(0, index - 1)];
-    const [left, top] = [0, 1].map((axis) => Math.max(0, Math.floor((Math.min(from[axis], to[axis]) - radius) / cell[axis])));
+    const [left, top] = [0, 1].map((axis) =>
+      Math.max(0, Math.floor((Math.min(from[axis], to[axis]) - radius) / cell[axis])),
+    );
     const right = Math.min(size.width - 1, Math.floor((Math.max(from[0], to[0]) + radius) / cell[0]));
     const bottom = Math.min(size.height - 1, Math.floor((Math.max(from[1], to[1]) + radius) / cell[1]));
     for (let y = top; y <= bottom; y += 1) {
@@ -229,17 +257,29 @@ function distance([x, y], [xa, ya], [xb, yb]) {
   return Math.hypot(x - xa - share * dx, y - ya - share * dy);
 }
 
-/** A closed outline with fewer points, none farther off than `tolerance` (Ramer 1972, Douglas and Peucker 1973). @param {[number, number][]} points @param {number} tolerance */
+/**
+ * A closed outline with fewer points, none farther off than `tolerance` (Ramer 1972, Douglas and Peucker
+ * 1973).
+ * @param {[number, number][]} points
+ * @param {number} tolerance
+ */
 export function simplify(points, tolerance) {
   if (points.length <= 3) return points;
   // A closed outline has no ends: the first point and the one farthest from it serve.
-  const away = farthest(points, 0, points.length, (point) => Math.hypot(point[0] - points[0][0], point[1] - points[0][1]));
+  const away = farthest(points, 0, points.length, (point) =>
+    Math.hypot(point[0] - points[0][0], point[1] - points[0][1]),
+  );
   const closed = [...points, points[0]];
   const keep = new Set([0, away.index]);
-  const open = [[0, away.index], [away.index, points.length]];
+  const open = [
+    [0, away.index],
+    [away.index, points.length],
+  ];
   while (open.length > 0) {
     const [start, end] = open.pop();
-    const { index, far } = farthest(closed, start + 1, end, (point) => distance(point, closed[start], closed[end]));
+    const { index, far } = farthest(closed, start + 1, end, (point) =>
+      distance(point, closed[start], closed[end]),
+    );
     if (far > tolerance) {
       keep.add(index);
       open.push([start, index], [index, end]);
@@ -258,7 +298,11 @@ function farthest(points, start, end, measure) {
   return { index, far };
 }
 
-/** The outlines of a mask, holes included, as loops of points in fractions. @param {Mask} mask @returns {[number, number][][]} */
+/**
+ * The outlines of a mask, holes included, as loops of points in fractions.
+ * @param {Mask} mask
+ * @returns {[number, number][][]}
+ */
 export function outlines(mask) {
   if (mask.polygon) return [mask.polygon];
   const [height, width] = mask.rle.size.map((side) => Math.min(side, LONGEST_WORKING_SIDE));
@@ -268,10 +312,15 @@ export function outlines(mask) {
   ways.forEach((_, start) => {
     while (ways[start]) loops.push(walk(ways, start, width + 1));
   });
-  return loops.map((loop) => loop.map((corner) => [(corner % (width + 1)) / width, Math.floor(corner / (width + 1)) / height]));
+  return loops.map((loop) =>
+    loop.map((corner) => [(corner % (width + 1)) / width, Math.floor(corner / (width + 1)) / height]),
+  );
 }
 
-/** At each corner of the grid, a bit for every way (right, down, left, up) on which the border leaves it, the inside on the right. */
+/**
+ * At each corner of the grid, a bit for every way (right, down, left, up) on which the border leaves it, the
+ * inside on the right.
+ */
 function borders(pixels, width, height) {
   const ways = new Uint8Array((width + 1) * (height + 1));
   const inside = (x, y) => x >= 0 && x < width && y >= 0 && y < height && pixels[y * width + x] === 1;
@@ -315,4 +364,11 @@ export function svgPath(mask, width = 1, height = 1) {
 }
 
 /** The four corners of a box as a polygon. @param {Box} box */
-export const boxPolygon = ([x0, y0, x1, y1]) => ({ polygon: [[x0, y0], [x1, y0], [x1, y1], [x0, y1]] });
+export const boxPolygon = ([x0, y0, x1, y1]) => ({
+  polygon: [
+    [x0, y0],
+    [x1, y0],
+    [x1, y1],
+    [x0, y1],
+  ],
+});

@@ -1,4 +1,7 @@
-/** Layouts that travel in the text chunks of a PNG: ComfyUI keeps the workflow and the prompt there (PNG specification, 11.3.3). */
+/**
+ * Layouts that travel in the text chunks of a PNG: ComfyUI keeps the workflow and the prompt there (PNG
+ * specification, 11.3.3).
+ */
 
 import { canonical } from "./document.mjs";
 
@@ -6,7 +9,11 @@ const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const MOST_TEXT = 50_000_000;
 const NODE = "IC_InstanceLayout";
 
-/** The texts of a PNG by keyword; empty for other files. @param {Uint8Array} bytes @returns {Promise<Record<string, string>>} */
+/**
+ * The texts of a PNG by keyword; empty for other files.
+ * @param {Uint8Array} bytes
+ * @returns {Promise<Record<string, string>>}
+ */
 export async function pngTexts(bytes) {
   const texts = {};
   if (!SIGNATURE.every((value, index) => bytes[index] === value)) return texts;
@@ -20,7 +27,7 @@ export async function pngTexts(bytes) {
 
 function* chunks(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 8; at + 12 <= bytes.length; ) {
+  for (let at = 8; at + 12 <= bytes.length;) {
     const length = view.getUint32(at);
     const data = bytes.subarray(at + 8, at + 8 + length);
     if (data.length < length) return;
@@ -92,7 +99,8 @@ function* documents(value) {
   if (value.type === NODE || value.class_type === NODE) {
     const values = [...Object.values(value.inputs ?? {}), ...Object.values(value.widgets_values ?? {})];
     const title = String(value.title ?? value._meta?.title ?? "");
-    for (const source of values) if (typeof source === "string" && source.includes("instances")) yield { source, title };
+    for (const source of values)
+      if (typeof source === "string" && source.includes("instances")) yield { source, title };
     return;
   }
   for (const item of Object.values(value)) yield* documents(item);

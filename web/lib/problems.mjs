@@ -21,17 +21,31 @@ const RANGES = [
   ["end", 1, "problem.end_range"],
 ];
 
-/** The same findings as Python's `Layout.problems`, in the same order. @param {Layout} layout @returns {Problem[]} */
+/**
+ * The same findings as Python's `Layout.problems`, in the same order.
+ * @param {Layout} layout
+ * @returns {Problem[]}
+ */
 export function findProblems(layout) {
   return [...aboutLayout(layout), ...layout.instances.flatMap((item, index) => [...about(item, index)])];
 }
 
-const general = (severity, field, code, params, fix) =>
-  ({ severity, instance: null, index: null, field, code, params, fix });
+const general = (severity, field, code, params, fix) => ({
+  severity,
+  instance: null,
+  index: null,
+  field,
+  code,
+  params,
+  fix,
+});
 
 function* aboutLayout(layout) {
   const [low, high] = [document.SMALLEST_CANVAS, document.LARGEST_CANVAS];
-  for (const [side, code] of [["width", "problem.canvas_width"], ["height", "problem.canvas_height"]]) {
+  for (const [side, code] of [
+    ["width", "problem.canvas_width"],
+    ["height", "problem.canvas_height"],
+  ]) {
     const pixels = layout.canvas[side];
     if (!(low <= pixels && pixels <= high)) {
       yield general("error", `canvas ${side}`, code, { pixels, low, high }, "clamp_canvas");
@@ -58,10 +72,18 @@ function wayToActive(instances) {
 }
 
 function* about(item, index) {
-  const problem = (severity, field, code, params, fix) =>
-    ({ severity, instance: item.id, index, field, code, params: { id: item.id, ...params }, fix });
+  const problem = (severity, field, code, params, fix) => ({
+    severity,
+    instance: item.id,
+    index,
+    field,
+    code,
+    params: { id: item.id, ...params },
+    fix,
+  });
   if (!item.id) yield problem("error", "id", "problem.id_empty", {}, "renew_ids");
-  if (!document.strip(item.caption)) yield problem("warning", "caption", "problem.caption_empty", {}, "write_caption");
+  if (!document.strip(item.caption))
+    yield problem("warning", "caption", "problem.caption_empty", {}, "write_caption");
   for (const [field, high, code] of RANGES) {
     const value = item[field];
     if (!(value >= 0 && value <= high)) yield problem("error", field, code, { value, high }, "clamp");
@@ -72,9 +94,11 @@ function* about(item, index) {
   if (item.color !== null && !document.COLOR.test(item.color)) {
     yield problem("error", "color", "problem.color", { value: item.color }, "automatic_color");
   }
-  for (const [severity, code, fix, params] of aboutBox(item.box)) yield problem(severity, "box", code, params, fix);
+  for (const [severity, code, fix, params] of aboutBox(item.box))
+    yield problem(severity, "box", code, params, fix);
   if (item.mask !== null) {
-    for (const [severity, code, fix, params] of aboutMask(item)) yield problem(severity, "mask", code, params, fix);
+    for (const [severity, code, fix, params] of aboutMask(item))
+      yield problem(severity, "mask", code, params, fix);
   }
 }
 
@@ -97,7 +121,8 @@ function* aboutPlace(box) {
     yield ["error", "problem.box_outside", "move_inside"];
     return;
   }
-  if (inside.some((value, index) => value !== box[index])) yield ["warning", "problem.box_partly_outside", "clip"];
+  if (inside.some((value, index) => value !== box[index]))
+    yield ["warning", "problem.box_partly_outside", "clip"];
   const close = Math.abs(area(inside) - SMALLEST_TRAINED_AREA) <= 1e-9 * SMALLEST_TRAINED_AREA;
   if (area(inside) < SMALLEST_TRAINED_AREA && !close) {
     yield ["warning", "problem.box_small", "enlarge", { percent: Number((area(inside) * 100).toFixed(2)) }];
@@ -116,18 +141,26 @@ function* aboutMask(item) {
 }
 
 /**
- * `findProblems` and what only an editor looks at: captions over 77 tokens, regions hidden behind another one,
- * words of the prompt without a region.
+ * `findProblems` and what only an editor looks at: captions over 77 tokens, regions hidden behind another
+ * one, words of the prompt without a region.
  * @param {Layout} layout
- * @param {{tokens?: Map<string, number>}} [options] exact numbers of tokens by caption, where the host told them
+ * @param {{tokens?: Map<string, number>}} [options] exact numbers of tokens by caption, where the host told
+ *   them
  * @returns {Problem[]}
  */
 export function editorProblems(layout, { tokens = new Map() } = {}) {
   return [...findProblems(layout), ...longCaptions(layout, tokens), ...hidden(layout), ...loose(layout)];
 }
 
-const note = (severity, item, layout, field, code, params, fix) =>
-  ({ severity, instance: item.id, index: layout.instances.indexOf(item), field, code, params: { id: item.id, ...params }, fix });
+const note = (severity, item, layout, field, code, params, fix) => ({
+  severity,
+  instance: item.id,
+  index: layout.instances.indexOf(item),
+  field,
+  code,
+  params: { id: item.id, ...params },
+  fix,
+});
 
 function longCaptions(layout, tokens) {
   return layout.instances.filter(document.isActive).flatMap((item) => {
@@ -142,31 +175,55 @@ function longCaptions(layout, tokens) {
 /** About how many tokens CLIP makes of a text: exact for common English words, a guess for rare ones. */
 export function estimateTokens(text) {
   const words = text.toLowerCase().match(/'(?:s|t|re|ve|m|ll|d)|[a-z]+|\p{L}|\p{N}|[^\s\p{L}\p{N}]+/gu) ?? [];
-  const pieces = (word) => (/^[a-z]/.test(word) ? Math.max(1, Math.ceil((word.length - 3) / 6)) : /\p{L}/u.test(word) ? 2 : 1);
+  const pieces = (word) =>
+    /^[a-z]/.test(word) ? Math.max(1, Math.ceil((word.length - 3) / 6)) : /\p{L}/u.test(word) ? 2 : 1;
   return words.reduce((sum, word) => sum + pieces(word), 2);
 }
 
 function hidden(layout) {
   const active = layout.instances.filter(document.isActive);
   return active.flatMap((item, index) => {
-    const cover = active.slice(index + 1).find((other) => other.mask === null && encloses(other.box, bounds(item)));
-    return cover ? [note("info", item, layout, "box", "problem.hidden", { other: cover.id }, "bring_to_front")] : [];
+    const cover = active
+      .slice(index + 1)
+      .find((other) => other.mask === null && encloses(other.box, bounds(item)));
+    return cover
+      ? [note("info", item, layout, "box", "problem.hidden", { other: cover.id }, "bring_to_front")]
+      : [];
   });
 }
 
 function loose(layout) {
-  return looseWords(layout).map((words) => general("info", "prompt", "problem.loose_words", { words }, "add_words"));
+  return looseWords(layout).map((words) =>
+    general("info", "prompt", "problem.loose_words", { words }, "add_words"),
+  );
 }
 
-const STARTS = new Set("a an the one two three four five six seven eight nine ten several some his her their its".split(" "));
-const ENDS = new Set(("and or with in on at of by for from to into onto over under above below behind beside between near next " +
-  "inside outside through across against around along among while as is are was were has have that which who wearing holding").split(" "));
-const PLACES = new Set("in on at by from into onto over under above below behind beside between near inside outside through across against around along among to".split(" "));
-const PICTURES = new Set("photo photograph picture image painting drawing illustration render rendering sketch portrait scene view shot closeup close-up style poster background foreground".split(" "));
+const STARTS = new Set(
+  "a an the one two three four five six seven eight nine ten several some his her their its".split(" "),
+);
+const ENDS = new Set(
+  (
+    "and or with in on at of by for from to into onto over under above below behind beside between near next " +
+    "inside outside through across against around along among while as is are was were has " +
+    "have that which who wearing holding"
+  ).split(" "),
+);
+const PLACES = new Set(
+  (
+    "in on at by from into onto over under above below behind beside between near inside outside through " +
+    "across against around along among to"
+  ).split(" "),
+);
+const PICTURES = new Set(
+  (
+    "photo photograph picture image painting drawing illustration render rendering sketch portrait scene " +
+    "view shot closeup close-up style poster background foreground"
+  ).split(" "),
+);
 
 /**
- * Things the prompt names ("a red fox") that no caption mentions. English, by articles and number words, without
- * a dictionary: quiet rather than complete.
+ * Things the prompt names ("a red fox") that no caption mentions. English, by articles and number words,
+ * without a dictionary: quiet rather than complete.
  * @param {Layout} layout @returns {string[]}
  */
 export function looseWords(layout) {
@@ -177,7 +234,11 @@ export function looseWords(layout) {
   return [...new Set(found.map((words) => words.join(" ")))];
 }
 
-const stem = (word) => word.toLowerCase().replace(/(?<=[^s])s$/, "").replace(/(?<=(?:s|x|ch|sh))e$/, "");
+const stem = (word) =>
+  word
+    .toLowerCase()
+    .replace(/(?<=[^s])s$/, "")
+    .replace(/(?<=(?:s|x|ch|sh))e$/, "");
 const stems = (text) => (text.match(/[\p{L}\p{N}-]+/gu) ?? []).map(stem);
 
 /** Words after an article up to the next small word, unless they tell a place or the kind of picture. */

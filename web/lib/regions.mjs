@@ -1,4 +1,7 @@
-/** Instances with their shapes: what lies where on the canvas. @typedef {import("./document.mjs").Instance} Instance */
+/**
+ * Instances with their shapes: what lies where on the canvas.
+ * @typedef {import("./document.mjs").Instance} Instance
+ */
 
 import * as geometry from "./geometry.mjs";
 import { contains, isEmpty, maskBounds, seenThrough } from "./mask.mjs";
@@ -14,10 +17,19 @@ export function covers(instance, x, y) {
 /** The instances under a point, the front one first. @param {Instance[]} instances @returns {Instance[]} */
 export const hits = (instances, x, y) => instances.filter((item) => covers(item, x, y)).reverse();
 
-/** The instances that a box touches. @param {Instance[]} instances @param {import("./document.mjs").Box} box @returns {Instance[]} */
+/**
+ * The instances that a box touches.
+ * @param {Instance[]} instances
+ * @param {import("./document.mjs").Box} box
+ * @returns {Instance[]}
+ */
 export const within = (instances, box) => instances.filter((item) => geometry.overlap(bounds(item), box));
 
-/** An instance moved and stretched as one box becomes another; its mask follows. One that would vanish stays as it was. @param {Instance} instance */
+/**
+ * An instance moved and stretched as one box becomes another; its mask follows. One that would vanish stays
+ * as it was.
+ * @param {Instance} instance
+ */
 export function placed(instance, from, to) {
   const [box] = geometry.mapped([instance.box], from, to);
   if (instance.mask === null) return { ...instance, box: geometry.tidyBox(box) };
@@ -27,7 +39,11 @@ export function placed(instance, from, to) {
   return isEmpty(mask) ? instance : withMask(instance, mask, box);
 }
 
-/** An instance with a mask, its box around the mask; `missing` where the mask is empty. @param {Instance} instance @returns {Instance} */
+/**
+ * An instance with a mask, its box around the mask; `missing` where the mask is empty.
+ * @param {Instance} instance
+ * @returns {Instance}
+ */
 export function withMask(instance, mask, missing = instance.box) {
   const shape = mask?.polygon ? { polygon: mask.polygon.map((point) => point.map(geometry.tidy)) } : mask;
   const around = shape === null ? null : geometry.clipped(maskBounds(shape));

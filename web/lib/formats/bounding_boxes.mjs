@@ -1,10 +1,23 @@
-/** ComfyUI's own BOUNDING_BOX and BOUNDING_BOXES: {"x", "y", "width", "height", "metadata"} in pixels, single, listed, or one list per picture. */
+/**
+ * ComfyUI's own BOUNDING_BOX and BOUNDING_BOXES: {"x", "y", "width", "height", "metadata"} in pixels, single,
+ * listed, or one list per picture.
+ */
 
 import { createLayout } from "../document.mjs";
 import { fromPixels } from "../geometry.mjs";
 import { bounds } from "../regions.mjs";
 import {
-  captionAndExtra, exported, fail, gridBox, isObject, metadataOf, needCanvas, needList, needNumber, needObject, needText,
+  captionAndExtra,
+  exported,
+  fail,
+  gridBox,
+  isObject,
+  metadataOf,
+  needCanvas,
+  needList,
+  needNumber,
+  needObject,
+  needText,
   numbered,
 } from "./shared.mjs";
 
@@ -26,7 +39,8 @@ export function read(data, { canvas = null, frame = null } = {}) {
 function chosen(data, frame) {
   if (isObject(data)) return { boxes: [data], path: [] };
   if (!Array.isArray(needList(data, [])[0])) return { boxes: data, path: [] };
-  if (frame === null && data.length > 1) fail("error.choose_frame", [], { count: data.length, last: data.length - 1 });
+  if (frame === null && data.length > 1)
+    fail("error.choose_frame", [], { count: data.length, last: data.length - 1 });
   const index = frame ?? 0;
   if (!(index in data)) fail("error.no_frame", [], { frame: index, last: data.length - 1 });
   return { boxes: needList(data[index], [index]), path: [index] };

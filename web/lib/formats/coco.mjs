@@ -4,7 +4,18 @@ import { createInstance, createLayout, pathText } from "../document.mjs";
 import { area, fromPixels, toPixels } from "../geometry.mjs";
 import { fault, fromRaster, raster } from "../mask.mjs";
 import {
-  exported, fail, isObject, needList, needNumber, needNumbers, needObject, needSide, needText, round, shown, tidy,
+  exported,
+  fail,
+  isObject,
+  needList,
+  needNumber,
+  needNumbers,
+  needObject,
+  needSide,
+  needText,
+  round,
+  shown,
+  tidy,
 } from "./shared.mjs";
 
 // A segmentation of several outlines is their union, kept as run-lengths of at most this resolution.
@@ -17,11 +28,19 @@ export function read(data, { canvas = null, image = null } = {}) {
   needObject(data, []);
   const images = objects(data, "images");
   const { chosen, path } = choose(images, image);
-  const size = "width" in chosen && "height" in chosen
-    ? { width: needSide(chosen.width, [...path, "width"]), height: needSide(chosen.height, [...path, "height"]) }
-    : canvas ?? fail("error.need_canvas", path);
-  const names = new Map(objects(data, "categories").map((item, index) =>
-    [String(item.id), needText(item.name, ["categories", index, "name"])]));
+  const size =
+    "width" in chosen && "height" in chosen
+      ? {
+          width: needSide(chosen.width, [...path, "width"]),
+          height: needSide(chosen.height, [...path, "height"]),
+        }
+      : (canvas ?? fail("error.need_canvas", path));
+  const names = new Map(
+    objects(data, "categories").map((item, index) => [
+      String(item.id),
+      needText(item.name, ["categories", index, "name"]),
+    ]),
+  );
   const instances = objects(data, "annotations")
     .map((item, index) => ({ item, path: ["annotations", index] }))
     .filter(({ item }) => !("id" in chosen) || item.image_id === chosen.id)
@@ -31,11 +50,17 @@ export function read(data, { canvas = null, image = null } = {}) {
 }
 
 const objects = (data, key) =>
-  needList(data[key] === undefined ? [] : data[key], [key]).map((item, index) => needObject(item, [key, index]));
+  needList(data[key] === undefined ? [] : data[key], [key]).map((item, index) =>
+    needObject(item, [key, index]),
+  );
 
 function choose(images, image) {
-  if (image === null && images.length <= 1) return { chosen: images[0] ?? {}, path: images.length ? ["images", 0] : [] };
-  const ids = images.slice(0, 10).map((item) => shown(item.id)).join(", ");
+  if (image === null && images.length <= 1)
+    return { chosen: images[0] ?? {}, path: images.length ? ["images", 0] : [] };
+  const ids = images
+    .slice(0, 10)
+    .map((item) => shown(item.id))
+    .join(", ");
   if (image === null) fail("error.choose_image", ["images"], { count: images.length, ids });
   const found = images.filter((item) => [String(item.id), item.file_name].includes(String(image)));
   if (found.length !== 1) fail("error.no_image", ["images"], { count: found.length, image, ids });
@@ -69,7 +94,8 @@ function polygon(outline, canvas, path) {
   const numbers = needList(outline, path).map((value, index) => needNumber(value, [...path, index]));
   if (numbers.length % 2 || numbers.length < 6) fail("error.need_pairs", path, { count: numbers.length });
   const points = [];
-  for (let at = 0; at < numbers.length; at += 2) points.push([numbers[at] / canvas.width, numbers[at + 1] / canvas.height]);
+  for (let at = 0; at < numbers.length; at += 2)
+    points.push([numbers[at] / canvas.width, numbers[at + 1] / canvas.height]);
   return checked({ polygon: points }, path);
 }
 
@@ -84,13 +110,18 @@ function union(polygons, canvas) {
 function runLength(value, path) {
   const size = needNumbers(value.size, 2, [...path, "size"]).map((side) => needSide(side, [...path, "size"]));
   const place = [...path, "counts"];
-  const counts = typeof value.counts === "string" ? decodeCounts(value.counts, place)
-    : needList(value.counts, place).map((count, index) => needNumber(count, [...place, index]));
+  const counts =
+    typeof value.counts === "string"
+      ? decodeCounts(value.counts, place)
+      : needList(value.counts, place).map((count, index) => needNumber(count, [...place, index]));
   if (!counts.every(Number.isInteger)) fail("error.need_whole", place);
   return checked({ rle: { size, counts } }, path);
 }
 
-/** The counts of COCO's compressed form: signed base 32, lowest digit first, from the fourth on the difference to the count two before (cocoapi maskApi). */
+/**
+ * The counts of COCO's compressed form: signed base 32, lowest digit first, from the fourth on the difference
+ * to the count two before (cocoapi maskApi).
+ */
 export function decodeCounts(text, path = []) {
   const counts = [];
   let [value, shift] = [0, 0];

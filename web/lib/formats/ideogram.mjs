@@ -1,9 +1,22 @@
-/** Ideogram 4 prompts: elements {"type", "bbox": [ymin, xmin, ymax, xmax], "text", "desc", "color_palette"} on a grid of 0 to 1000. */
+/**
+ * Ideogram 4 prompts: elements {"type", "bbox": [ymin, xmin, ymax, xmax], "text", "desc", "color_palette"} on
+ * a grid of 0 to 1000.
+ */
 
 import { createLayout, strip } from "../document.mjs";
 import { bounds } from "../regions.mjs";
 import {
-  captionAndExtra, exported, gridBox, isObject, metadataOf, needList, needNumbers, needObject, needText, numbered, onCanvas,
+  captionAndExtra,
+  exported,
+  gridBox,
+  isObject,
+  metadataOf,
+  needList,
+  needNumbers,
+  needObject,
+  needText,
+  numbered,
+  onCanvas,
 } from "./shared.mjs";
 
 const GRID = 1000;
@@ -21,10 +34,13 @@ export function read(data, { canvas = null } = {}) {
   const path = whole ? [SCENE, "elements"] : [];
   const scene = whole ? needObject(data[SCENE], [SCENE]) : null;
   const single = !whole && isObject(data);
-  const elements = single ? [data] : needList(whole ? scene.elements ?? [] : data, path);
+  const elements = single ? [data] : needList(whole ? (scene.elements ?? []) : data, path);
   const contents = elements.map((item, index) => element(item, single ? [] : [...path, index]));
   const { width, height } = canvas ?? createLayout().canvas;
-  return createLayout(width, height, { instances: numbered(contents), prompt: whole ? promptOf(data, scene) : "" });
+  return createLayout(width, height, {
+    instances: numbered(contents),
+    prompt: whole ? promptOf(data, scene) : "",
+  });
 }
 
 function promptOf(data, scene) {
@@ -34,7 +50,10 @@ function promptOf(data, scene) {
     [scene.background, [SCENE, "background"]],
     ...STYLE.map((name) => [style[name], ["style_description", name]]),
   ];
-  return parts.map(([text, path]) => needText(text === undefined ? "" : text, path)).filter(strip).join(", ");
+  return parts
+    .map(([text, path]) => needText(text === undefined ? "" : text, path))
+    .filter(strip)
+    .join(", ");
 }
 
 function element(value, path) {

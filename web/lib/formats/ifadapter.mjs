@@ -1,4 +1,7 @@
-/** The IFAdapter authors' layouts: {"caption", "annotations": [{"box": [x, y, w, h], "caption": [texts]}]} in pixels of a square canvas. */
+/**
+ * The IFAdapter authors' layouts: {"caption", "annotations": [{"box": [x, y, w, h], "caption": [texts]}]} in
+ * pixels of a square canvas.
+ */
 
 import { createLayout } from "../document.mjs";
 import { fromPixels, toPixels } from "../geometry.mjs";
@@ -8,7 +11,9 @@ import { exported, isObject, needList, needNumbers, needObject, numbered, oneTex
 const SQUARE = { width: 768, height: 768 };
 
 export const recognises = (data) =>
-  isObject(data) && !("images" in data) && Array.isArray(data.annotations) &&
+  isObject(data) &&
+  !("images" in data) &&
+  Array.isArray(data.annotations) &&
   data.annotations.every((item) => isObject(item) && "box" in item);
 
 export function read(data, { canvas = null } = {}) {
@@ -25,8 +30,9 @@ const textAt = (holder, path) =>
   oneText(holder.caption === undefined ? "" : holder.caption, [...path, "caption"]);
 
 export function write(layout) {
-  const annotations = exported(layout).map((item) => (
-    { box: toPixels(bounds(item), SQUARE).map(tidy), caption: [item.caption] }
-  ));
+  const annotations = exported(layout).map((item) => ({
+    box: toPixels(bounds(item), SQUARE).map(tidy),
+    caption: [item.caption],
+  }));
   return { caption: layout.prompt, annotations };
 }

@@ -1,4 +1,7 @@
-/** Layouts from and to other programs, one format per file; this one knows them all. @typedef {import("../document.mjs").Layout} Layout */
+/**
+ * Layouts from and to other programs, one format per file; this one knows them all.
+ * @typedef {import("../document.mjs").Layout} Layout
+ */
 
 import { parse, serialise, strip } from "../document.mjs";
 import { LayoutError } from "../errors.mjs";
@@ -14,7 +17,9 @@ import { exported, isObject, jsonPart } from "./shared.mjs";
 
 const document = { recognises: (data) => isObject(data) && "version" in data && "instances" in data };
 
-/** The formats in the order in which JSON is judged, the most particular first; `key` is that of the title. */
+/**
+ * The formats in the order in which JSON is judged, the most particular first; `key` is that of the title.
+ */
 export const FORMATS = Object.freeze([
   { name: "layout", key: "format.layout", options: [], ...document },
   { name: "coco", key: "format.coco", options: ["image"], ...coco },
@@ -37,7 +42,8 @@ export function detect(source) {
   if (lines.recognisesText(text) && opening(text) !== "{") return "lines";
   return pointing(text, () => {
     const part = jsonPart(text);
-    if (!startsJson(part)) throw new LayoutError("error.unknown_text", {}, { text, offset: text.search(/\S/) });
+    if (!startsJson(part))
+      throw new LayoutError("error.unknown_text", {}, { text, offset: text.search(/\S/) });
     const data = parseJson(part);
     const found = FORMATS.find(({ recognises }) => recognises(data));
     if (!found) throw new LayoutError("error.unknown_json", {}, { path: [] });
@@ -46,7 +52,8 @@ export function detect(source) {
 }
 
 /**
- * A layout from text of a named or detected format; LayoutError pointing at the character for what cannot be read.
+ * A layout from text of a named or detected format; LayoutError pointing at the character for what cannot be
+ * read.
  * @param {string} source @param {string | null} [name]
  * @param {{canvas?: {width: number, height: number} | null, image?: string | number, frame?: number,
  *   order?: string, units?: string}} [options] `canvas` is used where the format does not tell the size
@@ -82,7 +89,11 @@ function partOf(text) {
   }
 }
 
-/** The text of a layout in a named format; LayoutError for layouts with errors. @param {Layout} layout @param {string} [name] */
+/**
+ * The text of a layout in a named format; LayoutError for layouts with errors.
+ * @param {Layout} layout
+ * @param {string} [name]
+ */
 export function write(layout, name = "layout") {
   const format = find(name);
   exported(layout);

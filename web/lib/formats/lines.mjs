@@ -1,4 +1,7 @@
-/** Plain lines: "x y x y: caption". Numbers with % are percent; others are fractions, or pixels where the canvas size is told. */
+/**
+ * Plain lines: "x y x y: caption". Numbers with % are percent; others are fractions, or pixels where the
+ * canvas size is told.
+ */
 
 import { createLayout, strip } from "../document.mjs";
 import { LayoutError } from "../errors.mjs";
@@ -12,12 +15,16 @@ const KEY = /^\s*(prompt|negative|canvas)\s*:/i;
 const SIZE = /^([0-9]{1,6})(?:\s*[x×*,]\s*|\s+)([0-9]{1,6})$/;
 
 export function recognisesText(text) {
-  return KEY.exec(strip(text))?.[1].toLowerCase() === "canvas" || text.split("\n").some((line) => BOX.test(line));
+  return (
+    KEY.exec(strip(text))?.[1].toLowerCase() === "canvas" || text.split("\n").some((line) => BOX.test(line))
+  );
 }
 
 /** @param {string} text */
 export function readText(text, { canvas = null } = {}) {
-  const fail = (code, offset) => { throw new LayoutError(code, {}, { text, offset }); };
+  const fail = (code, offset) => {
+    throw new LayoutError(code, {}, { text, offset });
+  };
   const boxes = [];
   const texts = { prompt: "", negative: "" };
   let size = canvas;
@@ -25,21 +32,27 @@ export function readText(text, { canvas = null } = {}) {
   for (const line of text.split("\n")) {
     const [box, key] = [BOX.exec(line), KEY.exec(line)];
     if (box) {
-      boxes.push({ numbers: box.slice(1), caption: strip(line.slice(box[0].length)), offset: start + line.indexOf(box[1]) });
+      boxes.push({
+        numbers: box.slice(1),
+        caption: strip(line.slice(box[0].length)),
+        offset: start + line.indexOf(box[1]),
+      });
     } else if (key) {
       const [name, value] = [key[1].toLowerCase(), line.slice(key[0].length)];
       if (name === "canvas") size = canvasOf(value) ?? fail("error.lines_size", start + key[0].length);
       else texts[name] = strip(value);
     } else if (strip(line)) {
-      if (boxes.length || texts.prompt || texts.negative) fail("error.lines_unknown", start + line.search(/\S/));
+      if (boxes.length || texts.prompt || texts.negative)
+        fail("error.lines_unknown", start + line.search(/\S/));
       texts.prompt = strip(line);
     }
     start += line.length + 1;
   }
   const sides = unitOf(boxes, size, fail);
-  const contents = boxes.map(({ numbers, caption }) => (
-    { box: numbers.map((value, index) => fraction(value, sides[index % 2])), caption }
-  ));
+  const contents = boxes.map(({ numbers, caption }) => ({
+    box: numbers.map((value, index) => fraction(value, sides[index % 2])),
+    caption,
+  }));
   const { width, height } = size ?? createLayout().canvas;
   return createLayout(width, height, { instances: numbered(contents), ...texts });
 }
@@ -52,7 +65,8 @@ function canvasOf(value) {
 /** What numbers without % are divided by. */
 function unitOf(boxes, canvas, fail) {
   const bare = boxes.flatMap(({ numbers, offset }) =>
-    numbers.filter((text) => !text.endsWith("%")).map((text) => ({ value: Math.abs(Number(text)), offset })));
+    numbers.filter((text) => !text.endsWith("%")).map((text) => ({ value: Math.abs(Number(text)), offset })),
+  );
   const large = bare.find(({ value }) => value > 1);
   if (large && bare.some(({ value }) => value > 0 && value < 1)) fail("error.lines_mixed", large.offset);
   if (large && !canvas) fail("error.lines_pixels", large.offset);
@@ -62,7 +76,9 @@ function unitOf(boxes, canvas, fail) {
 /** Divided as decimal numbers, so that percent read and written are exact. */
 function fraction(text, side) {
   const divisor = text.endsWith("%") ? 100 : side;
-  const [, sign, whole, part = "", exponent = "0"] = /^([-+]?)([0-9]*)\.?([0-9]*)(?:[eE]([-+]?[0-9]+))?/.exec(text);
+  const [, sign, whole, part = "", exponent = "0"] = /^([-+]?)([0-9]*)\.?([0-9]*)(?:[eE]([-+]?[0-9]+))?/.exec(
+    text,
+  );
   const digits = (BigInt(whole + part) * 10n ** 40n) / BigInt(divisor);
   return Number(`${sign}${digits}e${Number(exponent) - part.length - 40}`);
 }
@@ -71,12 +87,20 @@ export function write(layout) {
   const items = exported(layout).map((item) => ({ box: bounds(item), caption: flat(item.caption) }));
   const percent = items.some(({ box }) => box.some((value) => !(value >= 0 && value <= 1)));
   const lines = [`canvas: ${layout.canvas.width} x ${layout.canvas.height}`];
-  for (const key of ["prompt", "negative"]) if (strip(layout[key])) lines.push(`${key}: ${flat(layout[key])}`);
-  for (const { box, caption } of items) lines.push(`${box.map((value) => decimal(value, percent)).join(" ")}: ${caption}`);
+  for (const key of ["prompt", "negative"])
+    if (strip(layout[key])) lines.push(`${key}: ${flat(layout[key])}`);
+  for (const { box, caption } of items)
+    lines.push(`${box.map((value) => decimal(value, percent)).join(" ")}: ${caption}`);
   return `${lines.join("\n")}\n`;
 }
 
-const flat = (text) => strip(text.split(/[\r\n]+/).map(strip).join(" "));
+const flat = (text) =>
+  strip(
+    text
+      .split(/[\r\n]+/)
+      .map(strip)
+      .join(" "),
+  );
 
 /** A number without an exponent, times 100 and with % on wish; exact, since only the point moves. */
 function decimal(value, percent) {

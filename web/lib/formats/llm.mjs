@@ -1,9 +1,23 @@
-/** Layouts as language models write them. Nothing is guessed: order and unit are told, or only one reading puts every box on the canvas. */
+/**
+ * Layouts as language models write them. Nothing is guessed: order and unit are told, or only one reading
+ * puts every box on the canvas.
+ */
 
 import { createLayout } from "../document.mjs";
 import { float } from "../json.mjs";
 import { bounds } from "../regions.mjs";
-import { exported, fail, isObject, needNumber, needNumbers, needObject, needSide, numbered, oneText, shown } from "./shared.mjs";
+import {
+  exported,
+  fail,
+  isObject,
+  needNumber,
+  needNumbers,
+  needObject,
+  needSide,
+  numbered,
+  oneText,
+  shown,
+} from "./shared.mjs";
 
 const words = (text) => text.split(" ");
 const LISTS = words("instances objects elements boxes regions layout items annotations bboxes");
@@ -14,8 +28,13 @@ const NEGATIVES = words("negative negative_prompt");
 const ORDER_KEYS = words("box_format bbox_format order format coordinate_format");
 const UNIT_KEYS = words("units unit");
 const NAMED = [
-  ["x y width height", "xywh"], ["x y w h", "xywh"], ["left top width height", "xywh"], ["x0 y0 x1 y1", "xyxy"],
-  ["x1 y1 x2 y2", "xyxy"], ["xmin ymin xmax ymax", "xyxy"], ["x_min y_min x_max y_max", "xyxy"],
+  ["x y width height", "xywh"],
+  ["x y w h", "xywh"],
+  ["left top width height", "xywh"],
+  ["x0 y0 x1 y1", "xyxy"],
+  ["x1 y1 x2 y2", "xyxy"],
+  ["xmin ymin xmax ymax", "xyxy"],
+  ["x_min y_min x_max y_max", "xyxy"],
   ["left top right bottom", "xyxy"],
 ].map(([names, order]) => ({ names: words(names), order }));
 const CORNERS = {
@@ -23,10 +42,14 @@ const CORNERS = {
   xywh: (n) => [n[0], n[1], n[0] + n[2], n[1] + n[3]],
   yxyx: (n) => [n[1], n[0], n[3], n[2]],
 };
-const UNITS = new Map([
-  ["fraction", words("fraction fractions normalized relative")], ["percent", ["percent", "%"]],
-  ["pixel", words("pixel pixels px")], ["grid1000", ["grid1000", "0-1000"]],
-].flatMap(([unit, names]) => names.map((name) => [name, unit])));
+const UNITS = new Map(
+  [
+    ["fraction", words("fraction fractions normalized relative")],
+    ["percent", ["percent", "%"]],
+    ["pixel", words("pixel pixels px")],
+    ["grid1000", ["grid1000", "0-1000"]],
+  ].flatMap(([unit, names]) => names.map((name) => [name, unit])),
+);
 
 export function recognises(data) {
   const { items } = split(data);
@@ -61,13 +84,19 @@ export function read(data, { canvas = null, order = null, units = null } = {}) {
   const regions = items.map((item, index) => region(item, path === null ? [] : [...path, index]));
   const size = canvasOf(head) ?? canvas;
   const unit = unitOf(units, head, regions, size);
-  const sides = { fraction: [1, 1], percent: [100, 100], grid1000: [1000, 1000] }[unit] ?? [size.width, size.height];
+  const sides = { fraction: [1, 1], percent: [100, 100], grid1000: [1000, 1000] }[unit] ?? [
+    size.width,
+    size.height,
+  ];
   const chosen = orderOf(order, head, regions, sides);
-  const contents = regions.map(({ numbers, caption, order: own }) => (
-    { box: CORNERS[own ?? chosen](numbers).map((value, index) => value / sides[index % 2]), caption }
-  ));
+  const contents = regions.map(({ numbers, caption, order: own }) => ({
+    box: CORNERS[own ?? chosen](numbers).map((value, index) => value / sides[index % 2]),
+    caption,
+  }));
   const { width, height } = size ?? createLayout().canvas;
-  const [prompt, negative] = [PROMPTS, NEGATIVES].map((keys) => oneText(first(head, keys) || "", [keyOf(head, keys)]));
+  const [prompt, negative] = [PROMPTS, NEGATIVES].map((keys) =>
+    oneText(first(head, keys) || "", [keyOf(head, keys)]),
+  );
   return createLayout(width, height, { instances: numbered(contents), prompt, negative });
 }
 
@@ -82,7 +111,11 @@ function region(item, path) {
   const place = key === undefined ? path : [...path, key];
   if (isObject(value)) {
     const found = named(value) ?? fail("error.no_box", path, { names: BOXES.join(", ") });
-    return { numbers: found.names.map((name) => needNumber(value[name], [...place, name])), caption, order: found.order };
+    return {
+      numbers: found.names.map((name) => needNumber(value[name], [...place, name])),
+      caption,
+      order: found.order,
+    };
   }
   const numbers = needNumbers(value, 4, place);
   // Gemini's documented convention; no other model uses this key.
@@ -94,7 +127,8 @@ function declared(data, path) {
   const value = first(data, ORDER_KEYS);
   if (value === undefined) return undefined;
   const name = typeof value === "string" ? value.toLowerCase() : "";
-  if (!Object.hasOwn(CORNERS, name)) fail("error.no_order", [...path, keyOf(data, ORDER_KEYS)], { value: shown(value) });
+  if (!Object.hasOwn(CORNERS, name))
+    fail("error.no_order", [...path, keyOf(data, ORDER_KEYS)], { value: shown(value) });
   return name;
 }
 
@@ -106,7 +140,10 @@ function canvasOf(head) {
       return { width: needSide(holder[0], [...path, 0]), height: needSide(holder[1], [...path, 1]) };
     }
     if (isObject(holder) && "width" in holder && "height" in holder) {
-      return { width: needSide(holder.width, [...path, "width"]), height: needSide(holder.height, [...path, "height"]) };
+      return {
+        width: needSide(holder.width, [...path, "width"]),
+        height: needSide(holder.height, [...path, "height"]),
+      };
     }
   }
   return null;

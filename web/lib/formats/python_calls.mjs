@@ -1,4 +1,6 @@
-/** The little Python that a canvas is written in: method calls with texts, numbers and lists. Read, never run. */
+/**
+ * The little Python that a canvas is written in: method calls with texts, numbers and lists. Read, never run.
+ */
 
 import { LayoutError } from "../errors.mjs";
 
@@ -6,7 +8,19 @@ const NAME = /[\p{L}_][\p{L}\p{N}_]*/uy;
 const NUMBER = /[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?/y;
 const OPENING = /[rRuU]?('''|"""|'|")/y;
 const WORDS = { True: true, False: false, None: null };
-const ESCAPES = { n: "\n", t: "\t", r: "\r", a: "\x07", b: "\b", f: "\f", v: "\v", "\\": "\\", "'": "'", '"': '"', "\n": "" };
+const ESCAPES = {
+  n: "\n",
+  t: "\t",
+  r: "\r",
+  a: "\x07",
+  b: "\b",
+  f: "\f",
+  v: "\v",
+  "\\": "\\",
+  "'": "'",
+  '"': '"',
+  "\n": "",
+};
 
 /**
  * The calls in a part of a text, each {name, offset, values: {parameter: {value, offset}}}.
@@ -16,7 +30,7 @@ const ESCAPES = { n: "\n", t: "\t", r: "\r", a: "\x07", b: "\b", f: "\f", v: "\v
 export function readCalls(text, start, end, parameters) {
   const reader = new Reader(text.slice(0, end), start, parameters);
   const calls = [];
-  while (reader.skip(/[\s;]/y), reader.at < end) {
+  while ((reader.skip(/[\s;]/y), reader.at < end)) {
     const call = reader.statement();
     if (call) calls.push(call);
   }
@@ -37,7 +51,8 @@ class Reader {
     for (;;) {
       kind.lastIndex = this.at;
       if (kind.test(this.text)) this.at += 1;
-      else if (this.text[this.at] === "#") this.at = (this.text.indexOf("\n", this.at) + 1 || this.text.length + 1) - 1;
+      else if (this.text[this.at] === "#")
+        this.at = (this.text.indexOf("\n", this.at) + 1 || this.text.length + 1) - 1;
       else return;
     }
   }
@@ -58,7 +73,9 @@ class Reader {
   statement() {
     const offset = this.at;
     const creates = this.take(/[\p{L}_][\p{L}\p{N}_]*[ \t]*=[ \t]*Canvas[ \t]*(?=\()/uy);
-    const names = creates ? null : this.take(/(?:[\p{L}_][\p{L}\p{N}_]*\.)+([\p{L}_][\p{L}\p{N}_]*)[ \t]*(?=\()/uy);
+    const names = creates
+      ? null
+      : this.take(/(?:[\p{L}_][\p{L}\p{N}_]*\.)+([\p{L}_][\p{L}\p{N}_]*)[ \t]*(?=\()/uy);
     const name = names?.[1];
     if (!creates && !Object.hasOwn(this.parameters, name ?? "")) this.fail("error.python_statement", offset);
     this.at += 1;
@@ -113,7 +130,7 @@ class Reader {
     const items = [];
     let comma = closing === "]";
     this.at += 1;
-    while (this.skip(), this.text[this.at] !== closing) {
+    while ((this.skip(), this.text[this.at] !== closing)) {
       items.push(this.value());
       this.skip();
       if (this.text[this.at] === closing) break;
@@ -141,7 +158,8 @@ class Reader {
     let result = "";
     while (!this.text.startsWith(quotes, this.at)) {
       const character = this.text[this.at];
-      if (character === undefined || (character === "\n" && quotes.length === 1)) this.fail("error.python_string", start);
+      if (character === undefined || (character === "\n" && quotes.length === 1))
+        this.fail("error.python_string", start);
       this.at += 1;
       if (character !== "\\") result += character;
       else if (raw) result += `\\${this.text[this.at++] ?? ""}`;

@@ -14,7 +14,8 @@ const blank = (text) => text.replace(/[^\n]/g, " ");
 export function jsonPart(text) {
   if (opensJson(text)) return text;
   const blocks = [...text.matchAll(FENCE)].filter((block) => opensJson(block[1]));
-  if (blocks.length > 1) throw new LayoutError("error.blocks", { count: blocks.length }, { text, offset: blocks[1].index });
+  if (blocks.length > 1)
+    throw new LayoutError("error.blocks", { count: blocks.length }, { text, offset: blocks[1].index });
   if (blocks.length === 1) {
     const start = blocks[0].index + blocks[0][0].length - 3 - blocks[0][1].length;
     return blank(text.slice(0, start)) + blocks[0][1];
@@ -47,7 +48,8 @@ export const needText = (value, path) => need(typeof value === "string", "error.
 export const needNumber = (value, path) => need(typeof value === "number", "error.need_number", value, path);
 
 export function needNumbers(value, count, path) {
-  if (!Array.isArray(value) || value.length !== count) fail("error.need_numbers", path, { count, value: shown(value) });
+  if (!Array.isArray(value) || value.length !== count)
+    fail("error.need_numbers", path, { count, value: shown(value) });
   return value.map((item, index) => needNumber(item, [...path, index]));
 }
 
@@ -65,14 +67,21 @@ export function oneText(value, path) {
   return value.map((item, index) => needText(item, [...path, index])).join(", ");
 }
 
-/** Instances "1", "2", … in stacking order. @param {{box: any, caption: string, color?: string | null, extra?: Map<string, any>}[]} contents */
+/**
+ * Instances "1", "2", … in stacking order.
+ * @param {{box: any, caption: string, color?: string | null, extra?: Map<string, any>}[]} contents
+ */
 export const numbered = (contents) =>
   contents.map(({ box, ...fields }, index) => createInstance(String(index + 1), box, fields));
 
-/** The instances other programs get: the enabled ones (they have no switch); LayoutError for a layout with errors. */
+/**
+ * The instances other programs get: the enabled ones (they have no switch); LayoutError for a layout with
+ * errors.
+ */
 export function exported(layout) {
   const problems = findProblems(layout).filter(({ severity }) => severity === "error");
-  if (problems.length > 0) throw new LayoutError("error.has_errors", { count: problems.length }, { problems });
+  if (problems.length > 0)
+    throw new LayoutError("error.has_errors", { count: problems.length }, { problems });
   return layout.instances.filter((item) => item.enabled);
 }
 
@@ -108,7 +117,9 @@ export const onCanvas = (box) => clipped(box) ?? box;
 export function captionAndExtra(region, paletteKey, path) {
   let caption = needText(region.desc ?? "", [...path, "desc"]);
   const words = region.type === "text" ? needText(region.text ?? "", [...path, "text"]) : "";
-  const colors = needList(region[paletteKey] || [], [...path, paletteKey]).filter((color) => typeof color === "string");
+  const colors = needList(region[paletteKey] || [], [...path, paletteKey]).filter(
+    (color) => typeof color === "string",
+  );
   const metadata = new Map();
   if (words) {
     metadata.set("type", "text").set("text", words);
@@ -128,4 +139,3 @@ export function metadataOf(item) {
   const palette = Array.isArray(kept.palette) && kept.palette.length ? kept.palette : own;
   return { type: kept.type ?? "obj", text: kept.text ?? "", desc: item.caption, palette };
 }
-
