@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from math import floor
 from numbers import Real
 from typing import Any
 
@@ -128,9 +129,10 @@ def grid_box(box: Box, columns: int, rows: int) -> tuple[int, int, int, int]:
 
 def _span(start: float, end: float, cells: int) -> tuple[int, int]:
     first, last = round(start * cells), round(end * cells)
-    if first == last:
-        first, last = (first, last + 1) if last < cells else (first - 1, last)
-    return first, last
+    if first < last:
+        return first, last
+    middle = floor((start + end) / 2 * cells)
+    return middle, middle + 1
 
 
 def on_canvas(box: Box) -> Box:
