@@ -1,6 +1,7 @@
 // The editor: holds the history of states, runs commands on it, keeps the host's text and the parts in step.
 // The text of the host is the document; everything shown is derived from it.
 import * as commands from "../lib/commands.mjs";
+import { fix } from "../lib/fixes.mjs";
 import { parse, serialise } from "../lib/document.mjs";
 import { tidyBox, union } from "../lib/geometry.mjs";
 import * as past from "../lib/history.mjs";
@@ -326,7 +327,7 @@ export class Editor {
   }
 
   fix(problem) {
-    const result = this.apply(commands.fix(this.state, problem));
+    const result = this.apply(fix(this.state, problem));
     if (result.focus) {
       this.apply(commands.select(this.state, [result.focus.id]));
       this.renderNow();
