@@ -44,8 +44,8 @@ def apply_ifadapter(
     """MODEL, positive and negative that place the layout's instances.
 
     `adapter` is the ModelPatcher of an `IFAdapter`. The negative gets the unconditional tokens of the same
-    boxes, as the released code guides. At strength 0 everything is handed back as it came. Source of the
-    method: IFAdapter (arXiv 2409.08240).
+    boxes, as the released code guides, or an instance's own negative where it has one. At strength 0
+    everything is handed back as it came. Source of the method: IFAdapter (arXiv 2409.08240).
     """
     check_window(start, end)
     if strength == 0.0:
@@ -72,18 +72,29 @@ def _check_layout(layout: Layout) -> None:
 
 
 def _prompts(clip: Any, adapter: Any, layout: Layout) -> tuple[InstancePrompt, InstancePrompt]:
-    """Keys and values of the captions and of the unconditional branch, where ComfyUI keeps results."""
-    captions = [(instance.id, instance.caption) for instance in layout.active]
+    """Keys and values of the captions and of the unconditional branch, where ComfyUI keeps results.
+
+    In the unconditional branch an instance has no words unless it has a negative of its own.
+    """
+    instances = layout.active
+    spoken = [index for index, instance in enumerate(instances) if instance.negative.strip()]
+    captions = [(instance.id, instance.caption) for instance in instances]
+    captions += [(f"{instances[index].id} (negative)", instances[index].negative) for index in spoken]
     resampler_passes = -(-len(captions) // INSTANCES_PER_PASS)
     progress = comfy.utils.ProgressBar(count_passes(len(captions)) + resampler_passes + 2)
     phrases = encode_captions(clip, captions, lambda: progress.update(1))
     _check_width(phrases, adapter.model)
+
     comfy.model_management.load_models_gpu([adapter])
     regions = Regions.from_layout(layout)
     boxes = torch.tensor(regions.boxes, dtype=torch.float32, device=adapter.load_device)
-    tokens = _instance_tokens(adapter.model, phrases, boxes, lambda: progress.update(1))
+    tokens = _instance_tokens(
+        adapter.model, phrases, torch.cat((boxes, boxes[spoken])), lambda: progress.update(1)
+    )
+    without = adapter.model.unconditional_tokens(boxes, phrases.hidden_states.shape[1])
+    without[spoken] = tokens[len(instances) :]
     prompts: list[InstancePrompt] = []
-    for branch in (tokens, adapter.model.unconditional_tokens(boxes, phrases.hidden_states.shape[1])):
+    for branch in (tokens[: len(instances)], without):
         comfy.model_management.throw_exception_if_processing_interrupted()
         prompts.append(adapter.model.prompt(branch, regions).to(_resting_place()))
         progress.update(1)

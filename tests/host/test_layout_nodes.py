@@ -25,7 +25,7 @@ IDENTITY = {
 
 
 def test_an_empty_document_is_an_empty_layout_of_the_size():
-    layout, boxes, masks = InstanceLayout.execute(640, 512, " \n").result
+    layout, boxes, masks = InstanceLayout.execute(640, 512, " \n").result[:3]
     assert (layout.instances, layout.canvas.width, layout.canvas.height) == ((), 640, 512)
     assert boxes == [[]]
     assert masks.shape == (1, 512, 640)
@@ -33,7 +33,7 @@ def test_an_empty_document_is_an_empty_layout_of_the_size():
 
 
 def test_the_document_follows_the_size_and_comes_out_as_boxes_and_masks(layout):
-    made, boxes, masks = InstanceLayout.execute(512, 256, layout.to_json()).result
+    made, boxes, masks = InstanceLayout.execute(512, 256, layout.to_json()).result[:3]
     assert made.instances == layout.instances
     assert [box["metadata"]["desc"] for box in boxes[0]] == [i.caption for i in layout.instances]
     assert masks.shape == (3, 256, 512)
@@ -74,7 +74,7 @@ def test_masks_become_the_regions_and_come_back_out(layout):
     masks = torch.zeros(2, 64, 64)
     masks[0, 8:24, 8:40] = 1.0
     masks[1, 32:, :16] = 0.7
-    made, _, out = InstanceLayout.execute(64, 64, layout.to_json(), masks=masks).result
+    made, _, out = InstanceLayout.execute(64, 64, layout.to_json(), masks=masks).result[:3]
     assert isinstance(made.instances[0].mask, RunLength)
     assert list(made.instances[0].box) == [8 / 64, 8 / 64, 40 / 64, 24 / 64]
     assert made.instances[2] == layout.instances[2]

@@ -1,0 +1,249 @@
+"""The pack in a running ComfyUI server, asked as the editor asks it: nodes, help, templates, whole runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+
+import pytest
+from comfyui_location import REPOSITORY, find_comfyui
+from comfyui_server import api_prompt, inputs_of, running_server
+from PIL import Image
+from safetensors.torch import save_file
+from tiny_sdxl import UNET
+
+FOLDER = "ComfyUI-Instance-Composer"
+WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
+NODE_IDS = {
+    "IC_ApplyIFAdapter",
+    "IC_CombineLayouts",
+    "IC_InstanceLayout",
+    "IC_LayoutFromText",
+    "IC_LayoutPreview",
+    "IC_LoadIFAdapter",
+    "IC_TransformLayout",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, unet_weights, adapter_file):
+    base = tmp_path_factory.mktemp("server")
+    for folder in ("tiny", "ifadapter"):
+        (base / "models" / folder).mkdir(parents=True)
+    metadata = {"config": json.dumps(UNET)}
+    weights = {name: value.contiguous() for name, value in unet_weights.items()}
+    save_file(weights, base / "models" / "tiny" / "unet.safetensors", metadata)
+    shutil.copy(adapter_file, base / "models" / "ifadapter" / "tiny.safetensors")
+    loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
+    with running_server(find_comfyui(), base, {FOLDER: REPOSITORY, "tiny-loader": loader}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def object_info(server):
+    return server.get("/object_info")
+
+
+def small(prompt):
+    """The API workflow with the tiny checkpoint and adapter, at 128 pixels and two steps."""
+    changes = {
+        "IC_LoadIFAdapter": {"ifadapter_name": "tiny.safetensors"},
+        "EmptyLatentImage": {"width": 128, "height": 128},
+        "KSampler": {"steps": 2},
+    }
+    for node in prompt.values():
+        if node["class_type"] == "CheckpointLoaderSimple":
+            node.update(class_type="TinySDXL", inputs={})
+        node["inputs"] |= changes.get(node["class_type"], {})
+    return prompt
+
+
+def workflow_prompt(object_info, name):
+    (path,) = (path for path in WORKFLOWS if path.stem.startswith(name))
+    return small(api_prompt(json.loads(path.read_text(encoding="utf-8")), object_info))
+
+
+def find(prompt, class_type):
+    (node_id,) = (node_id for node_id, node in prompt.items() if node["class_type"] == class_type)
+    return node_id
+
+
+def saved_picture(server, prompt, entry):
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    (image,) = entry["outputs"][find(prompt, "SaveImage")]["images"]
+    return Image.open(io.BytesIO((server.base / "output" / image["filename"]).read_bytes()))
+
+
+def test_every_node_explains_itself(server, object_info):
+    ours = {name: info for name, info in object_info.items() if name.startswith("IC_")}
+    assert set(ours) == NODE_IDS
+    for name, info in ours.items():
+        assert info["category"].startswith("instance composer/"), name
+        assert info["description"], name
+        assert info["search_aliases"], name
+        assert all(info["output_tooltips"]), name
+        for socket, spec in inputs_of(info):
+            assert spec[1].get("tooltip"), f"{name}.{socket}"
+    assert "Traceback" not in server.log
+
+
+def test_every_node_has_a_help_page_that_names_its_inputs_and_outputs(server, object_info):
+    for name in NODE_IDS:
+        page = server.read(f"/extensions/{FOLDER}/docs/{name}.md").decode()
+        assert page.startswith(f"# {object_info[name]['display_name']}\n")
+        sockets = [socket for socket, _ in inputs_of(object_info[name])]
+        for socket in (*sockets, *object_info[name]["output_name"]):
+            assert f"`{socket}`" in page, f"{name}.md does not explain {socket}"
+
+
+def test_the_workflows_are_offered_as_templates(server):
+    assert sorted(server.get("/workflow_templates")[FOLDER]) == [path.stem for path in WORKFLOWS]
+    for path in WORKFLOWS:
+        assert path.with_suffix(".jpg").is_file(), "the Templates dialog shows a picture of the same name"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_fits_the_nodes(object_info, path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for node in nodes.values():
+        if node["type"] == "MarkdownNote":
+            continue
+        info = object_info[node["type"]]
+        known = dict(inputs_of(info))
+        for socket in node["inputs"]:
+            assert socket["name"] in known, f"{node['type']}.{socket['name']}"
+        # Newer versions may give core nodes further outputs, at the end.
+        count = None if node["type"].startswith("IC_") else len(node["outputs"])
+        assert [o["name"] for o in node["outputs"]] == info["output_name"][:count]
+        assert [o["type"] for o in node["outputs"]] == info["output"][:count]
+    for number, source, output, target, position, kind in workflow["links"]:
+        assert number in nodes[source]["outputs"][output]["links"]
+        assert nodes[target]["inputs"][position]["link"] == number
+        assert kind == nodes[source]["outputs"][output]["type"]
+        assert set(kind.split(",")) & set(nodes[target]["inputs"][position]["type"].split(","))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_names_the_files_it_needs_with_their_address(path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    loaders = [node for node in workflow["nodes"] if "Load" in node["type"]]
+    assert {node["type"] for node in loaders} == {"CheckpointLoaderSimple", "IC_LoadIFAdapter"}
+    for node in loaders:
+        (model,) = node["properties"]["models"]
+        assert node["widgets_values"][0] == model["name"]
+        assert model["url"].startswith("https://huggingface.co/")
+        assert model["url"].endswith(model["name"])
+        assert model["directory"] == ("ifadapter" if node["type"] == "IC_LoadIFAdapter" else "checkpoints")
+
+
+@pytest.mark.parametrize("name", ["Place", "Import"])
+def test_a_workflow_runs_to_a_picture_with_its_layout_beside_it(server, object_info, name):
+    prompt = workflow_prompt(object_info, name)
+    entry = server.run(prompt)
+    picture = saved_picture(server, prompt, entry)
+    assert (picture.size, picture.mode) == ((128, 128), "RGB")
+    assert "IC_ApplyIFAdapter" in picture.text["prompt"]
+    (preview,) = entry["outputs"][find(prompt, "IC_LayoutPreview")]["images"]
+    shown = Image.open(server.base / "temp" / preview["filename"])
+    assert shown.size == (128, 128)
+    assert shown.tobytes() != picture.tobytes()
+
+    # The layout matters: with strength 0 the same graph gives another picture.
+    find_apply = find(prompt, "IC_ApplyIFAdapter")
+    prompt[find_apply]["inputs"]["strength"] = 0.0
+    plain = saved_picture(server, prompt, server.run(prompt))
+    assert plain.tobytes() != picture.tobytes()
+    prompt[find_apply]["inputs"]["strength"] = 1.0
+    prompt[find(prompt, "SaveImage")]["inputs"]["filename_prefix"] = "again"
+    again = saved_picture(server, prompt, server.run(prompt))
+    assert again.tobytes() == picture.tobytes()
+
+
+def test_the_model_with_and_without_the_adapter_in_one_graph(server, object_info):
+    prompt = workflow_prompt(object_info, "Place")
+    checkpoint, positive = find(prompt, "TinySDXL"), find(prompt, "CLIPTextEncode")
+    negative, sampler = find(prompt, "ConditioningZeroOut"), find(prompt, "KSampler")
+    inputs = {**prompt[sampler]["inputs"], "model": [checkpoint, 0]}
+    inputs |= {"positive": [positive, 0], "negative": [negative, 0]}
+    prompt["plain"] = {"class_type": "KSampler", "inputs": inputs}
+    prompt["plain decoded"] = {
+        "class_type": "VAEDecode",
+        "inputs": {"samples": ["plain", 0], "vae": [checkpoint, 2]},
+    }
+    prompt["plain saved"] = {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["plain decoded", 0], "filename_prefix": "plain"},
+    }
+    both = server.run(prompt)
+    assert both["status"]["status_str"] == "success"
+    names = [both["outputs"][node]["images"][0]["filename"] for node in (find_save(prompt), "plain saved")]
+    placed, plain = (Image.open(server.base / "output" / name).tobytes() for name in names)
+    assert placed != plain
+    alone = workflow_prompt(object_info, "Place")
+    alone[find(alone, "IC_ApplyIFAdapter")]["inputs"]["strength"] = 0.0
+    assert saved_picture(server, alone, server.run(alone)).tobytes() == plain
+
+
+def find_save(prompt):
+    return next(node_id for node_id, node in prompt.items() if node["class_type"] == "SaveImage")
+
+
+def test_a_broken_document_says_so_and_the_next_run_is_clean(server, object_info):
+    prompt = workflow_prompt(object_info, "Place")
+    layout = find(prompt, "IC_InstanceLayout")
+    document = prompt[layout]["inputs"]["document"]
+    for broken, message in (
+        ('{"version": 2}', "version 1 is read"),
+        ("", "none to place"),
+        (document.replace('"book"', '"vase"'), "2 instances have the id 'vase'"),
+        (document.replace("a red leather book", "<img src=x onerror=alert(1)> \\u0000 a red book"), None),
+    ):
+        prompt[layout]["inputs"]["document"] = broken
+        entry = server.run(prompt)
+        if message is None:
+            assert entry["status"]["status_str"] == "success"  # a caption is text, whatever it holds
+            continue
+        assert entry["status"]["status_str"] == "error"
+        errors = [
+            data["exception_message"]
+            for kind, data in entry["status"]["messages"]
+            if kind == "execution_error"
+        ]
+        assert message in errors[0]
+    prompt[layout]["inputs"]["document"] = document
+    saved_picture(server, prompt, server.run(prompt))
+
+
+@pytest.mark.parametrize("name", ["../tiny/unet.safetensors", "/etc/passwd", "absent.bin"])
+def test_files_outside_the_model_folder_are_refused_before_the_run(server, object_info, name):
+    prompt = workflow_prompt(object_info, "Place")
+    prompt[find(prompt, "IC_LoadIFAdapter")]["inputs"]["ifadapter_name"] = name
+    status, answer = server.post("/prompt", {"prompt": prompt})
+    assert status == 400
+    (error,) = (error for node in answer["node_errors"].values() for error in node["errors"])
+    assert error["type"] == "value_not_in_list"
+
+
+def test_a_run_can_be_interrupted_and_repeated(server, object_info):
+    prompt = workflow_prompt(object_info, "Place")
+    sampler = prompt[find(prompt, "KSampler")]["inputs"]
+    sampler |= {"steps": 2000, "seed": 1}
+    _, answer = server.post("/prompt", {"prompt": prompt})
+    deadline = time.monotonic() + 120
+    while "2000" not in server.log and time.monotonic() < deadline:
+        time.sleep(0.1)
+    server.post("/interrupt", {})
+    while not (history := server.get(f"/history/{answer['prompt_id']}")):
+        time.sleep(0.1)
+        assert time.monotonic() < deadline
+    kinds = [kind for kind, _ in history[answer["prompt_id"]]["status"]["messages"]]
+    assert "execution_interrupted" in kinds
+    sampler |= {"steps": 2, "seed": 42}
+    clean = workflow_prompt(object_info, "Place")
+    clean[find(clean, "SaveImage")]["inputs"]["filename_prefix"] = "clean"
+    prompt[find(prompt, "SaveImage")]["inputs"]["filename_prefix"] = "after"
+    pictures = [saved_picture(server, p, server.run(p)).tobytes() for p in (prompt, clean)]
+    assert pictures[0] == pictures[1]

@@ -1,0 +1,130 @@
+"""ComfyUI's own server in a process of its own, and what a browser would ask of it. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Server:
+    """A running server; `base` is its base directory, `log` what it printed."""
+
+    def __init__(self, port: int, base: Path, process: subprocess.Popen[bytes]) -> None:
+        self.address, self.base, self.process = f"http://127.0.0.1:{port}", base, process
+
+    @property
+    def log(self) -> str:
+        return (self.base / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    def get(self, path: str) -> Any:
+        """The JSON value at a path."""
+        return json.loads(self.read(path))
+
+    def read(self, path: str) -> bytes:
+        address = self.address + urllib.parse.quote(path)
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            return answer.read()
+
+    def post(self, path: str, value: Any) -> tuple[int, Any]:
+        """(status, JSON value) of sending a value."""
+        request = urllib.request.Request(self.address + path, json.dumps(value).encode())
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def run(self, prompt: dict[str, Any], seconds: float = 240) -> dict[str, Any]:
+        """The history entry of an API workflow, once it has finished or failed."""
+        status, answer = self.post("/prompt", {"prompt": prompt})
+        assert status == 200, answer
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            history = self.get(f"/history/{answer['prompt_id']}")
+            if history:
+                return history[answer["prompt_id"]]
+            time.sleep(0.2)
+        raise TimeoutError(f"not finished after {seconds} s:\n{self.log}")
+
+
+@contextmanager
+def running_server(
+    comfyui: Path, base: Path, packs: dict[str, Path], python: str = sys.executable, seconds: float = 240
+) -> Iterator[Server]:
+    """A server on the CPU, below the folder `base`, with `packs` (folder name -> folder) as custom nodes."""
+    (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
+    for name, folder in packs.items():
+        (base / "custom_nodes" / name).symlink_to(folder, target_is_directory=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--cpu", "--port", str(port), "--base-directory", str(base), "--disable-api-nodes"]
+    command = [python, "main.py", *options, "--database-url", "sqlite:///:memory:"]
+    with (base / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
+    server = Server(port, base, process)
+    try:
+        _wait_until_ready(server, seconds)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(server: Server, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the server ended with {server.process.returncode}:\n{server.log}")
+        try:
+            server.get("/system_stats")
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.3)
+    raise TimeoutError(f"the server was not ready after {seconds} s:\n{server.log}")
+
+
+def api_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
+    """A workflow as the editor saves it, in the form the server runs, as the editor's own export does."""
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt: dict[str, Any] = {}
+    for node in workflow["nodes"]:
+        if node["type"] not in object_info:
+            continue  # notes exist in the editor alone
+        values = list(node["widgets_values"])
+        inputs: dict[str, Any] = {}
+        for name, spec in inputs_of(object_info[node["type"]]):
+            if _is_widget(spec):
+                inputs[name] = values.pop(0)
+                if len(spec) > 1 and spec[1].get("control_after_generate"):
+                    values.pop(0)
+        assert not values, f"{node['type']} has {len(values)} values too many"
+        linked = {i["name"]: sources[i["link"]] for i in node["inputs"] if i.get("link") is not None}
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": {**inputs, **linked}}
+    return prompt
+
+
+def inputs_of(info: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """(name, specification) of every input of a node, as /object_info describes it."""
+    for kind in ("required", "optional"):
+        yield from info["input"].get(kind, {}).items()
+
+
+def _is_widget(spec: list[Any]) -> bool:
+    options = spec[1] if len(spec) > 1 else {}
+    plain = isinstance(spec[0], list) or spec[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+    return plain and not options.get("forceInput")
