@@ -31,7 +31,11 @@ def socket(kind: Any, name: str, **options: Any) -> io.Input:
 
     `kind` is a type of `comfy_api.latest.io`, such as `io.Float` or `io.Custom("IFADAPTER")`.
     """
-    return kind.Input(name, **_without(options, NEWER_INPUT_OPTIONS - _parameters(kind.Input)))
+    # v0.3.64 has this for every kind of input, and takes it as an argument for some only.
+    extra = options.pop("extra_dict", {})
+    made = kind.Input(name, **_without(options, NEWER_INPUT_OPTIONS - _parameters(kind.Input)))
+    made.extra_dict = {**made.extra_dict, **extra}
+    return made
 
 
 @functools.cache
