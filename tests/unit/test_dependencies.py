@@ -50,6 +50,7 @@ OUTSIDE: dict[str, set[str]] = {
         "peft",
         "PIL",
         "safetensors",
+        "scipy",
         "torch",
         "tqdm",
         "transformers",

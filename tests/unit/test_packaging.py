@@ -68,7 +68,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         for package in packages_on_disk()
         for file in REPOSITORY.joinpath(*package.split(".")[1:]).glob("*.py")
     }
-    data = {"instance_composer/py.typed", "instance_composer/layout/layout.schema.json"}
+    vocabulary = {"vocab.json", "merges.txt", "README.md"}
+    data = {
+        "instance_composer/py.typed",
+        "instance_composer/layout/layout.schema.json",
+        *(f"instance_composer/training/shapes_world/tokenizer/{name}" for name in vocabulary),
+    }
     assert {name for name in wheel if name.startswith("instance_composer/")} == expected | data
     rest = {name for name in wheel if not name.startswith("instance_composer/")}
     assert all(".dist-info/" in name for name in rest)

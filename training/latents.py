@@ -1,0 +1,154 @@
+"""Pictures encoded once, so that training never waits for the autoencoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..layout import Layout
+from .checkpoint import ResumeError
+from .order import sample_numbers
+from .pictures import posterior, to_tensor
+
+# Pictures in one file: what an interruption can lose.
+_SHARD = 512
+_BATCH = 16
+
+
+class Picture(Protocol):
+    """A picture (height, width, 3) of bytes with its layout; all of one source have one size."""
+
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def layout(self) -> Layout: ...
+
+
+class Source(Protocol):
+    """Numbered pictures."""
+
+    def __getitem__(self, number: int) -> Picture: ...
+
+
+@dataclass(frozen=True, eq=False)
+class LatentSet:
+    """N encoded pictures of one size: latents (N, 4, h, w), ready for the UNet, and their layouts' JSON."""
+
+    latents: Tensor
+    documents: Sequence[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures in pixels."""
+        height, width = self.latents.shape[-2:]
+        return 8 * height, 8 * width
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        return [Layout.from_dict(document) for document in self.documents]
+
+    @classmethod
+    def load(cls, folder: Path) -> LatentSet:
+        """Read what `encode` wrote; `ResumeError` for a folder that is not complete."""
+        index = _read_index(folder)
+        files = [folder / _name(number) for number in range(-(-index["count"] // _SHARD))]
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise ResumeError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
+        documents: list[dict[str, Any]] = []
+        for file in files:
+            documents += json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        return cls(torch.cat([load_file(file)["latents"] for file in files]), documents)
+
+
+class Buckets:
+    """Latent sets of several sizes; every batch comes from one of them, in proportion to their numbers."""
+
+    def __init__(self, sets: Sequence[LatentSet]) -> None:
+        self.sets = sets
+        counts = np.array([len(one) for one in sets], dtype=np.float64)
+        self._shares = counts / counts.sum()
+
+    def choose(self, number: int, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
+        """The set and the samples of batch `number`, a function of the arguments alone."""
+        which = int(np.random.default_rng([seed, 2, number]).choice(len(self.sets), p=self._shares))
+        return self.sets[which], sample_numbers(len(self.sets[which]), batch, number, seed + which)
+
+
+@torch.no_grad()
+def encode(
+    source: Source,
+    count: int,
+    autoencoder: AutoencoderKL,
+    folder: Path,
+    description: dict[str, Any],
+    on_pictures: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Encode the first `count` pictures into `folder`; what is there already is not done again.
+
+    `description` says in plain values what the source is: a folder made from another source or by another
+    autoencoder is refused with `ResumeError`. `on_pictures` is called with the number of pictures done.
+    """
+    index = {"count": count, "source": description, "autoencoder": fingerprint(autoencoder)}
+    if (folder / "index.json").is_file() and _read_index(folder) != index:
+        raise ResumeError(
+            f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
+            "delete it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    for shard, first in enumerate(range(0, count, _SHARD)):
+        numbers = range(first, min(first + _SHARD, count))
+        file = folder / _name(shard)
+        if not file.is_file():
+            _encode_shard(source, numbers, autoencoder, file)
+        on_pictures(len(numbers))
+
+
+def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, file: Path) -> None:
+    latents, documents = [], []
+    for first in range(0, len(numbers), _BATCH):
+        pictures = [source[number] for number in numbers[first : first + _BATCH]]
+        pixels = to_tensor(np.stack([picture.image for picture in pictures])).to(autoencoder.device)
+        means = posterior(autoencoder, pixels).mode() * autoencoder.config["scaling_factor"]
+        latents.append(means.half().cpu())
+        documents += [picture.layout.to_dict() for picture in pictures]
+    file.with_suffix(".json").write_text(json.dumps(documents), encoding="utf-8")
+    beginning = file.with_suffix(".part")
+    save_file({"latents": torch.cat(latents)}, beginning)
+    os.replace(beginning, file)
+
+
+def fingerprint(module: torch.nn.Module) -> str:
+    """A digest of a module's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _name(shard: int) -> str:
+    return f"latents-{shard:05d}.safetensors"
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "index.json"
+    if not path.is_file():
+        raise ResumeError(f"{folder} holds no encoded pictures")
+    return json.loads(path.read_text(encoding="utf-8"))

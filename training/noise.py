@@ -1,0 +1,39 @@
+"""The noise-prediction objective of SDXL, as pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Generator, Tensor
+
+
+def add_noise(
+    latents: Tensor, scheduler: DDPMScheduler, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents, the noise in them (the target), and timesteps (B,), uniform over the schedule."""
+    noise = torch.randn(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
+    steps: int = scheduler.config["num_train_timesteps"]
+    timesteps = torch.randint(steps, latents.shape[:1], generator=generator, device=latents.device)
+    return scheduler.add_noise(latents, noise, timesteps), noise, timesteps  # type: ignore[arg-type]
+
+
+def signal_to_noise_weights(scheduler: DDPMScheduler, timesteps: Tensor, limit: float) -> Tensor:
+    """Weights (B,) of squared errors of the noise: min(SNR, limit) / SNR.
+
+    Source: Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556), for noise prediction.
+    """
+    kept = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+    ratio = kept / (1 - kept)
+    return ratio.clamp(max=limit) / ratio
+
+
+def size_conditioning(sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """SDXL's six numbers for uncropped pictures of these heights and widths: (B, 6)."""
+    return torch.tensor([(h, w, 0, 0, h, w) for h, w in sizes], dtype=torch.float32)
+
+
+def drop(shape: tuple[int, ...], share: float, generator: Generator) -> Tensor:
+    """True (bool, of this shape) for a random share of elements."""
+    return torch.rand(shape, generator=generator, device=generator.device) < share

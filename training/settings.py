@@ -1,0 +1,86 @@
+"""Settings of a training run, the same for every kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown or out of range."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long, how fast and how carefully to train.
+
+    A step is one update of the weights, made from `batch` × `accumulate` samples on each process. The rate
+    rises over `warm_up` steps, stays, and falls linearly to zero over the last `cool_down` steps. Rates of
+    single parts of a model may be multiples of `learning_rate`. `clip` is the largest norm of the gradient.
+    `seed` decides the order of the data and all noise; `every_*` count steps, 0 is never.
+    """
+
+    steps: int = 1000
+    batch: int = 32
+    accumulate: int = 1
+    learning_rate: float = 1e-4
+    warm_up: int = 100
+    cool_down: int = 0
+    weight_decay: float = 1e-2
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    mixed_precision: str = "no"
+    every_log: int = 10
+    every_checkpoint: int = 250
+    every_sample: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "every_log"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("warm_up", "cool_down", "weight_decay", "every_checkpoint", "every_sample", "seed"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("learning_rate", "epsilon", "clip"):
+            self._require(name, getattr(self, name) > 0, "more than 0")
+        for name in ("beta1", "beta2", "ema_decay"):
+            self._require(name, 0 <= getattr(self, name) < 1, "from 0 up to 1")
+        precisions = ("no", "fp16", "bf16")
+        self._require(
+            "mixed_precision", self.mixed_precision in precisions, f"one of {', '.join(precisions)}"
+        )
+
+    def _require(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise SettingsError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of the step with this number, from 0, as a multiple of `learning_rate`."""
+        rising = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        falling = min(1.0, (self.steps - step) / self.cool_down) if self.cool_down else 1.0
+        return min(rising, max(falling, 0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return asdict(self)
+
+
+def read_settings(values: Mapping[str, Any], defaults: Settings | None = None) -> Settings:
+    """Settings from the words of a file or a command line over defaults; `SettingsError` for unknown ones.
+
+    Whole numbers are taken where a fraction is meant, nothing else is converted.
+    """
+    known = {field.name: field.type for field in fields(Settings)}
+    if unknown := sorted(set(values) - set(known)):
+        raise SettingsError(f"unknown settings: {', '.join(unknown)}; there are {', '.join(known)}")
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if known[name] == "float" and type(value) is int:
+            value = float(value)
+        if type(value).__name__ != known[name]:
+            raise SettingsError(f"{name} is {value!r}; it must be of type {known[name]}")
+        checked[name] = value
+    return Settings(**{**(defaults or Settings()).to_dict(), **checked})

@@ -1,0 +1,91 @@
+"""The demo model: SDXL's parts, block for block, at a size a CPU can train.
+
+What ComfyUI's SDXL classes assume is kept: group norms of 32 channels, an autoencoder of four levels, the
+CLIP vocabulary, 256-wide size embeddings, the text width as the sum of both encoders' widths.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+# SDXL's own factor, because ComfyUI's latent format for SDXL has it built in.
+LATENT_SCALE = 0.13025
+TEXT_WIDTHS = (24, 40)
+TEXT_LAYERS = 6
+UNET_WIDTHS = (32, 64, 128)
+HEAD_DIM = 16
+# SDXL's (0, 2, 10), shortened.
+TRANSFORMER_BLOCKS = (1, 1, 2)
+TIME_WIDTH = 256
+# OpenAI's CLIP vocabulary (MIT licence), as SDXL's tokenizers have it.
+VOCABULARY, START, END = 49408, 49406, 49407
+
+
+def make_autoencoder() -> AutoencoderKL:
+    """The f8 autoencoder with four latent channels, freshly initialised."""
+    make: Any = AutoencoderKL
+    autoencoder: AutoencoderKL = make(
+        # Not 32: groups of a single channel would normalise away how bright and colourful a picture is.
+        block_out_channels=(64, 64, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=32,
+        scaling_factor=LATENT_SCALE,
+        sample_size=128,
+    )
+    # The latent starts almost without noise (deviation 0.05): drowned in noise as large as itself, it would
+    # carry brightness and nothing else for thousands of steps.
+    mixing: Any = autoencoder.quant_conv
+    nn.init.constant_(mixing.bias.data[4:], -6.0)
+    return autoencoder
+
+
+def make_text_encoders() -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
+    """Both text encoders, freshly initialised; the second one's projection is the pooled prompt."""
+    first, second = TEXT_WIDTHS
+    return (
+        CLIPTextModel(_text_config(first, 2, "quick_gelu", END)),
+        CLIPTextModelWithProjection(_text_config(second, 4, "gelu", 0)),
+    )
+
+
+def make_unet() -> UNet2DConditionModel:
+    """The UNet, freshly initialised."""
+    make: Any = UNet2DConditionModel
+    return make(
+        sample_size=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=UNET_WIDTHS,
+        layers_per_block=2,
+        transformer_layers_per_block=TRANSFORMER_BLOCKS,
+        # diffusers' name for the number of heads, kept from older checkpoints.
+        attention_head_dim=tuple(width // HEAD_DIM for width in UNET_WIDTHS),
+        cross_attention_dim=sum(TEXT_WIDTHS),
+        norm_num_groups=32,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=TIME_WIDTH,
+        projection_class_embeddings_input_dim=TEXT_WIDTHS[1] + 6 * TIME_WIDTH,
+    )
+
+
+def _text_config(width: int, heads: int, activation: str, padding: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=TEXT_LAYERS,
+        num_attention_heads=heads,
+        hidden_act=activation,
+        projection_dim=width,
+        bos_token_id=START,
+        eos_token_id=END,
+        pad_token_id=padding,
+    )
