@@ -23,7 +23,14 @@ NEWER_INPUT_OPTIONS = frozenset({"advanced"})
 def schema(**fields: Any) -> io.Schema:
     """`io.Schema` of these fields, without those this ComfyUI does not know yet."""
     known = {field.name for field in dataclasses.fields(io.Schema)}
-    return io.Schema(**_without(fields, NEWER_SCHEMA_FIELDS - known))
+    made = io.Schema(**_without(fields, NEWER_SCHEMA_FIELDS - known))
+    inputs = {one.id for one in made.inputs}
+    for output in made.outputs:
+        # v0.3.64 refuses an output with the id of an input. What people see and workflows keep is the name.
+        if output.id in inputs:
+            output.display_name = output.display_name or output.id
+            output.id = f"out_{output.id}"
+    return made
 
 
 def socket(kind: Any, name: str, **options: Any) -> io.Input:
