@@ -26,9 +26,10 @@ def schema(**fields: Any) -> io.Schema:
     made = io.Schema(**_without(fields, NEWER_SCHEMA_FIELDS - known))
     inputs = {one.id for one in made.inputs}
     for output in made.outputs:
-        # v0.3.64 refuses an output with the id of an input. What people see and workflows keep is the name.
+        # What people see and workflows keep is the name. Without one v0.3.64 shows the type instead, and it
+        # refuses an output with the id of an input.
+        output.display_name = output.display_name or output.id
         if output.id in inputs:
-            output.display_name = output.display_name or output.id
             output.id = f"out_{output.id}"
     return made
 
