@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from .arguments import size
+
 if TYPE_CHECKING:
     from ..layout import Canvas, Layout
 
@@ -32,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     preview.add_argument("input", help="the file to read, - for standard input")
     preview.add_argument("--out", required=True, help="the picture to write, - for PNG on standard output")
     preview.add_argument("--background", help="the picture to draw over")
-    preview.add_argument("--size", type=_size, help="width x height of the picture in pixels")
+    preview.add_argument("--size", type=size, help="width x height of the picture in pixels")
     preview.add_argument("--opacity", type=float, default=0.35, help="of the regions, 0 to 1 (0.35)")
     preview.set_defaults(act=_preview)
     for command in (convert, check, preview):
@@ -42,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _add_reading(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
     reading = parser.add_argument_group("reading")
     reading.add_argument("--from", dest="format", choices=names, help="the format to read (detected)")
-    reading.add_argument("--canvas", type=_size, help="width x height where the format does not tell")
+    reading.add_argument("--canvas", type=size, help="width x height where the format does not tell")
     reading.add_argument("--image", help="COCO: id or file name of the image")
     reading.add_argument("--frame", type=int, help="bounding boxes of a batch: which picture, from 0")
     reading.add_argument("--order", help="language model JSON: xyxy, xywh or yxyx")
@@ -145,13 +147,3 @@ def _canvas(size: tuple[int, int] | None) -> Canvas | None:
     from ..layout import Canvas
 
     return Canvas(*size) if size else None
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Two whole numbers from "1024x768"."""
-    width, _, height = text.lower().replace("×", "x").partition("x")
-    if not (width.strip().isdecimal() and height.strip().isdecimal() and int(width) > 0 and int(height) > 0):
-        raise argparse.ArgumentTypeError(f'a size like "1024x768" is needed, got "{text}"')
-    if max(int(width), int(height)) > 16_384:
-        raise argparse.ArgumentTypeError(f"at most 16384 pixels a side are possible, got {text}")
-    return int(width), int(height)

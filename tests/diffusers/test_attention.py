@@ -12,11 +12,13 @@ from diffusers.models.attention_processor import (
     IPAdapterAttnProcessor2_0,
     SlicedAttnProcessor,
 )
+from golden_files import TRIMMED, read_facts
 from published_ifadapter import published_term
 from tiny_sdxl import POOLED, UNET
 
 from instance_composer.hosts.diffusers_sdxl import UnsuitableModelError, attach_ifadapter, attach_prompts
-from instance_composer.models.ifadapter import Regions
+from instance_composer.hosts.diffusers_sdxl.attention import find_adapted_layers
+from instance_composer.models.ifadapter import IFAdapter, Regions
 
 BOXES = torch.tensor([[0.0, 0.1, 0.6, 0.9], [0.3, 0.0, 1.0, 0.5], [0.2, 0.4, 0.8, 1.0]])
 
@@ -310,6 +312,35 @@ def test_gradients_reach_the_adapter_and_the_tokens(unet, strong, checkpointing)
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
     assert all(parameter.grad is None for parameter in trained.parameters())
+
+
+def test_the_published_adapter_fits_sdxl():
+    """Full sizes without weights: official numbers lead to the official places, and to no others."""
+    facts = read_facts(TRIMMED / "ifadapter" / "sdxl_manifest.json")
+    config = {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": UNET["down_block_types"],
+        "up_block_types": UNET["up_block_types"],
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config)
+        state = {
+            f"{group}.{key}": torch.empty(entry["shape"])
+            for group, entries in facts["groups"].items()
+            for key, entry in entries.items()
+        }
+    layers = find_adapted_layers(unet, IFAdapter.from_state_dict(state))
+    assert {layer.number: f"{layer.name}.processor" for layer in layers} == {
+        entry["index"]: entry["diffusers_processor"] for entry in facts["adapted_layers"]
+    }
+    assert len(layers) == 16
 
 
 def test_a_model_that_is_not_sdxl_is_refused(strong):
