@@ -24,8 +24,8 @@ def schema(**fields: Any) -> io.Schema:
     """`io.Schema` of these fields, without those this ComfyUI does not know yet."""
     known = {field.name for field in dataclasses.fields(io.Schema)}
     made = io.Schema(**_without(fields, NEWER_SCHEMA_FIELDS - known))
-    inputs = {one.id for one in made.inputs}
-    for output in made.outputs:
+    inputs = {one.id for one in made.inputs or ()}
+    for output in made.outputs or ():
         # What people see and workflows keep is the name. Without one v0.3.64 shows the type instead, and it
         # refuses an output with the id of an input.
         output.display_name = output.display_name or output.id
