@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help test lint format test-unit test-web test-diffusers test-host test-transformers4 install clean
+.PHONY: help test lint lint-format lint-rules lint-types format test-unit test-web test-diffusers test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
@@ -29,9 +29,15 @@ help:
 
 test: lint test-unit test-web test-diffusers test-host test-transformers4
 
-lint: install
+lint: lint-format lint-rules lint-types
+
+lint-format: install
 	$(BIN)/ruff format --check .
+
+lint-rules: install
 	$(BIN)/ruff check .
+
+lint-types: install
 	$(BIN)/pyright --warnings
 
 format: install
