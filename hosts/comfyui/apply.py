@@ -16,7 +16,7 @@ from ...layout import Layout
 from ...models.ifadapter import IFAdapter, InstancePrompt, Regions
 from .binding import bind
 from .layers import ModelMismatchError, adapted_blocks
-from .phrases import Phrases, count_passes, encode_captions
+from .phrases import Phrases, count_passes, encode_phrases
 from .schedule import check_window
 from .terms import AdaptedLayers, Term, carry
 
@@ -82,7 +82,7 @@ def _prompts(clip: Any, adapter: Any, layout: Layout) -> tuple[InstancePrompt, I
     captions += [(f"{instances[index].id} (negative)", instances[index].negative) for index in spoken]
     resampler_passes = -(-len(captions) // INSTANCES_PER_PASS)
     progress = comfy.utils.ProgressBar(count_passes(len(captions)) + resampler_passes + 2)
-    phrases = encode_captions(clip, captions, lambda: progress.update(1))
+    phrases = encode_phrases(clip, captions, lambda: progress.update(1))
     _check_width(phrases, adapter.model)
 
     comfy.model_management.load_models_gpu([adapter])
@@ -109,7 +109,7 @@ def _instance_tokens(
         comfy.model_management.throw_exception_if_processing_interrupted()
         part = slice(start, start + INSTANCES_PER_PASS)
         states, mask, eot = (
-            t[part].to(boxes.device) for t in (phrases.hidden_states, phrases.mask, phrases.eot)
+            t[part].to(boxes.device) for t in (phrases.hidden_states, phrases.attention_mask, phrases.eot)
         )
         parts.append(adapter.instance_tokens(states, mask, eot, boxes[part]))
         on_pass()

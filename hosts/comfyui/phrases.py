@@ -31,12 +31,12 @@ logger = logging.getLogger("instance_composer")
 class Phrases:
     """Text features of P captions: what `IFAdapter.instance_tokens` takes.
 
-    hidden_states (P, 3, T, C) of both encoders, channels concatenated; mask (P, T), 1 from start to end of
-    text; eot (P, C), the penultimate layer at end of text.
+    hidden_states (P, 3, T, C) of both encoders, channels concatenated; attention_mask (P, T), 1 from start to
+    end of text; eot (P, C), the penultimate layer at end of text.
     """
 
     hidden_states: Tensor
-    mask: Tensor
+    attention_mask: Tensor
     eot: Tensor
 
 
@@ -45,16 +45,16 @@ class Encoded:
     """One encoder's share of `Phrases`; masks differ where an embedding fits one encoder alone."""
 
     hidden_states: Tensor
-    mask: Tensor
+    attention_mask: Tensor
 
     @property
     def eot(self) -> Tensor:
         """The penultimate layer at end of text (P, C)."""
-        rows = torch.arange(len(self.mask), device=self.mask.device)
-        return self.hidden_states[rows, 0, self.mask.sum(1) - 1]
+        rows = torch.arange(len(self.attention_mask), device=self.attention_mask.device)
+        return self.hidden_states[rows, 0, self.attention_mask.sum(1) - 1]
 
 
-def encode_captions(
+def encode_phrases(
     clip: Any, captions: Sequence[tuple[str, str]], on_pass: Callable[[], None] = lambda: None
 ) -> Phrases:
     """Encode (instance name, caption) pairs with both SDXL encoders, whatever patches the CLIP carries.
@@ -70,16 +70,16 @@ def encode_captions(
             _encode(encoder, [token[key] for token in tokens], clip.patcher.load_device, on_pass)
             for key, encoder in encoders.items()
         )
-    length = min(first.mask.shape[1], second.mask.shape[1])
+    length = min(first.attention_mask.shape[1], second.attention_mask.shape[1])
     return Phrases(
         torch.cat((first.hidden_states[:, :, :length], second.hidden_states[:, :, :length]), dim=-1),
-        first.mask[:, :length],
+        first.attention_mask[:, :length],
         torch.cat((first.eot, second.eot), dim=-1),
     )
 
 
 def count_passes(captions: int) -> int:
-    """How often `encode_captions` calls `on_pass`."""
+    """How often `encode_phrases` calls `on_pass`."""
     return 2 * -(-captions // CAPTIONS_PER_PASS)
 
 
@@ -119,7 +119,7 @@ def _encode(
         parts.append(encode_tokens(encoder, tokens[start : start + CAPTIONS_PER_PASS], device))
         on_pass()
     return Encoded(
-        torch.cat([part.hidden_states for part in parts]), torch.cat([part.mask for part in parts])
+        torch.cat([part.hidden_states for part in parts]), torch.cat([part.attention_mask for part in parts])
     )
 
 

@@ -12,7 +12,7 @@ from host_cases import assert_close
 from safetensors.torch import load_file
 from tiny_comfyui import CPU, TEXT_LAYERS, TEXT_WIDTH
 
-from instance_composer.hosts.comfyui.phrases import count_passes, encode_captions, encode_tokens
+from instance_composer.hosts.comfyui.phrases import count_passes, encode_phrases, encode_tokens
 
 FOLDER = GOLDEN / "ifadapter"
 
@@ -29,7 +29,7 @@ def test_equals_the_published_encoding():
         )
         for n in (1, 2)
     ]
-    assert features[0].mask.equal(tensors["attention_mask"])
+    assert features[0].attention_mask.equal(tensors["attention_mask"])
     states = torch.cat([feature.hidden_states for feature in features], dim=-1)
     assert_close(states, tensors["phrase_embeds"], tolerance=1e-5)
     assert_close(
@@ -64,9 +64,9 @@ def golden_encoder(tensors, config, prefix):
 
 
 def test_hidden_states_are_the_chosen_layers_of_both_encoders(clip):
-    phrases = encode_captions(clip, [("a", "a red book"), ("b", "a vase")])
+    phrases = encode_phrases(clip, [("a", "a red book"), ("b", "a vase")])
     assert phrases.hidden_states.shape == (2, 3, 77, 2 * TEXT_WIDTH)
-    assert phrases.mask.sum(1).tolist() == [5, 4]  # start and end of text count
+    assert phrases.attention_mask.sum(1).tolist() == [5, 4]  # start and end of text count
     tokens = clip.tokenize("a red book")
     for key, half, layers in (
         ("l", slice(TEXT_WIDTH), TEXT_LAYERS[0]),
@@ -82,17 +82,17 @@ def test_hidden_states_are_the_chosen_layers_of_both_encoders(clip):
 
 
 def test_clip_skip_and_the_encoders_options_stay_as_they_were(clip):
-    plain = encode_captions(clip, [("a", "a red book")])
+    plain = encode_phrases(clip, [("a", "a red book")])
     skipped = clip.clone()
     skipped.clip_layer(-4)
     before = skipped.encode("a red book")
-    assert encode_captions(skipped, [("a", "a red book")]).hidden_states.equal(plain.hidden_states)
+    assert encode_phrases(skipped, [("a", "a red book")]).hidden_states.equal(plain.hidden_states)
     assert skipped.encode("a red book").equal(before)
 
 
 def test_weights_move_a_words_features_away_from_an_empty_caption(clip):
     plain, weighted, empty = (
-        encode_captions(clip, [("a", text)]).hidden_states[0]
+        encode_phrases(clip, [("a", text)]).hidden_states[0]
         for text in ("a red book", "a (red:1.5) book", "")
     )
     assert_close(weighted[:, 2], empty[:, 2] + 1.5 * (plain[:, 2] - empty[:, 2]))
@@ -101,25 +101,25 @@ def test_weights_move_a_words_features_away_from_an_empty_caption(clip):
 
 
 def test_a_weighted_caption_leaves_the_others_of_its_pass_alone(clip):
-    together = encode_captions(clip, [("a", "a (red:1.5) book"), ("b", "a vase")])
-    alone = encode_captions(clip, [("b", "a vase")])
+    together = encode_phrases(clip, [("a", "a (red:1.5) book"), ("b", "a vase")])
+    alone = encode_phrases(clip, [("b", "a vase")])
     assert_close(together.hidden_states[1:], alone.hidden_states)
-    assert together.mask[1:].equal(alone.mask)
+    assert together.attention_mask[1:].equal(alone.attention_mask)
 
 
 def test_many_captions_take_several_passes(clip):
     captions = [(str(n), f"thing number {n}") for n in range(19)]
     passes = []
-    phrases = encode_captions(clip, captions, lambda: passes.append(1))
+    phrases = encode_phrases(clip, captions, lambda: passes.append(1))
     assert len(passes) == count_passes(19) == 6
-    assert_close(phrases.hidden_states[18:], encode_captions(clip, captions[18:]).hidden_states)
+    assert_close(phrases.hidden_states[18:], encode_phrases(clip, captions[18:]).hidden_states)
 
 
 def test_a_caption_beyond_77_tokens_is_cut_and_named(clip, caplog):
     long = "a book with a very long description " * 20
-    phrases = encode_captions(clip, [("the book", long), ("vase", "a vase")])
+    phrases = encode_phrases(clip, [("the book", long), ("vase", "a vase")])
     assert phrases.hidden_states.shape[2] == 77
-    assert phrases.mask[0].sum() == 77
+    assert phrases.attention_mask[0].sum() == 77
     warnings = [record.getMessage() for record in caplog.records if record.name == "instance_composer"]
     assert len(warnings) == 1
     assert "instance the book is longer than the 77 tokens" in warnings[0]
@@ -134,8 +134,8 @@ def test_a_textual_inversion_is_part_of_the_caption(clip, tmp_path, monkeypatch)
     for tokenizer in (clip.tokenizer.clip_l, clip.tokenizer.clip_g):
         monkeypatch.setattr(tokenizer, "embedding_directory", str(tmp_path))
         monkeypatch.setattr(tokenizer, "embedding_size", TEXT_WIDTH)
-    phrases = encode_captions(clip, [("a", "a embedding:glaze vase"), ("b", "a vase")])
-    assert phrases.mask.sum(1).tolist() == [6, 4]
+    phrases = encode_phrases(clip, [("a", "a embedding:glaze vase"), ("b", "a vase")])
+    assert phrases.attention_mask.sum(1).tolist() == [6, 4]
     changed = (phrases.hidden_states[0] - phrases.hidden_states[1]).abs().amax((0, 2))
     assert changed[1] == 0
     assert changed[2:4].min() > 0.1
@@ -148,4 +148,4 @@ def test_a_clip_that_is_not_sdxls_is_refused():
     options = {"clip_l_model_config": {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 48}}
     target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
     with pytest.raises(ValueError, match=r"This CLIP is SD1ClipModel\..*both with DualCLIPLoader, type sdxl"):
-        encode_captions(comfy.sd.CLIP(target, model_options=options), [("a", "a vase")])
+        encode_phrases(comfy.sd.CLIP(target, model_options=options), [("a", "a vase")])

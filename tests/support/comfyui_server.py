@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,12 @@ class Server:
 
 @contextmanager
 def running_server(
-    comfyui: Path, base: Path, packs: dict[str, Path], python: str = sys.executable, seconds: float = 240
+    comfyui: Path,
+    base: Path,
+    packs: dict[str, Path],
+    python: str = sys.executable,
+    seconds: float = 240,
+    options: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server on the CPU, below the folder `base`, with `packs` (folder name -> folder) as custom nodes."""
     (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
@@ -68,8 +73,8 @@ def running_server(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--cpu", "--port", str(port), "--base-directory", str(base), "--disable-api-nodes"]
-    command = [python, "main.py", *options, "--database-url", "sqlite:///:memory:"]
+    here = ["--cpu", "--port", str(port), "--base-directory", str(base), "--disable-api-nodes"]
+    command = [python, "main.py", *here, "--database-url", "sqlite:///:memory:", *options]
     with (base / "server.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
     server = Server(port, base, process)

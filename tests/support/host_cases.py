@@ -9,7 +9,7 @@ from comfyui_probe import Evaluation
 from torch import Tensor
 
 import nodes
-from instance_composer.hosts.comfyui.phrases import encode_captions
+from instance_composer.hosts.comfyui.phrases import encode_phrases
 from instance_composer.layout import Layout
 from instance_composer.models.ifadapter import Regions
 
@@ -31,9 +31,9 @@ def encode(clip: Any, text: str) -> Any:
 
 def instance_tokens(clip: Any, adapter: Any, layout: Layout) -> tuple[tuple[Tensor, Tensor], ...]:
     """(tokens, boxes) of the captions and of the unconditional branch, for `with_reference`."""
-    phrases = encode_captions(clip, [(instance.id, instance.caption) for instance in layout.active])
+    phrases = encode_phrases(clip, [(instance.id, instance.caption) for instance in layout.active])
     boxes = torch.tensor(Regions.from_layout(layout).boxes)
-    tokens = adapter.model.instance_tokens(phrases.hidden_states, phrases.mask, phrases.eot, boxes)
+    tokens = adapter.model.instance_tokens(phrases.hidden_states, phrases.attention_mask, phrases.eot, boxes)
     return (tokens, boxes), (adapter.model.unconditional_tokens(boxes), boxes)
 
 
