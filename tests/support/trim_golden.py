@@ -1,4 +1,4 @@
-"""Makes the reference data of the diffusers host in `tests/data` from the whole of it beside the checkout.
+"""Makes `tests/data` from the whole reference data beside the checkout.
 
 `python tests/support/trim_golden.py`; `tests/data/README.md` tells what is copied from the official run and
 what is derived from it.
@@ -7,11 +7,13 @@ what is derived from it.
 from __future__ import annotations
 
 import json
-from shutil import copy
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copyfile
 
 import torch
 from diffusers import UNet2DConditionModel
-from golden_files import GOLDEN, TRIMMED, read_cases
+from golden_files import GOLDEN, TRIMMED, read_cases, read_facts
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,6 +24,55 @@ SOURCE, TARGET = GOLDEN / "ifadapter", TRIMMED / "ifadapter"
 MID = "mid_block.attentions.0"
 MID_LAYERS = (71, 73, 75, 77)
 PHRASES = [1, 3, 5]
+ATTENTION_CASES = ["mix3_8", "corner_touch_8", "degenerate_8", "batch_1_3_cfg_8"]
+ATTENTION_TENSORS = ("hidden_states", "ap_tokens", "boxes", "added", "box_mask", "area_ratio", "logits")
+CONCENTRATION_CASES = ["three_entities_same_resolution_16"]
+
+
+def keep(source: Path, target: Path, wanted: Callable[[str], bool]) -> None:
+    """Copy the wanted tensors of a file."""
+    tensors = {key: value.contiguous() for key, value in load_file(source).items() if wanted(key)}
+    save_file(tensors, target / source.name)
+
+
+def write_facts(facts: object, path: Path) -> None:
+    path.write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def trim_adapter() -> None:
+    """The small adapter whole; its position net alone is four of its six megabytes."""
+    for name in ("adapter_small.safetensors", "position_net.safetensors"):
+        copyfile(SOURCE / name, TARGET / name)
+    write_facts(read_facts(SOURCE / "box_masks.json"), TARGET / "box_masks.json")
+    manifest = read_facts(SOURCE / "sdxl_manifest.json")
+    kept = ("adapted_indices", "adapted_layers", "parameter_counts", "groups")
+    write_facts({key: manifest[key] for key in kept}, TARGET / "sdxl_manifest.json")
+
+
+def trim_stages() -> None:
+    """Some cases of each stage of the adapter."""
+    keep(
+        SOURCE / "resampler.safetensors", TARGET, lambda key: key.endswith(("effective_mask", "mask_before"))
+    )
+    keep(SOURCE / "ap_tokens.safetensors", TARGET, lambda key: key.startswith("n3/"))
+    facts = read_facts(SOURCE / "attention.json")
+    layers = {f"layers/{facts[case]['layer_index']}/to_q.weight" for case in ATTENTION_CASES}
+    wanted = layers | {f"{case}/{name}" for case in ATTENTION_CASES for name in ATTENTION_TENSORS}
+    keep(SOURCE / "attention.safetensors", TARGET, wanted.__contains__)
+    write_facts({case: facts[case] for case in ATTENTION_CASES}, TARGET / "attention.json")
+
+
+def trim_concentration() -> None:
+    """One case of the concentration losses."""
+    source, target = GOLDEN / "comat", TRIMMED / "comat"
+    cases = tuple(f"{case}/" for case in CONCENTRATION_CASES)
+    keep(
+        source / "attention_losses.safetensors",
+        target,
+        lambda key: key.startswith(cases) and not key.endswith("resized_mask"),
+    )
+    facts = read_facts(source / "attention_losses.json")
+    write_facts({case: facts[case] for case in CONCENTRATION_CASES}, target / "attention_losses.json")
 
 
 def trim_phrase_encoding() -> None:
@@ -29,7 +80,7 @@ def trim_phrase_encoding() -> None:
     tensors = load_file(SOURCE / "phrase_encoding.safetensors")
     trimmed = {key: v if key.startswith("te") else v[PHRASES].clone() for key, v in tensors.items()}
     save_file(trimmed, TARGET / "phrase_encoding.safetensors")
-    copy(SOURCE / "phrase_encoding.json", TARGET)
+    copyfile(SOURCE / "phrase_encoding.json", TARGET / "phrase_encoding.json")
 
 
 def trim_unet() -> None:
@@ -66,5 +117,8 @@ def record_mid_input(unet: UNet2DConditionModel, case: dict[str, Tensor]) -> Ten
 
 
 if __name__ == "__main__":
+    trim_adapter()
+    trim_stages()
+    trim_concentration()
     trim_phrase_encoding()
     trim_unet()
