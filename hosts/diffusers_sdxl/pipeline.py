@@ -111,7 +111,8 @@ def generate(
     adapter's strength and start to end the part of the run, within 0..1, in which it acts. Returns PIL
     images, or what diffusers makes of another `output_type`.
     """
-    guided = guidance > 1
+    # Distilled models take guidance as an input instead of unconditional rows.
+    guided = guidance > 1 and pipeline.unet.config["time_cond_proj_dim"] is None
     batch = len(seeds)
     device: Any = pipeline._execution_device  # pyright: ignore[reportPrivateUsage]
     regions = _narrowed(encoded.positive.regions, start, end)
