@@ -1,0 +1,177 @@
+"""Older ComfyUI versions, each as a server of its own: the same nodes and latents as the newest gives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from comfyui_location import REPOSITORY, find_comfyui, find_older_hosts
+from comfyui_server import running_server
+from safetensors.torch import load_file, save_file
+from tiny_sdxl import UNET
+
+from instance_composer.layout import Layout
+
+# Where something changed for custom nodes: the oldest supported, before and after newer schema fields.
+VERSIONS = ("v0.3.64", "v0.8.0", "v0.28.0")
+HOW_TO_GET = (
+    "ComfyUI {version} was not found. Get it with `git clone --depth 1 --branch {version} "
+    "https://github.com/Comfy-Org/ComfyUI {folder}/{version}`."
+)
+
+# Versions whose server looks for a folder that newer packages of workflow templates no longer have.
+NEED_TEMPLATES_FOLDER = ("v0.3.64",)
+
+# Of the largest entry. Rounding alone: versions may sum in another order, and three steps at CFG 5 multiply
+# that. The versions named here agree bit for bit on one machine.
+TOLERANCE = 1e-5
+
+
+def main_graph(layout: Layout) -> dict[str, Any]:
+    """Prompt and layout to latents, with the adapter and without."""
+
+    def node(kind: str, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": kind, "inputs": inputs}
+
+    lines = "\n".join(f"{' '.join(map(str, one.box))}: {one.caption}" for one in layout.instances)
+    text = {"text": lines, "format": "auto", "width": 192, "height": 128}
+    sampler = {"seed": 7, "steps": 3, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"}
+    sampler |= {"denoise": 1.0, "latent_image": ["latent", 0]}
+    return {
+        "checkpoint": node("TinySDXL"),
+        "positive": node("CLIPTextEncode", clip=["checkpoint", 1], text="a red book, a vase and a cup"),
+        "negative": node("CLIPTextEncode", clip=["checkpoint", 1], text="blurry"),
+        "latent": node("EmptyLatentImage", width=192, height=128, batch_size=2),
+        "adapter": node("IC_LoadIFAdapter", ifadapter_name="tiny.safetensors"),
+        "layout": node("IC_LayoutFromText", **text, order="auto", units="auto", picture=""),
+        "apply": node(
+            "IC_ApplyIFAdapter",
+            model=["checkpoint", 0],
+            clip=["checkpoint", 1],
+            ifadapter=["adapter", 0],
+            layout=["layout", 0],
+            positive=["positive", 0],
+            negative=["negative", 0],
+            strength=1.0,
+            start=0.0,
+            end=1.0,
+        ),
+        "placed": node(
+            "KSampler",
+            model=["apply", 0],
+            positive=["apply", 1],
+            negative=["apply", 2],
+            **sampler,
+        ),
+        "plain": node(
+            "KSampler",
+            model=["checkpoint", 0],
+            positive=["positive", 0],
+            negative=["negative", 0],
+            **sampler,
+        ),
+        "save placed": node("SaveLatent", samples=["placed", 0], filename_prefix="placed"),
+        "save plain": node("SaveLatent", samples=["plain", 0], filename_prefix="plain"),
+        "preview": node("IC_LayoutPreview", layout=["layout", 0], opacity=0.35),
+    }
+
+
+@dataclass
+class Run:
+    """What one version made of the graph, and its description of our nodes."""
+
+    placed: torch.Tensor
+    plain: torch.Tensor
+    previews: list[dict[str, Any]]
+    nodes: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def run(unet_weights, adapter_file, layout, tmp_path_factory):
+    """`run(comfyui)`: the graph through the server of a ComfyUI checkout."""
+
+    def through(comfyui: Path) -> Run:
+        base = tmp_path_factory.mktemp(f"host-{comfyui.name}")
+        for folder in ("tiny", "ifadapter"):
+            (base / "models" / folder).mkdir(parents=True)
+        weights = {name: value.contiguous() for name, value in unet_weights.items()}
+        save_file(weights, base / "models" / "tiny" / "unet.safetensors", {"config": json.dumps(UNET)})
+        shutil.copy(adapter_file, base / "models" / "ifadapter" / "tiny.safetensors")
+        loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
+        packs = {"ComfyUI-Instance-Composer": REPOSITORY, "tiny-loader": loader}
+        with pytest.MonkeyPatch.context() as patch:
+            if comfyui.name in NEED_TEMPLATES_FOLDER:
+                patch.setenv("PYTHONPATH", str(_templates_package(base)))
+            with running_server(comfyui, base, packs) as server:
+                assert "IMPORT FAILED" not in server.log, server.log
+                history = server.run(main_graph(layout))
+                assert history["status"]["status_str"] == "success", server.log
+                return Run(
+                    *(_latents(base, history["outputs"][f"save {name}"]) for name in ("placed", "plain")),
+                    history["outputs"]["preview"]["images"],
+                    {name: info for name, info in server.get("/object_info").items() if name[:3] == "IC_"},
+                )
+
+    return through
+
+
+def _templates_package(base: Path) -> Path:
+    """A folder with a package `comfyui_workflow_templates` that has the folder the current one lacks."""
+    package = base / "python" / "comfyui_workflow_templates"
+    (package / "templates").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    return package.parent
+
+
+def _latents(base: Path, output: dict[str, Any]) -> torch.Tensor:
+    (saved,) = output["latents"]
+    return load_file(base / saved["type"] / saved["subfolder"] / saved["filename"])["latent_tensor"]
+
+
+@pytest.fixture(scope="module")
+def newest(run) -> Run:
+    return run(find_comfyui())
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def older(request, run) -> Run:
+    comfyui = find_older_hosts().get(request.param)
+    if comfyui is None:
+        pytest.skip(HOW_TO_GET.format(version=request.param, folder=find_comfyui().parent / "hosts"))
+    return run(comfyui)
+
+
+@pytest.mark.slow
+def test_an_older_version_gives_the_same_latents(older, newest):
+    for found, expected in ((older.plain, newest.plain), (older.placed, newest.placed)):
+        torch.testing.assert_close(found, expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0)
+    effect = (older.placed - older.plain).abs().max() / older.plain.abs().max()
+    assert effect > 1000 * TOLERANCE
+    assert len(older.previews) == len(newest.previews) == 1
+
+
+@pytest.mark.slow
+def test_an_older_version_offers_the_same_nodes(older, newest):
+    assert _sockets(older) == _sockets(newest)
+    assert older.nodes["IC_InstanceLayout"]["input"]["optional"]["document"][1]["widgetType"] == "IC_LAYOUT"
+
+
+def _sockets(run: Run) -> dict[str, Any]:
+    """Names, types and choices of inputs and outputs, in order; how an input is shown may differ."""
+    return {
+        name: {
+            "inputs": {
+                kind: [(socket, spec[0], spec[1].get("options")) for socket, spec in sockets.items()]
+                for kind, sockets in info["input"].items()
+                if kind != "hidden"
+            },
+            "outputs": list(zip(info["output"], info["output_name"], strict=True)),
+            "texts": (info["display_name"], info["category"], info["description"]),
+        }
+        for name, info in run.nodes.items()
+    }
