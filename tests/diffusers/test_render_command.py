@@ -96,7 +96,7 @@ def test_settings_reach_the_picture(render, tmp_path):
         "negative": ("--negative", "blurry"),
         "seed": ("--seed", 1),
     }.items():
-        assert render(*words, out=tmp_path / f"{name}.png") == 0
+        assert render(*words, out=tmp_path / f"{name}.png", steps=1) == 0
         found[name] = pixels(tmp_path / f"{name}.png")
     assert (found["none"] == found["window"]).all()
     for name in ("none", "unguided", "negative", "seed"):
