@@ -1,4 +1,4 @@
-"""The examples of docs/python-api.md run in order on the tiny model, with smaller pictures and shorter runs."""
+"""The examples of docs/python-api.md run in order on the tiny model, with small pictures and short runs."""
 
 import argparse
 import re
