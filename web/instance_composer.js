@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
-const SIZE = [480, 780];
+const SIZE = [480, 840];
 const MINIMUM = 420;
 
 let adapter;

@@ -56,7 +56,17 @@ class EditorPage:
 
     def clear(self) -> None:
         self.page.evaluate(
-            "() => { app.graph.clear(); app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; }"
+            """() => {
+              document.querySelectorAll('dialog.ic-dialog').forEach((dialog) => dialog.close());
+              app.graph.clear();
+              // Front ends keep widget values by node id beyond that.
+              window.lastTestNode = (window.lastTestNode ?? 0) + 100;
+              app.graph.last_node_id = window.lastTestNode;
+              app.nodeOutputs = {};
+              app.canvas.ds.scale = 1;
+              app.canvas.ds.offset = [0, 0];
+              localStorage.removeItem('InstanceComposer.editor');
+            }"""
         )
 
     def add_node(
@@ -64,7 +74,7 @@ class EditorPage:
         x: int = 320,
         y: int = 90,
         width: int = 480,
-        height: int = 780,
+        height: int = 840,
         node_type: str = "IC_InstanceLayout",
     ) -> int:
         number = self.page.evaluate(ADD, [node_type, x, y, width, height])
@@ -164,3 +174,43 @@ class EditorPage:
 
 def new_context(browser: Browser, **options: Any) -> BrowserContext:
     return browser.new_context(**{"viewport": {"width": 1500, "height": 950}, **options})
+
+
+def queue(editor: EditorPage) -> dict[str, Any]:
+    """Run the graph and return the layout that the test node received."""
+    editor.page.evaluate(
+        """async () => {
+          const { api } = await import('/scripts/api.js');
+          window.received = null;
+          window.failed = null;
+          api.addEventListener('executed', ({ detail }) => {
+            if (detail.output?.text) window.received = detail.output.text[0];
+          });
+          api.addEventListener('execution_error', ({ detail }) => {
+            window.failed = detail.exception_message;
+          });
+        }"""
+    )
+    editor.page.get_by_test_id("queue-button").first.click()
+    editor.page.wait_for_function("() => window.received !== null || window.failed !== null", timeout=30_000)
+    assert editor.page.evaluate("() => window.failed") is None
+    return json.loads(editor.page.evaluate("() => window.received"))
+
+
+def connect(editor: EditorPage, origin: str, output: int, target: str, name: str) -> None:
+    """Link an output of the only node of a type to an input of another."""
+    editor.page.evaluate(
+        """([origin, output, target, name]) => {
+          const find = (type) => app.canvas.graph.nodes.find((node) => node.comfyClass === type);
+          const to = find(target);
+          find(origin).connect(output, to, to.inputs.findIndex((input) => input.name === name));
+        }""",
+        [origin, output, target, name],
+    )
+    editor.page.wait_for_timeout(100)
+
+
+def add_receiver(editor: EditorPage) -> None:
+    """A node that takes the layout, so that the graph can run."""
+    editor.add_node(900, 120, 240, 120, "Test_ShowLayout")
+    connect(editor, "IC_InstanceLayout", 0, "Test_ShowLayout", "layout")

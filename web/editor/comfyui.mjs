@@ -106,7 +106,7 @@ class Mount {
     if (memories.has(key)) this.editor.recall(memories.get(key));
     memories.delete(key);
     const output = app.nodeOutputs?.[locator(this.node)];
-    if (output) this.executed(output);
+    if (output) this.restore(output);
     this.connectionsChanged();
     if (before && before !== this.model.element) this.takeOver(before, SETTLES_WITHIN);
   }
@@ -179,15 +179,20 @@ class Mount {
 
   // --- What runs bring back ----------------------------------------------------------------------------------------
 
-  /** Our own node ran: the document it used (boxes from upstream may have come in) and the reference. */
+  /** Our own node ran: its size and reference, and the document it used where boxes came in from upstream. */
   executed(output) {
+    const used = this.restore(output);
+    // Edits made since the run was queued win; the next run brings the boxes again.
+    if (typeof used?.document === "string" && used.seeded_from === this.model.text) this.editor.seed(used.document);
+  }
+
+  /** What an earlier run left: ComfyUI keeps it when the widget is rebuilt. */
+  restore(output) {
     const used = output?.instance_layout?.[0];
-    if (used) {
-      this.used = used;
-      this.editor.hostSizeChanged();
-      if (typeof used.document === "string" && used.seeded_from === this.model.text) this.editor.seed(used.document);
-    }
+    if (used) this.used = used;
+    this.editor.hostSizeChanged();
     this.showReference(output?.instance_layout_reference?.[0]);
+    return used;
   }
 
   async showReference(file = null) {

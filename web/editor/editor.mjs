@@ -215,7 +215,8 @@ export class Editor {
   seed(text) {
     if (text === this.written || this.broken.text !== null) return;
     this.read(text);
-    this.write();
+    this.host.setText(text);
+    this.host.commit();
     this.say(this.t("editor.seeded"), true);
   }
 

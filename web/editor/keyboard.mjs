@@ -115,7 +115,7 @@ export class Keyboard {
 
   leaveField(event) {
     const { editor } = this;
-    if (editor.menus.open || editor.inline.isOpen || editor.exchange.isOpen) return;
+    if (editor.menus.open || editor.inline.isOpen) return;
     event.preventDefault();
     editor.keys.focus({ preventScroll: true });
   }

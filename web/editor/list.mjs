@@ -21,7 +21,8 @@ export class List {
       iconButton("add", t("editor.add"), () => editor.addInMiddle(), { shortcut: "N" }), menu);
     this.form = new InstanceForm(editor);
     this.whole = new WholePicture(editor);
-    this.element = html("div", { class: "ic-side" }, this.head, this.element_list, this.whole.element);
+    this.scroll = html("div", { class: "ic-scroll" }, this.element_list);
+    this.element = html("div", { class: "ic-side" }, this.head, this.scroll, this.whole.element);
     this.drag = new ListDrag(this);
     // Scrolling the list must not zoom the graph.
     this.element.addEventListener("wheel", (event) => {
@@ -56,12 +57,13 @@ export class List {
     const chip = html("span", { class: "ic-chip" });
     const summary = html("span", { class: "ic-summary" });
     const badge = html("span", { class: "ic-badge" });
-    const pick = html("button", { type: "button", class: "ic-pick" }, chip, summary);
+    const name = html("span", { class: "ic-offscreen" });
+    const pick = html("button", { type: "button", class: "ic-pick" }, chip, summary, name);
     const grip = iconButton("grip", t("editor.reorder", { id }), () => {}, { class: "ic-grip" });
     const eye = iconButton("eye", t("editor.hide_one", { id }), () => this.flip(id, "enabled"), { "aria-pressed": "false" });
     const lock = iconButton("unlocked", t("editor.lock_one", { id }), () => this.flip(id, "locked"), { "aria-pressed": "false" });
     const row = html("div", { class: "ic-line-row" }, grip, pick, badge, html("span", { class: "ic-tools" }, eye, lock));
-    const item = { element: html("li", { class: "ic-item", "data-id": id }, row), row, chip, summary, badge, pick, grip, eye, lock, seen: null };
+    const item = { element: html("li", { class: "ic-item", "data-id": id }, row), row, chip, summary, name, badge, pick, grip, eye, lock, seen: null };
     pick.addEventListener("click", (event) => this.pick(id, event));
     pick.addEventListener("dblclick", (event) => (event.target === chip ? this.rename(id) : this.focusCaption(id)));
     item.element.addEventListener("pointerenter", () => this.editor.pointer.setHover(id));
@@ -86,7 +88,8 @@ export class List {
     const isOpen = isSelected && editor.state.selection.length === 1;
     item.summary.textContent = isOpen ? sizeText(instance, editor.layout.canvas) : caption || t("editor.no_caption");
     set(item.summary, { "data-empty": isOpen || caption === "" });
-    set(item.pick, { "aria-pressed": String(isSelected), "aria-label": t("editor.item_label", { id: instance.id, place: index + 1, count: editor.layout.instances.length, caption: caption || t("editor.no_caption") }) });
+    set(item.pick, { "aria-pressed": String(isSelected) });
+    item.name.textContent = t("editor.item_label", { id: instance.id, place: index + 1, count: editor.layout.instances.length, caption: caption || t("editor.no_caption") });
     item.badge.textContent = badge(instance);
     set(item.eye, { "aria-pressed": String(!instance.enabled), title: instance.enabled ? t("editor.hide") : t("editor.show") });
     set(item.eye.firstChild.firstChild, { d: instance.enabled ? EYE : `${EYE}M2.5 13.5l11-11` });
@@ -101,7 +104,7 @@ export class List {
     const { element } = this.form;
     if (selected.length === 0) element.remove();
     else if (home && element.parentNode !== home) home.append(element);
-    else if (!home && element.previousSibling !== this.head) this.head.after(element);
+    else if (!home && element.parentNode !== this.scroll) this.scroll.prepend(element);
     this.form.render();
     if (home && this.shown !== home) home.scrollIntoView({ block: "nearest" });
     this.shown = home;

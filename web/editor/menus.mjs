@@ -1,6 +1,5 @@
 // Menus, the sheet of shortcuts and short messages. One is open at a time; Escape closes and gives the focus back.
 import { ASPECTS, TEMPLATES } from "../lib/templates.mjs";
-import { FORMATS } from "../lib/formats/index.mjs";
 import { LARGEST_CANVAS, SMALLEST_CANVAS } from "../lib/document.mjs";
 import { boxPolygon, outlines, simplify } from "../lib/mask.mjs";
 import { html, icon, iconButton } from "./dom.mjs";
@@ -195,7 +194,7 @@ export class Menus {
       choice("auto", t("editor.picture_auto")), choice("result", t("editor.picture_result")), choice("reference", t("editor.picture_reference")), choice("none", t("editor.picture_none")),
       html("hr"), slider(t("editor.picture_opacity"), "opacity"),
       ...(pictures.heats.size ? [slider(t("editor.heat_opacity"), "heat")] : []),
-      html("hr"), this.item(t("editor.open_picture"), () => editor.exchange.choosePicture(), { drawing: "picture" }),
+      html("hr"), this.item(t("editor.open_picture"), () => editor.exchange.desk().then((desk) => desk.choosePicture()), { drawing: "picture" }),
       html("hr"), html("label", { class: "ic-slider-row" }, t("editor.brush_size"), brush),
     ], { button, label: t("editor.picture") });
   }
@@ -219,17 +218,18 @@ export class Menus {
     ], { button, label: t("editor.templates") });
   }
 
-  openExchange(button) {
+  async openExchange(button) {
     const { editor } = this;
-    const { t, exchange } = editor;
+    const { t } = editor;
+    const desk = await editor.exchange.desk();
     const empty = editor.layout.instances.length === 0;
     this.show([
-      this.item(t("editor.paste_layout"), () => exchange.openPaste(), { drawing: "paste" }),
-      this.item(t("editor.open_file"), () => exchange.chooseFile(), { drawing: "exchange" }), html("hr"),
+      this.item(t("editor.paste_layout"), () => desk.openPaste(), { drawing: "paste" }),
+      this.item(t("editor.open_file"), () => desk.chooseFile(), { drawing: "exchange" }), html("hr"),
       this.title(t("editor.copy_as")),
-      ...FORMATS.map((format) => this.item(t(format.key), () => exchange.copyAs(format.name), { disabled: empty })),
+      ...desk.formats.map((format) => this.item(t(format.key), () => desk.copyAs(format.name), { disabled: empty })),
       html("hr"),
-      this.item(t("editor.save_picture"), () => exchange.savePicture(), { drawing: "download", disabled: empty }),
+      this.item(t("editor.save_picture"), () => desk.savePicture(), { drawing: "download", disabled: empty }),
     ], { button, label: t("editor.exchange") });
   }
 

@@ -201,10 +201,11 @@ export class Stage {
     const [w, h] = [(box[2] - box[0]) * this.view.size[0], (box[3] - box[1]) * this.view.size[1]];
     const room = { n: w, s: w, e: h, w: h };
     const shown = HANDLES.filter((handle) => handle.length === 2 || room[handle] > 4 * size);
-    return shown.map((handle) => {
+    const frame = editor.selected.length > 1 ? [svg("path", { class: "ic-group", d: this.boxPath(box) })] : [];
+    return frame.concat(shown.map((handle) => {
       const [x, y] = this.view.toStage(handlePoint(box, handle));
       return svg("rect", { class: "ic-handle", style, x: x - size / 2, y: y - size / 2, width: size, height: size, rx: 1.5 });
-    });
+    }));
   }
 
   vertices(points, style) {

@@ -61,7 +61,7 @@ export class Toolbar {
       const { ratio, width: w, height: h } = nearestAspect(width, height);
       this.size.textContent = shown;
       this.size.title = t("editor.size_title", { ratio: Math.abs(width / height - w / h) < 0.02 ? ratio : "" });
-      this.size.setAttribute("aria-label", t("editor.size_label", { width, height }));
+      this.size.setAttribute("aria-label", t("editor.size_label", { width: String(width), height: String(height) }));
     }
     set(this.snap, { "aria-pressed": String(editor.settings.snap) });
     set(this.picture, { "aria-pressed": String(editor.pictures.shown !== null) });

@@ -1,0 +1,89 @@
+"""Names, roles, contrast and order for people who do not see or point; other languages; less motion."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from comfyui_location import REPOSITORY
+from playwright.sync_api import expect
+
+AXE = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
+HOW_TO_GET_AXE = "axe-core is not installed. Get it with `npm install` in the root."
+RUN = """async (large) => {
+  const root = [...document.querySelectorAll('.ic-editor')].at(-1);
+  const { violations } = await axe.run(root, { resultTypes: ['violations'] });
+  return violations.filter((one) => ['serious', 'critical'].includes(one.impact))
+    .map((one) => [one.id, one.nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`)]);
+}"""
+
+
+@pytest.mark.skipif(not AXE.exists(), reason=HOW_TO_GET_AXE)
+@pytest.mark.parametrize("palette", ["dark", "light"])
+def test_axe_finds_nothing_serious(other_page, page, palette):
+    own = other_page(page.vue, {"Comfy.ColorPalette": palette})
+    own.open()
+    own.add_node()
+    own.page.add_script_tag(path=AXE)
+    assert own.page.evaluate(RUN) == [], "the empty editor"
+    own.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
+    own.draw((0.6, 0.2, 0.9, 0.5))
+    own.page.wait_for_timeout(300)
+    assert own.page.evaluate(RUN) == [], "with instances"
+    own.root.locator(".ic-status-line button").first.click()
+    own.page.wait_for_timeout(300)
+    assert own.page.evaluate(RUN) == [], "with the problems open"
+    own.root.locator(".ic-status-line button").first.click()
+    own.root.get_by_role("toolbar").get_by_role("button", name="Templates").click()
+    assert own.page.evaluate(RUN) == [], "with a menu open"
+    own.press("Escape")
+    own.button("Keys and gestures").click()
+    assert own.page.evaluate(RUN) == [], "with a sheet open"
+    own.press("Escape")
+    assert own.problems == []
+
+
+def test_what_happens_is_said_aloud(editor):
+    live = editor.root.locator("[aria-live=polite]").last
+    editor.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
+    editor.press("Escape", "Tab")
+    expect(live).to_have_text(
+        re.compile(r"Instance 1, a red fox: (9|10) to 50 % across, (9|10) to 50 % down")
+    )
+    editor.press("Delete")
+    expect(live).to_contain_text("deleted")
+
+
+def test_everything_has_a_name(editor):
+    editor.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
+    nameless = editor.root.evaluate(
+        """(root) => [...root.querySelectorAll('button, input, textarea, select')]
+          .filter((one) => one.offsetParent)
+          .filter((one) => !one.getAttribute('aria-label') && !one.labels?.length && !one.textContent.trim())
+          .map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_chinese_is_complete_on_the_screen(other_page, page):
+    own = other_page(page.vue, {"Comfy.Locale": "zh"})
+    own.open()
+    own.add_node()
+    expect(own.root.locator(".ic-empty")).to_contain_text("拖出一个方框")
+    own.draw((0.1, 0.1, 0.5, 0.5))
+    own.page.wait_for_timeout(300)
+    expect(own.root.locator(".ic-side")).to_contain_text("1 个实例")
+    texts = own.root.evaluate("(root) => root.innerText")
+    assert "editor." not in texts
+    assert "problem." not in texts
+    assert own.problems == []
+
+
+def test_nothing_moves_for_those_who_prefer_it_so(other_page, page):
+    own = other_page(page.vue, reduced_motion="reduce")
+    own.open()
+    own.add_node()
+    duration = own.root.locator(".ic-progress").evaluate(
+        "(element) => getComputedStyle(element).transitionDuration"
+    )
+    assert duration == "0s"

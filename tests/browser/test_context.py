@@ -1,0 +1,127 @@
+"""What the editor takes from around it: sizes, references, results, previews, boxes from upstream."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from editor_page import add_receiver, connect, queue
+from playwright.sync_api import expect
+
+
+def size_widgets(editor):
+    return editor.page.evaluate("() => app.graph.nodes[0].widgets.slice(0, 2).map((widget) => widget.value)")
+
+
+def test_presets_and_the_nodes_size_go_together(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5))
+    box = editor.boxes()[0]
+    editor.root.locator(".ic-size").click()
+    editor.root.get_by_role("menuitemcheckbox", name="16:9").click()
+    editor.settle()
+    assert size_widgets(editor) == [1344, 768]
+    assert editor.document()["canvas"] == {"width": 1344, "height": 768}
+    assert editor.boxes()[0] == box, "regions keep their place in the picture"
+    paper = editor.root.locator(".ic-paper").first.bounding_box()
+    assert paper["width"] / paper["height"] == pytest.approx(1344 / 768, rel=0.01)
+    editor.press("Control+z")
+    assert size_widgets(editor) == [1024, 1024]
+    editor.page.evaluate(
+        "() => { const [w] = app.graph.nodes[0].widgets; w.value = 512; w.callback?.(512); }"
+    )
+    editor.settle()
+    assert editor.document()["canvas"]["width"] == 512
+
+
+def test_regions_can_keep_their_pixels(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5))
+    left = editor.boxes()[0][0] * 1024
+    editor.root.locator(".ic-size").click()
+    editor.root.get_by_role("menuitemcheckbox", name="Keep regions at their pixels").click()
+    editor.root.locator(".ic-size").click()
+    editor.root.get_by_role("menuitemcheckbox", name="16:9").click()
+    editor.settle()
+    assert editor.boxes()[0][0] * 1344 == pytest.approx(left, abs=0.5)
+
+
+def test_the_preview_then_the_result_lie_under_the_regions(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    add_receiver(editor)
+    editor.page.evaluate(
+        """() => {
+          const root = [...document.querySelectorAll('.ic-editor')].at(-1);
+          const shown = root.querySelector('canvas.ic-picture');
+          window.pictures = [];
+          window.watcher = new MutationObserver(() => {
+            const pixel = () => shown.getContext('2d').getImageData(5, 5, 1, 1).data;
+            if (shown.width) window.pictures.push([...pixel()].slice(0, 3));
+          });
+          window.watcher.observe(root, { attributes: true, subtree: true });
+        }"""
+    )
+    queue(editor)
+    expect(editor.root).to_have_attribute("data-picture", "")
+    editor.page.wait_for_timeout(500)
+    editor.page.evaluate("() => window.watcher.disconnect()")
+    seen = editor.page.evaluate("() => window.pictures")
+    assert any(blue > 200 and red < 50 for red, _, blue in seen), "a preview while it runs"
+    assert seen[-1][0] > 250 and seen[-1][2] < 10, "the result at the end"  # noqa: PT018
+    assert editor.page.evaluate("() => app.graph.nodes[0].imgs ?? null") is None, "no picture of core's own"
+
+
+def test_boxes_from_upstream_come_in_and_edits_win_until_other_boxes_come(editor):
+    editor.add_node(20, 120, 240, 120, "Test_Boxes")
+    connect(editor, "Test_Boxes", 0, "IC_InstanceLayout", "bounding_boxes")
+    add_receiver(editor)
+    received = queue(editor)
+    seeded = [pytest.approx([100 / 1024, 100 / 1024, 400 / 1024, 300 / 1024], abs=1e-4)]
+    assert [one["box"] for one in received["instances"]] == seeded
+    expect(editor.root.locator(".ic-item")).to_have_count(1)
+    assert editor.boxes() == seeded
+    editor.click(0.2, 0.2)
+    editor.press("Shift+ArrowDown", "Enter")
+    editor.page.keyboard.type("a red fox")
+    editor.press("Enter")
+    edited = editor.instances()
+    assert queue(editor)["instances"] == edited
+    editor.page.evaluate(
+        """(text) => {
+          app.graph.nodes.find((node) => node.comfyClass === 'Test_Boxes').widgets[0].value = text;
+        }""",
+        json.dumps([[{"x": 500, "y": 500, "width": 200, "height": 200}]]),
+    )
+    received = queue(editor)
+    assert received["instances"][0]["box"][0] == pytest.approx(500 / 1024, abs=1e-4)
+    assert received["instances"][0]["caption"] == "a red fox"
+    editor.page.wait_for_function("() => app.graph.nodes[0].widgets[2].value.includes('0.488')")
+    assert editor.boxes()[0][0] == pytest.approx(500 / 1024, abs=1e-4)
+
+
+def test_a_linked_picture_shows_before_and_after_a_run(editor):
+    editor.add_node(20, 120, 240, 120, "EmptyImage")
+    connect(editor, "EmptyImage", 0, "IC_InstanceLayout", "image")
+    add_receiver(editor)
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    queue(editor)
+    editor.root.get_by_role("toolbar").get_by_role("button", name="Picture under the regions").click()
+    editor.root.get_by_role("menuitemcheckbox", name="Reference", exact=True).click()
+    expect(editor.root).to_have_attribute("data-picture", "")
+    shown = editor.root.locator("canvas.ic-picture").first.evaluate(
+        "(canvas) => [canvas.width, ...canvas.getContext('2d').getImageData(5, 5, 1, 1).data]"
+    )
+    assert shown == [512, 0, 0, 0, 255]
+
+
+def test_a_linked_width_rules_and_says_so(editor):
+    editor.add_node(20, 120, 240, 120, "PrimitiveInt")
+    editor.page.evaluate(
+        "() => { app.graph.nodes.find((node) => node.comfyClass === 'PrimitiveInt').widgets[0].value = 640; }"
+    )
+    connect(editor, "PrimitiveInt", 0, "IC_InstanceLayout", "width")
+    add_receiver(editor)
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    queue(editor)
+    expect(editor.root.locator(".ic-size")).to_have_text("640 × 1024")
+    editor.root.locator(".ic-size").click()
+    expect(editor.root.get_by_role("menu")).to_contain_text("A link gives the size")
+    editor.press("Escape")

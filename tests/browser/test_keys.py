@@ -1,0 +1,138 @@
+"""Everything by keyboard, and ComfyUI's own shortcuts left alone."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+PIXEL = 1 / 1024
+
+
+def place(editor):
+    return [round(value / PIXEL) for value in editor.boxes()[0]]
+
+
+@pytest.fixture
+def drawn(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    return editor
+
+
+def test_arrows_move_by_a_pixel_by_ten_and_resize_as_one_step_each_run(drawn):
+    left, top, right, bottom = place(drawn)
+    drawn.press("ArrowRight", "Shift+ArrowRight", "ArrowUp")
+    assert place(drawn) == [left + 11, top - 1, right + 11, bottom - 1]
+    drawn.press("Alt+ArrowDown", "Alt+Shift+ArrowLeft")
+    assert place(drawn) == [left + 11, top - 1, right + 1, bottom]
+    drawn.page.keyboard.down("ArrowDown")
+    for _ in range(4):
+        drawn.page.keyboard.down("ArrowDown")
+    drawn.page.keyboard.up("ArrowDown")
+    drawn.settle()
+    assert place(drawn)[1] == top + 4
+    drawn.press("Control+z")
+    assert place(drawn)[1] == top - 1
+
+
+def test_a_layout_without_a_pointer(editor):
+    editor.stage.locator(".ic-keys").focus()
+    editor.press("n")
+    editor.page.keyboard.type("a white owl")
+    editor.press("Enter", "Control+d", "Tab", "Shift+Tab", "]", "2", "F2")
+    editor.page.keyboard.type("copy")
+    editor.press("Enter")
+    assert [one["id"] for one in editor.instances()] == ["1", "copy"]
+    assert [one["caption"] for one in editor.instances()] == ["a white owl", "a white owl"]
+    editor.press("[")
+    assert [one["id"] for one in editor.instances()] == ["copy", "1"]
+    editor.press("Control+l", "Control+Shift+h")
+    assert editor.instances()[0]["locked"] is True
+    assert editor.instances()[0]["enabled"] is False
+    editor.press("Control+a", "Delete")
+    assert [one["id"] for one in editor.instances()] == ["copy"]
+
+
+def test_undo_and_redo_are_the_editors_own(drawn):
+    drawn.draw((0.6, 0.6, 0.9, 0.9))
+    drawn.press("Delete")
+    assert len(drawn.instances()) == 1
+    drawn.press("Control+z")
+    assert len(drawn.instances()) == 2
+    drawn.press("Control+y")
+    assert len(drawn.instances()) == 1
+    for _ in range(8):
+        drawn.press("Control+z")
+    drawn.page.wait_for_timeout(150)
+    assert drawn.instances() == []
+    assert drawn.page.evaluate("() => app.graph.nodes.length") == 1, "the graph's own undo must not have run"
+    drawn.press("Control+Shift+z", "Control+Shift+z")
+    assert drawn.instances()[0]["caption"] == "a red fox"
+
+
+def test_shortcuts_of_the_graph_do_not_run_while_drawing(drawn):
+    """Undo, copy and paste of nodes, bypass, mute, collapse, panels: all need the focus to be elsewhere."""
+    state = (
+        "() => [app.graph.nodes.length, app.graph.nodes[0].mode, app.graph.nodes[0].flags.collapsed ?? false]"
+    )
+    before = drawn.page.evaluate(state)
+    drawn.press("Control+c", "Control+v")
+    assert len(drawn.instances()) == 2
+    drawn.press("Control+b", "Control+m", "Alt+c", "w", "q", "Control+g", "Backspace")
+    drawn.page.wait_for_timeout(200)
+    assert drawn.page.evaluate(state) == before
+    assert drawn.page.evaluate("() => app.extensionManager.sidebarTab.activeSidebarTabId ?? null") is None
+    assert len(drawn.instances()) == 1
+
+
+def test_shortcuts_of_the_graph_do_not_run_while_typing(drawn):
+    drawn.press("Enter")
+    drawn.page.keyboard.type("a fox w q r v b")
+    drawn.press("Control+b", "Control+m", "Control+z")
+    assert drawn.page.evaluate("() => [app.graph.nodes.length, app.graph.nodes[0].mode]") == [1, 0]
+    drawn.press("Escape")
+    assert drawn.instances()[0]["caption"] == "a red fox"
+
+
+def test_queueing_and_saving_still_reach_comfyui(drawn):
+    drawn.page.evaluate(
+        """() => {
+          window.seen = [];
+          window.addEventListener('keydown', (event) => window.seen.push(event.key));
+        }"""
+    )
+    drawn.press("ArrowRight")
+    assert "ArrowRight" not in drawn.page.evaluate("() => window.seen")
+    drawn.page.evaluate("() => { app.queuePrompt = () => true; }")
+    drawn.press("Control+Enter")
+    assert "Enter" in drawn.page.evaluate("() => window.seen")
+
+
+def test_escape_then_tab_leaves_the_stage(drawn):
+    drawn.press("Escape", "Escape", "Tab")
+    assert not drawn.page.evaluate("() => document.activeElement.classList.contains('ic-keys')")
+
+
+def test_the_toolbar_is_one_stop_with_arrows_between_its_buttons(drawn):
+    drawn.button("Draw boxes").focus()
+    drawn.press("ArrowRight", "ArrowRight")
+    expect(drawn.button("Draw a polygon")).to_be_focused()
+    assert drawn.root.get_by_role("toolbar").locator("button[tabindex='0']").count() == 1
+
+
+def test_the_large_editor_opens_undoes_and_closes(drawn):
+    drawn.press("f")
+    dialog = drawn.page.locator("dialog[open]")
+    expect(dialog).to_be_visible()
+    drawn.draw((0.6, 0.6, 0.9, 0.9), "a lamp")
+    assert len(drawn.instances()) == 2
+    drawn.press("Control+z", "Control+z")
+    assert len(drawn.instances()) == 1
+    drawn.page.mouse.move(*drawn.point(0.5, 0.5))
+    drawn.page.mouse.wheel(0, -400)
+    drawn.settle()
+    assert drawn.root.locator(".ic-paper").first.bounding_box()["width"] > dialog.bounding_box()["height"]
+    drawn.press("0", "Escape", "Escape", "Escape")
+    expect(dialog).to_have_count(0)
+    expect(drawn.stage).to_be_visible()
+    drawn.press("ArrowRight")
+    assert drawn.page.evaluate("() => app.graph.nodes.length") == 1

@@ -1,0 +1,56 @@
+"""Nodes for the browser tests: what a run hands over, boxes from upstream, a sampler that shows previews."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import comfy.utils
+import torch
+from comfy_api.latest import ComfyExtension, io, ui
+from PIL import Image
+
+
+class ShowLayout(io.ComfyNode):
+    """Writes down the layout that arrives and returns a red picture of its size as the result."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        layout = io.Custom("INSTANCE_LAYOUT").Input("layout")
+        return io.Schema(node_id="Test_ShowLayout", category="test", is_output_node=True, inputs=[layout])
+
+    @classmethod
+    def execute(cls, layout) -> io.NodeOutput:
+        progress = comfy.utils.ProgressBar(4)
+        for step in range(4):
+            time.sleep(0.2)
+            progress.update_absolute(
+                step + 1, 4, ("JPEG", Image.new("RGB", (64, 64), (0, 60 * step, 255)), 64)
+            )
+        picture = torch.zeros(1, 64, 64, 3)
+        picture[..., 0] = 1.0
+        shown = ui.PreviewImage(picture, cls=cls).as_dict()
+        return io.NodeOutput(ui={**shown, "text": [layout.to_json()]})
+
+
+class Boxes(io.ComfyNode):
+    """A BOUNDING_BOX from JSON, as a detector would give it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        text = io.String.Input("text", default='[[{"x": 100, "y": 100, "width": 300, "height": 200}]]')
+        boxes = io.Custom("BOUNDING_BOX").Output("boxes")
+        return io.Schema(node_id="Test_Boxes", category="test", inputs=[text], outputs=[boxes])
+
+    @classmethod
+    def execute(cls, text: str) -> io.NodeOutput:
+        return io.NodeOutput(json.loads(text))
+
+
+class TestNodes(ComfyExtension):
+    async def get_node_list(self):
+        return [ShowLayout, Boxes]
+
+
+async def comfy_entrypoint() -> TestNodes:
+    return TestNodes()

@@ -1,0 +1,249 @@
+"""Captions, the list, problems, templates, and layouts coming in and going out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import zlib
+
+import pytest
+from playwright.sync_api import expect
+
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{7*7}}\u202e\u0007'
+
+
+@pytest.fixture
+def drawn(editor):
+    editor.draw((0.1, 0.1, 0.45, 0.5), "a red fox")
+    editor.draw((0.55, 0.1, 0.9, 0.5), "a white owl")
+    return editor
+
+
+def paste(editor, text):
+    editor.page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
+    editor.click(0.02, 0.97)
+    editor.press("Control+v")
+
+
+def test_captions_and_negatives_are_written_in_the_list(drawn):
+    drawn.root.locator(".ic-pick").first.click()
+    drawn.root.get_by_label("Caption", exact=True).last.fill("a snowy owl")
+    drawn.button("+ Negative").click()
+    drawn.root.get_by_label("Negative", exact=True).fill("cartoon")
+    drawn.settle()
+    owl = drawn.instances()[1]
+    assert (owl["caption"], owl["negative"]) == ("a snowy owl", "cartoon")
+    drawn.root.get_by_label("Prompt of the whole picture", exact=True).fill("a forest")
+    drawn.settle()
+    assert drawn.document()["prompt"] == "a forest"
+
+
+def test_strength_part_of_the_run_and_colour(drawn):
+    drawn.root.locator(".ic-pick").last.click()
+    drawn.root.get_by_role("spinbutton", name="Strength").fill("1.5")
+    drawn.press("Tab")
+    drawn.root.get_by_label("From which part of the run").evaluate(
+        "(input) => { input.value = 0.2; input.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    drawn.root.get_by_label("Until which part of the run").evaluate(
+        "(input) => { input.value = 0.1; input.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    drawn.root.get_by_label("Colour").evaluate(
+        "(input) => { input.value = '#123456'; input.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    drawn.settle()
+    fox = drawn.instances()[0]
+    assert (fox["strength"], fox["start"], fox["color"]) == (1.5, 0.2, "#123456")
+    assert fox["end"] == pytest.approx(0.21), "end stops at start"
+    drawn.root.get_by_role("spinbutton", name="Strength").fill("99")
+    drawn.press("Tab")
+    assert drawn.instances()[0]["strength"] == 1.5
+    expect(drawn.root.locator(".ic-toast")).to_contain_text("0 to 5")
+
+
+def test_the_list_changes_the_stacking_order_by_dragging_and_by_keys(drawn):
+    drawn.draw((0.1, 0.6, 0.4, 0.9), "a lamp")
+    drawn.press("Escape")
+    grips = drawn.root.locator(".ic-grip")
+    start, end = grips.first.bounding_box(), grips.last.bounding_box()
+    drawn.page.mouse.move(start["x"] + 6, start["y"] + 10)
+    drawn.page.mouse.down()
+    drawn.page.mouse.move(end["x"] + 6, end["y"] + 18, steps=6)
+    drawn.page.mouse.up()
+    drawn.settle()
+    assert [one["caption"] for one in drawn.instances()] == ["a lamp", "a red fox", "a white owl"]
+    expect(drawn.root.locator(".ic-pick").first).to_contain_text("a white owl")
+    drawn.button("Move instance 3 in the stack: drag, or arrow keys").focus()
+    drawn.press("ArrowUp")
+    assert [one["id"] for one in drawn.instances()] == ["1", "3", "2"]
+
+
+def test_eye_lock_and_name_in_the_list(drawn):
+    drawn.root.locator(".ic-item").last.hover()
+    drawn.button("Leave out instance 1").click()
+    drawn.button("Lock instance 1").click()
+    drawn.settle()
+    fox = drawn.instances()[0]
+    assert (fox["enabled"], fox["locked"]) == (False, True)
+    drawn.root.locator(".ic-item").first.locator(".ic-chip").dblclick()
+    drawn.page.keyboard.type("owl")
+    drawn.press("Enter")
+    assert drawn.instances()[1]["id"] == "owl"
+
+
+def test_hostile_captions_stay_text(editor):
+    document = {"version": 1, "canvas": {"width": 1024, "height": 1024}}
+    document["instances"] = [
+        {"id": HOSTILE, "box": [0.1, 0.1, 0.9, 0.9], "caption": HOSTILE, "negative": HOSTILE}
+    ]
+    editor.set_text(json.dumps(document))
+    editor.click(0.5, 0.5)
+    editor.page.wait_for_timeout(400)
+    expect(editor.root.locator(".ic-label .ic-words")).to_have_text(HOSTILE)
+    assert editor.root.locator("img, script").count() == 0
+    assert editor.page.evaluate("() => window.hacked") is None
+
+
+def test_problems_are_listed_with_a_way_out(editor):
+    editor.draw((0.1, 0.1, 0.4, 0.4))
+    editor.page.wait_for_timeout(300)
+    toggle = editor.root.locator(".ic-status-line button").first
+    expect(toggle).to_contain_text("note")
+    toggle.click()
+    problem = editor.root.locator(".ic-problem").filter(has=editor.page.locator(".ic-fix")).first
+    expect(problem).to_contain_text("caption")
+    problem.locator(".ic-fix").click()
+    editor.page.keyboard.type("a red fox")
+    editor.press("Enter")
+    expect(toggle).to_contain_text("All good")
+    assert editor.instances()[0]["caption"] == "a red fox"
+
+
+def test_more_than_ten_instances_are_pointed_out(editor):
+    editor.button("Templates").last.click()
+    editor.root.get_by_label("Rows").fill("3")
+    editor.root.get_by_label("Columns").fill("4")
+    editor.button("Make").click()
+    editor.page.wait_for_timeout(300)
+    assert len(editor.instances()) == 12
+    expect(editor.root.locator(".ic-status-line button").first).to_contain_text("notes")
+
+
+def test_the_empty_stage_offers_an_example_templates_and_pasting(editor):
+    expect(editor.root.locator(".ic-empty")).to_contain_text("Drag a box")
+    editor.button("Try an example").click()
+    editor.settle()
+    assert len(editor.instances()) == 2
+    expect(editor.root.locator(".ic-empty")).to_be_hidden()
+    editor.press("Control+z")
+    editor.button("Templates").last.click()
+    editor.root.get_by_role("menuitem", name="Row of three").click()
+    editor.settle()
+    assert len(editor.instances()) == 3
+
+
+def test_pasted_lines_are_recognised_shown_and_taken_over(drawn):
+    paste(drawn, "0.1 0.2 0.5 0.9: a red book\n0.5 0.2 0.9 0.9: a yellow vase")
+    sheet = drawn.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text("2 instances")
+    expect(sheet.locator(".ic-mini rect")).to_have_count(4)
+    drawn.button("Add to it").click()
+    assert [one["caption"] for one in drawn.instances()][2:] == ["a red book", "a yellow vase"]
+    drawn.press("Control+z")
+    paste(drawn, "0.1 0.2 0.5 0.9: a red book")
+    drawn.button("Replace the layout").click()
+    assert [one["caption"] for one in drawn.instances()] == ["a red book"]
+
+
+def test_an_error_in_pasted_text_points_at_the_character(editor):
+    text = '{"version": 1, "canvas": {"width": 64, "height": 64}, "instances": [{"id": 1}'
+    paste(editor, text)
+    sheet = editor.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text(f"Line 1, column {len(text) + 1}")
+    shown = sheet.locator("pre").text_content()
+    line, caret = shown.split("\n")
+    assert caret.endswith("^")
+    assert line.rstrip().endswith('{"id": 1}')
+    assert len(caret) - 1 == len(line)
+    editor.press("Escape")
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Layout document",
+        "COCO annotations",
+        "Omost canvas",
+        "Ideogram elements",
+        "IFAdapter dataset layout",
+        "Plain lines",
+    ],
+)
+def test_a_copy_in_any_format_comes_back_the_same(drawn, title):
+    before = drawn.instances()
+    drawn.button("Copy, paste, files").click()
+    drawn.root.get_by_role("menuitem", name=title).click()
+    drawn.page.wait_for_timeout(100)
+    copied = drawn.page.evaluate("() => navigator.clipboard.readText()")
+    paste(drawn, copied)
+    if title != "Layout document":  # ours goes in at once
+        drawn.button("Add to it").click()
+    drawn.settle()
+    back = drawn.instances()[2:]
+    assert [one["caption"] for one in back] == [one["caption"] for one in before]
+    for one, other in zip(back, before, strict=True):
+        assert one["box"] == pytest.approx(other["box"], abs=0.012)
+
+
+def png(texts):
+    """A picture of one pixel with texts inside, as ComfyUI saves them."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    body = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+    for key, value in texts.items():
+        body += chunk(b"tEXt", key.encode() + b"\0" + value.encode("latin-1"))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IDAT", zlib.compress(b"\0\xff\0\0")) + chunk(b"IEND", b"")
+
+
+def drop(editor, data, name):
+    editor.stage.evaluate(
+        """(stage, [data, name]) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], name, { type: 'image/png' }));
+          for (const type of ['dragenter', 'dragover', 'drop']) {
+            const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            stage.dispatchEvent(new DragEvent(type, options));
+          }
+        }""",
+        [base64.b64encode(data).decode(), name],
+    )
+
+
+def test_a_dropped_picture_gives_back_the_layout_it_was_made_with(drawn):
+    text = drawn.text()
+    prompt = {
+        "4": {"class_type": "IC_InstanceLayout", "inputs": {"width": 1024, "height": 1024, "document": text}}
+    }
+    drawn.press("Control+a", "Delete")
+    drop(drawn, png({"prompt": json.dumps(prompt)}), "made.png")
+    drawn.button("Replace the layout").click()
+    drawn.settle()
+    assert [one["caption"] for one in drawn.instances()] == ["a red fox", "a white owl"]
+    assert drawn.page.evaluate("() => app.graph.nodes.length") == 1, "the graph must not take the file too"
+
+
+def test_another_dropped_picture_becomes_the_ground_to_draw_on(drawn):
+    drop(drawn, png({}), "photo.png")
+    expect(drawn.root).to_have_attribute("data-picture", "")
+
+
+def test_the_layout_is_saved_as_a_picture(drawn):
+    drawn.button("Copy, paste, files").click()
+    with drawn.page.expect_download() as download:
+        drawn.root.get_by_role("menuitem", name="Save as picture").click()
+    assert download.value.suggested_filename == "layout.png"
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
