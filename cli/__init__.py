@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         message = _explain(error)
         if message is None:
             raise
@@ -77,6 +77,14 @@ def _explain(error: Exception) -> str | None:
             return None
         return (
             f'the Python package "{package}" is not installed; get it with: pip install "{PROGRAM}[render]"'
+        )
+    if isinstance(error, RuntimeError):
+        # By name, because torch is not at hand everywhere.
+        if type(error).__name__ != "OutOfMemoryError":
+            return None
+        return (
+            "the device ran out of memory; take a smaller picture or batch, half precision (--dtype fp16), or "
+            "the CPU (--device cpu)"
         )
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"

@@ -58,6 +58,14 @@ def test_what_the_user_can_mend_is_one_line_on_stderr(command, capsys, error, li
     assert (captured.out, captured.err) == ("", f"instance-composer probe: error: {line}\n")
 
 
+def test_a_full_device_says_what_takes_less(command, capsys):
+    import torch
+
+    command(failing_with(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")))
+    assert cli.main(["probe"]) == 2
+    assert "ran out of memory; take a smaller picture" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "error",
     [
