@@ -83,8 +83,8 @@ def _explain(error: Exception) -> str | None:
         if type(error).__name__ != "OutOfMemoryError":
             return None
         return (
-            "the device ran out of memory; take a smaller picture or batch, half precision (--dtype fp16), or "
-            "the CPU (--device cpu)"
+            "the device ran out of memory; take a smaller picture or batch, half precision (--dtype fp16), "
+            "or the CPU (--device cpu)"
         )
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
