@@ -123,5 +123,5 @@ def test_a_linked_width_rules_and_says_so(editor):
     queue(editor)
     expect(editor.root.locator(".ic-size")).to_have_text("640 × 1024")
     editor.root.locator(".ic-size").click()
-    expect(editor.root.get_by_role("menu")).to_contain_text("A link gives the size")
+    expect(editor.root.locator(".ic-menu")).to_contain_text("A link gives the size")
     editor.press("Escape")

@@ -102,8 +102,9 @@ def test_queueing_and_saving_still_reach_comfyui(drawn):
     )
     drawn.press("ArrowRight")
     assert "ArrowRight" not in drawn.page.evaluate("() => window.seen")
-    drawn.page.evaluate("() => { app.queuePrompt = () => true; }")
+    drawn.page.evaluate("() => { window.queue = app.queuePrompt; app.queuePrompt = () => true; }")
     drawn.press("Control+Enter")
+    drawn.page.evaluate("() => { app.queuePrompt = window.queue; }")
     assert "Enter" in drawn.page.evaluate("() => window.seen")
 
 

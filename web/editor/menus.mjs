@@ -35,7 +35,7 @@ export class Menus {
     const { root } = this.editor;
     this.opener = button;
     button?.setAttribute("aria-expanded", "true");
-    this.element = html("div", { class: "ic-menu", role: "menu", "aria-label": label }, ...entries);
+    this.element = html("div", { class: "ic-menu", role: "group", "aria-label": label }, ...inMenus(entries, label));
     root.append(this.element);
     this.place(button, x, y);
     this.element.addEventListener("keydown", (event) => this.key(event));
@@ -296,6 +296,20 @@ export class Menus {
     this.editor.root.append(this.toastElement);
     this.toastTimer = setTimeout(() => this.toastElement.remove(), TOAST);
   }
+}
+
+/** Runs of entries become menus; fields between them stand on their own, since a menu may not hold any. */
+function inMenus(entries, label) {
+  const parts = [];
+  for (const entry of entries) {
+    const belongs = entry.matches('[role^="menuitem"], [role="presentation"], hr');
+    const last = parts.at(-1);
+    if (!belongs) parts.push(entry);
+    else if (last?.matches('[role="menu"]')) last.append(entry);
+    else parts.push(html("div", { role: "menu", "aria-label": label }, entry));
+  }
+  // A line or title alone is no menu.
+  return parts.map((part) => (part.matches('[role="menu"]') && !part.querySelector('[role^="menuitem"]') ? html("div", {}, ...part.childNodes) : part));
 }
 
 /** Tab stays inside a sheet. */

@@ -8,6 +8,7 @@ import { html, set, svg } from "./dom.mjs";
 import { View } from "./view.mjs";
 
 export const HANDLE = 8;
+const round = (value) => Math.round(value * 100) / 100;
 
 export class Stage {
   constructor(editor) {
@@ -122,20 +123,29 @@ export class Stage {
     return region;
   }
 
+  /** Moving changes transforms alone: paths and labels that keep their size cost no layout. */
   drawRegion(region, instance, index, isSelected, isHovered, hasProblem) {
     const color = instanceColor(instance, index);
     const box = bounds(instance);
-    const { group, shapes, label, chip, words } = region;
-    const [w, h] = this.view.size;
-    const [x, y] = this.view.toStage(box);
-    const outline = this.outlineOf(instance);
-    shapes.forEach((shape, at) => at < 4 && set(shape, { ...outline, "fill-rule": "evenodd" }));
-    const hull = instance.mask && isSelected ? this.boxPath(box) : null;
-    set(shapes[4], { d: hull ?? "M0 0", display: hull ? null : "none" });
-    set(group, { style: `--c:${color}`, "data-selected": isSelected, "data-off": !instance.enabled, "data-hover": isHovered, "data-problem": hasProblem });
-    const [width, height] = [(box[2] - box[0]) * w, (box[3] - box[1]) * h];
+    const { group, shapes } = region;
+    const at = this.view.toStage(box);
+    const size = this.sizeOf(box);
+    const base = instance.mask?.rle ? this.view.origin : at;
+    const d = this.outlineOf(instance, base, size);
+    shapes.forEach((shape, place) => place < 4 && set(shape, { d, "fill-rule": "evenodd" }));
+    const hull = instance.mask && isSelected;
+    const [left, top] = [round(at[0] - base[0]), round(at[1] - base[1])];
+    set(shapes[4], { d: hull ? `M${left} ${top}h${size[0]}v${size[1]}h${-size[0]}z` : "M0 0", display: hull ? null : "none" });
+    set(group, { transform: `translate(${base.map(round).join(" ")})`, style: `--c:${color}`, "data-selected": isSelected, "data-off": !instance.enabled, "data-hover": isHovered, "data-problem": hasProblem });
+    this.drawLabel(region, instance, color, at, size);
+  }
+
+  drawLabel(region, instance, color, at, [width, height]) {
+    const { label, chip, words } = region;
     const lines = Math.max(1, Math.min(6, Math.floor((height - 4) / 16)));
-    label.style.cssText = `transform:translate(${x}px,${y}px);max-width:${Math.max(width, 26)}px;--c:${color};--on:${textOn(color)};--lines:${lines}`;
+    const style = `max-width:${Math.max(width, 26)}px;--c:${color};--on:${textOn(color)};--lines:${lines}`;
+    if (region.style !== style) label.style.cssText = region.style = style;
+    label.style.transform = `translate(${at.map(round).join("px,")}px)`;
     set(label, { "data-off": !instance.enabled });
     const caption = strip(instance.caption);
     if (chip.textContent !== instance.id) chip.textContent = instance.id;
@@ -144,11 +154,18 @@ export class Stage {
     set(words, { "data-empty": caption === "", hidden: width < 60 });
   }
 
-  /** The outline of an instance: attributes of a path in pixels of the stage. */
-  outlineOf(instance) {
-    if (!instance.mask) return { d: this.boxPath(instance.box), transform: null };
-    if (instance.mask.polygon) return { d: `${this.polygonPath(instance.mask.polygon)}Z`, transform: null };
-    return { d: svgPath(instance.mask, ...this.view.size), transform: `translate(${this.view.origin.join(" ")})` };
+  /** Width and height of a box on the stage, without the noise that moving brings. */
+  sizeOf(box) {
+    const [w, h] = this.view.size;
+    return [round((box[2] - box[0]) * w), round((box[3] - box[1]) * h)];
+  }
+
+  /** The outline of an instance as a path from a point of the stage. */
+  outlineOf({ mask }, base, [width, height]) {
+    if (!mask) return `M0 0h${width}v${height}h${-width}z`;
+    if (mask.rle) return svgPath(mask, ...this.view.size);
+    const points = mask.polygon.map((point) => this.view.toStage(point).map((value, axis) => round(value - base[axis])));
+    return `M${points.map((point) => point.join(" ")).join("L")}Z`;
   }
 
   boxPath(box) {
