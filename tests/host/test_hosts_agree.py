@@ -25,6 +25,8 @@ from instance_composer.hosts.diffusers_sdxl import attach_prompts, encode_layout
 from instance_composer.layout import Polygon
 from instance_composer.models.ifadapter import IFAdapter
 
+pytestmark = pytest.mark.text_encoders
+
 TOLERANCE = 2e-5
 TIMESTEP = 500
 

@@ -16,6 +16,8 @@ from instance_composer.hosts.comfyui.phrases import count_passes, encode_phrases
 
 FOLDER = GOLDEN / "ifadapter"
 
+pytestmark = pytest.mark.text_encoders
+
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=HOW_TO_GET_GOLDEN)
 def test_equals_the_published_encoding():
