@@ -118,7 +118,8 @@ def attention_table(repeats: int) -> None:
     torch.manual_seed(0)
     layer, query = random_layer(), torch.randn(2, GRID[0] * GRID[1], 1280)
     print(
-        "\nOne adapted layer, 2 rows, 32 x 32 cells. Peaks are memory beyond inputs while the term is computed;"
+        "\nOne adapted layer, 2 rows, 32 x 32 cells. Peaks are memory beyond inputs while the term is "
+        "computed;"
     )
     print("keys, values: what all 16 layers keep of both rows while sampling.\n")
     print("| layout | published | ours | ratio | peak published | peak ours | keys, values | difference |")
@@ -137,7 +138,8 @@ def attention_table(repeats: int) -> None:
         slow, fast = milliseconds([published, ours], repeats)
         kept = LAYERS * (keys.nbytes + values.nbytes) / 1e6
         print(
-            f"| {name} | {slow:.0f} ms | {fast:.1f} ms | {slow / fast:.0f} | {peak_megabytes(published):.0f} MB"
+            f"| {name} | {slow:.0f} ms | {fast:.1f} ms | {slow / fast:.0f} "
+            f"| {peak_megabytes(published):.0f} MB"
             f" | {peak_megabytes(ours):.0f} MB | {kept:.0f} MB | {difference:.0e} |",
             flush=True,
         )
