@@ -54,7 +54,7 @@ test-web: install
 
 # The editor in a browser. Without ComfyUI or chromium every module is skipped with a line that says how to get it,
 # and pytest ends with 5: nothing ran.
-test-browser: install $(STAMPS)/frontend $(STAMPS)/axe
+test-browser: install $(if $(COMFYUI),$(STAMPS)/frontend $(STAMPS)/axe)
 	$(BIN)/pytest tests/browser || [ $$? -eq 5 ]
 
 test-diffusers: install
