@@ -7,6 +7,7 @@ node. Pictures of what failed, and those that tests take, go to `output/browser/
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,20 @@ class _SkippedModule(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path, parent):
     return _SkippedModule.from_parent(parent, path=module_path) if MISSING else None
+
+
+def pytest_collection_modifyitems(config, items):
+    """Each front end and each renderer once; all combinations with EDITOR_COMBINATIONS=all (twice as long)."""
+    if os.environ.get("EDITOR_COMBINATIONS") == "all" or len(FRONTENDS) == 1:
+        return
+    usual = {("pinned", "classic"), ("newest", "vue")}
+    kept, left_out = [], []
+    for item in items:
+        given = getattr(item, "callspec", None) and item.callspec.params
+        pair = (given.get("server"), given.get("page")) if given else (None, None)
+        (kept if None in pair or pair in usual else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 if MISSING is None:

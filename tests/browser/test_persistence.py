@@ -124,7 +124,13 @@ def test_inside_a_subgraph_the_document_goes_on_and_runs(drawn):
     drawn.page.evaluate(
         """() => {
           app.canvas.selectItems(app.graph.nodes);
-          const { node } = app.graph.convertToSubgraph(app.canvas.selectedItems);
+          window.made = app.graph.convertToSubgraph(app.canvas.selectedItems);
+        }"""
+    )
+    drawn.page.wait_for_timeout(500)
+    drawn.page.evaluate(
+        """() => {
+          const { node } = window.made;
           app.canvas.setGraph(node.subgraph);
           app.canvas.ds.scale = 1;
           app.canvas.ds.offset = [0, 0];
