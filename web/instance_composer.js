@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
 const SIZE = [480, 840];
-const MINIMUM = 420;
+const MINIMUM = 480;
 
 let adapter;
 const load = () => (adapter ??= import("./editor/comfyui.mjs"));

@@ -59,7 +59,7 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Each front end and each renderer once; all combinations with EDITOR_COMBINATIONS=all (twice as long)."""
+    """Each front end and each renderer once; all combinations with EDITOR_COMBINATIONS=all."""
     if os.environ.get("EDITOR_COMBINATIONS") == "all" or len(FRONTENDS) == 1:
         return
     usual = {("pinned", "classic"), ("newest", "vue")}

@@ -151,7 +151,7 @@ export class Stage {
     if (chip.textContent !== instance.id) chip.textContent = instance.id;
     const shown = caption || this.editor.t("editor.no_caption");
     if (words.textContent !== shown) words.textContent = shown;
-    set(words, { "data-empty": caption === "", hidden: width < 60 });
+    set(words, { "data-empty": caption === "", hidden: width < 52 + 7 * instance.id.length });
   }
 
   /** Width and height of a box on the stage, without the noise that moving brings. */
