@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help test lint lint-format lint-rules lint-types format test-unit test-web test-browser test-diffusers test-host test-transformers4 install clean
+.PHONY: help test lint lint-format lint-rules lint-types format test-unit test-web test-browser test-diffusers test-training test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
@@ -28,7 +28,7 @@ help:
 	@echo "make install   only fill .venv"
 	@echo "make clean     remove the environments and caches"
 
-test: lint test-unit test-web test-browser test-diffusers test-host test-transformers4
+test: lint test-unit test-web test-browser test-diffusers test-training test-host test-transformers4
 
 lint: lint-format lint-rules lint-types
 
@@ -59,6 +59,9 @@ test-browser: install $(if $(COMFYUI),$(STAMPS)/frontend $(STAMPS)/axe)
 
 test-diffusers: install
 	$(BIN)/pytest tests/diffusers
+
+test-training: install
+	$(BIN)/pytest tests/training
 
 # Without ComfyUI every module is skipped, and pytest ends with 5: nothing ran.
 test-host: install

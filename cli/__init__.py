@@ -18,6 +18,7 @@ COMMANDS = {
     "layout": "convert, check and draw layouts",
     "render": "render a layout to a picture with an SDXL model and an IFAdapter",
     "convert": "convert an IFAdapter file, for instance to half-precision safetensors",
+    "train": "train an IFAdapter on any SDXL, or the demo model from scratch",
 }
 
 

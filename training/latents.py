@@ -18,13 +18,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..layout import Layout
-from .checkpoint import ResumeError
 from .order import sample_numbers
 from .pictures import posterior, to_tensor
 
 # Pictures in one file: what an interruption can lose.
 _SHARD = 512
 _BATCH = 16
+
+
+class SourceError(ValueError):
+    """Pictures or latents that cannot be trained on."""
 
 
 class Picture(Protocol):
@@ -65,11 +68,11 @@ class LatentSet:
 
     @classmethod
     def load(cls, folder: Path) -> LatentSet:
-        """Read what `encode` wrote; `ResumeError` for a folder that is not complete."""
+        """Read what `encode` wrote; `SourceError` for a folder that is not complete."""
         index = _read_index(folder)
         files = [folder / _name(number) for number in range(-(-index["count"] // _SHARD))]
         if missing := [file.name for file in files if not file.is_file()]:
-            raise ResumeError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
+            raise SourceError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
         documents: list[dict[str, Any]] = []
         for file in files:
             documents += json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
@@ -102,11 +105,11 @@ def encode(
     """Encode the first `count` pictures into `folder`; what is there already is not done again.
 
     `description` says in plain values what the source is: a folder made from another source or by another
-    autoencoder is refused with `ResumeError`. `on_pictures` is called with the number of pictures done.
+    autoencoder is refused with `SourceError`. `on_pictures` is called with the number of pictures done.
     """
     index = {"count": count, "source": description, "autoencoder": fingerprint(autoencoder)}
     if (folder / "index.json").is_file() and _read_index(folder) != index:
-        raise ResumeError(
+        raise SourceError(
             f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
             "delete it"
         )
@@ -130,7 +133,7 @@ def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, fi
         documents += [picture.layout.to_dict() for picture in pictures]
     file.with_suffix(".json").write_text(json.dumps(documents), encoding="utf-8")
     beginning = file.with_suffix(".part")
-    save_file({"latents": torch.cat(latents)}, beginning)
+    save_file({"latents": torch.cat(latents).contiguous()}, beginning)
     os.replace(beginning, file)
 
 
@@ -150,5 +153,5 @@ def _name(shard: int) -> str:
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / "index.json"
     if not path.is_file():
-        raise ResumeError(f"{folder} holds no encoded pictures")
+        raise SourceError(f"{folder} holds no encoded pictures")
     return json.loads(path.read_text(encoding="utf-8"))

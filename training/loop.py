@@ -119,6 +119,7 @@ class Trainer:
             with accelerator.autocast():
                 report = self.objective(batch, generator)
             accelerator.backward(report["loss"] / settings.accumulate)
+            self.task.after_backward()
         return {name: float(value.detach()) for name, value in report.items()}
 
     @contextmanager

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 class SettingsError(ValueError):
@@ -84,3 +91,11 @@ def read_settings(values: Mapping[str, Any], defaults: Settings | None = None) -
             raise SettingsError(f"{name} is {value!r}; it must be of type {known[name]}")
         checked[name] = value
     return Settings(**{**(defaults or Settings()).to_dict(), **checked})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables and values of a TOML file; `SettingsError` for a file that is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is no TOML file: {error}") from error

@@ -31,10 +31,15 @@ class Task(Protocol):
     minimised, the others are only recorded. All its parameters that require gradients are trained and kept.
     """
 
-    objective: nn.Module
+    @property
+    def objective(self) -> nn.Module: ...
 
     def batch(self, place: Place, size: int, seed: int) -> Any:
         """The samples of a place, as (nested) tensors; a function of the arguments alone."""
+        ...
+
+    def after_backward(self) -> None:
+        """Called when a batch's gradients are computed: let go of what only they needed."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

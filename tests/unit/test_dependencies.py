@@ -51,6 +51,7 @@ OUTSIDE: dict[str, set[str]] = {
         "PIL",
         "safetensors",
         "scipy",
+        "tomli",
         "torch",
         "tqdm",
         "transformers",

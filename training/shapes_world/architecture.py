@@ -14,6 +14,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 # SDXL's own factor, because ComfyUI's latent format for SDXL has it built in.
 LATENT_SCALE = 0.13025
+LATENT_CHANNELS = 4
+# Larger than the signal beside it; negative, so that the signal ends up on the rising side of SiLU.
+_PILOT = -4.0
 TEXT_WIDTHS = (24, 40)
 TEXT_LAYERS = 6
 UNET_WIDTHS = (32, 64, 128)
@@ -33,17 +36,57 @@ def make_autoencoder() -> AutoencoderKL:
         block_out_channels=(64, 64, 64, 64),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
+        latent_channels=LATENT_CHANNELS,
         layers_per_block=1,
         norm_num_groups=32,
         scaling_factor=LATENT_SCALE,
         sample_size=128,
     )
-    # The latent starts almost without noise (deviation 0.05): drowned in noise as large as itself, it would
-    # carry brightness and nothing else for thousands of steps.
-    mixing: Any = autoencoder.quant_conv
-    nn.init.constant_(mixing.bias.data[4:], -6.0)
+    _start_simple(autoencoder)
     return autoencoder
+
+
+def _start_simple(autoencoder: AutoencoderKL) -> None:
+    """Initial weights that pass local colours through from the first step on.
+
+    Residual branches start at zero, resampling as plain copies and all other convolutions without looking at
+    neighbours, so training begins with a mosaic of the picture instead of having to find one; and the latent
+    starts almost without noise (deviation 0.05).
+    """
+    encoder: Any = autoencoder.encoder
+    decoder: Any = autoencoder.decoder
+    mixing: Any = autoencoder.quant_conv
+    unmixing: Any = autoencoder.post_quant_conv
+    for convolution in (
+        encoder.conv_in,
+        encoder.conv_out,
+        mixing,
+        unmixing,
+        decoder.conv_in,
+        decoder.conv_out,
+    ):
+        _look_at_center(convolution)
+    for name, module in autoencoder.named_modules():
+        if name.endswith((".conv2", ".to_out.0")):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif name.endswith(("downsamplers.0.conv", "upsamplers.0.conv")):
+            nn.init.dirac_(module.weight)
+            nn.init.zeros_(module.bias)
+    # A group norm sees two channels: beside a constant one the other keeps its level, which on its own would
+    # be normalised away, and with it how bright the picture is.
+    for convolution in (encoder.conv_in, decoder.conv_in):
+        nn.init.zeros_(convolution.weight.data[1::2])
+        nn.init.constant_(convolution.bias.data[1::2], _PILOT)
+    nn.init.zeros_(mixing.weight.data[LATENT_CHANNELS:])
+    nn.init.constant_(mixing.bias.data[LATENT_CHANNELS:], -6.0)
+
+
+def _look_at_center(convolution: Any) -> None:
+    _, inputs, height, width = convolution.weight.shape
+    nn.init.zeros_(convolution.weight)
+    nn.init.zeros_(convolution.bias)
+    nn.init.normal_(convolution.weight.data[:, :, height // 2, width // 2], std=inputs**-0.5)
 
 
 def make_text_encoders() -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:

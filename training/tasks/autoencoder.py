@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from torch import Generator, Tensor, nn
 
 from ..pictures import decode, posterior, save_grid, to_bytes, to_tensor
-from ..shapes_world import ShapesWorld
+from ..shapes_world import Sample, ShapesWorld
 from ..shapes_world.architecture import LATENT_SCALE, make_autoencoder
 from ..task import Place
 
@@ -46,25 +46,48 @@ class AutoencoderObjective(nn.Module):
 class AutoencoderTask:
     """Crops of fresh pictures of the world's every combination; the autoencoder is no part of the split.
 
-    Pictures are `side` pixels wide and high, of which a step sees a random square of `crop` pixels.
+    Pictures are `side` pixels wide and high, of which a step sees a random square of `crop` pixels. With
+    `decoder_only` the encoder stays as it is, and latents made with it stay true.
     """
 
-    def __init__(self, side: int = 128, crop: int = 64, autoencoder: AutoencoderKL | None = None) -> None:
-        self.side, self.crop = side, crop
+    def __init__(
+        self,
+        side: int = 128,
+        crop: int = 64,
+        autoencoder: AutoencoderKL | None = None,
+        decoder_only: bool = False,
+    ) -> None:
+        self.side, self.crop, self.decoder_only = side, crop, decoder_only
         self.objective = AutoencoderObjective(autoencoder or make_autoencoder())
+        self.objective.requires_grad_(True)
+        if decoder_only:
+            for part in (self.objective.autoencoder.encoder, self.objective.autoencoder.quant_conv):
+                part.requires_grad_(False)  # type: ignore[union-attr]
 
     def batch(self, place: Place, size: int, seed: int) -> Tensor:
         """Pictures (size, 3, crop, crop) in -1 to 1."""
         world = ShapesWorld(seed, self.side, self.side, "all", overlap=0.3, overlapping=0.3)
         random = np.random.default_rng([seed, 1, place.number])
-        crops = []
-        for number in range(place.number * size, (place.number + 1) * size):
-            x, y = random.integers(0, self.side - self.crop + 1, 2)
-            crops.append(world[number].image[y : y + self.crop, x : x + self.crop])
-        return to_tensor(np.stack(crops))
+        numbers = range(place.number * size, (place.number + 1) * size)
+        return to_tensor(np.stack([self._cropped(world[number], random) for number in numbers]))
+
+    def _cropped(self, sample: Sample, random: np.random.Generator) -> np.ndarray:
+        """A crop with a figure in it: group norms blow up the nothing in a flat one."""
+        center = np.array(sample.scene.figures[int(random.integers(len(sample.scene.figures)))].center)
+        corner = np.rint(center - self.crop * random.uniform(0.2, 0.8, 2)).astype(int)
+        x, y = np.clip(corner, 0, self.side - self.crop)
+        return sample.image[y : y + self.crop, x : x + self.crop]
 
     def describe(self) -> dict[str, Any]:
-        return {"task": "autoencoder", "side": self.side, "crop": self.crop}
+        return {
+            "task": "autoencoder",
+            "side": self.side,
+            "crop": self.crop,
+            "decoder_only": self.decoder_only,
+        }
+
+    def after_backward(self) -> None:
+        """Nothing is held between a step's forward and backward pass."""
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
@@ -80,7 +103,8 @@ class AutoencoderTask:
         """A diffusers folder `vae` whose latents have the mean and spread that SDXL's factor stands for."""
         training = self.objective.autoencoder
         exported = deepcopy(training)
-        normalize_latents(exported, self._calibration().to(training.device))
+        if not self.decoder_only:
+            normalize_latents(exported, self._calibration().to(training.device))
         exported.save_pretrained(folder / "vae")
 
     def _calibration(self) -> Tensor:

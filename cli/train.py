@@ -1,0 +1,133 @@
+"""`instance-composer train`: the demo world's models, and IFAdapters for any SDXL."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+_STAGES = ("autoencoder", "decoder", "base-128", "base-256")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add `base` and `ifadapter`."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar="action")
+    base = commands.add_parser(
+        "base",
+        help="train the demo model, one stage after the other",
+        description="Train the demo model: autoencoder, then text encoders and UNet at 128 and 256 pixels. "
+        "A run that was interrupted continues from its last checkpoint, exactly as if it had not been.",
+    )
+    base.add_argument("folder", type=Path, help="where everything is kept, one folder a stage")
+    base.add_argument(
+        "--stage", choices=_STAGES, action="append", help="only this stage; may be repeated (all, in order)"
+    )
+    base.add_argument("--pictures", type=int, help="how many pictures to encode for a base stage")
+    base.set_defaults(act=_base)
+    adapter = commands.add_parser(
+        "ifadapter",
+        help="train an IFAdapter on a frozen SDXL",
+        description="Train an IFAdapter: the paper's objective on a frozen model. A run that was interrupted "
+        "continues from its last checkpoint, exactly as if it had not been.",
+    )
+    adapter.add_argument("folder", type=Path, help="where checkpoint, metrics, samples and adapter are kept")
+    adapter.add_argument("--model", type=Path, required=True, help="diffusers folder or .safetensors of SDXL")
+    adapter.add_argument(
+        "--data",
+        type=Path,
+        help="folder of pictures, each with a layout of the same name and the ending .json "
+        "(default: Shapes World)",
+    )
+    adapter.add_argument("--size", type=_size, default=(1024, 1024), help="width x height (1024x1024)")
+    adapter.add_argument("--pictures", type=int, default=10_000, help="of Shapes World to encode (10000)")
+    adapter.add_argument("--init", type=Path, help="start from this adapter instead of fresh weights")
+    adapter.add_argument("--small", action="store_true", help="a fresh adapter of the demo model's size")
+    adapter.add_argument(
+        "--region-weight", type=float, default=0.0, help="weight of the error inside boxes, once more (0)"
+    )
+    adapter.add_argument(
+        "--gradient-checkpointing", action="store_true", help="less memory, about a third more time"
+    )
+    adapter.set_defaults(act=_ifadapter)
+    for command in (base, adapter):
+        command.add_argument("--settings", type=Path, help="TOML file of settings (base: one table a stage)")
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="one setting, for instance steps=2000; may be repeated",
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was chosen; returns the exit code."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("instance_composer").setLevel(logging.INFO)
+    return arguments.act(arguments)
+
+
+def _base(arguments: argparse.Namespace) -> int:
+    from ..training.recipe import choose_stage, train_stage
+    from ..training.settings import read_toml
+
+    tables = read_toml(arguments.settings) if arguments.settings else {}
+    stages = [
+        choose_stage(name, {**tables.get(name, {}), **_changes(arguments.set)}, arguments.pictures)
+        for name in arguments.stage or _STAGES
+    ]
+    for stage in stages:
+        print(f"stage {stage.name}: {stage.settings.steps} steps in {arguments.folder / stage.name}")
+        train_stage(stage, arguments.folder)
+    return 0
+
+
+def _ifadapter(arguments: argparse.Namespace) -> int:
+    from ..training.adapter_run import AdapterRun, train_adapter
+    from ..training.settings import read_settings, read_toml
+
+    changes = {**(read_toml(arguments.settings) if arguments.settings else {}), **_changes(arguments.set)}
+    plan = AdapterRun(
+        model=arguments.model,
+        data=arguments.data,
+        size=arguments.size,
+        pictures=arguments.pictures,
+        init=arguments.init,
+        small=arguments.small,
+        region_weight=arguments.region_weight,
+        gradient_checkpointing=arguments.gradient_checkpointing,
+    )
+    train_adapter(plan, read_settings(changes), arguments.folder)
+    print(arguments.folder / "model" / "ifadapter.safetensors")
+    return 0
+
+
+def _changes(words: list[str]) -> dict[str, Any]:
+    """`name=value` words; values as in TOML, anything else is text."""
+    changes: dict[str, Any] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator:
+            raise ValueError(f"--set {word}: write NAME=VALUE, for instance steps=2000")
+        changes[name.strip()] = _value(value.strip())
+    return changes
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 1024x768") from None
+    return width, height

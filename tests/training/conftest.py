@@ -1,0 +1,43 @@
+"""A demo world small enough to train in a test: real classes, a few thousand weights, 64 pixel pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_sdxl import write_tiny_sdxl
+
+from instance_composer.hosts.diffusers_sdxl import load_sdxl
+from instance_composer.training.latents import LatentSet
+from instance_composer.training.shapes_world import ShapesWorld
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A diffusers folder of SDXL's shape."""
+    return write_tiny_sdxl(tmp_path_factory.mktemp("model") / "sdxl")
+
+
+@pytest.fixture
+def pipeline(tiny_model):
+    return load_sdxl(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def latents() -> LatentSet:
+    """Latents that depend on what is in the picture: the pictures themselves, shrunk."""
+    # Two figures at most: the tiny tokenizer reads single letters.
+    world = ShapesWorld(seed=1, width=64, height=64, figures=2)
+    samples = [world[number] for number in range(8)]
+    pictures = torch.stack([torch.from_numpy(s.image).permute(2, 0, 1).float() / 127.5 - 1 for s in samples])
+    small = torch.nn.functional.avg_pool2d(pictures, 8)
+    return LatentSet(torch.cat((small, small[:, :1]), dim=1), [s.layout.to_dict() for s in samples])

@@ -1,0 +1,79 @@
+"""`instance-composer train`, from words to files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from instance_composer.cli import main
+from instance_composer.models.ifadapter import IFAdapter
+from instance_composer.training.recipe import STAGES, choose_stage
+from instance_composer.training.settings import SettingsError
+
+
+@pytest.mark.slow
+def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, capsys):
+    command = ["train", "ifadapter", str(tmp_path / "run"), "--model", str(tiny_model), "--size", "64x64"]
+    command += [
+        "--small",
+        "--pictures",
+        "4",
+        "--set",
+        "batch=2",
+        "--set",
+        "every_sample=0",
+        "--set",
+        "every_log=1",
+    ]
+    assert main([*command, "--set", "steps=1"]) == 0
+    assert main([*command, "--set", "steps=2"]) == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    path = tmp_path / "run" / "model" / "ifadapter.safetensors"
+    assert str(path) in capsys.readouterr().out
+    assert IFAdapter.load(path).config.queries == 4
+    assert main([*command, "--set", "batch=3"]) == 2
+    assert "batch was 2 and is now 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["base", "{}", "--stage", "base-128", "--set", "step=5"], "unknown settings: step"),
+        (["base", "{}", "--stage", "base-128", "--set", "steps"], "write NAME=VALUE"),
+        (["base", "{}", "--stage", "base-128"], "train the stage autoencoder first"),
+        (["base", "{}", "--stage", "base-256"], "train the stage base-128 first"),
+        (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
+        (["ifadapter", "{}", "--model", "{}", "--region-weight", "-1"], "0 or more is allowed"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(words, complaint, tmp_path, capsys):
+    assert main(["train", *(word.format(tmp_path) for word in words)]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_settings_file_has_a_table_for_each_stage(tmp_path, capsys):
+    (tmp_path / "settings.toml").write_text("[base-128]\nsteps = 0\n")
+    words = [
+        "train",
+        "base",
+        str(tmp_path),
+        "--stage",
+        "base-128",
+        "--settings",
+        str(tmp_path / "settings.toml"),
+    ]
+    assert main(words) == 2
+    assert "steps is 0" in capsys.readouterr().err
+
+
+def test_stages_build_on_stages_there_are():
+    assert all(stage.before in {None, *STAGES} for stage in STAGES.values())
+    with pytest.raises(SettingsError, match="choose autoencoder, decoder"):
+        choose_stage("base", {})
+
+
+def test_fewer_pictures_keep_the_proportions_of_sizes():
+    sizes = choose_stage("base-256", {"steps": 7}, pictures=300).sizes
+    assert [count for _, _, count in sizes] == [300, 100, 100]

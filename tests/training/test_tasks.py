@@ -1,0 +1,305 @@
+"""Real classes at toy size: ten steps lower the loss, a resumed run equals a straight one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_sdxl import tiny_vae
+
+from instance_composer.hosts.diffusers_sdxl import load_sdxl
+from instance_composer.layout import Box, Canvas, Instance, Layout
+from instance_composer.models.ifadapter import IFAdapter
+from instance_composer.training.adapters import adapted_layers, make_adapter
+from instance_composer.training.latents import Buckets, LatentSet, SourceError, encode
+from instance_composer.training.loop import Trainer
+from instance_composer.training.noise import drop, signal_to_noise_weights
+from instance_composer.training.order import generator_at
+from instance_composer.training.pictures import decode, posterior
+from instance_composer.training.settings import Settings
+from instance_composer.training.shapes_world import ShapesWorld
+from instance_composer.training.task import Place
+from instance_composer.training.tasks.autoencoder import AutoencoderTask, normalize_latents
+from instance_composer.training.tasks.base import BaseTask
+from instance_composer.training.tasks.ifadapter import IFAdapterTask
+
+FIRST = Place(0, 0, 0, 1, 1)
+
+
+def settings(**changes) -> Settings:
+    values = {
+        "steps": 4,
+        "batch": 4,
+        "learning_rate": 2e-3,
+        "warm_up": 0,
+        "every_sample": 0,
+        "every_checkpoint": 0,
+    }
+    return Settings(**{**values, **changes})
+
+
+def make_task(kind: str, pipeline, latents: LatentSet):
+    torch.manual_seed(0)
+    if kind == "autoencoder":
+        return AutoencoderTask(side=64, crop=32, autoencoder=tiny_vae())
+    if kind == "base":
+        return BaseTask(pipeline, [latents])
+    examples = [ShapesWorld(5, 64, 64)[number].layout for number in range(2)]
+    return IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], 1.0, examples)
+
+
+KINDS = ["autoencoder", "base", "ifadapter"]
+
+
+def open_gates(adapter: IFAdapter) -> None:
+    for layer in adapter.attention.values():
+        torch.nn.init.constant_(layer.alpha, 0.5)
+
+
+def error_on(task, batch) -> float:
+    """The loss on one batch with noise that is always the same."""
+    task.objective.eval()
+    with torch.no_grad():
+        value = task.objective(batch, generator_at(FIRST, 0))["loss"]
+    task.after_backward()
+    return float(value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_steps_lower_the_loss(kind, pipeline, latents, tmp_path):
+    task = make_task(kind, pipeline, latents)
+    if kind == "ifadapter":
+        # Ten steps would be spent on opening the gates; what is behind them is to be seen learning.
+        open_gates(task.adapter)
+    batch = task.batch(FIRST, 4, 0)
+    before = error_on(task, batch)
+    trainer = Trainer(task, settings(steps=10), tmp_path)
+    for _ in range(10):
+        trainer.advance()
+    assert error_on(task, batch) < before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_equals_a_straight_one(kind, tiny_model, latents, tmp_path):
+    straight = Trainer(make_task(kind, load_sdxl(tiny_model), latents), settings(), tmp_path / "straight")
+    for _ in range(4):
+        straight.advance()
+    first = Trainer(make_task(kind, load_sdxl(tiny_model), latents), settings(), tmp_path / "resumed")
+    first.advance()
+    first.advance()
+    first.save()
+    first.advance()
+    resumed = Trainer(make_task(kind, load_sdxl(tiny_model), latents), settings(), tmp_path / "resumed")
+    assert resumed.step == 2
+    resumed.advance()
+    resumed.advance()
+    one, two = straight.state(), resumed.state()
+    assert one["weights"].keys() == two["weights"].keys()
+    assert all(torch.equal(one["weights"][name], two["weights"][name]) for name in one["weights"])
+    pairs = zip(one["average"]["shadow_params"], two["average"]["shadow_params"], strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_only_the_adapter_learns(pipeline, latents, tmp_path):
+    task = make_task("ifadapter", pipeline, latents)
+    parts = ("unet", "text_encoder", "text_encoder_2", "vae")
+    before = {part: [p.clone() for p in getattr(pipeline, part).parameters()] for part in parts}
+    trainer = Trainer(task, settings(), tmp_path)
+    trainer.run()
+    for part in parts:
+        for old, new in zip(before[part], getattr(pipeline, part).parameters(), strict=True):
+            assert torch.equal(old, new)
+    assert all(name.startswith("adapter.") for name in trainer.state()["weights"])
+
+
+def test_every_weight_of_the_adapter_gets_a_gradient_once_the_gates_are_open(pipeline, latents):
+    task = make_task("ifadapter", pipeline, latents)
+    open_gates(task.adapter)
+    task.objective(task.batch(FIRST, 4, 0), generator_at(FIRST, 0))["loss"].backward()
+    task.after_backward()
+    without = [name for name, p in task.adapter.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_a_fresh_adapter_changes_nothing_and_leaves_nothing_behind(pipeline, latents):
+    task = make_task("ifadapter", pipeline, latents)
+    batch = task.batch(FIRST, 4, 0)
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipeline.unet.modules())
+    fresh = error_on(task, batch)
+    batch["boxes"] = batch["boxes"] * 0.5
+    task.objective.region_weight = 0.0
+    moved = error_on(task, batch)
+    batch["boxes"] = batch["boxes"] * 2
+    assert error_on(task, batch) == moved
+    task.objective.region_weight = 1.0
+    assert error_on(task, batch) == fresh
+    assert hooks == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipeline.unet.modules())
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(tiny_model, latents):
+    gradients = []
+    for checkpointing in (False, True):
+        pipeline = load_sdxl(tiny_model)
+        task = make_task("ifadapter", pipeline, latents)
+        open_gates(task.adapter)
+        if checkpointing:
+            pipeline.unet.enable_gradient_checkpointing()
+        task.objective.train()
+        task.objective(task.batch(FIRST, 2, 0), generator_at(FIRST, 0))["loss"].backward()
+        task.after_backward()
+        gradients.append([p.grad for p in task.adapter.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed, rtol=1e-4, atol=1e-6)
+
+
+def test_dropped_instances_have_no_words_left(pipeline, latents):
+    """With every instance dropped, the tokens are those of the adapter's unconditional branch."""
+    task = make_task("ifadapter", pipeline, latents)
+    batch = task.batch(FIRST, 3, 0)
+    tokens = task.objective._instance_tokens(batch, torch.ones(3, dtype=torch.bool))
+    torch.testing.assert_close(
+        tokens, task.adapter.unconditional_tokens(batch["boxes"]), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_shares_of_dropped_captions():
+    dropped = drop((20_000,), 0.15, generator_at(FIRST, 0)).float().mean()
+    assert float(dropped) == pytest.approx(0.15, abs=0.01)
+
+
+def test_the_adapter_sits_where_the_published_one_does():
+    """In SDXL's own proportions: 16 layers, the numbers of the published file."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(32, 32, 32),
+            transformer_layers_per_block=(1, 2, 10),
+            attention_head_dim=(1, 2, 4),
+            cross_attention_dim=8,
+            use_linear_projection=True,
+        )
+    published = [49, 51, 53, 55, 69, 71, 73, 75, 89, 91, 93, 95, 121, 123, 125, 127]
+    assert sorted(adapted_layers(unet)) == published
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_and_exports(kind, pipeline, latents, tmp_path):
+    task = make_task(kind, pipeline, latents)
+    Trainer(task, settings(steps=1, every_sample=1), tmp_path).run()
+    assert min(Image.open(tmp_path / "samples/000001.png").size) > 64
+    if kind == "ifadapter":
+        adapter = IFAdapter.load(tmp_path / "model" / "ifadapter.safetensors")
+        assert adapter.config == task.adapter.config
+    elif kind == "base":
+        again = load_sdxl(tmp_path / "model")
+        assert again.unet.config["block_out_channels"] == pipeline.unet.config["block_out_channels"]
+    else:
+        assert (tmp_path / "model" / "vae" / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_normalized_latents_have_unit_spread_and_the_same_pictures():
+    torch.manual_seed(0)
+    autoencoder = tiny_vae().requires_grad_(False)
+    pictures = torch.rand(4, 3, 64, 64) * 2 - 1
+    before = posterior(autoencoder, pictures)
+    picture = decode(autoencoder, before.mode())
+    normalize_latents(autoencoder, pictures)
+    after = posterior(autoencoder, pictures)
+    scaled = after.mode() * autoencoder.config["scaling_factor"]
+    torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(decode(autoencoder, after.mode()), picture, atol=1e-4, rtol=1e-3)
+    # Noise relative to the spread of the means stays as it was.
+    ratio = (after.std.mean(dim=(0, 2, 3)) / after.mean.std(dim=(0, 2, 3))) / (
+        before.std.mean(dim=(0, 2, 3)) / before.mean.std(dim=(0, 2, 3))
+    )
+    torch.testing.assert_close(ratio, torch.ones(4), atol=1e-3, rtol=0)
+
+
+def test_weights_of_noise_levels():
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    weights = signal_to_noise_weights(scheduler, torch.tensor([0, 999]), 5.0)
+    kept = scheduler.alphas_cumprod[0]
+    assert float(weights[0]) == pytest.approx(float(5 * (1 - kept) / kept), rel=1e-4)
+    assert float(weights[1]) == 1.0
+
+
+def test_encoding_continues_and_refuses_another_source(tmp_path):
+    torch.manual_seed(0)
+    autoencoder, world = tiny_vae(), ShapesWorld(1, 64, 64)
+    done: list[int] = []
+    encode(world, 5, autoencoder, tmp_path, {"seed": 1}, done.append)
+    first = LatentSet.load(tmp_path)
+    encode(world, 5, autoencoder, tmp_path, {"seed": 1}, done.append)
+    assert sum(done) == 10
+    assert first.size == (64, 64)
+    assert first.latents.shape == (5, 4, 8, 8)
+    assert [layout.prompt for layout in first.layouts] == [world[n].layout.prompt for n in range(5)]
+    expected = posterior(
+        autoencoder, torch.from_numpy(world[3].image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    )
+    torch.testing.assert_close(
+        first.latents[3].float(), expected.mode()[0].detach() * 0.13025, atol=2e-3, rtol=1e-2
+    )
+    with pytest.raises(SourceError, match="other pictures or of another autoencoder"):
+        encode(world, 5, autoencoder, tmp_path, {"seed": 2})
+    with pytest.raises(SourceError, match="another autoencoder"):
+        encode(world, 5, tiny_vae(), tmp_path, {"seed": 1})
+
+
+def test_an_incomplete_set_is_told(tmp_path):
+    encode(ShapesWorld(1, 64, 64), 2, tiny_vae(), tmp_path, {})
+    next(tmp_path.glob("*.safetensors")).unlink()
+    with pytest.raises(SourceError, match="missing; encode it again"):
+        LatentSet.load(tmp_path)
+
+
+def test_batches_come_from_sets_in_proportion():
+    def one(count: int, side: int) -> LatentSet:
+        return LatentSet(torch.zeros(count, 4, side, side), [{}] * count)
+
+    buckets = Buckets([one(300, 8), one(100, 4)])
+    sizes = [buckets.choose(number, 2, 0)[0].size for number in range(400)]
+    assert sizes.count((64, 64)) / 400 == pytest.approx(0.75, abs=0.06)
+    assert [buckets.choose(5, 2, 0)[1] for _ in range(2)] == [buckets.choose(5, 2, 0)[1]] * 2
+
+
+def test_pictures_without_instances_are_left_out(pipeline, latents):
+    bare = Layout((), Canvas(64, 64), "nothing").to_dict()
+    mixed = LatentSet(latents.latents[:3], [bare, *latents.documents[1:3]])
+    task = IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [mixed])
+    assert task.describe()["sets"] == [[2, 64, 64]]
+    with pytest.raises(SourceError, match="nothing to learn"):
+        IFAdapterTask(
+            pipeline, make_adapter(pipeline.unet, small=True), [LatentSet(latents.latents[:1], [bare])]
+        )
+
+
+def test_a_folder_of_pictures_with_layouts(tmp_path):
+    from instance_composer.training.folder import LayoutFolder
+
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[:, 100:] = 255
+    layout = Layout((Instance("1", Box(0.5, 0.0, 1.0, 1.0), "white"),), Canvas(200, 100), "half")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text(layout.to_json())
+    Image.fromarray(pixels).save(tmp_path / "without-layout.png")
+    folder = LayoutFolder(tmp_path, 64, 64)
+    assert len(folder) == 1
+    example = folder[0]
+    assert example.image.shape == (64, 64, 3)
+    assert list(example.layout.instances[0].box) == pytest.approx([0.5, 0, 1, 1])
+    assert example.image[:, 40:].min() > 200 > 50 > example.image[:, :24].max()
+    with pytest.raises(SourceError, match="no pictures with layouts"):
+        LayoutFolder(tmp_path / "nowhere", 64, 64)
+    with pytest.raises(SourceError, match="multiples of 8"):
+        LayoutFolder(tmp_path, 65, 64)
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(SourceError, match=r"a\.png"):
+        folder[0]

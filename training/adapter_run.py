@@ -1,0 +1,87 @@
+"""One run of IFAdapter training, from files to a trained adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from diffusers import StableDiffusionXLPipeline
+from tqdm import tqdm
+
+from ..hosts.diffusers_sdxl import load_sdxl
+from ..layout import Layout
+from ..models.ifadapter import IFAdapter
+from .adapters import make_adapter
+from .folder import LayoutFolder
+from .latents import LatentSet, SourceError, encode
+from .loop import Trainer
+from .recipe import encoded_world
+from .settings import Settings
+from .shapes_world import ShapesWorld
+from .tasks.ifadapter import IFAdapterTask
+
+_WEIGHTS_SEED = 0
+_EXAMPLES_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class AdapterRun:
+    """What an adapter is trained on: `size` (width, height) in pixels; `data` None is Shapes World.
+
+    `init` names an adapter to start from, else a fresh one is made, of the demo's size if `small`.
+    """
+
+    model: Path
+    data: Path | None = None
+    size: tuple[int, int] = (1024, 1024)
+    pictures: int = 10_000
+    init: Path | None = None
+    small: bool = False
+    region_weight: float = 0.0
+    gradient_checkpointing: bool = False
+
+
+def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
+    """Train, or continue training, an adapter in `folder`."""
+    if run.region_weight < 0:
+        raise SourceError(f"the region weight is {run.region_weight:g}; 0 or more is allowed")
+    pipeline = load_sdxl(run.model)
+    latents = _latents(run, pipeline, folder)
+    torch.manual_seed(_WEIGHTS_SEED)
+    adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
+    if run.gradient_checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
+    task = IFAdapterTask(pipeline, adapter, [latents], run.region_weight, _examples(run))
+    Trainer(task, settings, folder).run()
+
+
+def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path) -> LatentSet:
+    width, height = run.size
+    place = folder / f"latents-{width}x{height}"
+    if run.data is None:
+        return encoded_world(pipeline.vae, width, height, run.pictures, place)
+    source = LayoutFolder(run.data, width, height)
+    description: dict[str, Any] = {
+        "files": [file.name for file in source.files],
+        "width": width,
+        "height": height,
+    }
+    state = PartialState()
+    pipeline.vae.to(state.device)
+    with (
+        state.main_process_first(),
+        tqdm(total=len(source), desc="encode", unit="picture", mininterval=5) as progress,
+    ):
+        encode(source, len(source), pipeline.vae, place, description, progress.update)
+    return LatentSet.load(place)
+
+
+def _examples(run: AdapterRun) -> list[Layout]:
+    """Layouts to draw while training: of the demo world unseen combinations, else the data's first."""
+    if run.data is not None:
+        return []
+    world = ShapesWorld(_EXAMPLES_SEED, *run.size, "held-out")
+    return [world[number].layout for number in range(8)]

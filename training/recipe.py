@@ -1,0 +1,158 @@
+"""How the demo world's models are trained: stages, their settings, and where each finds what it builds on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+from tqdm import tqdm
+
+from ..hosts.diffusers_sdxl import load_sdxl
+from .latents import LatentSet, SourceError, encode
+from .loop import Trainer
+from .settings import Settings, SettingsError, read_settings
+from .shapes_world import ShapesWorld
+from .shapes_world.architecture import make_autoencoder
+from .shapes_world.pipeline import make_pipeline
+from .task import Task
+from .tasks.autoencoder import AutoencoderTask
+from .tasks.base import BaseTask
+
+logger = logging.getLogger("instance_composer")
+
+# Pictures to train on; samples, calibration and evaluation draw from other seeds.
+TRAINING_SEED = 1
+# Fresh weights of a stage are drawn from this seed, so that a run is a function of its settings.
+_WEIGHTS_SEED = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the recipe.
+
+    `before` is the stage whose model it starts from. `crop` is the side of the pictures an autoencoder sees;
+    `sizes` are (width, height, number) of encoded pictures for everything else.
+    """
+
+    name: str
+    settings: Settings
+    before: str | None = None
+    crop: int = 0
+    sizes: tuple[tuple[int, int, int], ...] = ()
+
+
+_AUTOENCODER = Settings(
+    steps=6000,
+    batch=6,
+    learning_rate=8e-4,
+    warm_up=30,
+    cool_down=1000,
+    beta2=0.99,
+    ema_decay=0.99,
+    every_log=25,
+    every_checkpoint=100,
+    every_sample=300,
+)
+_BASE = Settings(
+    steps=12_000,
+    batch=32,
+    learning_rate=5e-4,
+    warm_up=200,
+    cool_down=2000,
+    every_log=20,
+    every_checkpoint=100,
+    every_sample=500,
+)
+_STAGES = (
+    # Small crops first: colours and edges need many steps more than they need whole pictures.
+    Stage("autoencoder", _AUTOENCODER, crop=32),
+    # Whole pictures for the decoder alone, so that latents encoded before stay true.
+    Stage(
+        "decoder",
+        replace(_AUTOENCODER, steps=1500, batch=2, learning_rate=4e-4, cool_down=500),
+        "autoencoder",
+        crop=128,
+    ),
+    Stage("base-128", _BASE, "autoencoder", sizes=((128, 128, 12_000),)),
+    # The coarsest grid has 4 × 4 cells at 128 pixels; placing things in it takes 8 × 8 and other proportions.
+    Stage(
+        "base-256",
+        replace(_BASE, steps=3000, batch=16, learning_rate=2e-4, cool_down=1000),
+        "base-128",
+        sizes=((256, 256, 3000), (320, 192, 1000), (192, 320, 1000)),
+    ),
+)
+STAGES = {stage.name: stage for stage in _STAGES}
+
+
+def choose_stage(name: str, changes: Mapping[str, Any], pictures: int | None = None) -> Stage:
+    """A stage with some settings replaced, and another number of pictures of its first size.
+
+    `SettingsError` for a stage or a setting there is not.
+    """
+    if name not in STAGES:
+        raise SettingsError(f"there is no stage {name!r}; choose {', '.join(STAGES)}")
+    stage = STAGES[name]
+    sizes = stage.sizes
+    if pictures is not None and sizes:
+        first = sizes[0][2]
+        sizes = tuple((w, h, max(1, round(count * pictures / first))) for w, h, count in sizes)
+    return replace(stage, settings=read_settings(changes, stage.settings), sizes=sizes)
+
+
+def train_stage(stage: Stage, folder: Path) -> None:
+    """Run or continue one stage; everything of the recipe lives below `folder`, one folder a stage."""
+    torch.manual_seed(_WEIGHTS_SEED)
+    trainer = Trainer(_task(stage, folder), stage.settings, folder / stage.name)
+    trainer.run()
+
+
+def _task(stage: Stage, folder: Path) -> Task:
+    if stage.before is None:
+        return AutoencoderTask(crop=stage.crop, autoencoder=make_autoencoder())
+    model = folder / stage.before / "model"
+    if stage.crop:
+        return AutoencoderTask(crop=stage.crop, autoencoder=load_autoencoder(model), decoder_only=True)
+    if stage.before == "autoencoder":
+        pipeline = make_pipeline(load_autoencoder(model))
+    else:
+        pipeline = _load_pipeline(model)
+    sets = [
+        encoded_world(pipeline.vae, width, height, count, folder / f"latents-{width}x{height}")
+        for width, height, count in stage.sizes
+    ]
+    return BaseTask(pipeline, sets)
+
+
+def load_autoencoder(model: Path) -> AutoencoderKL:
+    """The autoencoder a stage has exported; `SourceError` tells which stage has to be run first."""
+    if not (model / "vae" / "config.json").is_file():
+        raise SourceError(f"there is no autoencoder in {model}; train the stage {model.parent.name} first")
+    loaded: Any = AutoencoderKL.from_pretrained(model / "vae")
+    return loaded.requires_grad_(False)
+
+
+def _load_pipeline(model: Path) -> StableDiffusionXLPipeline:
+    if not (model / "model_index.json").is_file():
+        raise SourceError(f"there is no model in {model}; train the stage {model.parent.name} first")
+    return load_sdxl(model)
+
+
+def encoded_world(autoencoder: AutoencoderKL, width: int, height: int, count: int, folder: Path) -> LatentSet:
+    """The first `count` training pictures of a size, encoded now or earlier."""
+    description = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
+    world = ShapesWorld(TRAINING_SEED, width, height)
+    state = PartialState()
+    autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
+    with (
+        state.main_process_first(),
+        tqdm(total=count, desc=f"encode {width} × {height}", unit="picture", mininterval=5) as progress,
+    ):
+        encode(world, count, autoencoder, folder, description, progress.update)
+    return LatentSet.load(folder)

@@ -1,0 +1,55 @@
+"""Captions as token ids, each tokenized once, and what SDXL makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor
+
+
+class TokenIds(NamedTuple):
+    """Captions (B, T) for both text encoders; `mask`, of the first, is 1 from start to end of text."""
+
+    first: Tensor
+    second: Tensor
+    mask: Tensor
+
+
+class Tokenizer:
+    """Both tokenizers of a pipeline with a memory: captions of a data set come again every epoch."""
+
+    def __init__(self, pipeline: StableDiffusionXLPipeline) -> None:
+        self._tokenizers: tuple[Any, Any] = (pipeline.tokenizer, pipeline.tokenizer_2)
+        self._known: dict[str, TokenIds] = {}
+
+    def __call__(self, captions: Sequence[str]) -> TokenIds:
+        """Token ids of captions, padded and cut to what the encoders read."""
+        rows = [self._one(caption) for caption in captions]
+        return TokenIds(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
+
+    def _one(self, caption: str) -> TokenIds:
+        if caption not in self._known:
+            first, second = (
+                tokenizer(
+                    caption,
+                    padding="max_length",
+                    max_length=tokenizer.model_max_length,
+                    truncation=True,
+                    return_tensors="pt",
+                )
+                for tokenizer in self._tokenizers
+            )
+            parts = (first["input_ids"], second["input_ids"], first["attention_mask"])
+            # Four bytes each: a data set's captions stay in memory.
+            self._known[caption] = TokenIds(*(part[0].to(torch.int32) for part in parts))
+        return self._known[caption]
+
+
+def encode_prompts(text_encoder: Any, text_encoder_2: Any, ids: TokenIds) -> tuple[Tensor, Tensor]:
+    """What SDXL conditions on: penultimate states of both encoders (B, T, D), pooled output of the second."""
+    first = text_encoder(ids.first, output_hidden_states=True)
+    second = text_encoder_2(ids.second, output_hidden_states=True)
+    return torch.cat((first.hidden_states[-2], second.hidden_states[-2]), dim=-1), second.text_embeds
