@@ -93,7 +93,8 @@ def test_boxes_from_upstream_come_in_and_edits_win_until_other_boxes_come(editor
     received = queue(editor)
     assert received["instances"][0]["box"][0] == pytest.approx(500 / 1024, abs=1e-4)
     assert received["instances"][0]["caption"] == "a red fox"
-    editor.page.wait_for_function("() => app.graph.nodes[0].widgets[2].value.includes('0.488')")
+    readout = editor.root.locator(".ic-summary").first
+    expect(readout).to_have_text("200 × 200")
     assert editor.boxes()[0][0] == pytest.approx(500 / 1024, abs=1e-4)
 
 

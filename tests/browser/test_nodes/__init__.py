@@ -23,7 +23,7 @@ class ShowLayout(io.ComfyNode):
     def execute(cls, layout) -> io.NodeOutput:
         progress = comfy.utils.ProgressBar(4)
         for step in range(4):
-            time.sleep(0.2)
+            time.sleep(0.5)
             progress.update_absolute(
                 step + 1, 4, ("JPEG", Image.new("RGB", (64, 64), (0, 60 * step, 255)), 64)
             )
