@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_STAGES = ("autoencoder", "decoder", "base-128", "base-256")
+_STAGES = ("crops", "autoencoder", "decoder", "base-128", "base-256")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

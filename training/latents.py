@@ -107,7 +107,7 @@ def encode(
     `description` says in plain values what the source is: a folder made from another source or by another
     autoencoder is refused with `SourceError`. `on_pictures` is called with the number of pictures done.
     """
-    index = {"count": count, "source": description, "autoencoder": fingerprint(autoencoder)}
+    index = {"count": count, "source": description, "encoder": encoder_digest(autoencoder)}
     if (folder / "index.json").is_file() and _read_index(folder) != index:
         raise SourceError(
             f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
@@ -137,12 +137,13 @@ def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, fi
     os.replace(beginning, file)
 
 
-def fingerprint(module: torch.nn.Module) -> str:
-    """A digest of a module's weights."""
+def encoder_digest(autoencoder: AutoencoderKL) -> str:
+    """A digest of the weights that latents depend on; the decoder may be trained on without spoiling them."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    for name, value in sorted(autoencoder.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(name.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from tqdm import tqdm
 
 from ..hosts.diffusers_sdxl import load_sdxl
+from .checkpoint import read_run
 from .latents import LatentSet, SourceError, encode
 from .loop import Trainer
 from .settings import Settings, SettingsError, read_settings
@@ -71,7 +72,9 @@ _BASE = Settings(
 )
 _STAGES = (
     # Small crops first: colours and edges need many steps more than they need whole pictures.
-    Stage("autoencoder", _AUTOENCODER, crop=32),
+    Stage("crops", _AUTOENCODER, crop=32),
+    # Several figures at once: group norms see them together, and the colours of one leak into the others.
+    Stage("autoencoder", replace(_AUTOENCODER, batch=1, learning_rate=4e-4), "crops", crop=96),
     # Whole pictures for the decoder alone, so that latents encoded before stay true.
     Stage(
         "decoder",
@@ -79,7 +82,7 @@ _STAGES = (
         "autoencoder",
         crop=128,
     ),
-    Stage("base-128", _BASE, "autoencoder", sizes=((128, 128, 12_000),)),
+    Stage("base-128", _BASE, "decoder", sizes=((128, 128, 12_000),)),
     # The coarsest grid has 4 × 4 cells at 128 pixels; placing things in it takes 8 × 8 and other proportions.
     Stage(
         "base-256",
@@ -114,20 +117,30 @@ def train_stage(stage: Stage, folder: Path) -> None:
 
 
 def _task(stage: Stage, folder: Path) -> Task:
-    if stage.before is None:
-        return AutoencoderTask(crop=stage.crop, autoencoder=make_autoencoder())
+    if stage.before in (None, "crops"):
+        task = AutoencoderTask(crop=stage.crop, autoencoder=make_autoencoder())
+        if stage.before:
+            _start_from_average(task, folder / stage.before)
+        return task
     model = folder / stage.before / "model"
     if stage.crop:
         return AutoencoderTask(crop=stage.crop, autoencoder=load_autoencoder(model), decoder_only=True)
-    if stage.before == "autoencoder":
-        pipeline = make_pipeline(load_autoencoder(model))
-    else:
-        pipeline = _load_pipeline(model)
+    pipeline = make_pipeline(load_autoencoder(model)) if stage.before == "decoder" else _load_pipeline(model)
     sets = [
         encoded_world(pipeline.vae, width, height, count, folder / f"latents-{width}x{height}")
         for width, height, count in stage.sizes
     ]
     return BaseTask(pipeline, sets)
+
+
+def _start_from_average(task: Task, before: Path) -> None:
+    """Give a task the averaged weights of an earlier run of the same model."""
+    state = read_run(before)
+    if state is None:
+        raise SourceError(f"there is no run in {before}; train the stage {before.name} first")
+    weights = state["average"]["shadow_params"]
+    for parameter, value in zip(task.objective.parameters(), weights, strict=True):
+        parameter.data.copy_(value)
 
 
 def load_autoencoder(model: Path) -> AutoencoderKL:

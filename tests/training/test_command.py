@@ -42,7 +42,8 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
     [
         (["base", "{}", "--stage", "base-128", "--set", "step=5"], "unknown settings: step"),
         (["base", "{}", "--stage", "base-128", "--set", "steps"], "write NAME=VALUE"),
-        (["base", "{}", "--stage", "base-128"], "train the stage autoencoder first"),
+        (["base", "{}", "--stage", "base-128"], "train the stage decoder first"),
+        (["base", "{}", "--stage", "autoencoder"], "train the stage crops first"),
         (["base", "{}", "--stage", "base-256"], "train the stage base-128 first"),
         (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
         (["ifadapter", "{}", "--model", "{}", "--region-weight", "-1"], "0 or more is allowed"),
@@ -70,7 +71,7 @@ def test_a_settings_file_has_a_table_for_each_stage(tmp_path, capsys):
 
 def test_stages_build_on_stages_there_are():
     assert all(stage.before in {None, *STAGES} for stage in STAGES.values())
-    with pytest.raises(SettingsError, match="choose autoencoder, decoder"):
+    with pytest.raises(SettingsError, match="choose crops, autoencoder"):
         choose_stage("base", {})
 
 
