@@ -42,8 +42,18 @@ def test_the_entry_stays_below_5_kb_and_the_editor_below_60_kb_compressed():
     entry = WEB / "instance_composer.js"
     assert [file.name for file in WEB.rglob("*.js")] == [entry.name], "ComfyUI imports every .js at start"
     assert entry.stat().st_size < 5_000
-    lazy = [*WEB.rglob("*.mjs"), *WEB.rglob("*.css")]
-    assert compressed(*lazy) < 60_000
+    assert compressed(*(WEB / "editor").iterdir()) < 60_000
+
+
+def test_formats_are_loaded_when_they_are_first_needed(other_page, page):
+    own = other_page(page.vue).open()
+    own.add_node()
+    loaded = "() => performance.getEntriesByType('resource').map((entry) => entry.name)"
+    late = ("/formats/", "exchange_desk.mjs", "png.mjs")
+    assert not [name for name in own.page.evaluate(loaded) if any(part in name for part in late)]
+    own.button("Copy, paste, files").click()
+    own.root.get_by_role("menuitem", name="COCO annotations").wait_for()
+    assert [name for name in own.page.evaluate(loaded) if "/formats/" in name]
 
 
 def test_sixty_regions_are_dragged_smoothly(editor, record_property):
