@@ -88,6 +88,7 @@ def random_layer() -> InstanceAttention:
     layer = InstanceAttention(width=1280, text_width=2048, head_dim=64, gate_hidden=80, gate_kernel=7)
     for parameter in layer.requires_grad_(False).parameters():
         parameter.copy_(torch.randn_like(parameter) * 0.03)
+    layer.alpha.fill_(0.5)
     return layer
 
 
