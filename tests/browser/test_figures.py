@@ -16,6 +16,9 @@ DRAG = """async () => {
   const send = (type, x, y) => stage.dispatchEvent(
     new PointerEvent(type, { ...held, clientX: left + x * width, clientY: top + y * height }));
   const frame = () => new Promise((done) => requestAnimationFrame(done));
+  let redrawn = 0;
+  const watcher = new MutationObserver((changes) => (redrawn += changes.length));
+  watcher.observe(stage.querySelector('.ic-region').parentNode, { attributeFilter: ['d'], subtree: true });
   send('pointerdown', 0.5, 0.5);
   const frames = [];
   let work = 0;
@@ -28,9 +31,11 @@ DRAG = """async () => {
     frames.push(now - last);
     last = now;
   }
+  redrawn += watcher.takeRecords().length;
+  watcher.disconnect();
   send('pointerup', 0.5, 0.5);
   frames.sort((one, other) => one - other);
-  return { median: frames[30], slow: frames[56], work: work / 60 };
+  return { median: frames[30], slow: frames[56], work: work / 60, redrawn };
 }"""
 
 
@@ -46,14 +51,17 @@ def test_the_entry_stays_below_5_kb_and_the_editor_below_60_kb_compressed():
 
 
 def test_formats_are_loaded_when_they_are_first_needed(other_page, page):
-    own = other_page(page.vue).open()
+    own = other_page(page.vue)
+    requested = []
+    own.page.on("request", lambda request: requested.append(request.url))
+    own.open()
     own.add_node()
-    loaded = "() => performance.getEntriesByType('resource').map((entry) => entry.name)"
+    assert any(url.endswith("/editor/editor.mjs") for url in requested)
     late = ("/formats/", "exchange_desk.mjs", "png.mjs")
-    assert not [name for name in own.page.evaluate(loaded) if any(part in name for part in late)]
+    assert not [url for url in requested if any(part in url for part in late)]
     own.button("Copy, paste, files").click()
     own.root.get_by_role("menuitem", name="COCO annotations").wait_for()
-    assert [name for name in own.page.evaluate(loaded) if "/formats/" in name]
+    assert [url for url in requested if "/formats/" in url]
 
 
 def test_sixty_regions_are_dragged_smoothly(editor, record_property):
@@ -70,5 +78,5 @@ def test_sixty_regions_are_dragged_smoothly(editor, record_property):
     for name, value in figures.items():
         record_property(name, round(value, 2))
     print(figures)
-    # The frame's own share, which a loaded machine does not change much: 50 frames a second leave 20 ms.
-    assert figures["work"] < 20
+    # Time depends on what else the machine does; that outlines are moved and not drawn anew does not.
+    assert figures["redrawn"] == 0
