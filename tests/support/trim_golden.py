@@ -23,10 +23,14 @@ from instance_composer.models.ifadapter import IFAdapter
 SOURCE, TARGET = GOLDEN / "ifadapter", TRIMMED / "ifadapter"
 MID = "mid_block.attentions.0"
 MID_LAYERS = (71, 73, 75, 77)
+# The middle, and the layers of the attention cases.
+KEPT_LAYERS = (29, 41, 55, *MID_LAYERS)
+POSITION_HIDDEN = 96
 PHRASES = [1, 3, 5]
 ATTENTION_CASES = ["mix3_8", "corner_touch_8", "degenerate_8", "batch_1_3_cfg_8"]
 ATTENTION_TENSORS = ("hidden_states", "ap_tokens", "boxes", "added", "box_mask", "area_ratio", "logits")
 CONCENTRATION_CASES = ["three_entities_same_resolution_16"]
+MANIFEST = "reward_manifest.json"
 
 
 def keep(source: Path, target: Path, wanted: Callable[[str], bool]) -> None:
@@ -39,14 +43,39 @@ def write_facts(facts: object, path: Path) -> None:
     path.write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def trim_adapter() -> None:
-    """The small adapter whole; its position net alone is four of its six megabytes."""
-    for name in ("adapter_small.safetensors", "position_net.safetensors"):
-        copyfile(SOURCE / name, TARGET / name)
+def trim_adapter() -> IFAdapter:
+    """The small adapter with seven of its sixteen layers and a position net of 96 instead of 768 units.
+
+    The position net alone is four of its six megabytes. Returns the adapter as written.
+    """
+    state = load_file(SOURCE / "adapter_small.safetensors")
+    dropped = tuple(
+        f"adapter_modules.{n}." for n in IFAdapter.from_state_dict(state).attention if n not in KEPT_LAYERS
+    )
+    kept = {key: value for key, value in state.items() if not key.startswith(dropped)}
+    for key in (key for key in kept if key.startswith("pos_net.")):
+        units = tuple(slice(POSITION_HIDDEN if size == 768 else size) for size in kept[key].shape)
+        kept[key] = kept[key][units].contiguous()
+    save_file(kept, TARGET / "adapter_small.safetensors")
     write_facts(read_facts(SOURCE / "box_masks.json"), TARGET / "box_masks.json")
     manifest = read_facts(SOURCE / "sdxl_manifest.json")
-    kept = ("adapted_indices", "adapted_layers", "parameter_counts", "groups")
-    write_facts({key: manifest[key] for key in kept}, TARGET / "sdxl_manifest.json")
+    names = ("adapted_indices", "adapted_layers", "parameter_counts", "groups")
+    write_facts({key: manifest[key] for key in names}, TARGET / "sdxl_manifest.json")
+    return IFAdapter.from_state_dict(kept)
+
+
+@torch.no_grad()
+def trim_positions(trimmed: IFAdapter) -> None:
+    """Box embeddings of the smaller position net, and tokens with it in place of the official one."""
+    golden = load_file(SOURCE / "position_net.safetensors")
+    golden["embedding"] = trimmed.pos_net(golden["boxes"])
+    save_file(golden, TARGET / "position_net.safetensors")
+    whole = IFAdapter.load(SOURCE / "adapter_small.safetensors")
+    tokens = {k: v for k, v in load_file(SOURCE / "ap_tokens.safetensors").items() if k.startswith("n3/")}
+    boxes = tokens["n3/boxes"].repeat(2, 1)
+    change = trimmed.pos_net(boxes) - whole.pos_net(boxes)
+    tokens["n3/ap_tokens"] = tokens["n3/ap_tokens"] + change[:, None]
+    save_file(tokens, TARGET / "ap_tokens.safetensors")
 
 
 def trim_stages() -> None:
@@ -54,7 +83,6 @@ def trim_stages() -> None:
     keep(
         SOURCE / "resampler.safetensors", TARGET, lambda key: key.endswith(("effective_mask", "mask_before"))
     )
-    keep(SOURCE / "ap_tokens.safetensors", TARGET, lambda key: key.startswith("n3/"))
     facts = read_facts(SOURCE / "attention.json")
     layers = {f"layers/{facts[case]['layer_index']}/to_q.weight" for case in ATTENTION_CASES}
     wanted = layers | {f"{case}/{name}" for case in ATTENTION_CASES for name in ATTENTION_TENSORS}
@@ -63,7 +91,7 @@ def trim_stages() -> None:
 
 
 def trim_concentration() -> None:
-    """One case of the concentration losses."""
+    """One case of the concentration losses, and all entities."""
     source, target = GOLDEN / "comat", TRIMMED / "comat"
     cases = tuple(f"{case}/" for case in CONCENTRATION_CASES)
     keep(
@@ -73,6 +101,24 @@ def trim_concentration() -> None:
     )
     facts = read_facts(source / "attention_losses.json")
     write_facts({case: facts[case] for case in CONCENTRATION_CASES}, target / "attention_losses.json")
+    for name in ("entity_extraction.json", "filtered_nouns.json"):
+        write_facts(read_facts(source / name), target / name)
+
+
+def trim_rewards() -> None:
+    """The small reward model whole; of the large preprocessed picture every fourth row and column."""
+    source, target = GOLDEN / "itercomp", TRIMMED / "itercomp"
+    target.mkdir(exist_ok=True)
+    tensors = load_file(source / "reward_small.safetensors")
+    large = tensors.pop("preprocess/pil_path_224")
+    tensors["preprocess/pil_path_224_every_4th"] = large[:, ::4, ::4].contiguous()
+    # A gradient of one picture tells as much as four.
+    tensors["grad_image_of_score_sum"] = tensors["grad_image_of_score_sum"][:1].contiguous()
+    save_file(tensors, target / "reward_small.safetensors")
+    write_facts(read_facts(source / "reward_small.json"), target / "reward_small.json")
+    manifest = read_facts(source / "reward_manifest.json")
+    shapes = {key: facts["shape"] for key, facts in manifest["keys"].items()}
+    write_facts({"keys": shapes, "parameter_count": manifest["parameter_count"]}, target / MANIFEST)
 
 
 def trim_phrase_encoding() -> None:
@@ -117,8 +163,9 @@ def record_mid_input(unet: UNet2DConditionModel, case: dict[str, Tensor]) -> Ten
 
 
 if __name__ == "__main__":
-    trim_adapter()
+    trim_positions(trim_adapter())
     trim_stages()
     trim_concentration()
+    trim_rewards()
     trim_phrase_encoding()
     trim_unet()

@@ -128,9 +128,9 @@ def test_missing_weights_are_listed(tmp_path: Path, state: dict[str, Tensor]) ->
     save_file(kept, tmp_path / "part.safetensors")
     expect_error(
         tmp_path / "part.safetensors",
-        "17 of",
+        "8 of",
         "adapter_modules.29.alpha",
-        "adapter_modules.31.to_v_ap.weight",
+        "adapter_modules.41.to_v_ap.weight",
     )
 
 
@@ -140,8 +140,8 @@ def test_a_group_that_is_missing_is_named(tmp_path: Path, state: dict[str, Tenso
 
 
 def test_weights_that_do_not_fit_together_are_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
-    save_file(state | {"adapter_modules.31.q_norm.weight": torch.zeros(3)}, tmp_path / "odd.safetensors")
-    expect_error(tmp_path / "odd.safetensors", "adapter_modules.31.q_norm.weight is (3,), not (16,)")
+    save_file(state | {"adapter_modules.41.q_norm.weight": torch.zeros(3)}, tmp_path / "odd.safetensors")
+    expect_error(tmp_path / "odd.safetensors", "adapter_modules.41.q_norm.weight is (3,), not (16,)")
 
 
 def test_other_models_are_refused_with_what_they_hold(tmp_path: Path) -> None:
