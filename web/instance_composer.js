@@ -1,5 +1,6 @@
 // @ts-check
-// The entry ComfyUI imports at start: it only names the widget. The editor itself is loaded with the first node.
+// The entry ComfyUI imports at start: it only names the widget. The editor itself is loaded with the first node,
+// from web/bundle: run `npm run build` after a change of web/editor or web/lib.
 import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
@@ -8,7 +9,7 @@ const SIZE = [480, 840];
 const MINIMUM = 480;
 
 let adapter;
-const load = () => (adapter ??= import("./editor/comfyui.mjs"));
+const load = () => (adapter ??= import("./bundle/comfyui.mjs"));
 
 /** A text area with the JSON, for when the editor cannot be loaded. */
 function plainText(model, error) {

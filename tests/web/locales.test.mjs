@@ -31,7 +31,7 @@ const allPlaceholders = (message) => inText(texts(message).join(" "));
 const english = new Map(messages(catalogues.en.instanceComposer));
 
 const sources = readdirSync(new URL("web/", ROOT), { recursive: true })
-  .filter((name) => /\.m?js$/.test(name))
+  .filter((name) => /\.m?js$/.test(name) && !name.startsWith("bundle"))
   .map((name) => readText(`web/${name}`))
   .join("\n");
 
