@@ -31,7 +31,7 @@ def adapted_blocks(model: Any, config: IFAdapterConfig) -> dict[Block, int]:
             f"This MODEL is {name}. An IFAdapter works with SDXL alone: SDXL base, checkpoints trained from "
             "it and inpainting SDXL (not the refiner). Load an SDXL checkpoint."
         )
-    places = _attention_layers(model.get_model_object("diffusion_model"))
+    places = attention_layers(model.get_model_object("diffusion_model"))
     absent = [number for number in config.layers if number not in places]
     if absent:
         raise ModelMismatchError(
@@ -45,7 +45,7 @@ def adapted_blocks(model: Any, config: IFAdapterConfig) -> dict[Block, int]:
     return {places[number][0]: number for number in config.layers}
 
 
-def _attention_layers(unet: Any) -> dict[int, tuple[Block, nn.Module]]:
+def attention_layers(unet: Any) -> dict[int, tuple[Block, nn.Module]]:
     """Official number -> ComfyUI's key and the attn2 module."""
     stages = {
         "down": list(_transformers("input", unet.input_blocks)),

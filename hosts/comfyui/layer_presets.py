@@ -1,0 +1,40 @@
+"""Choices of cross-attention layers under names that fit any UNet of SDXL's shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_base
+
+from .layers import Block, ModelMismatchError, attention_layers
+
+# What each choice takes in, for tooltips and help pages.
+LAYER_PRESETS = {
+    "middle and decoder": "the middle and the decoder, as CoMat was trained",
+    "coarse": "of those the coarse ones, 1/32 of the picture's side",
+    "fine": "of those the fine ones, 1/16 of the picture's side",
+    "all": "the encoder too",
+}
+
+
+def preset_blocks(model: Any, preset: str) -> tuple[Block, ...]:
+    """ComfyUI's attn2 keys of a preset's layers in an SDXL MODEL.
+
+    Raises `ModelMismatchError` for another architecture, ValueError for an unknown preset.
+    """
+    if not isinstance(model.model, comfy.model_base.SDXL):
+        raise ModelMismatchError(
+            f"This MODEL is {type(model.model.model_config).__name__}. Attention is recorded in SDXL alone: "
+            "SDXL base and checkpoints trained from it (not the refiner). Load an SDXL checkpoint."
+        )
+    if preset not in LAYER_PRESETS:
+        raise ValueError(f"layers is {preset!r}; allowed are {', '.join(LAYER_PRESETS)}")
+    places = attention_layers(model.get_model_object("diffusion_model")).values()
+    widths = {block: attention.to_q.in_features for block, attention in places}
+    coarse = max(widths.values())
+    if preset == "all":
+        return tuple(widths)
+    decoder = {block: width for block, width in widths.items() if block[0] != "input"}
+    if preset == "middle and decoder":
+        return tuple(decoder)
+    return tuple(block for block, width in decoder.items() if (width == coarse) == (preset == "coarse"))
