@@ -1,0 +1,108 @@
+"""Concentrating the attention of one layer before it is applied: forward only, a few per cent of a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .attention import token_probabilities
+from .gradient import logit_gradient, pixel_direction, token_direction
+from .targets import Targets, own_masks
+
+
+@dataclass(frozen=True)
+class LocalGuidance:
+    """How a layer's logits are moved.
+
+    "natural" steps along the natural gradient, the steepest descent measured in changes of probability
+    (mirror descent, Nemirovsky and Yudin 1983): a token's logits move by `strength` times
+    token_weight (M - r) + pixel_weight (M - A), with its mask M, the share r of its attention inside, and the
+    entity's attention A. Neither the number of cells, heads or entities nor how much attention a token gets
+    enters, and it ends by itself when attention is where it should be. "plain" steps along the gradient by
+    the logits, scaled so that the largest move of a layer is `strength`. Both in `inner_steps` equal parts.
+    """
+
+    token_weight: float = 1.0
+    pixel_weight: float = 1.0
+    strength: float = 1.0
+    inner_steps: int = 1
+    step: Literal["natural", "plain"] = "natural"
+
+
+def concentrate(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attended: Tensor,
+    heads: int,
+    targets: Targets,
+    grid: tuple[int, int],
+    guidance: LocalGuidance,
+    active: tuple[bool, ...] | None = None,
+) -> Tensor:
+    """What concentration adds to a layer's attention: (B, L, heads * d) in float32.
+
+    query (B, L, heads * d), key and value (B, T, heads * d) as the layer projects them; `attended` is their
+    plain attention. Only the columns of the entities' tokens change, and by the new normaliser the rest:
+    softmax' V = rho softmax V + rho sum_k p_k (exp(delta_k) - 1) V_k, 1 / rho = 1 + sum_k p_k (exp(delta_k) - 1).
+    """
+    tokens = torch.tensor(targets.tokens, device=query.device)
+    before = token_probabilities(query, key, heads, tokens).transpose(2, 3)
+    moves = _moves(before, targets, grid, guidance, active)
+    change, share = _changed(before, moves)
+    values = value[:, tokens].float().unflatten(-1, (heads, -1)).transpose(1, 2)
+    added = change.transpose(2, 3) @ values
+    plain = attended.float().unflatten(-1, (heads, -1)).transpose(1, 2)
+    added = (added * share).add_(plain * (share - 1.0))
+    return added.transpose(1, 2).flatten(2)
+
+
+def _moves(
+    before: Tensor,
+    targets: Targets,
+    grid: tuple[int, int],
+    guidance: LocalGuidance,
+    active: tuple[bool, ...] | None,
+) -> Tensor:
+    """How far each logit moves: (B, heads or 1, K, L)."""
+    members, weighted, nouns = targets.membership(before.device, active)
+    masks = targets.masks(grid, before.device)[None]
+    mean = before.mean(1)
+    if any(targets.self_derived):
+        derived = torch.tensor(targets.self_derived, device=before.device)[None, :, None]
+        masks = torch.where(derived, own_masks(nouns @ mean), masks)
+    moves = torch.zeros(())
+    for part in range(guidance.inner_steps):
+        now = before
+        if part:
+            change, share = _changed(before, moves)
+            now = (before + change) * share.transpose(2, 3)
+        if guidance.step == "natural":
+            step = _natural_step(now.mean(1), masks, weighted, guidance)
+        else:
+            step = _plain_step(now, masks, members, weighted, guidance)
+        moves = moves + guidance.strength / guidance.inner_steps * step
+    return moves
+
+
+def _natural_step(mean: Tensor, masks: Tensor, weighted: Tensor, guidance: LocalGuidance) -> Tensor:
+    step = guidance.token_weight * token_direction(mean, masks, weighted)
+    return (step + guidance.pixel_weight * pixel_direction(mean, masks, weighted))[:, None]
+
+
+def _plain_step(
+    now: Tensor, masks: Tensor, members: Tensor, weighted: Tensor, guidance: LocalGuidance
+) -> Tensor:
+    step = -logit_gradient(now, masks, members, guidance.token_weight, guidance.pixel_weight)
+    step = step * weighted.amax(0)[:, None]
+    largest = step.abs().amax((1, 2, 3), keepdim=True)
+    return step / largest.clamp(min=torch.finfo(step.dtype).tiny)
+
+
+def _changed(before: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
+    """p (exp(move) - 1), (B, heads, K, L), and the old normaliser's share of the new, (B, heads, L, 1)."""
+    change = before * moves.expm1()
+    return change, 1.0 / (1.0 + change.sum(2)[..., None])

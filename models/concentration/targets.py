@@ -1,0 +1,98 @@
+"""Where the entities of a prompt belong: their tokens, their regions, and masks of them on a token grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..ifadapter.regions import Regions
+
+# Share of the span between a noun map's smallest and largest value above which a cell belongs to the noun.
+OWN_MAP_THRESHOLD = 0.5
+NOWHERE = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Entities to concentrate, E of them.
+
+    `groups` are the tokens of each entity, noun and modifiers; `nouns` those of its noun alone. `regions` has
+    one entry for each entity, `NOWHERE` for one that should have no attention (the empty mask of the paper)
+    and for one in `self_derived`, whose region is read from the attention its noun gets.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    nouns: tuple[tuple[int, ...], ...]
+    regions: Regions
+    self_derived: tuple[bool, ...]
+    _masks: dict[tuple[tuple[int, int], str], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _devices: dict[tuple[str, tuple[bool, ...]], tuple[Tensor, ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        count = len(self.groups)
+        if not (count == len(self.nouns) == len(self.regions) == len(self.self_derived)):
+            raise ValueError(
+                f"there are {count} groups of tokens, {len(self.nouns)} nouns, {len(self.regions)} regions and "
+                f"{len(self.self_derived)} marks; each entity has one of each"
+            )
+
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens of all entities, each once, in order: K of them."""
+        return tuple(sorted({token for group in self.groups for token in group}))
+
+    def crop(self, regions: Regions) -> Targets:
+        """The same entities with their regions as a part of the picture sees them."""
+        return Targets(self.groups, self.nouns, regions, self.self_derived)
+
+    def masks(self, grid: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+        """The regions on a grid of (height, width) cells: float (E, height * width), 0 or 1. Cached."""
+        key = (grid, str(device))
+        if key not in self._masks:
+            masks = torch.zeros(len(self.groups), *grid)
+            placement = self.regions.place(grid)
+            for slot in placement.indices if placement else ():
+                assert placement is not None
+                rows, columns = placement.crop(slot)
+                mask = placement.masks[slot]
+                masks[slot, rows, columns] = 1.0 if mask is None else mask.float()
+            self._masks[key] = masks.flatten(1).to(device)
+        return self._masks[key]
+
+    def membership(
+        self, device: torch.device | str, active: tuple[bool, ...] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Which of `tokens` belong to the E entities: members, members by strength, nouns, each (E, K).
+
+        Entities that are not active have no strength. Cached.
+        """
+        active = active or (True,) * len(self.groups)
+        key = (str(device), active)
+        if key not in self._devices:
+            members, nouns = (self._rows(groups).to(device) for groups in (self.groups, self.nouns))
+            strengths = torch.tensor(
+                [s * acts for s, acts in zip(self.regions.strengths, active, strict=True)], device=device
+            )
+            self._devices[key] = (members, members * strengths[:, None], nouns)
+        members, weighted, nouns = self._devices[key]
+        return members, weighted, nouns
+
+    def _rows(self, groups: tuple[tuple[int, ...], ...]) -> Tensor:
+        return torch.tensor([[float(token in group) for token in self.tokens] for group in groups])
+
+
+def own_masks(noun_maps: Tensor) -> Tensor:
+    """Masks from the attention that nouns get: (B, E, L) -> 0 or 1, same shape.
+
+    A cell belongs to a noun whose map is high there, and to one noun only: the one whose map, stretched to
+    0..1, is the highest.
+    """
+    low, high = noun_maps.amin(-1, keepdim=True), noun_maps.amax(-1, keepdim=True)
+    stretched = (noun_maps - low) / (high - low).clamp(min=torch.finfo(noun_maps.dtype).tiny)
+    highest = stretched == stretched.amax(1, keepdim=True)
+    return (highest & (stretched > OWN_MAP_THRESHOLD)).to(noun_maps.dtype)
