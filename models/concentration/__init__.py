@@ -1,11 +1,25 @@
 """CoMat's attribute concentration (arXiv 2404.03653): attributes stay on their nouns."""
 
+from .attend_and_excite import max_attention_loss
 from .attention import token_probabilities
+from .gradient import logit_gradient
+from .local import LocalGuidance, concentrate
 from .losses import pixel_loss, pixel_loss_official, token_loss, token_loss_official
+from .matching import OverrideError, match_entities, read_overrides
+from .targets import NOWHERE, Targets
 
 __all__ = [
+    "NOWHERE",
+    "LocalGuidance",
+    "OverrideError",
+    "Targets",
+    "concentrate",
+    "logit_gradient",
+    "match_entities",
+    "max_attention_loss",
     "pixel_loss",
     "pixel_loss_official",
+    "read_overrides",
     "token_loss",
     "token_loss_official",
     "token_probabilities",

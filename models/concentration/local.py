@@ -46,8 +46,9 @@ def concentrate(
     """What concentration adds to a layer's attention: (B, L, heads * d) in float32.
 
     query (B, L, heads * d), key and value (B, T, heads * d) as the layer projects them; `attended` is their
-    plain attention. Only the columns of the entities' tokens change, and by the new normaliser the rest:
-    softmax' V = rho softmax V + rho sum_k p_k (exp(delta_k) - 1) V_k, 1 / rho = 1 + sum_k p_k (exp(delta_k) - 1).
+    plain attention. Only the logits of the K tokens move, so all that is needed of the others is that the new
+    normaliser scales them. With c_k = p_k (exp(move_k) - 1) and 1 / rho = 1 + sum_k c_k:
+    softmax' V = rho (softmax V + sum_k c_k V_k).
     """
     tokens = torch.tensor(targets.tokens, device=query.device)
     before = token_probabilities(query, key, heads, tokens).transpose(2, 3)

@@ -37,8 +37,8 @@ class Targets:
         count = len(self.groups)
         if not (count == len(self.nouns) == len(self.regions) == len(self.self_derived)):
             raise ValueError(
-                f"there are {count} groups of tokens, {len(self.nouns)} nouns, {len(self.regions)} regions and "
-                f"{len(self.self_derived)} marks; each entity has one of each"
+                f"there are {count} groups of tokens, {len(self.nouns)} nouns, {len(self.regions)} regions "
+                f"and {len(self.self_derived)} marks; each entity has one of each"
             )
 
     @cached_property

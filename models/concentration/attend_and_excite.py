@@ -1,0 +1,40 @@
+"""Attend-and-Excite's objective, the baseline: each subject's attention should be high somewhere.
+
+Source: Chefer et al. (arXiv 2301.13826), section 3; smoothing and temperature as its authors' code has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The probabilities of the words between start and padding are multiplied by this and go through a softmax.
+TEMPERATURE = 100.0
+# Gaussian kernel 3 x 3 of standard deviation 0.5.
+DEVIATION = 0.5
+
+
+def max_attention_loss(maps: Sequence[Tensor], groups: Sequence[Sequence[int]], words: int) -> Tensor:
+    """1 - the highest smoothed attention of the most neglected token: a scalar from 0 to 1, differentiable.
+
+    maps: (heads, h, w, tokens) of one resolution, one for each module; heads and modules are averaged.
+    `groups` are the tokens of the subjects, of which each counts alone; the words of the prompt are tokens 1
+    to `words`. Without groups it is 0.
+    """
+    tokens = [token for group in groups for token in group]
+    if not tokens:
+        return maps[0].new_zeros(())
+    mean = torch.stack([attention.mean(0) for attention in maps]).mean(0)
+    shares = (TEMPERATURE * mean[..., 1 : words + 1]).softmax(-1)
+    chosen = shares[..., [token - 1 for token in tokens]].permute(2, 0, 1)[:, None]
+    smooth = F.conv2d(F.pad(chosen, (1, 1, 1, 1), mode="reflect"), _kernel(chosen))
+    return (1.0 - smooth.amax((1, 2, 3))).amax()
+
+
+def _kernel(like: Tensor) -> Tensor:
+    line = torch.exp(-0.5 * (torch.arange(-1.0, 2.0) / DEVIATION) ** 2)
+    kernel = torch.outer(line, line)
+    return (kernel / kernel.sum()).to(like)[None, None]

@@ -1,0 +1,132 @@
+"""Which instance of a layout an entity of the prompt is: by words, or as the artist says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from ...layout import Instance, Layout
+
+WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
+NOTHING = ("none", "-")
+
+
+class Named(Protocol):
+    """What matching needs of an entity; `number` counts the occurrences of a repeated noun from 0."""
+
+    @property
+    def noun(self) -> str: ...
+    @property
+    def modifiers(self) -> tuple[str, ...]: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+
+
+class OverrideError(ValueError):
+    """A line of the overrides that names no entity or no instance."""
+
+
+def match_entities(
+    entities: Sequence[Named], layout: Layout, overrides: Mapping[int, int | None] | None = None
+) -> dict[int, int]:
+    """Entity index -> index among `layout.instances`; entities without an instance are left out.
+
+    An instance whose caption has the entity's noun is a candidate, singular and plural alike. Of several the
+    one that has most of its modifiers wins, then the one with fewest other words, then the first. Entities
+    with the same noun take different instances, in their order in the prompt where words do not tell.
+    Disabled instances and ones without caption do not count. `overrides` win over words; None means no
+    instance.
+    """
+    overrides = overrides or {}
+    matched = {entity: instance for entity, instance in overrides.items() if instance is not None}
+    scores = sorted(
+        (*_score(entity, instance), index, position)
+        for index, entity in enumerate(entities)
+        if index not in overrides
+        for position, instance in enumerate(layout.instances)
+        if instance in layout.active and _has(entity.noun, _words(instance.caption))
+    )
+    taken = {(_singular(entities[index].noun), position) for index, position in matched.items()}
+    for *_, index, position in scores:
+        noun = _singular(entities[index].noun)
+        if index not in matched and (noun, position) not in taken:
+            matched[index] = position
+            taken.add((noun, position))
+    return dict(sorted(matched.items()))
+
+
+def read_overrides(text: str, entities: Sequence[Named], layout: Layout) -> dict[int, int | None]:
+    """Overrides for `match_entities` from lines "entity = instance".
+
+    An entity is named by its words or its noun as in the prompt, the second of a repeated one by "vase 2". An
+    instance is named by its place in the layout from 1, or its id; "none" or "-" for no instance. Blank lines
+    and lines that begin with # are left out. Raises `OverrideError` for anything else.
+    """
+    overrides: dict[int, int | None] = {}
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, place = (part.strip() for part in line.rpartition("="))
+        if not equals or not name or not place:
+            raise OverrideError(f"{line.strip()!r} is not an override; write one as: red book = 2")
+        overrides[_find_entity(name, entities)] = _find_instance(place, layout)
+    return overrides
+
+
+def _find_entity(name: str, entities: Sequence[Named]) -> int:
+    wanted, number = name.casefold(), 1
+    for exact in (True, False):
+        if not exact:
+            base, _, last = wanted.rpartition(" ")
+            if not base or not last.isdigit():
+                break
+            wanted, number = base, int(last)
+        found = [i for i, e in enumerate(entities) if wanted in (e.text.casefold(), e.noun.casefold())]
+        if 1 <= number <= len(found):
+            return found[number - 1]
+    known = ", ".join(repr(entity.text) for entity in entities) or "there are none"
+    raise OverrideError(f"no entity of the prompt is called {name!r}; the entities are: {known}")
+
+
+def _find_instance(place: str, layout: Layout) -> int | None:
+    if place.casefold() in NOTHING:
+        return None
+    ids = [instance.id for instance in layout.instances]
+    if place in ids:
+        return ids.index(place)
+    if place.isdigit() and 1 <= int(place) <= len(ids):
+        return int(place) - 1
+    raise OverrideError(
+        f"the layout has no instance {place!r}; name one by its number from 1 to {len(ids)} or by its id "
+        f"({', '.join(ids) or 'there are none'}), or write none"
+    )
+
+
+def _score(entity: Named, instance: Instance) -> tuple[int, int]:
+    """Smaller is better."""
+    words = _words(instance.caption)
+    own = [word for part in (*entity.modifiers, entity.noun) for word in _words(part)]
+    modifiers = sum(_has(modifier, words) for modifier in entity.modifiers)
+    return -modifiers, sum(word not in own for word in words)
+
+
+def _has(phrase: str, words: Sequence[str]) -> bool:
+    """Whether all words of a phrase are there."""
+    return all(word in words for word in _words(phrase))
+
+
+def _words(text: str) -> list[str]:
+    return [_singular(word) for word in WORD.findall(text.casefold())]
+
+
+def _singular(word: str) -> str:
+    """A word without the ending of an English plural: enough to compare, not always a word."""
+    word = word.casefold()
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ses", "xes", "zes", "ches", "shes")) and len(word) > 4:
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
