@@ -172,7 +172,8 @@ def conditioning() -> list[Any]:
 def with_instances(model: Any, rectangles: list[Rectangle]) -> tuple[Any, list[Any], list[Any]]:
     """MODEL, positive and negative with random keys and values; they cost what an adapter's cost."""
     from instance_composer.hosts.comfyui.binding import bind
-    from instance_composer.hosts.comfyui.terms import AdaptedLayers, Term, carry
+    from instance_composer.hosts.comfyui.instances import AdaptedLayers, InstanceTerm
+    from instance_composer.hosts.comfyui.terms import carry
 
     numbers = number_attention_layers(down=[2, 2, 10, 10], up=[10, 10, 10, 2, 2, 2], mid=10)
     blocks = {
@@ -193,7 +194,7 @@ def with_instances(model: Any, rectangles: list[Rectangle]) -> tuple[Any, list[A
         )
 
     layers = AdaptedLayers(dict.fromkeys(blocks.values(), gate), blocks)
-    term = Term(layers, prompt(), prompt(), 1.0, (0.0, 1.0))
+    term = InstanceTerm(layers, prompt(), prompt(), 1.0, (0.0, 1.0))
     return (
         bind(model),
         carry(conditioning(), term),
@@ -227,13 +228,13 @@ def timed_patches() -> Iterator[list[float]]:
 
         return call
 
-    patch, plain = attention.InstanceAttentionPatch.__call__, attention._plain_attention
-    attention.InstanceAttentionPatch.__call__ = timed(patch, 1.0)
-    attention._plain_attention = timed(plain, -1.0)
+    patch, plain = attention.AttentionPatch.__call__, attention.plain_attention
+    attention.AttentionPatch.__call__ = timed(patch, 1.0)
+    attention.plain_attention = timed(plain, -1.0)
     try:
         yield spent
     finally:
-        attention.InstanceAttentionPatch.__call__, attention._plain_attention = patch, plain
+        attention.AttentionPatch.__call__, attention.plain_attention = patch, plain
 
 
 def unet_table(side: int) -> None:

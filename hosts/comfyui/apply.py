@@ -15,10 +15,11 @@ from torch import Tensor
 from ...layout import Layout
 from ...models.ifadapter import IFAdapter, InstancePrompt, Regions
 from .binding import bind
+from .instances import AdaptedLayers, InstanceTerm
 from .layers import ModelMismatchError, adapted_blocks
 from .phrases import Phrases, count_passes, encode_phrases
 from .schedule import check_window
-from .terms import AdaptedLayers, Term, carry
+from .terms import carry
 
 # Instances in one pass of the resampler: between passes the run can be interrupted.
 INSTANCES_PER_PASS = 4
@@ -54,7 +55,7 @@ def apply_ifadapter(
     blocks = adapted_blocks(model, adapter.model.config)
     conditional, unconditional = _prompts(clip, adapter, layout)
     layers = AdaptedLayers(adapter.model.gates(), blocks).to(_resting_place())
-    term = Term(layers, conditional, unconditional, strength, (start, end))
+    term = InstanceTerm(layers, conditional, unconditional, strength, (start, end))
     guidance = replace(term, prompt=unconditional)
     return bind(model), carry(positive, term), carry(negative, guidance)
 

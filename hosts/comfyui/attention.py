@@ -1,19 +1,17 @@
-"""The attn2 patch that adds instances on top of whatever attention is installed."""
+"""The attn2 patch that adds terms on top of whatever attention is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from ...models.ifadapter import InstancePrompt, Regions, semantic_map
 from .layers import Block
-from .terms import AdaptedLayers
 
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
@@ -23,32 +21,22 @@ UNCONDITIONAL = 1
 COUPLE_MAPS = ("cond_or_uncond_couple", "cond_or_uncond_hook_couple")
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Chunks of a UNet batch that share gates, regions and strength, each with its own keys and values."""
+class Group(Protocol):
+    """Terms of one kind in one UNet call, of one or several of its chunks."""
 
-    layers: AdaptedLayers
-    chunks: tuple[int, ...]
-    prompts: tuple[InstancePrompt, ...]
-    strength: float
-    regions: Regions
-    active: tuple[bool, ...]
+    @property
+    def blocks(self) -> Collection[Block]:
+        """Keys of the layers it acts on."""
+        ...
 
-    def term(self, block: Block, queries: Sequence[Tensor], grid: tuple[int, int]) -> Sequence[Tensor]:
-        """What one layer adds for the queries (rows, L, C) of each of the group's chunks."""
-        placement = self.regions.place(grid, self.active, queries[0].device)
-        if placement is None:
-            return [torch.zeros_like(query) for query in queries]
-        number = self.layers.blocks[block]
-        keys = torch.stack([prompt.keys[number] for prompt in self.prompts])
-        values = torch.stack([prompt.values[number] for prompt in self.prompts])
-        term = semantic_map(torch.cat(tuple(queries)), keys, values, self.layers.gates[number], placement)
-        return (self.strength * term).split(len(queries[0]))
+    def act(self, call: LayerCall) -> None:
+        """Adds to the layer what its terms add, or reads what they read."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
-class InstanceAttentionPatch:
-    """One attn2 layer of one UNet call.
+class AttentionPatch:
+    """One attn2 layer of one UNet call, with terms on top of what is installed there.
 
     `base` is the patch found there, None for plain attention; `labels` are the UNet call's `cond_or_uncond`,
     one for each chunk of `rows` rows.
@@ -61,22 +49,78 @@ class InstanceAttentionPatch:
     rows: int
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        attended = (self.base or _plain_attention)(query, key, value, extra_options)
-        grid = tuple(extra_options["activations_shape"][-2:])
-        chunks = query.split(self.rows)
-        copies = copies_of_chunks(self.labels, len(query), self.rows, extra_options)
-        first = [0, *accumulate(copies)]
-        added = torch.zeros_like(attended)
+        call = LayerCall(self, query, key, value, extra_options)
         for group in self.groups:
-            term = group.term(self.block, [chunks[first[index]] for index in group.chunks], grid)
-            for index, part in zip(group.chunks, term, strict=True):
-                # Couple masks sum to 1 in every place, so each copy of a chunk gets the whole term.
-                for copy in range(first[index], first[index + 1]):
-                    added[copy * self.rows : (copy + 1) * self.rows] += part
-        return attended + added
+            group.act(call)
+        return call.result()
 
 
-def _plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
+class LayerCall:
+    """What one layer was given in one UNet call, and what is added to its attention.
+
+    The conditionings of the call are numbered chunks of equal size. An attention couple pack repeats a chunk
+    for its regions; the first copy is the prompt's own.
+    """
+
+    def __init__(
+        self,
+        patch: AttentionPatch,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        extra_options: dict[str, Any],
+    ) -> None:
+        self.block = patch.block
+        self.grid: tuple[int, int] = tuple(extra_options["activations_shape"][-2:])
+        self.heads: int = extra_options["n_heads"]
+        self._options = extra_options
+        self._inputs = (query, key, value)
+        self._has_base = patch.base is not None
+        self._rows = patch.rows
+        copies = copies_of_chunks(patch.labels, len(query), patch.rows, extra_options)
+        self._first = [0, *accumulate(copies)]
+        self._attended = (patch.base or plain_attention)(query, key, value, extra_options)
+        self._added: Tensor | None = None
+
+    def query(self, chunk: int) -> Tensor:
+        """(rows, L, C) of one chunk."""
+        return self._inputs[0][self._own_rows(chunk)]
+
+    def inputs(self, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (rows, L, C), key and value (rows, T, C) of one chunk."""
+        query, key, value = (x[self._own_rows(chunk)] for x in self._inputs)
+        return query, key, value
+
+    def plain(self, chunk: int) -> Tensor:
+        """What one chunk's attention is without any patch: (rows, L, C)."""
+        if not self._has_base:
+            return self._attended[self._own_rows(chunk)]
+        return plain_attention(*self.inputs(chunk), self._options)
+
+    def add(self, chunk: int, term: Tensor) -> None:
+        """Adds (rows, L, C) to the prompt's own rows of one chunk."""
+        self._sum()[self._own_rows(chunk)] += term
+
+    def add_to_copies(self, chunk: int, term: Tensor) -> None:
+        """Adds (rows, L, C) to one chunk and all its copies."""
+        for copy in range(self._first[chunk], self._first[chunk + 1]):
+            self._sum()[copy * self._rows : (copy + 1) * self._rows] += term
+
+    def result(self) -> Tensor:
+        return self._attended if self._added is None else self._attended + self._added
+
+    def _own_rows(self, chunk: int) -> slice:
+        start = self._first[chunk] * self._rows
+        return slice(start, start + self._rows)
+
+    def _sum(self) -> Tensor:
+        if self._added is None:
+            self._added = torch.zeros_like(self._attended)
+        return self._added
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
+    """What a layer without a patch computes, attention overrides of other packs included."""
     return optimized_attention(
         query,
         key,

@@ -7,21 +7,20 @@ by then, so the order of nodes does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ...models.ifadapter import InstancePrompt, Regions
+from ...models.ifadapter import Regions
 from ...models.ifadapter.regions import Rectangle
-from .attention import Attention, Group, InstanceAttentionPatch
+from .attention import Attention, AttentionPatch, Group
+from .layers import Block
 from .schedule import Sampling
-from .terms import KEY, AdaptedLayers, Kind, StepTerm, StepTerms, is_zero
-
-# Place of transformer_options among the positional arguments of the UNet's forward.
-OPTIONS_POSITION = 5
+from .terms import KEY, StepTerm, StepTerms, Text, is_zero
+from .unet_call import options_of, over_attn2, with_options
 
 
 def bind(model: Any) -> Any:
@@ -39,8 +38,7 @@ class Binding:
     """The two wrappers, and what they keep for the length of a sampling run."""
 
     def __init__(self) -> None:
-        self._prompts: dict[tuple[InstancePrompt, torch.device], InstancePrompt] = {}
-        self._layers: dict[tuple[AdaptedLayers, torch.device], AdaptedLayers] = {}
+        self._moved: dict[tuple[Any, torch.device], Any] = {}
         self._crops: dict[tuple[Regions, Rectangle], Regions] = {}
         self._zeroed: dict[Tensor, bool] = {}
 
@@ -74,41 +72,44 @@ class Binding:
         text = cond["model_conds"]["c_crossattn"].cond
         if text not in self._zeroed:
             self._zeroed[text] = is_zero(text)
-        zeroed = self._zeroed[text]
-        return tuple(step for term in carried.cond if (step := term.at(sigma, sampling, zeroed)) is not None)
+        told = Text(text.shape[1], self._zeroed[text])
+        return tuple(step for term in carried.cond if (step := term.at(sigma, sampling, told)) is not None)
 
     def _with_terms(
         self, cond: dict[str, Any], terms: tuple[StepTerm, ...] | None, latent: tuple[int, int]
     ) -> dict[str, Any]:
         model_conds = {name: value for name, value in cond["model_conds"].items() if name != KEY}
         if terms is not None:
-            model_conds[KEY] = StepTerms(terms, latent, self._crop)
+            model_conds[KEY] = StepTerms(terms, latent, self)
         return {**cond, "model_conds": model_conds}
 
-    def _crop(self, regions: Regions, rectangle: Rectangle) -> Regions:
+    def crop(self, regions: Regions, rectangle: Rectangle) -> Regions:
+        """The regions seen from a rectangle of the picture; the same object for the same question."""
         key = (regions, rectangle)
         if key not in self._crops:
             self._crops[key] = regions.crop(*rectangle)
         return self._crops[key]
+
+    def on_device(self, movable: Any, device: torch.device) -> Any:
+        """`movable.to(device)`, made once."""
+        key = (movable, device)
+        if key not in self._moved:
+            self._moved[key] = movable.to(device)
+        return self._moved[key]
 
     def on_unet(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """DIFFUSION_MODEL: takes the terms out of the keywords and patches attn2 for this call."""
         chunks = kwargs.pop(KEY, ())
         if not any(chunks):
             return executor(*args, **kwargs)
-        positional = len(args) > OPTIONS_POSITION
-        options = args[OPTIONS_POSITION] if positional else kwargs["transformer_options"]
-        options = self._patched(options, chunks, args[0])
-        if positional:
-            args = (*args[:OPTIONS_POSITION], options, *args[OPTIONS_POSITION + 1 :])
-        else:
-            kwargs["transformer_options"] = options
+        options = self._patched(options_of(args, kwargs), chunks, args[0])
+        args, kwargs = with_options(args, kwargs, options)
         return executor(*args, **kwargs)
 
     def _patched(
         self, options: dict[str, Any], chunks: tuple[tuple[StepTerm, ...], ...], latent: Tensor
     ) -> dict[str, Any]:
-        """A copy of the options (they are shared between steps) with our patches over those installed."""
+        """A copy of the options with our patches over those installed."""
         rows, labels = len(latent) // len(chunks), tuple(options["cond_or_uncond"])
         if rows * len(chunks) != len(latent) or len(labels) != len(chunks):
             raise ValueError(
@@ -116,47 +117,22 @@ class Binding:
                 "the batch in a way Instance Composer does not know; take its nodes off this MODEL."
             )
         groups = self._groups(chunks, latent.device)
-        replace = options.get("patches_replace", {})
-        attn2: dict[Any, Attention] = dict(replace.get("attn2", {}))
-        for block in dict.fromkeys(block for group in groups for block in group.layers.blocks):
-            # An entry for the whole transformer is hidden by ours for one of its blocks, so ours calls it.
-            base = attn2.get(block) or attn2.get(block[:2])
-            here = tuple(group for group in groups if block in group.layers.blocks)
-            attn2[block] = InstanceAttentionPatch(base, block, here, labels, rows)
-        return {**options, "patches_replace": {**replace, "attn2": attn2}}
+
+        def patch(base: Attention | None, block: Block) -> Attention:
+            here = tuple(group for group in groups if block in group.blocks)
+            return AttentionPatch(base, block, here, labels, rows)
+
+        return over_attn2(options, (block for group in groups for block in group.blocks), patch)
 
     def _groups(self, chunks: tuple[tuple[StepTerm, ...], ...], device: torch.device) -> tuple[Group, ...]:
-        kinds: dict[tuple[Kind, int], list[tuple[int, StepTerm]]] = {}
+        kinds: dict[tuple[Hashable, int], list[tuple[int, StepTerm]]] = {}
         for index, terms in enumerate(chunks):
             for order, term in enumerate(terms):
                 # One kind may occur twice in a chunk (the same layout applied twice): those stay apart.
                 kinds.setdefault((term.kind, order), []).append((index, term))
-        return tuple(self._group(members, device) for members in kinds.values())
-
-    def _group(self, members: list[tuple[int, StepTerm]], device: torch.device) -> Group:
-        term = members[0][1]
-        return Group(
-            chunks=tuple(index for index, _ in members),
-            prompts=tuple(self._prompt_on(member.prompt, device) for _, member in members),
-            layers=self._layers_on(term.layers, device),
-            strength=term.strength,
-            regions=term.regions,
-            active=term.active,
-        )
-
-    def _prompt_on(self, prompt: InstancePrompt, device: torch.device) -> InstancePrompt:
-        key = (prompt, device)
-        if key not in self._prompts:
-            self._prompts[key] = prompt.to(device)
-        return self._prompts[key]
-
-    def _layers_on(self, layers: AdaptedLayers, device: torch.device) -> AdaptedLayers:
-        key = (layers, device)
-        if key not in self._layers:
-            self._layers[key] = layers.to(device)
-        return self._layers[key]
+        return tuple(members[0][1].group(members, device, self) for members in kinds.values())
 
     def on_cleanup(self, *_: Any) -> None:
         """After a sampling run, finished or interrupted: nothing stays on the device."""
-        for kept in (self._prompts, self._layers, self._crops, self._zeroed):
+        for kept in (self._moved, self._crops, self._zeroed):
             kept.clear()

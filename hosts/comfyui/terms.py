@@ -1,4 +1,4 @@
-"""What an applied IFAdapter adds, as it travels on a conditioning.
+"""What is applied to a prompt, as it travels on its conditioning.
 
 A conditioning carries its own terms, so areas, masks, ranges, batches and guiders that evaluate several
 conditionings keep working and nobody has to guess which row of a batch is the positive one.
@@ -7,86 +7,78 @@ conditionings keep working and nobody has to guess which row of a batch is the p
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import comfy.conds
 import node_helpers
 import torch
 from torch import Tensor
 
-from ...models.ifadapter import Gate, InstancePrompt, Regions
-from .layers import Block
-from .schedule import Sampling, Window, acts
+from ...models.ifadapter import Regions
+from ...models.ifadapter.regions import Rectangle
+from .attention import Group
+from .schedule import Sampling
 
 # Under this name the terms lie among a conditioning's `model_conds` and reach the UNet as a keyword.
-KEY = "instance_composer_ifadapter"
+KEY = "instance_composer"
 
 logger = logging.getLogger("instance_composer")
 
-Kind = tuple["AdaptedLayers", float, Regions, tuple[bool, ...]]
+
+class Text(NamedTuple):
+    """A conditioning's text: how many tokens, and whether ConditioningZeroOut made it all zeros."""
+
+    length: int
+    zeroed: bool
 
 
-@dataclass(frozen=True, eq=False)
-class AdaptedLayers:
-    """What sampling needs of an adapter; `blocks` maps ComfyUI's attn2 keys to the numbers of `gates`."""
+class Kept(Protocol):
+    """What stays for the length of a sampling run, made once."""
 
-    gates: Mapping[int, Gate]
-    blocks: Mapping[Block, int]
-
-    def to(self, device: torch.device) -> AdaptedLayers:
-        return replace(self, gates={number: gate.to(device) for number, gate in self.gates.items()})
+    def crop(self, regions: Regions, rectangle: Rectangle) -> Regions: ...
+    def on_device(self, movable: Any, device: torch.device) -> Any: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Term:
-    """One adapter applied to one conditioning.
-
-    `prompt` belongs to the captions or, for a negative, to the unconditional tokens; `when_zeroed` takes its
-    place once the conditioning has been zeroed out after the adapter was applied.
-    """
-
-    layers: AdaptedLayers
-    prompt: InstancePrompt
-    when_zeroed: InstancePrompt
-    strength: float
-    window: Window
-
-    def at(self, sigma: float, sampling: Sampling, zeroed: bool) -> StepTerm | None:
-        """What acts at a noise level; None if no instance does."""
-        prompt = self.when_zeroed if zeroed else self.prompt
-        if not acts(self.window, sigma, sampling):
-            return None
-        windows = prompt.regions.windows
-        open_windows = {window for window in set(windows) if acts(window, sigma, sampling)}
-        active = tuple(window in open_windows for window in windows)
-        if not any(active):
-            return None
-        return StepTerm(self.layers, prompt, self.strength, prompt.regions, active)
-
-
-@dataclass(frozen=True, eq=False)
-class StepTerm:
-    """A term at one sampling step; `regions` are those of the latent it is evaluated on."""
-
-    layers: AdaptedLayers
-    prompt: InstancePrompt
-    strength: float
-    regions: Regions
-    active: tuple[bool, ...]
+class Term(Protocol):
+    """One node's effect on one conditioning."""
 
     @property
-    def kind(self) -> Kind:
-        """Terms of one kind differ in keys and values alone and can be computed together."""
-        return self.layers, self.strength, self.regions, self.active
+    def node(self) -> str:
+        """The display name of the node."""
+        ...
+
+    def on_zeros(self) -> Term:
+        """The same for a conditioning that was zeroed out before the node."""
+        ...
+
+    def at(self, sigma: float, sampling: Sampling, text: Text) -> StepTerm | None:
+        """What acts at a noise level; None if nothing does."""
+        ...
+
+
+class StepTerm(Protocol):
+    """A term at one sampling step."""
+
+    @property
+    def kind(self) -> Hashable:
+        """Terms of one kind can be computed together."""
+        ...
+
+    def crop(self, rectangle: Rectangle, kept: Kept) -> StepTerm:
+        """The same seen from a rectangle of the picture."""
+        ...
+
+    def group(self, members: Sequence[tuple[int, Any]], device: torch.device, kept: Kept) -> Group:
+        """This and the other terms of its kind, each with the index of its chunk, for one UNet call."""
+        ...
 
 
 class CarriedTerms(comfy.conds.CONDRegular):
     """The terms of one conditioning, as its author left them.
 
-    A MODEL that came through Apply IFAdapter replaces them by `StepTerms` at every step, so ComfyUI asks
-    these only when the terms meet another MODEL.
+    A MODEL that came through the same node replaces them by `StepTerms` at every step, so ComfyUI asks these
+    only when the terms meet another MODEL.
     """
 
     cond: tuple[Term, ...]
@@ -95,11 +87,13 @@ class CarriedTerms(comfy.conds.CONDRegular):
     def process_cond(self, batch_size: int, **_: Any) -> CarriedTerms:
         if not self._warned:
             self._warned = True
-            logger.warning(
-                "A conditioning with an instance layout is sampled on a MODEL that did not come through "
-                "Apply IFAdapter: the layout has no effect. Connect the MODEL output of Apply IFAdapter to "
-                "the sampler."
-            )
+            for node in dict.fromkeys(term.node for term in self.cond):
+                logger.warning(
+                    "A conditioning that came through %s is sampled on a MODEL that did not: what the node "
+                    "does has no effect. Connect the MODEL output of %s to the sampler.",
+                    node,
+                    node,
+                )
         return self
 
     def can_concat(self, other: comfy.conds.CONDRegular) -> bool:
@@ -117,12 +111,10 @@ class StepTerms(comfy.conds.CONDRegular):
 
     cond: tuple[StepTerm, ...]
 
-    def __init__(
-        self, cond: tuple[StepTerm, ...], latent: tuple[int, int], crop: Callable[..., Regions]
-    ) -> None:
+    def __init__(self, cond: tuple[StepTerm, ...], latent: tuple[int, int], kept: Kept) -> None:
         super().__init__(cond)
         self.latent = latent
-        self.crop = crop
+        self.kept = kept
 
     def process_cond(self, batch_size: int, area: list[int] | None = None, **_: Any) -> StepTerms:
         if area is None:
@@ -130,8 +122,7 @@ class StepTerms(comfy.conds.CONDRegular):
         height, width, top, left = area
         rows, columns = self.latent
         rectangle = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
-        terms = tuple(replace(term, regions=self.crop(term.regions, rectangle)) for term in self.cond)
-        return StepTerms(terms, self.latent, self.crop)
+        return StepTerms(tuple(term.crop(rectangle, self.kept) for term in self.cond), self.latent, self.kept)
 
     def can_concat(self, other: comfy.conds.CONDRegular) -> bool:
         return isinstance(other, StepTerms)
@@ -151,12 +142,9 @@ def carry(conditioning: list[Any], term: Term) -> list[Any]:
 
 def _carry_one(entry: Any, term: Term) -> Any:
     text, values = entry[0], entry[1]
-    if is_zero(text):
-        # Zeros before the adapter was applied are a choice: a picture from its regions alone.
-        term = replace(term, when_zeroed=term.prompt)
     others = values.get("model_conds", {})
     earlier = others[KEY].cond if KEY in others else ()
-    terms = CarriedTerms((*earlier, term))
+    terms = CarriedTerms((*earlier, term.on_zeros() if is_zero(text) else term))
     return node_helpers.conditioning_set_values([entry], {"model_conds": {**others, KEY: terms}})[0]
 
 

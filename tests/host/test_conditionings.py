@@ -172,4 +172,4 @@ def test_a_layout_on_a_model_that_was_not_bound_warns_and_does_nothing(
     _, positive, negative = apply_ifadapter(model, clip, adapter, layout, *prompts)
     found = evaluate(model, positive, negative, LATENTS, 500)
     assert_same(found, evaluate(model, *prompts, LATENTS, 500), tolerance=0)
-    assert "did not come through Apply IFAdapter" in caplog.text
+    assert "came through Apply IFAdapter is sampled on a MODEL that did not" in caplog.text

@@ -13,8 +13,9 @@ from tiny_comfyui import tiny_model
 
 from instance_composer.hosts.comfyui.adapter import load_adapter
 from instance_composer.hosts.comfyui.binding import bind
+from instance_composer.hosts.comfyui.instances import AdaptedLayers, InstanceTerm
 from instance_composer.hosts.comfyui.layers import adapted_blocks
-from instance_composer.hosts.comfyui.terms import AdaptedLayers, Term, carry
+from instance_composer.hosts.comfyui.terms import carry
 from instance_composer.models.ifadapter import Regions
 
 FOLDER = GOLDEN / "ifadapter"
@@ -95,7 +96,7 @@ def _applied(model, adapter, tensors, part, sample, samples, guided, strength):
     positive, negative = _conditioning(tensors, positive_row), _conditioning(tensors, sample)
     if strength == 0:
         return bind(model), positive, negative
-    term, guidance = (Term(layers, prompt, prompts[1], strength, (0.0, 1.0)) for prompt in prompts)
+    term, guidance = (InstanceTerm(layers, prompt, prompts[1], strength, (0.0, 1.0)) for prompt in prompts)
     return bind(model), carry(positive, term), carry(negative, guidance)
 
 

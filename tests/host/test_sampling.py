@@ -15,7 +15,7 @@ from host_cases import EFFECT, assert_close, assert_same, noise, sample
 
 import nodes
 from instance_composer.hosts.comfyui.apply import apply_ifadapter
-from instance_composer.hosts.comfyui.attention import InstanceAttentionPatch
+from instance_composer.hosts.comfyui.attention import AttentionPatch
 from instance_composer.hosts.comfyui.terms import KEY
 from instance_composer.layout import Layout
 
@@ -29,7 +29,7 @@ def with_record(model):
 
     def note(executor, *args, **kwargs):
         patches = args[5].get("patches_replace", {}).get("attn2", {}).values()
-        acting = any(isinstance(patch, InstanceAttentionPatch) for patch in patches)
+        acting = any(isinstance(patch, AttentionPatch) for patch in patches)
         calls.append((float(args[5]["sigmas"][0]), acting))
         return executor(*args, **kwargs)
 
