@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_STAGES = ("crops", "autoencoder", "decoder", "base-128", "base-256")
+_STAGES = ("crops", "autoencoder", "base-128", "base-256", "decoder")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--gradient-checkpointing", action="store_true", help="less memory, about a third more time"
     )
     adapter.set_defaults(act=_ifadapter)
+    pack = commands.add_parser(
+        "pack",
+        help="the trained demo model as it is shipped",
+        description="Write the trained demo model as it is shipped: one diffusers folder in half precision "
+        "with its adapter, a model card and training curves.",
+    )
+    pack.add_argument("folder", type=Path, help="the folder of `train base`, one run in each folder below")
+    pack.add_argument("--out", type=Path, required=True, help="the folder to write into")
+    pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-256/model)")
+    pack.add_argument("--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model)")
+    pack.add_argument("--adapter", type=Path, help="(FOLDER/ifadapter/model/ifadapter.safetensors)")
+    pack.set_defaults(act=_pack)
     for command in (base, adapter):
         command.add_argument("--settings", type=Path, help="TOML file of settings (base: one table a stage)")
         command.add_argument(
@@ -102,6 +114,23 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
     )
     train_adapter(plan, read_settings(changes), arguments.folder)
     print(arguments.folder / "model" / "ifadapter.safetensors")
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from ..training.card import write_card
+    from ..training.packing import pack
+
+    runs: Path = arguments.folder
+    model = arguments.model or runs / "base-256" / "model"
+    adapter = arguments.adapter or runs / "ifadapter" / "model" / "ifadapter.safetensors"
+    if not adapter.is_file():
+        raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")
+    files = pack(model, adapter, arguments.out, arguments.autoencoder or runs / "decoder" / "model")
+    done = sorted(runs.glob("*/metrics.jsonl"), key=lambda file: file.stat().st_mtime)
+    write_card(arguments.out, {file.parent.name: file for file in done})
+    for file in files:
+        print(f"{file.stat().st_size / 1e6:8.1f} MB  {file}")
     return 0
 
 

@@ -75,20 +75,20 @@ _STAGES = (
     Stage("crops", _AUTOENCODER, crop=32),
     # Several figures at once: group norms see them together, and the colours of one leak into the others.
     Stage("autoencoder", replace(_AUTOENCODER, batch=1, learning_rate=4e-4), "crops", crop=96),
-    # Whole pictures for the decoder alone, so that latents encoded before stay true.
-    Stage(
-        "decoder",
-        replace(_AUTOENCODER, steps=1500, batch=2, learning_rate=4e-4, cool_down=500),
-        "autoencoder",
-        crop=128,
-    ),
-    Stage("base-128", _BASE, "decoder", sizes=((128, 128, 12_000),)),
+    Stage("base-128", _BASE, "autoencoder", sizes=((128, 128, 12_000),)),
     # The coarsest grid has 4 × 4 cells at 128 pixels; placing things in it takes 8 × 8 and other proportions.
     Stage(
         "base-256",
         replace(_BASE, steps=3000, batch=16, learning_rate=2e-4, cool_down=1000),
         "base-128",
         sizes=((256, 256, 3000), (320, 192, 1000), (192, 320, 1000)),
+    ),
+    # Whole pictures for the decoder alone: latents stay true, so this can run at any time after `autoencoder`.
+    Stage(
+        "decoder",
+        replace(_AUTOENCODER, steps=1500, batch=2, learning_rate=4e-4, cool_down=500),
+        "autoencoder",
+        crop=128,
     ),
 )
 STAGES = {stage.name: stage for stage in _STAGES}
@@ -125,7 +125,7 @@ def _task(stage: Stage, folder: Path) -> Task:
     model = folder / stage.before / "model"
     if stage.crop:
         return AutoencoderTask(crop=stage.crop, autoencoder=load_autoencoder(model), decoder_only=True)
-    pipeline = make_pipeline(load_autoencoder(model)) if stage.before == "decoder" else _load_pipeline(model)
+    pipeline = make_pipeline(load_autoencoder(model)) if stage.before == "autoencoder" else _load_pipeline(model)
     sets = [
         encoded_world(pipeline.vae, width, height, count, folder / f"latents-{width}x{height}")
         for width, height, count in stage.sizes

@@ -42,7 +42,7 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
     [
         (["base", "{}", "--stage", "base-128", "--set", "step=5"], "unknown settings: step"),
         (["base", "{}", "--stage", "base-128", "--set", "steps"], "write NAME=VALUE"),
-        (["base", "{}", "--stage", "base-128"], "train the stage decoder first"),
+        (["base", "{}", "--stage", "base-128"], "train the stage autoencoder first"),
         (["base", "{}", "--stage", "autoencoder"], "train the stage crops first"),
         (["base", "{}", "--stage", "base-256"], "train the stage base-128 first"),
         (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
