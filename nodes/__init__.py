@@ -7,7 +7,7 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
-FAMILIES = ("layout", "loaders", "ifadapter")
+FAMILIES = ("layout", "loaders", "ifadapter", "demo")
 
 logger = logging.getLogger("instance_composer")
 

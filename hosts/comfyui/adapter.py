@@ -12,9 +12,11 @@ from ...models.ifadapter import IFAdapter, read_checkpoint
 
 try:
     # Newer versions page weights from disk with their own patcher class.
-    from comfy.model_patcher import CoreModelPatcher as _Patcher
+    from comfy.model_patcher import CoreModelPatcher
 except ImportError:
-    from comfy.model_patcher import ModelPatcher as _Patcher
+    from comfy.model_patcher import ModelPatcher as CoreModelPatcher
+
+Patcher = CoreModelPatcher
 
 
 def load_adapter(path: str | PathLike[str]) -> comfy.model_patcher.ModelPatcher:
@@ -23,7 +25,7 @@ def load_adapter(path: str | PathLike[str]) -> comfy.model_patcher.ModelPatcher:
     Raises `CheckpointError` for a file that is not a whole IFAdapter.
     """
     adapter = IFAdapter.from_state_dict(read_checkpoint(path), operations=comfy.ops.manual_cast)
-    return _Patcher(
+    return Patcher(
         adapter,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),

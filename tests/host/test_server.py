@@ -22,6 +22,7 @@ NODE_IDS = {
     "IC_InstanceLayout",
     "IC_LayoutFromText",
     "IC_LayoutPreview",
+    "IC_LoadDemoCheckpoint",
     "IC_LoadIFAdapter",
     "IC_TransformLayout",
 }

@@ -37,6 +37,12 @@ def packages_on_disk() -> set[str]:
     return {"instance_composer", *(".".join(["instance_composer", *folder.parts]) for folder in folders)}
 
 
+def demo_files() -> list[Path]:
+    """The demo model: everything but Python."""
+    files = (REPOSITORY / "demo").rglob("*")
+    return [file for file in files if file.is_file() and file.suffix not in (".py", ".pyc")]
+
+
 def requirement_lines() -> list[str]:
     lines = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
@@ -73,6 +79,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         "instance_composer/py.typed",
         "instance_composer/layout/layout.schema.json",
         *(f"instance_composer/training/shapes_world/tokenizer/{name}" for name in vocabulary),
+        *(f"instance_composer/{file.relative_to(REPOSITORY)}" for file in demo_files()),
     }
     assert {name for name in wheel if name.startswith("instance_composer/")} == expected | data
     rest = {name for name in wheel if not name.startswith("instance_composer/")}

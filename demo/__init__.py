@@ -1,0 +1,31 @@
+"""The demo model that comes with the pack: a diffusers folder, and the IFAdapter that was trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+ADAPTER = "ifadapter.safetensors"
+# One large file of each part: what an incomplete copy of the pack lacks.
+_WEIGHTS = (
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+    "text_encoder_2/model.safetensors",
+    ADAPTER,
+)
+
+
+class DemoModelError(FileNotFoundError):
+    """The demo model's files are not all there."""
+
+
+def demo_folder(folder: Path = FOLDER) -> Path:
+    """The folder of the demo model; `DemoModelError` names the files it lacks."""
+    absent = [name for name in _WEIGHTS if not (folder / name).is_file()]
+    if absent:
+        raise DemoModelError(
+            f"The demo model in {folder} is not complete, it lacks {', '.join(absent)}. Install the pack "
+            "again, or make them: docs/training.md tells how it is trained and packed."
+        )
+    return folder
