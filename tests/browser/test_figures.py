@@ -11,6 +11,14 @@ WEB = REPOSITORY / "web"
 ENTRY = "instance_composer.js"
 OURS = "/extensions/ComfyUI-Instance-Composer/"
 MANY = 60
+FRAMES = 60
+TASKS = ("ThreadControllerImpl::RunTask", "ThreadPool_RunTask")
+THREADS = {
+    "page": "CrRendererMain",
+    "raster": "ThreadPoolForegroundWorker",
+    "layers": "Compositor",
+    "compositing": "VizCompositorThread",
+}
 DRAG = """async () => {
   const stage = [...document.querySelectorAll('.ic-stage')].at(-1);
   const { left, top, width, height } = stage.getBoundingClientRect();
@@ -66,7 +74,29 @@ def test_the_page_loads_little(other_page, page, record_property):
     assert sum(everything.values()) - first[ENTRY] < 60_000
 
 
-def test_sixty_regions_are_dragged_smoothly(editor, record_property):
+def thread_times(browser, page, act):
+    """What `act` returns, and milliseconds of processor time by thread: unlike frames, they do not depend on
+    what else the machine does."""
+    session = browser.new_browser_cdp_session()
+    events, complete = [], []
+    session.on("Tracing.dataCollected", lambda data: events.extend(data["value"]))
+    session.on("Tracing.tracingComplete", lambda _: complete.append(True))
+    config = {"includedCategories": ["toplevel"], "excludedCategories": ["*"]}
+    session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": config})
+    result = act()
+    session.send("Tracing.end")
+    while not complete:
+        page.wait_for_timeout(20)
+    names = {(one["pid"], one["tid"]): one["args"]["name"] for one in events if one["name"] == "thread_name"}
+    times = {}
+    for one in events:
+        if one["name"] in TASKS:
+            name = names[one["pid"], one["tid"]]
+            times[name] = times.get(name, 0) + one.get("tdur", 0) / 1000
+    return result, times
+
+
+def test_sixty_regions_are_dragged_smoothly(editor, browser, record_property):
     instances = [
         {"id": str(number), "caption": f"thing {number}", "box": [x, y, x + 0.07, y + 0.12]}
         for number in range(1, MANY + 1)
@@ -76,9 +106,14 @@ def test_sixty_regions_are_dragged_smoothly(editor, record_property):
     editor.set_text(json.dumps(document))
     editor.click(0.01, 0.01)
     editor.press("Control+a")
-    figures = editor.page.evaluate(DRAG)
+    figures, times = thread_times(browser, editor.page, lambda: editor.page.evaluate(DRAG))
+    figures |= {name: times[thread] / FRAMES for name, thread in THREADS.items()}
     for name, value in figures.items():
         record_property(name, round(value, 2))
     print(figures)
-    # Time depends on what else the machine does; that outlines are moved and not drawn anew does not.
-    assert figures["redrawn"] == 0
+    assert figures["redrawn"] == 0, "outlines are moved, not drawn anew"
+    # 50 frames a second leave 20 ms to each of the threads, which work at the same time; other work on the
+    # machine takes the caches away and costs up to half more.
+    assert max(figures[name] for name in THREADS) < 30
+    # A layer inside the node would have Nodes 2.0 blur the shadow of the node at every frame: 18 ms.
+    assert figures["compositing"] < 8

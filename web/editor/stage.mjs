@@ -20,7 +20,7 @@ export class Stage {
     this.paint = html("canvas", { class: "ic-picture", style: "image-rendering:pixelated", hidden: true });
     this.pictures.append(this.paint);
     this.gridPattern = svg("pattern", { id: editor.uid("grid"), patternUnits: "userSpaceOnUse" }, svg("circle", { class: "ic-grid", r: 0.8 }));
-    this.grid = svg("rect", { fill: `url(#${editor.uid("grid")})`, "pointer-events": "none" });
+    this.grid = svg("rect", { fill: `url(#${editor.uid("grid")})` });
     this.thirds = svg("path", { class: "ic-thirds" });
     this.regionLayer = svg("g");
     this.overlay = svg("g");
@@ -114,7 +114,7 @@ export class Stage {
   }
 
   addRegion(id) {
-    const shapes = ["ic-veil", "ic-tint", "ic-halo", "ic-line", "ic-hull"].map((name) => svg("path", { class: name }));
+    const shapes = ["ic-veil", "ic-tint", "ic-halo", "ic-line", "ic-hull"].map((name) => svg("path", { class: name, "fill-rule": "evenodd" }));
     const group = svg("g", { class: "ic-region" }, ...shapes);
     const chip = html("span", { class: "ic-chip" });
     const words = html("span", { class: "ic-words" });
@@ -132,11 +132,14 @@ export class Stage {
     const size = this.sizeOf(box);
     const base = instance.mask?.rle ? this.view.origin : at;
     const d = this.outlineOf(instance, base, size);
-    shapes.forEach((shape, place) => place < 4 && set(shape, { d, "fill-rule": "evenodd" }));
-    const hull = instance.mask && isSelected;
-    const [left, top] = [round(at[0] - base[0]), round(at[1] - base[1])];
-    set(shapes[4], { d: hull ? `M${left} ${top}h${size[0]}v${size[1]}h${-size[0]}z` : "M0 0", display: hull ? null : "none" });
-    set(group, { transform: `translate(${base.map(round).join(" ")})`, style: `--c:${color}`, "data-selected": isSelected, "data-off": !instance.enabled, "data-hover": isHovered, "data-problem": hasProblem });
+    if (region.d !== d) for (const shape of shapes.slice(0, 4)) shape.setAttribute("d", (region.d = d));
+    const hull = instance.mask && isSelected ? `M${round(at[0] - base[0])} ${round(at[1] - base[1])}h${size[0]}v${size[1]}h${-size[0]}z` : null;
+    if (region.hull !== hull) set(shapes[4], { d: region.hull = hull, display: hull ? null : "none" });
+    group.setAttribute("transform", `translate(${base.map(round).join(" ")})`);
+    const look = { style: `--c:${color}`, "data-selected": isSelected, "data-off": !instance.enabled, "data-hover": isHovered, "data-problem": hasProblem };
+    const seen = JSON.stringify(look);
+    if (region.look !== seen) set(group, look);
+    region.look = seen;
     this.drawLabel(region, instance, color, at, size);
   }
 
