@@ -29,4 +29,8 @@ class InstanceComposerExtension(ComfyExtension):
     """What ComfyUI asks for the pack's nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        try:
+            import_module("..hosts.comfyui.token_count", __name__).register_route()
+        except Exception:
+            logger.exception("The layout editor cannot ask for exact numbers of tokens; it estimates them.")
         return collect_nodes()

@@ -55,6 +55,13 @@ function theme(element) {
   return luminance(color) > 0.35 ? "light" : "dark";
 }
 
+/** Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/token_count.py); null without that route. */
+async function countTokens(texts) {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await api.fetchApi("/instance_composer/tokens", { method: "POST", headers, body: JSON.stringify({ texts }) });
+  return answer.ok ? (await answer.json()).tokens : null;
+}
+
 // --- One editor in one node ------------------------------------------------------------------------------------
 
 class Mount {
@@ -89,6 +96,7 @@ class Mount {
       commit: () => app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.(),
       select: () => this.node.selected || app.canvas.selectNode?.(this.node),
       toggleLarge: () => this.toggleLarge(),
+      countTokens,
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };
@@ -236,10 +244,12 @@ class Mount {
   result(id, output) {
     this.scope ??= executionScope(this.node, app.rootGraph ?? app.graph);
     if (!this.scope(id)) return;
-    if (output?.images?.length) this.load("result", viewUrl(output.images.at(-1)));
+    // The pictures of Show Attention Maps have the heat painted in; here it is drawn over the regions.
     if (output?.instance_heat_maps) this.loadHeats(output.instance_heat_maps);
+    else if (output?.images?.length) this.load("result", viewUrl(output.images.at(-1)));
   }
 
+  /** `files`: [{instance, filename, subfolder, type}], a grey picture each, its brightness the heat. */
   async loadHeats(files) {
     const heats = new Map();
     for (const file of files) {

@@ -32,8 +32,8 @@ export function set(element, attributes) {
   return element;
 }
 
-// 16 × 16 line drawings.
-const PATHS = {
+/** 16 × 16 line drawings. */
+export const PATHS = {
   select: "M3.5 2.5l9 4-3.8 1.4L7 12z",
   box: "M2.5 4.5h11v7h-11z",
   polygon: "M8 2.5l5.5 4-2 7h-7l-2-7z",
@@ -47,7 +47,6 @@ const PATHS = {
   picture: "M2.5 3.5h11v9h-11zM3 11l3.2-3.5 2.5 2.5 1.8-1.5L13 11M10.5 6.5h.01",
   exchange: "M4.5 2.5h5l3 3v8h-8zM9.5 2.5v3h3M6.5 8.5h4M6.5 11h4",
   expand: "M9.5 2.5h4v4M13 3L9.5 6.5M6.5 13.5h-4v-4M3 13l3.5-3.5",
-  shrink: "M13.5 6.5h-4v-4M10 6l3.5-3.5M2.5 9.5h4v4M6 10l-3.5 3.5",
   help: "M6 6a2 2 0 114 0c0 1.5-2 1.5-2 3.3M8 12h.01M8 1.8a6.2 6.2 0 110 12.4A6.2 6.2 0 018 1.8z",
   more: "M4 8h.01M8 8h.01M12 8h.01",
   grip: "M6 4h.01M10 4h.01M6 8h.01M10 8h.01M6 12h.01M10 12h.01",
@@ -63,7 +62,6 @@ const PATHS = {
   minus: "M3.5 8h9",
   close: "M4 4l8 8M12 4l-8 8",
   check: "M3 8.5l3.3 3.3L13 4.8",
-  chevron: "M4 6l4 4 4-4",
   front: "M2.5 2.5h7v7h-7zM12 6.5h1.5v7h-7V12",
   back: "M6.5 6.5h7v7h-7zM4 9.5H2.5v-7h7V4",
   download: "M8 2.5v8M4.5 7.5L8 11l3.5-3.5M2.5 13.5h11",

@@ -22,6 +22,7 @@ import { Pointer } from "./pointer.mjs";
 import { loadSettings, saveSettings } from "./settings.mjs";
 import { Stage } from "./stage.mjs";
 import { Status } from "./status.mjs";
+import { Tokens } from "./tokens.mjs";
 import { Toolbar } from "./toolbar.mjs";
 
 const PROBLEMS_AFTER = 150;
@@ -43,6 +44,7 @@ export class Editor {
     this.gestureMarks = {};
     this.problems = [];
     this.problemIds = new Set();
+    this.tokens = new Tokens(host.countTokens, () => this.destroyed || this.check());
     this.history = past.createHistory(commands.createState(parse("")));
     this.written = null;
     this.build();
@@ -383,7 +385,9 @@ export class Editor {
 
   check() {
     // An empty stage says itself what to do.
-    this.problems = this.layout.instances.length ? editorProblems(this.layout) : [];
+    const { instances } = this.layout;
+    this.tokens.look(instances.map((instance) => instance.caption));
+    this.problems = instances.length ? editorProblems(this.layout, { tokens: this.tokens.known }) : [];
     this.problemIds = new Set(this.problems.filter((problem) => problem.severity !== "info").map((problem) => problem.instance));
     this.invalidate();
   }

@@ -1,12 +1,12 @@
 // What can be set of the selected instances: caption, negative, strength, part of the run, colour, place.
 import { STRONGEST } from "../lib/document.mjs";
 import { toPixels, union } from "../lib/geometry.mjs";
-import { estimateTokens } from "../lib/problems.mjs";
+import { MOST_TOKENS } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { instanceColor } from "./colors.mjs";
 import { html, iconButton, set } from "./dom.mjs";
 
-const TOKENS = 77;
+const SHOWN_FROM = 40; // tokens: below, their number is of no interest
 let bursts = 0;
 
 export class InstanceForm {
@@ -178,9 +178,10 @@ export class InstanceForm {
   }
 
   renderTokens(instance) {
-    const count = instance.caption ? estimateTokens(instance.caption) : 0;
-    this.tokens.textContent = count > 40 ? this.editor.t("editor.tokens", { count, limit: TOKENS }) : "";
-    set(this.tokens, { "data-over": count > TOKENS });
+    const { count, exact } = this.editor.tokens.of(instance.caption);
+    const code = exact ? "editor.tokens" : "editor.tokens_about";
+    this.tokens.textContent = count > SHOWN_FROM ? this.editor.t(code, { count, limit: MOST_TOKENS }) : "";
+    set(this.tokens, { "data-over": count > MOST_TOKENS });
   }
 
   /** Set a value without disturbing who types in it. */

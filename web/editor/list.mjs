@@ -3,7 +3,7 @@
 import { strip } from "../lib/document.mjs";
 import { toPixels } from "../lib/geometry.mjs";
 import { bounds } from "../lib/regions.mjs";
-import { html, iconButton, set } from "./dom.mjs";
+import { html, iconButton, PATHS, set } from "./dom.mjs";
 import { instanceColor, textOn } from "./colors.mjs";
 import { InstanceForm } from "./instance_form.mjs";
 import { ListDrag } from "./list_drag.mjs";
@@ -92,9 +92,9 @@ export class List {
     item.name.textContent = t("editor.item_label", { id: instance.id, place: index + 1, count: editor.layout.instances.length, caption: caption || t("editor.no_caption") });
     item.badge.textContent = badge(instance);
     set(item.eye, { "aria-pressed": String(!instance.enabled), title: instance.enabled ? t("editor.hide") : t("editor.show") });
-    set(item.eye.firstChild.firstChild, { d: instance.enabled ? EYE : `${EYE}M2.5 13.5l11-11` });
+    set(item.eye.firstChild.firstChild, { d: instance.enabled ? PATHS.eye : PATHS.hidden });
     set(item.lock, { "aria-pressed": String(instance.locked), title: instance.locked ? t("editor.unlock") : t("editor.lock") });
-    set(item.lock.firstChild.firstChild, { d: instance.locked ? LOCKED : UNLOCKED });
+    set(item.lock.firstChild.firstChild, { d: instance.locked ? PATHS.lock : PATHS.unlocked });
   }
 
   /** The form with what can be set goes under the one selected instance, or above the list for several. */
@@ -193,7 +193,3 @@ function badge({ strength, start, end }) {
   if (start !== 0 || end !== 1) parts.push(`${Math.round(start * 100)}–${Math.round(end * 100)} %`);
   return parts.join(" ");
 }
-
-const EYE = "M1.5 8C4 3.7 12 3.7 14.5 8 12 12.3 4 12.3 1.5 8zM8 6.2a1.8 1.8 0 110 3.6 1.8 1.8 0 010-3.6z";
-const LOCKED = "M4 7.5h8v6H4zM5.7 7.5V5a2.3 2.3 0 014.6 0v2.5";
-const UNLOCKED = "M4 7.5h8v6H4zM5.7 7.5V5a2.3 2.3 0 014.5-.7";

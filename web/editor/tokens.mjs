@@ -1,0 +1,43 @@
+// How many tokens captions have: asked of the host, estimated until it answers and where it cannot.
+import { estimateTokens } from "../lib/problems.mjs";
+
+const AT_ONCE = 50;
+const LONGEST = 4_000; // characters; with as many captions at once a request stays below a megabyte
+const MOST_KEPT = 2_000;
+
+export class Tokens {
+  /** `ask` takes texts and promises their numbers, or null where nobody can tell; `changed` is called with news. */
+  constructor(ask, changed) {
+    Object.assign(this, { ask, changed, known: new Map(), pending: new Set() });
+  }
+
+  /** The number for a caption, start and end included, and whether it is exact. */
+  of(caption) {
+    const exact = this.known.get(caption);
+    return { count: exact ?? estimateTokens(caption), exact: exact !== undefined };
+  }
+
+  /** Ask for those that are not known yet. */
+  async look(captions) {
+    if (this.unknowable) return;
+    if (this.known.size > MOST_KEPT) this.known.clear();
+    const isNew = (text) => text && text.length <= LONGEST && !this.known.has(text) && !this.pending.has(text);
+    const texts = [...new Set(captions)].filter(isNew).slice(0, AT_ONCE);
+    if (!texts.length) return;
+    for (const text of texts) this.pending.add(text);
+    try {
+      const counts = await this.ask(texts);
+      this.unknowable = counts === null;
+      texts.forEach((text, at) => {
+        // What the tokenizer cannot read stays pending: it would not know better the next time.
+        if (!Number.isInteger(counts?.[at])) return;
+        this.known.set(text, counts[at]);
+        this.pending.delete(text);
+      });
+      this.changed();
+    } catch {
+      // The server is away; the next change asks again.
+      for (const text of texts) this.pending.delete(text);
+    }
+  }
+}
