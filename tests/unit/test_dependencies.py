@@ -33,6 +33,7 @@ OWN: dict[str, set[str]] = {
     "pictures": {"layout"},
     "models": {"layout"},
     "models.rewards": set(),
+    "models.rewards": set(),
     "hosts.comfyui": {"models", "layout", "pictures"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "nodes": {"hosts.comfyui", "models", "layout", "pictures", "demo"},
@@ -44,6 +45,7 @@ OUTSIDE: dict[str, set[str]] = {
     "layout": set(),
     "pictures": {"PIL"},
     "models": {"torch", "safetensors"},
+    "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
     "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
     "hosts.comfyui": {
         "aiohttp",

@@ -1,0 +1,24 @@
+"""Reward models: how well a picture shows what a prompt says, in one aspect of composition."""
+
+from .checkpoint import read_reward
+from .config import RewardConfig
+from .errors import RewardFileError
+from .losses import pair_accuracy, pairs_of_ranks, pairwise_loss
+from .model import RewardModel
+from .pixels import prepare_decoded, prepare_pictures
+from .tokens import Prompts, RewardTokenizer, find_tokenizer
+
+__all__ = [
+    "Prompts",
+    "RewardConfig",
+    "RewardFileError",
+    "RewardModel",
+    "RewardTokenizer",
+    "find_tokenizer",
+    "pair_accuracy",
+    "pairs_of_ranks",
+    "pairwise_loss",
+    "prepare_decoded",
+    "prepare_pictures",
+    "read_reward",
+]

@@ -1,0 +1,156 @@
+"""Reward model files: the published layout of weights, and what our own files say besides."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import RewardFileError
+
+_PARTS = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.layers.")
+# What trainers put around the weights, beside the step, the optimizer and the like.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "reward_model")
+# In the published files, but nothing reads it: the projections of contrastive pretraining, and a buffer.
+_UNUSED = re.compile(r"blip\.(vision_proj|text_proj)\.|.*\.position_ids$")
+_TRUNCATED = "It may be truncated: compare its size with the source and download it again."
+_METADATA = "instance_composer.reward"
+
+# Published names and ours, which are those of transformers' BLIP below `vision` and `text`; * is a number.
+_NAMES = (
+    ("blip.visual_encoder.cls_token", "vision.embeddings.class_embedding"),
+    ("blip.visual_encoder.pos_embed", "vision.embeddings.position_embedding"),
+    ("blip.visual_encoder.patch_embed.proj.", "vision.embeddings.patch_embedding."),
+    ("blip.visual_encoder.norm.", "vision.post_layernorm."),
+    ("blip.visual_encoder.blocks.*.norm1.", "vision.encoder.layers.*.layer_norm1."),
+    ("blip.visual_encoder.blocks.*.norm2.", "vision.encoder.layers.*.layer_norm2."),
+    ("blip.visual_encoder.blocks.*.attn.qkv.", "vision.encoder.layers.*.self_attn.qkv."),
+    ("blip.visual_encoder.blocks.*.attn.proj.", "vision.encoder.layers.*.self_attn.projection."),
+    ("blip.visual_encoder.blocks.*.mlp.", "vision.encoder.layers.*.mlp."),
+    ("blip.text_encoder.", "text."),
+    ("mlp.layers.", "head."),
+)
+
+
+def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights of a reward model under their published names, and what the file says beside them.
+
+    `.safetensors` is read as such, anything else as a torch file with `weights_only=True`. A trainer's
+    wrapping dictionary and the prefix `module.` are taken off. Raises `RewardFileError`.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        state, told = _read_safetensors(path)
+    else:
+        state, told = _unwrap(path, _read_torch(path)), {}
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    absent = [part for part in _PARTS if not any(key.startswith(part) for key in state)]
+    if absent:
+        found = sorted({".".join(key.split(".")[:2]) for key in state})
+        raise RewardFileError(
+            f"{path.name} is not a composition reward model: it has no weights under "
+            f"{', '.join(map(repr, absent))}; it has {_listing(found)}."
+        )
+    return {key: value for key, value in state.items() if not _UNUSED.match(key)}, told
+
+
+def write_reward(state: Mapping[str, Tensor], path: str | PathLike[str], told: Mapping[str, Any]) -> None:
+    """Write weights under their published names as `.safetensors`, with what they do not tell as metadata."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise RewardFileError(f"cannot write {path.name}: a reward model is written as .safetensors")
+    tensors = {key: value.contiguous() for key, value in state.items()}
+    save_file(tensors, path, metadata={"format": "pt", _METADATA: json.dumps(told)})
+
+
+def to_ours(key: str) -> str:
+    """Our name of a published weight."""
+    return _renamed(key, _NAMES)
+
+
+def to_published(key: str) -> str:
+    """The published name of one of our weights."""
+    return _renamed(key, tuple((ours, published) for published, ours in _NAMES))
+
+
+def _renamed(key: str, names: tuple[tuple[str, str], ...]) -> str:
+    for old, new in names:
+        pattern = "^" + re.escape(old).replace(r"\*", r"(\d+)")
+        renamed, count = re.subn(pattern, new.replace("*", r"\1"), key)
+        if count:
+            return renamed
+    return key
+
+
+def check_weights(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The weights by our names; missing, misshapen or unknown ones raise `RewardFileError` by published name.
+
+    `shapes` maps our names to shapes.
+    """
+    renamed = {to_ours(key): (key, value) for key, value in state.items()}
+    wrong = [f"{ours} is missing" for ours in shapes if ours not in renamed]
+    wrong += [f"{key} is not known" for ours, (key, _) in renamed.items() if ours not in shapes]
+    wrong += [
+        f"{key} is {tuple(value.shape)}, not {shapes[ours]}"
+        for ours, (key, value) in renamed.items()
+        if ours in shapes and tuple(value.shape) != shapes[ours]
+    ]
+    if wrong:
+        raise RewardFileError(f"this reward model is not whole: {_listing(wrong, 10)}")
+    return {ours: value for ours, (_, value) in renamed.items()}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            told = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, told  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise RewardFileError(
+            f"{path.name} cannot be read as a safetensors file ({error}). {_TRUNCATED}"
+        ) from error
+
+
+def _read_torch(path: Path) -> Any:
+    with path.open("rb") as file:
+        mapped = file.read(2) == b"PK"
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise RewardFileError(
+            f"{path.name} was refused: it holds objects other than tensors, and reading them could run code. "
+            "Use the published file or a .safetensors file."
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise RewardFileError(
+            f"{path.name} cannot be read as a torch file ({error}). {_TRUNCATED}"
+        ) from error
+
+
+def _unwrap(path: Path, content: Any) -> dict[str, Tensor]:
+    """The weights out of what a trainer saved around them."""
+    while isinstance(content, Mapping):
+        tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if any(key.removeprefix("module.").startswith(_PARTS) for key in tensors):
+            return tensors
+        inner = [content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)]
+        if not inner:
+            return tensors
+        content = inner[0]
+    raise RewardFileError(
+        f"{path.name} is not a composition reward model: it holds a {type(content).__name__}, not weights"
+    )
+
+
+def _listing(names: list[str], most: int = 20) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "nothing"

@@ -1,0 +1,31 @@
+"""What reward models learn from: which of two pictures shows a prompt better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pairwise_loss(better: Tensor, worse: Tensor) -> Tensor:
+    """Mean of -log σ(better - worse) over raw rewards (N,) of N pairs.
+
+    Source: ImageReward (arXiv 2304.05977), equation 1; IterComp trains its three models with it.
+    """
+    return -F.logsigmoid(better - worse).mean()
+
+
+def pair_accuracy(better: Tensor, worse: Tensor) -> Tensor:
+    """Share of pairs (N,) in which the better one has the higher reward."""
+    return (better > worse).float().mean()
+
+
+def pairs_of_ranks(ranks: Sequence[float]) -> list[tuple[int, int]]:
+    """(better, worse) positions of all pairs in a ranking; `ranks` says each one's place, 1 is best.
+
+    Equal places are ties and make no pair. Pairs are listed from the best place down.
+    """
+    order = torch.argsort(torch.tensor(ranks, dtype=torch.float64), stable=True).tolist()
+    return [(a, b) for n, a in enumerate(order) for b in order[n + 1 :] if ranks[a] < ranks[b]]

@@ -1,0 +1,153 @@
+"""A reward model: a vision tower, a text tower that looks at the picture, and one number out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import check_weights, read_reward, to_published, write_reward
+from .config import RewardConfig
+
+# After the first three layers of the head, in training.
+_HEAD_DROPOUT = (0.2, 0.2, 0.1)
+
+
+class RewardModel(nn.Module):
+    """ImageReward's architecture on transformers' BLIP: how well a picture shows a prompt.
+
+    `told` is what a file says beside its weights: the aspect, the vocabulary of a small model.
+
+    Source: ImageReward (arXiv 2304.05977); IterComp (arXiv 2410.07171) trains one for attributes, one for
+    spatial relations and one for everything else in a composition.
+    """
+
+    def __init__(self, config: RewardConfig, told: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.config, self.told = config, dict(told or {})
+        self.vision, self.text = _towers(config)
+        self.head = _head(config)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> RewardModel:
+        """Read a published or trained file, as float32, for evaluation; sizes are read off the weights.
+
+        Raises `RewardFileError` for a file that is not a whole reward model; nothing but tensors is ever
+        unpickled.
+        """
+        state, told = read_reward(path)
+        return cls.from_state_dict({key: value.float() for key, value in state.items()}, told)
+
+    @classmethod
+    def from_state_dict(
+        cls, state: Mapping[str, Tensor], told: Mapping[str, Any] | None = None
+    ) -> RewardModel:
+        """Build from published names (`blip.visual_encoder.…`, `blip.text_encoder.…`, `mlp.layers.…`).
+
+        The tensors are taken over, not copied. `told` may hold fields of `RewardConfig` that weights do not
+        tell: `vision_heads` and `text_heads` where heads are not 64 wide.
+        """
+        config = RewardConfig.infer(state, told)
+        with torch.device("meta"):
+            model = cls(config, told)
+        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        model.load_state_dict(check_weights(state, shapes), assign=True)
+        # No weight, so no file has it.
+        model.text.embeddings.position_ids = torch.arange(config.positions)[None]
+        return model.eval().requires_grad_(False)
+
+    def save(self, path: str | PathLike[str], dtype: torch.dtype | None = None) -> None:
+        """Write `.safetensors` under the published names, optionally in another dtype."""
+        state = self.state_dict()
+        published = {to_published(key): value.to(dtype or value.dtype) for key, value in state.items()}
+        write_reward(published, path, {**self.told, **self.config.to_dict()})
+
+    def score(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Rewards (B,) on a common scale: 0 is average, 1 a standard deviation better; see `raw_score`."""
+        raw = self.raw_score(pixel_values, input_ids, attention_mask)
+        return (raw - self.config.mean) / self.config.std
+
+    def raw_score(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Rewards (B,) as trained, in float32.
+
+        pixel_values (B, 3, side, side) from `prepare_pictures`; input_ids and attention_mask (B, T).
+        """
+        return self.reward(self.read(self.see(pixel_values), input_ids, attention_mask))[:, 0]
+
+    def see(self, pixel_values: Tensor) -> Tensor:
+        """What the vision tower makes of pictures: (B, patches + 1, width). Several prompts may use it."""
+        return self.vision(pixel_values.to(self.dtype)).last_hidden_state
+
+    def read(self, seen: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What the text tower makes of prompts (B, T) in sight of pictures: (B, T, width)."""
+        return self.text(
+            input_ids=input_ids, attention_mask=attention_mask, encoder_hidden_states=seen, is_decoder=False
+        ).last_hidden_state
+
+    def reward(self, read: Tensor) -> Tensor:
+        """Rewards (B, K) as trained, of what was read; K is 1 but while several aspects are trained."""
+        return self.head(read[:, 0]).float()
+
+    def one_aspect(self, number: int, told: Mapping[str, Any], mean: float, std: float) -> RewardModel:
+        """The model of one of several aspects trained together, with the constants of its own rewards."""
+        config = replace(self.config, head=(*self.config.head[:-1], 1), mean=mean, std=std)
+        state = {key: value.detach().clone() for key, value in self.state_dict().items()}
+        for key in (f"head.{len(self.head) - 1}.{name}" for name in ("weight", "bias")):
+            state[key] = state[key][number : number + 1]
+        model = RewardModel(config, {**self.told, **told})
+        model.load_state_dict(state)
+        return model.eval().requires_grad_(False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head[0].weight.dtype  # pyright: ignore[reportReturnType]
+
+
+def _towers(config: RewardConfig) -> tuple[Any, Any]:
+    """Both towers; transformers is slow to import and only needed here."""
+    from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
+
+    vision = BlipVisionConfig(
+        hidden_size=config.vision_width,
+        intermediate_size=config.vision_hidden,
+        num_hidden_layers=config.vision_layers,
+        num_attention_heads=config.vision_heads,
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        layer_norm_eps=1e-6,
+        initializer_range=0.02,
+    )
+    text = BlipTextConfig(
+        vocab_size=config.vocabulary,
+        hidden_size=config.text_width,
+        encoder_hidden_size=config.vision_width,
+        intermediate_size=config.text_hidden,
+        num_hidden_layers=config.text_layers,
+        num_attention_heads=config.text_heads,
+        max_position_embeddings=config.positions,
+        layer_norm_eps=1e-12,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+        pad_token_id=0,
+        bos_token_id=None,
+        sep_token_id=None,
+        # Only with this set do the layers have cross-attention; the mask is chosen with each call.
+        is_decoder=True,
+    )
+    return BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False)
+
+
+def _head(config: RewardConfig) -> nn.Sequential:
+    """Linear layers without activations between them, as published."""
+    layers: list[nn.Module] = []
+    width = config.text_width
+    for number, next_width in enumerate(config.head):
+        layers.append(nn.Linear(width, next_width))
+        if number < min(len(_HEAD_DROPOUT), len(config.head) - 1):
+            layers.append(nn.Dropout(_HEAD_DROPOUT[number]))
+        width = next_width
+    return nn.Sequential(*layers)
