@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from line_task import Line, LineTask, settings
 from torch import nn
 
 from instance_composer.training.checkpoint import FILE, ResumeError
@@ -14,59 +14,6 @@ from instance_composer.training.loop import OutOfMemoryError, Trainer
 from instance_composer.training.order import generator_at, sample_numbers
 from instance_composer.training.settings import Settings, SettingsError, read_settings
 from instance_composer.training.task import Place, parameter_groups
-
-TRUTH = torch.tensor([1.0, -2.0, 0.5])
-
-
-class Line(nn.Module):
-    """Fits y = x · TRUTH from noisy examples."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Linear(3, 4)
-        self.head = nn.Linear(4, 1)
-        self.fixed = nn.Linear(2, 2).requires_grad_(False)
-
-    def forward(self, batch, generator):
-        noisy = batch["x"] + 0.1 * torch.randn(batch["x"].shape, generator=generator)
-        error = self.head(self.body(noisy))[:, 0] - batch["y"]
-        return {"loss": error.square().mean(), "bias": error.mean()}
-
-
-class LineTask:
-    def __init__(self, data: int = 64) -> None:
-        torch.manual_seed(7)
-        self.objective = Line()
-        self.x = torch.randn(data, 3, generator=torch.Generator().manual_seed(3))
-        self.shown: list[torch.Tensor] = []
-        self.let_go = 0
-
-    def batch(self, place, size, seed):
-        numbers = sample_numbers(len(self.x), size, place.number, seed)
-        return {"x": self.x[numbers], "y": self.x[numbers] @ TRUTH}
-
-    def after_backward(self) -> None:
-        self.let_go += 1
-
-    def describe(self):
-        return {"data": len(self.x)}
-
-    def sample(self, path: Path) -> None:
-        torch.rand(5)  # a sampler that draws from the global generator
-        self.shown.append(self.objective.head.weight.detach().clone())
-        path.write_text("picture")
-
-    def export(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(self.objective.state_dict(), folder / "line.pt")
-
-
-def settings(**changes) -> Settings:
-    values = {
-        "steps": 8, "batch": 4, "learning_rate": 1e-2, "warm_up": 3, "every_log": 2, "every_checkpoint": 3,
-        "every_sample": 4, "ema_decay": 0.9,
-    }  # fmt: skip
-    return Settings(**{**values, **changes})
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
