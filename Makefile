@@ -19,15 +19,19 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help test editor lint lint-format lint-rules lint-types format test-unit test-web test-browser test-diffusers test-training test-host test-transformers4 install clean
+.PHONY: help demo test editor lint lint-format lint-rules lint-types format test-unit test-web test-browser test-diffusers test-training test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
+	@echo "make demo      render a gallery with the model that comes with the pack, into demo-gallery"
 	@echo "make lint      formatting, lint and types only"
 	@echo "make format    format, and mend what ruff can mend"
 	@echo "make editor    bundle the layout editor for the page"
 	@echo "make install   only fill .venv"
 	@echo "make clean     remove the environments and caches"
+
+demo: install
+	$(BIN)/instance-composer demo
 
 test: lint test-unit test-web test-browser test-diffusers test-training test-host test-transformers4
 

@@ -15,10 +15,12 @@ from importlib import import_module, metadata
 PROGRAM = "instance-composer"
 
 COMMANDS = {
+    "demo": "render a gallery with the model that comes with the pack, on a CPU",
     "layout": "convert, check and draw layouts",
     "render": "render a layout to a picture with an SDXL model and an IFAdapter",
     "convert": "convert an IFAdapter file, for instance to half-precision safetensors",
     "train": "train an IFAdapter on any SDXL, or the demo model from scratch",
+    "evaluate": "measure methods of placing things against each other on Shapes World",
 }
 
 
