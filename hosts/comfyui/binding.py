@@ -7,19 +7,18 @@ by then, so the order of nodes does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ...models.ifadapter import Regions
-from ...models.ifadapter.regions import Rectangle
 from .attention import Attention, AttentionPatch, Group
+from .latent import LatentStep, differentiable_options, move_denoised, until_captured
 from .layers import Block
 from .schedule import Sampling
-from .terms import KEY, StepTerm, StepTerms, Text, is_zero
+from .terms import KEY, Made, StepTerm, StepTerms, Text, is_zero
 from .unet_call import options_of, over_attn2, with_options
 
 
@@ -38,9 +37,7 @@ class Binding:
     """The two wrappers, and what they keep for the length of a sampling run."""
 
     def __init__(self) -> None:
-        self._moved: dict[tuple[Any, torch.device], Any] = {}
-        self._crops: dict[tuple[Regions, Rectangle], Regions] = {}
-        self._zeroed: dict[Tensor, bool] = {}
+        self._made: dict[Hashable, Any] = {}
 
     def on_conditionings(
         self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -49,20 +46,38 @@ class Binding:
 
         All get an entry if one has terms, because ComfyUI evaluates only those together that have the same
         entries. At a step where nothing acts none gets one, and the UNet runs as if nothing were applied.
+        What guides the latent runs the UNet before, for its own conditioning alone.
         """
-        if any(KEY in cond["model_conds"] for group in conds for cond in group or ()):
-            sigma, size = float(sigmas[0]), (latent.shape[-2], latent.shape[-1])
-            terms = [[self._terms_at(c, sigma, model.model_sampling) for c in group or ()] for group in conds]
-            acting = any(found for group in terms for found in group)
-            conds = [
-                group
-                and [
-                    self._with_terms(cond, found if acting else None, size)
-                    for cond, found in zip(group, terms_of_group, strict=True)
-                ]
-                for group, terms_of_group in zip(conds, terms, strict=True)
+        if not any(KEY in cond["model_conds"] for group in conds for cond in group or ()):
+            return executor(model, conds, latent, sigmas, *args, **kwargs)
+        sigma, size = float(sigmas[0]), (latent.shape[-2], latent.shape[-1])
+        terms = [[self._terms_at(c, sigma, model.model_sampling) for c in group or ()] for group in conds]
+        in_unet = [[tuple(s for s in steps if not isinstance(s, LatentStep)) for steps in g] for g in terms]
+        acting = any(found for group in in_unet for found in group)
+        evaluated = [
+            group
+            and [
+                self._with_terms(cond, found if acting else None, size)
+                for cond, found in zip(group, found_in_group, strict=True)
             ]
-        return executor(model, conds, latent, sigmas, *args, **kwargs)
+            for group, found_in_group in zip(conds, in_unet, strict=True)
+        ]
+        captures = {
+            step: (index, self._with_terms(cond, (*others, step), size))
+            for index, group in enumerate(conds)
+            for cond, found, others in zip(group or (), terms[index], in_unet[index], strict=True)
+            for step in found
+            if isinstance(step, LatentStep)
+        }
+
+        def capture(moving: Tensor, step: LatentStep) -> None:
+            place, cond = captures[step]
+            alone = [[cond] if index == place else None for index in range(len(conds))]
+            executor(model, alone, moving, sigmas, *args, **kwargs)
+
+        moved = move_denoised(capture, model, list(captures), latent, sigmas) if captures else None
+        denoised = executor(model, evaluated, latent, sigmas, *args, **kwargs)
+        return denoised if moved is None else [one + moved for one in denoised]
 
     def _terms_at(self, cond: Mapping[str, Any], sigma: float, sampling: Sampling) -> tuple[StepTerm, ...]:
         carried = cond["model_conds"].get(KEY)
@@ -70,9 +85,7 @@ class Binding:
             return ()
         # ComfyUI makes negatives for areas out of copies of the positive, right in `model_conds` alone.
         text = cond["model_conds"]["c_crossattn"].cond
-        if text not in self._zeroed:
-            self._zeroed[text] = is_zero(text)
-        told = Text(text.shape[1], self._zeroed[text])
+        told = Text(text.shape[1], self.once((text,), lambda: is_zero(text)))
         return tuple(step for term in carried.cond if (step := term.at(sigma, sampling, told)) is not None)
 
     def _with_terms(
@@ -83,19 +96,11 @@ class Binding:
             model_conds[KEY] = StepTerms(terms, latent, self)
         return {**cond, "model_conds": model_conds}
 
-    def crop(self, regions: Regions, rectangle: Rectangle) -> Regions:
-        """The regions seen from a rectangle of the picture; the same object for the same question."""
-        key = (regions, rectangle)
-        if key not in self._crops:
-            self._crops[key] = regions.crop(*rectangle)
-        return self._crops[key]
-
-    def on_device(self, movable: Any, device: torch.device) -> Any:
-        """`movable.to(device)`, made once."""
-        key = (movable, device)
-        if key not in self._moved:
-            self._moved[key] = movable.to(device)
-        return self._moved[key]
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` makes, the same object for the same key until the run ends."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def on_unet(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """DIFFUSION_MODEL: takes the terms out of the keywords and patches attn2 for this call."""
@@ -103,6 +108,9 @@ class Binding:
         if not any(chunks):
             return executor(*args, **kwargs)
         options = self._patched(options_of(args, kwargs), chunks, args[0])
+        if any(isinstance(step, LatentStep) for steps in chunks for step in steps):
+            args, kwargs = with_options(args, kwargs, differentiable_options(options))
+            return until_captured(executor, args, kwargs)
         args, kwargs = with_options(args, kwargs, options)
         return executor(*args, **kwargs)
 
@@ -134,5 +142,4 @@ class Binding:
 
     def on_cleanup(self, *_: Any) -> None:
         """After a sampling run, finished or interrupted: nothing stays on the device."""
-        for kept in (self._moved, self._crops, self._zeroed):
-            kept.clear()
+        self._made.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,15 +75,20 @@ class InstanceStep:
         return self.layers, self.strength, self.regions, self.active
 
     def crop(self, rectangle: Rectangle, kept: Kept) -> InstanceStep:
-        return replace(self, regions=kept.crop(self.regions, rectangle))
+        return replace(
+            self, regions=kept.once((self.regions, rectangle), lambda: self.regions.crop(*rectangle))
+        )
 
     def group(
         self, members: Sequence[tuple[int, InstanceStep]], device: torch.device, kept: Kept
     ) -> InstanceGroup:
+        def moved(movable: Any) -> Any:
+            return kept.once((movable, device), lambda: movable.to(device))
+
         return InstanceGroup(
             chunks=tuple(index for index, _ in members),
-            prompts=tuple(kept.on_device(member.prompt, device) for _, member in members),
-            layers=kept.on_device(self.layers, device),
+            prompts=tuple(moved(member.prompt) for _, member in members),
+            layers=moved(self.layers),
             strength=self.strength,
             regions=self.regions,
             active=self.active,

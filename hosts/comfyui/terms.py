@@ -7,21 +7,22 @@ conditionings keep working and nobody has to guess which row of a batch is the p
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import comfy.conds
 import node_helpers
 import torch
 from torch import Tensor
 
-from ...models.ifadapter import Regions
 from ...models.ifadapter.regions import Rectangle
 from .attention import Group
 from .schedule import Sampling
 
 # Under this name the terms lie among a conditioning's `model_conds` and reach the UNet as a keyword.
 KEY = "instance_composer"
+
+Made = TypeVar("Made")
 
 logger = logging.getLogger("instance_composer")
 
@@ -36,8 +37,7 @@ class Text(NamedTuple):
 class Kept(Protocol):
     """What stays for the length of a sampling run, made once."""
 
-    def crop(self, regions: Regions, rectangle: Rectangle) -> Regions: ...
-    def on_device(self, movable: Any, device: torch.device) -> Any: ...
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made: ...
 
 
 class Term(Protocol):

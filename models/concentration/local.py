@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .attention import token_probabilities
 from .gradient import logit_gradient, pixel_direction, token_direction
-from .targets import Targets, own_masks
+from .targets import Members, Targets, own_masks
 
 
 @dataclass(frozen=True)
@@ -50,31 +50,21 @@ def concentrate(
     normaliser scales them. With c_k = p_k (exp(move_k) - 1) and 1 / rho = 1 + sum_k c_k:
     softmax' V = rho (softmax V + sum_k c_k V_k).
     """
-    tokens = torch.tensor(targets.tokens, device=query.device)
-    before = token_probabilities(query, key, heads, tokens).transpose(2, 3)
-    moves = _moves(before, targets, grid, guidance, active)
+    members = targets.members(query.device, active)
+    before = token_probabilities(query, key, heads, members.tokens).transpose(2, 3)
+    moves = _moves(before, targets.masks(grid, query.device)[None], members, guidance)
     change, share = _changed(before, moves)
-    values = value[:, tokens].float().unflatten(-1, (heads, -1)).transpose(1, 2)
+    values = value[:, members.tokens].float().unflatten(-1, (heads, -1)).transpose(1, 2)
     added = change.transpose(2, 3) @ values
     plain = attended.float().unflatten(-1, (heads, -1)).transpose(1, 2)
     added = (added * share).add_(plain * (share - 1.0))
     return added.transpose(1, 2).flatten(2)
 
 
-def _moves(
-    before: Tensor,
-    targets: Targets,
-    grid: tuple[int, int],
-    guidance: LocalGuidance,
-    active: tuple[bool, ...] | None,
-) -> Tensor:
+def _moves(before: Tensor, masks: Tensor, members: Members, guidance: LocalGuidance) -> Tensor:
     """How far each logit moves: (B, heads or 1, K, L)."""
-    members, weighted, nouns = targets.membership(before.device, active)
-    masks = targets.masks(grid, before.device)[None]
-    mean = before.mean(1)
-    if any(targets.self_derived):
-        derived = torch.tensor(targets.self_derived, device=before.device)[None, :, None]
-        masks = torch.where(derived, own_masks(nouns @ mean), masks)
+    if members.derived is not None:
+        masks = torch.where(members.derived, own_masks(members.nouns @ before.mean(1)), masks)
     moves = torch.zeros(())
     for part in range(guidance.inner_steps):
         now = before
@@ -82,9 +72,9 @@ def _moves(
             change, share = _changed(before, moves)
             now = (before + change) * share.transpose(2, 3)
         if guidance.step == "natural":
-            step = _natural_step(now.mean(1), masks, weighted, guidance)
+            step = _natural_step(now.mean(1), masks, members.weighted, guidance)
         else:
-            step = _plain_step(now, masks, members, weighted, guidance)
+            step = _plain_step(now, masks, members, guidance)
         moves = moves + guidance.strength / guidance.inner_steps * step
     return moves
 
@@ -94,11 +84,9 @@ def _natural_step(mean: Tensor, masks: Tensor, weighted: Tensor, guidance: Local
     return (step + guidance.pixel_weight * pixel_direction(mean, masks, weighted))[:, None]
 
 
-def _plain_step(
-    now: Tensor, masks: Tensor, members: Tensor, weighted: Tensor, guidance: LocalGuidance
-) -> Tensor:
-    step = -logit_gradient(now, masks, members, guidance.token_weight, guidance.pixel_weight)
-    step = step * weighted.amax(0)[:, None]
+def _plain_step(now: Tensor, masks: Tensor, members: Members, guidance: LocalGuidance) -> Tensor:
+    step = -logit_gradient(now, masks, members.members, guidance.token_weight, guidance.pixel_weight)
+    step = step * members.weighted.amax(0)[:, None]
     largest = step.abs().amax((1, 2, 3), keepdim=True)
     return step / largest.clamp(min=torch.finfo(step.dtype).tiny)
 

@@ -13,7 +13,7 @@ NOTHING = ("none", "-")
 
 
 class Named(Protocol):
-    """What matching needs of an entity; `number` counts the occurrences of a repeated noun from 0."""
+    """What matching needs of an entity."""
 
     @property
     def noun(self) -> str: ...
@@ -21,8 +21,6 @@ class Named(Protocol):
     def modifiers(self) -> tuple[str, ...]: ...
     @property
     def text(self) -> str: ...
-    @property
-    def number(self) -> int: ...
 
 
 class OverrideError(ValueError):
@@ -84,11 +82,16 @@ def _find_entity(name: str, entities: Sequence[Named]) -> int:
             if not base or not last.isdigit():
                 break
             wanted, number = base, int(last)
-        found = [i for i, e in enumerate(entities) if wanted in (e.text.casefold(), e.noun.casefold())]
+        found = [index for index, entity in enumerate(entities) if wanted in _names(entity)]
         if 1 <= number <= len(found):
             return found[number - 1]
     known = ", ".join(repr(entity.text) for entity in entities) or "there are none"
     raise OverrideError(f"no entity of the prompt is called {name!r}; the entities are: {known}")
+
+
+def _names(entity: Named) -> tuple[str, ...]:
+    words = " ".join((*entity.modifiers, entity.noun))
+    return entity.text.casefold(), words.casefold(), entity.noun.casefold()
 
 
 def _find_instance(place: str, layout: Layout) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,18 @@ from ..ifadapter.regions import Regions
 # Share of the span between a noun map's smallest and largest value above which a cell belongs to the noun.
 OWN_MAP_THRESHOLD = 0.5
 NOWHERE = (0.0, 0.0, 0.0, 0.0)
+
+
+class Members(NamedTuple):
+    """Indices of the K tokens, and (E, K) which of them belong to which entity: as 1, as the entity's
+    strength, and those of its noun. `derived` (E, 1) marks the self-derived entities, None if there are none.
+    """
+
+    tokens: Tensor
+    members: Tensor
+    weighted: Tensor
+    nouns: Tensor
+    derived: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +42,7 @@ class Targets:
     regions: Regions
     self_derived: tuple[bool, ...]
     _masks: dict[tuple[tuple[int, int], str], Tensor] = field(default_factory=dict, init=False, repr=False)
-    _devices: dict[tuple[str, tuple[bool, ...]], tuple[Tensor, ...]] = field(
+    _members: dict[tuple[str, tuple[bool, ...]], Members] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -64,23 +77,22 @@ class Targets:
             self._masks[key] = masks.flatten(1).to(device)
         return self._masks[key]
 
-    def membership(
-        self, device: torch.device | str, active: tuple[bool, ...] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Which of `tokens` belong to the E entities: members, members by strength, nouns, each (E, K).
-
-        Entities that are not active have no strength. Cached.
-        """
+    def members(self, device: torch.device | str, active: tuple[bool, ...] | None = None) -> Members:
+        """Which of `tokens` belong to which entity. Entities that are not active have no weight. Cached."""
         active = active or (True,) * len(self.groups)
         key = (str(device), active)
-        if key not in self._devices:
-            members, nouns = (self._rows(groups).to(device) for groups in (self.groups, self.nouns))
-            strengths = torch.tensor(
-                [s * acts for s, acts in zip(self.regions.strengths, active, strict=True)], device=device
+        if key not in self._members:
+            strengths = [s * acts for s, acts in zip(self.regions.strengths, active, strict=True)]
+            members = self._rows(self.groups)
+            derived = torch.tensor(self.self_derived, device=device)[:, None]
+            self._members[key] = Members(
+                tokens=torch.tensor(self.tokens, device=device),
+                members=members.to(device),
+                weighted=(members * torch.tensor(strengths)[:, None]).to(device),
+                nouns=self._rows(self.nouns).to(device),
+                derived=derived if any(self.self_derived) else None,
             )
-            self._devices[key] = (members, members * strengths[:, None], nouns)
-        members, weighted, nouns = self._devices[key]
-        return members, weighted, nouns
+        return self._members[key]
 
     def _rows(self, groups: tuple[tuple[int, ...], ...]) -> Tensor:
         return torch.tensor([[float(token in group) for token in self.tokens] for group in groups])

@@ -1,0 +1,115 @@
+"""Attribute concentration in the UNet, as it travels on a conditioning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ...models.concentration import LocalGuidance, Targets, concentrate
+from ...models.ifadapter.regions import Rectangle
+from .attention import LayerCall
+from .layers import Block
+from .schedule import Sampling, Window, acts
+from .terms import Kept, Text
+
+NODE = "Attribute Concentration"
+
+
+class OtherPromptError(ValueError):
+    """Entities whose tokens are not those of the conditioning they were applied to."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalTerm:
+    """Entities of one conditioning, concentrated in each of these layers as it runs."""
+
+    targets: Targets
+    guidance: LocalGuidance
+    layers: tuple[Block, ...]
+    window: Window
+    node: str = NODE
+
+    def on_zeros(self) -> LocalTerm:
+        return self
+
+    def at(self, sigma: float, sampling: Sampling, text: Text) -> LocalStep | None:
+        # Zeros have no words whose attention could be moved.
+        if text.zeroed or not acts(self.window, sigma, sampling):
+            return None
+        active = active_entities(self.targets, sigma, sampling)
+        if not any(active):
+            return None
+        check_tokens(self.targets, text.length)
+        return LocalStep(self.targets, self.guidance, self.layers, active, text.length)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalStep:
+    """A term at one sampling step; `text` is the number of the conditioning's own tokens."""
+
+    targets: Targets
+    guidance: LocalGuidance
+    layers: tuple[Block, ...]
+    active: tuple[bool, ...]
+    text: int
+
+    @property
+    def kind(self) -> Hashable:
+        return self.targets, self.guidance, self.layers, self.active, self.text
+
+    def crop(self, rectangle: Rectangle, kept: Kept) -> LocalStep:
+        return replace(self, targets=cropped(self.targets, rectangle, kept))
+
+    def group(self, members: Sequence[tuple[int, LocalStep]], device: torch.device, kept: Kept) -> LocalGroup:
+        return LocalGroup(self, tuple(index for index, _ in members))
+
+
+@dataclass(frozen=True, eq=False)
+class LocalGroup:
+    """Chunks of a UNet batch whose entities are the same."""
+
+    step: LocalStep
+    chunks: tuple[int, ...]
+
+    @property
+    def blocks(self) -> Collection[Block]:
+        return self.step.layers
+
+    def act(self, call: LayerCall) -> None:
+        """Adds what concentration changes to the prompt's own rows of every chunk."""
+        step = self.step
+        for chunk in self.chunks:
+            # A shorter text is repeated up to the length of the others, which leaves its attention as it is.
+            query, key, value = call.inputs(chunk)
+            key, value = key[:, : step.text], value[:, : step.text]
+            plain = call.plain(chunk)
+            call.add(
+                chunk,
+                concentrate(
+                    query, key, value, plain, call.heads, step.targets, call.grid, step.guidance, step.active
+                ),
+            )
+
+
+def active_entities(targets: Targets, sigma: float, sampling: Sampling) -> tuple[bool, ...]:
+    """Which entities act at a noise level, by the start and end of their instances."""
+    windows = targets.regions.windows
+    open_windows = {window for window in set(windows) if acts(window, sigma, sampling)}
+    return tuple(window in open_windows for window in windows)
+
+
+def cropped(targets: Targets, rectangle: Rectangle, kept: Kept) -> Targets:
+    """The targets seen from a rectangle of the picture, the same object for the same question."""
+    return kept.once((targets, rectangle), lambda: targets.crop(targets.regions.crop(*rectangle)))
+
+
+def check_tokens(targets: Targets, length: int) -> None:
+    """OtherPromptError unless a text of this many tokens has those of the targets."""
+    if targets.tokens[-1] >= length:
+        raise OtherPromptError(
+            f"The entities stand at tokens up to {targets.tokens[-1]} of their prompt, but the conditioning "
+            f"has {length} tokens: it was made from another text. Give {NODE} the entities of the prompt "
+            "that the conditioning was encoded from."
+        )
