@@ -95,14 +95,13 @@ class Evaluation:
             )
 
     def _read(self) -> Iterator[Record]:
+        """The records; what a run that was killed left of its last line is taken out of the file."""
         file = self.folder / "records.jsonl"
-        if not file.is_file():
-            return
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the last line of a run that was killed; its picture is judged again
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            file.write_text(whole, encoding="utf-8")
+        yield from map(json.loads, whole.splitlines())
 
     def _picture(self, method: str, number: int) -> Path:
         return self.folder / "pictures" / method / f"{number:05d}.png"
@@ -134,7 +133,7 @@ class Evaluation:
 
     def _record(self, method: str, number: int, seconds: Any, features: Any) -> None:
         with Image.open(self._picture(method, number)) as opened:
-            image = np.asarray(opened.convert("RGB"))
+            image = np.array(opened.convert("RGB"))
         layout: Layout = self.plan.sample(number).layout
         record: Record = {
             "method": method,

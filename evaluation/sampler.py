@@ -87,3 +87,5 @@ def running_comfyui(
             except subprocess.TimeoutExpired:
                 process.terminate()
                 process.wait()
+            if process.stdout is not None:
+                process.stdout.close()

@@ -24,7 +24,7 @@ numbers are about methods, they say nothing about SDXL.
 | | |
 |---|---|
 | prompts | "a red striped circle, a small blue square and a large green star on grey" |
-| pictures | trained at 128 × 128, then 256 × 256, 320 × 192 and 192 × 320 pixels |
+| pictures | trained at the sizes of the stages below ([docs/training.md](../docs/training.md)) |
 | in ComfyUI | the node *Load Demo Checkpoint*, or the template *Try it* |
 | on the command line | `instance-composer demo`, or `render` with this folder as `--model` |
 | in diffusers | `StableDiffusionXLPipeline.from_pretrained("demo")` |

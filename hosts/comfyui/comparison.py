@@ -102,16 +102,24 @@ def mask(parts: Parts, request: Request) -> Trio:
 
 
 def couple(parts: Parts, request: Request) -> Trio:
-    """Attention Couple (PPM) of ComfyUI-ppm, the prompt with the weight `base` inside the regions."""
+    """Attention Couple (PPM) of ComfyUI-ppm, the prompt with the weight `base` inside the regions.
+
+    What that node does for SDXL, with its own functions: its file cannot be imported in every ComfyUI,
+    because it serves other models too.
+    """
     model, positive, negative = plain(parts, request)
+    module = _couple_module(parts.packs)
     masks = _masks(request)
     outside = 1 - masks.amax(dim=0)
-    regions: dict[str, Any] = {}
-    for number, (sentence, inside) in enumerate(zip(request.sentences, masks, strict=True), start=1):
-        regions |= {f"cond_{number}": encode(parts.clip, sentence), f"mask_{number}": inside}
-    node = _couple_node(parts.packs)
-    base = outside + request.base * (1 - outside)
-    bound = node.execute(model=model, base_cond=positive, base_mask=base, **regions).result[0]
+    weights = torch.cat(((outside + request.base * (1 - outside))[None], masks))
+    regions = [encode(parts.clip, sentence) for sentence in request.sentences]
+    device, dtype = model.load_device, model.get_model_object("diffusion_model").dtype
+    weights = (weights / weights.sum(dim=0)).to(device, dtype)
+    bound = model.clone()
+    bound.set_model_attn2_patch(
+        module.unet_attn2_couple_wrapper(positive, regions, len(weights), False, device, dtype)
+    )
+    bound.set_model_attn2_output_patch(module.unet_attn2_output_couple_wrapper(weights[:, None]))
     return bound, positive, negative
 
 
@@ -158,9 +166,9 @@ def _masked(conditioning: Conditioning, inside: Tensor) -> Conditioning:
     return node_helpers.conditioning_set_values(conditioning, values)
 
 
-def _couple_node(packs: Path | None) -> Any:
-    """The node's class, loaded from the checkout without the pack's other nodes."""
-    folder = None if packs is None else packs / "ComfyUI-ppm"
+def _couple_module(packs: Path | None) -> Any:
+    """The pack's attention couple for UNets, loaded from the checkout without the rest of it."""
+    folder = None if packs is None else packs / "ComfyUI-ppm" / "src" / "attention_couple"
     if folder is None or not folder.is_dir():
         raise MissingPackError(
             f"the method couple needs a checkout of https://github.com/pamparamm/ComfyUI-ppm in {packs}; "
@@ -171,7 +179,7 @@ def _couple_node(packs: Path | None) -> Any:
         made = types.ModuleType(package)
         made.__path__ = [str(folder)]
         sys.modules[package] = made
-    return importlib.import_module(f"{package}.src.nodes_ppm.attention_couple_ppm").AttentionCouplePPM
+    return importlib.import_module(f"{package}.unet_couple")
 
 
 def _with_tokens(trio: Trio, kept: slice) -> Trio:

@@ -12,18 +12,29 @@ from comfyui_location import REPOSITORY, find_comfyui
 from comfyui_server import api_prompt, inputs_of, running_server
 from PIL import Image
 from safetensors.torch import save_file
+from tiny_rewards import write_tiny_rewards
 from tiny_sdxl import UNET
 
 FOLDER = "ComfyUI-Instance-Composer"
 WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
 NODE_IDS = {
+    "IC_ApplyIterCompDelta",
+    "IC_ExtractIterCompLoRA",
+    "IC_LoadIterCompUNet",
     "IC_ApplyIFAdapter",
+    "IC_AttributeConcentration",
     "IC_CombineLayouts",
+    "IC_CompositionScore",
     "IC_InstanceLayout",
     "IC_LayoutFromText",
     "IC_LayoutPreview",
+    "IC_LoadCompositionRewards",
     "IC_LoadDemoCheckpoint",
     "IC_LoadIFAdapter",
+    "IC_RecordAttentionMaps",
+    "IC_SegmentEntities",
+    "IC_ShowAttentionMaps",
+    "IC_PickBest",
     "IC_TransformLayout",
 }
 
@@ -37,6 +48,13 @@ def server(tmp_path_factory, unet_weights, adapter_file):
     weights = {name: value.contiguous() for name, value in unet_weights.items()}
     save_file(weights, base / "models" / "tiny" / "unet.safetensors", metadata)
     shutil.copy(adapter_file, base / "models" / "ifadapter" / "tiny.safetensors")
+    # A tuned UNet as IterComp is published.
+    folder = base / "models" / "diffusers" / "tuned" / "unet"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(UNET))
+    tuned = {name: value * 1.02 for name, value in weights.items()}
+    save_file(tuned, folder / "diffusion_pytorch_model.safetensors")
+    write_tiny_rewards(base / "models" / "composition_rewards" / "tiny")
     loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
     with running_server(find_comfyui(), base, {FOLDER: REPOSITORY, "tiny-loader": loader}) as running:
         yield running
@@ -51,6 +69,7 @@ def small(prompt):
     """The API workflow with the tiny checkpoint and adapter, at 128 pixels and two steps."""
     changes = {
         "IC_LoadIFAdapter": {"ifadapter_name": "tiny.safetensors"},
+        "IC_LoadIterCompUNet": {"unet_name": "tuned/"},
         "EmptyLatentImage": {"width": 128, "height": 128},
         "KSampler": {"steps": 2},
     }
@@ -131,13 +150,34 @@ def test_a_workflow_fits_the_nodes(object_info, path):
 def test_a_workflow_names_the_files_it_needs_with_their_address(path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     loaders = [node for node in workflow["nodes"] if "Load" in node["type"]]
-    assert {node["type"] for node in loaders} == {"CheckpointLoaderSimple", "IC_LoadIFAdapter"}
+    if {node["type"] for node in loaders} <= {"IC_LoadDemoCheckpoint", "IC_LoadCompositionRewards"}:
+        return  # what they load comes with the pack
+    if [node["type"] for node in loaders] == ["IC_LoadDemoCheckpoint"]:
+        return  # what it loads comes with the pack
+    folders = {
+        "CheckpointLoaderSimple": "checkpoints",
+        "IC_LoadIFAdapter": "ifadapter",
+        "IC_LoadIterCompUNet": "diffusion_models",
+    }
+    assert {node["type"] for node in loaders} <= set(folders)
     for node in loaders:
         (model,) = node["properties"]["models"]
         assert node["widgets_values"][0] == model["name"]
         assert model["url"].startswith("https://huggingface.co/")
         assert model["url"].endswith(model["name"])
-        assert model["directory"] == ("ifadapter" if node["type"] == "IC_LoadIFAdapter" else "checkpoints")
+        assert model["directory"] == folders[node["type"]]
+
+
+@pytest.mark.parametrize("name", ["Bind", "Regions"])
+def test_a_workflow_that_binds_attributes_runs_and_changes_the_picture(server, object_info, name):
+    prompt = workflow_prompt(object_info, name)
+    settings = prompt[find(prompt, "IC_AttributeConcentration")]["inputs"]
+    settings["strength"] = 8.0  # random weights attend to every word alike, and little comes of moving that
+    picture = saved_picture(server, prompt, server.run(prompt))
+    settings["strength"] = 0.0
+    plain = saved_picture(server, prompt, server.run(prompt))
+    assert plain.size == picture.size == (128, 128)
+    assert plain.tobytes() != picture.tobytes()
 
 
 @pytest.mark.parametrize("name", ["Place", "Import"])
@@ -161,6 +201,55 @@ def test_a_workflow_runs_to_a_picture_with_its_layout_beside_it(server, object_i
     prompt[find(prompt, "SaveImage")]["inputs"]["filename_prefix"] = "again"
     again = saved_picture(server, prompt, server.run(prompt))
     assert again.tobytes() == picture.tobytes()
+
+
+def test_the_delta_changes_the_picture_and_is_extracted_beside(server, object_info):
+    prompt = workflow_prompt(object_info, "Compose")
+    delta = find(prompt, "IC_ApplyIterCompDelta")
+    sources = {name: prompt[delta]["inputs"][name] for name in ("itercomp", "base")}
+    options = {"rank": 2, "energy": 1.0, "method": "randomized", "norms_and_biases": True}
+    options |= {"precision": "fp16", "device": "default", "filename_prefix": "loras/tuned"}
+    prompt["lora"] = {"class_type": "IC_ExtractIterCompLoRA", "inputs": {**sources, **options}}
+    entry = server.run(prompt)
+    picture = saved_picture(server, prompt, entry)
+    (report,) = entry["outputs"]["lora"]["text"]
+    assert report.startswith("loras/tuned_00001_.safetensors: ")
+    assert "relative error of the whole delta: 0." in report
+    offered = server.get("/object_info/LoraLoader")["LoraLoader"]["input"]["required"]["lora_name"]
+    assert "tuned_00001_.safetensors" in str(offered)
+
+    del prompt["lora"]
+    prompt[delta]["inputs"]["strength"] = 0.0
+    plain = saved_picture(server, prompt, server.run(prompt))
+    assert plain.tobytes() != picture.tobytes()
+
+
+DEMO_MODEL = pytest.mark.skipif(
+    not (REPOSITORY / "demo" / "unet").is_dir(),
+    reason="this checkout has no demo model; instance-composer train pack writes it",
+)
+
+
+@DEMO_MODEL
+def test_the_demo_model_draws_with_the_layout_and_without(server, object_info):
+    prompt = workflow_prompt(object_info, "Try it")
+    entry = server.run(prompt)
+    picture = saved_picture(server, prompt, entry)
+    assert picture.size == (128, 128)
+    (preview,) = entry["outputs"][find(prompt, "PreviewImage")]["images"]
+    without = Image.open(server.base / "temp" / preview["filename"])
+    assert without.size == (128, 128)
+    assert without.convert("RGB").tobytes() != picture.tobytes()
+
+
+@DEMO_MODEL
+def test_the_demo_model_takes_the_place_of_sdxl_and_its_adapter(server, object_info):
+    prompt = workflow_prompt(object_info, "Place")
+    checkpoint, loader = find(prompt, "TinySDXL"), find(prompt, "IC_LoadIFAdapter")
+    prompt[checkpoint]["class_type"] = "IC_LoadDemoCheckpoint"
+    del prompt[loader]
+    prompt[find(prompt, "IC_ApplyIFAdapter")]["inputs"]["ifadapter"] = [checkpoint, 3]
+    saved_picture(server, prompt, server.run(prompt))
 
 
 def test_the_model_with_and_without_the_adapter_in_one_graph(server, object_info):
@@ -248,3 +337,17 @@ def test_a_run_can_be_interrupted_and_repeated(server, object_info):
     prompt[find(prompt, "SaveImage")]["inputs"]["filename_prefix"] = "after"
     pictures = [saved_picture(server, p, server.run(p)).tobytes() for p in (prompt, clean)]
     assert pictures[0] == pictures[1]
+
+
+def test_the_best_pictures_of_a_batch_are_chosen(server, object_info):
+    prompt = workflow_prompt(object_info, "Choose")
+    prompt[find(prompt, "IC_LoadDemoCheckpoint")].update(class_type="TinySDXL", inputs={})
+    prompt[find(prompt, "IC_LoadCompositionRewards")]["inputs"]["folder"] = "tiny"
+    prompt[find(prompt, "EmptyLatentImage")]["inputs"]["batch_size"] = 3
+    entry = server.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    score = entry["outputs"][find(prompt, "IC_CompositionScore")]
+    (table,) = score["text"]
+    assert len(table.splitlines()) == 4
+    assert len(score["images"]) == 1
+    assert len(entry["outputs"][find(prompt, "SaveImage")]["images"]) == 2

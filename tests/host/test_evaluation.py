@@ -1,0 +1,171 @@
+"""Methods of placing things as ComfyUI's own nodes do them, and an evaluation from words to report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from comfyui_location import find_comfyui, find_packs
+from demo_model import pack_fresh_demo
+from PIL import Image
+
+import nodes
+from instance_composer.cli import main
+from instance_composer.demo import ADAPTER
+from instance_composer.evaluation.plan import METHODS as NAMES
+from instance_composer.evaluation.plan import NOT_SAMPLED, Plan
+from instance_composer.hosts.comfyui.adapter import load_adapter
+from instance_composer.hosts.comfyui.comparison import (
+    METHODS,
+    MissingPackError,
+    Parts,
+    Request,
+    area,
+    couple,
+    ifadapter,
+    mask,
+    plain,
+    without_appearance,
+    without_end_of_text,
+)
+from instance_composer.hosts.comfyui.demo import load_clip, load_model
+from instance_composer.hosts.comfyui.terms import KEY
+from instance_composer.layout import Layout
+
+PACKS = find_comfyui().parent / "packs"
+NEEDS_PPM = pytest.mark.skipif(
+    "ComfyUI-ppm" not in find_packs(),
+    reason=f"git clone https://github.com/pamparamm/ComfyUI-ppm {PACKS}/ComfyUI-ppm",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return pack_fresh_demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="module")
+def parts(folder):
+    with torch.inference_mode():
+        return Parts(load_model(folder), load_clip(folder), load_adapter(folder / ADAPTER), PACKS)
+
+
+@pytest.fixture(scope="module")
+def request_of():
+    def made(base: float = 1.0) -> Request:
+        job = Plan(size=(96, 64)).job("area", 1)
+        return Request(Layout.from_dict(job["layout"]), tuple(job["sentences"]), 96, 64, base)
+
+    return made
+
+
+def test_prompts_are_those_of_the_core_nodes(parts, request_of):
+    _, positive, negative = plain(parts, request_of())
+    (expected,) = nodes.CLIPTextEncode().encode(parts.clip, request_of().layout.prompt)
+    (zeroed,) = nodes.ConditioningZeroOut().zero_out(expected)
+    for found, core in ((positive, expected), (negative, zeroed)):
+        torch.testing.assert_close(found[0][0], core[0][0])
+        torch.testing.assert_close(found[0][1]["pooled_output"], core[0][1]["pooled_output"])
+
+
+def test_areas_and_masks_are_those_of_the_core_nodes(parts, request_of):
+    request = request_of()
+    first, box = request.sentences[0], request.layout.active[0].box
+    (text,) = nodes.CLIPTextEncode().encode(parts.clip, first)
+    sizes = (box.x1 - box.x0, box.y1 - box.y0, box.x0, box.y0)
+    (expected,) = nodes.ConditioningSetAreaPercentage().append(text, *sizes, 1.0)
+    _, positive, _ = area(parts, request)
+    assert len(positive) == 1 + len(request.sentences)
+    found = positive[1][1]
+    assert all(found[name] == expected[0][1][name] for name in ("area", "strength", "set_area_to_bounds"))
+
+    _, positive, _ = mask(parts, request_of(base=0.25))
+    inside = positive[1][1]["mask"]
+    (expected,) = nodes.ConditioningSetMask().append(text, inside[0], "default", 1.0)
+    for name in ("set_area_to_bounds", "mask_strength"):
+        assert positive[1][1][name] == expected[0][1][name]
+    assert torch.equal(inside, expected[0][1]["mask"])
+    assert abs(float(inside.mean()) - box.area) < 0.02
+    covered = torch.stack([entry[1]["mask"] for entry in positive[1:]]).amax(dim=0)
+    assert torch.equal(positive[0][1]["mask"], 1 - 0.75 * covered)
+
+
+@NEEDS_PPM
+def test_attention_couple_is_another_pack_s_node(parts, request_of):
+    bound, positive, _ = couple(parts, request_of())
+    patches = bound.model_options["transformer_options"]["patches"]
+    assert set(patches) >= {"attn2_patch", "attn2_output_patch"}
+    assert len(positive) == 1
+    with pytest.raises(MissingPackError, match="pamparamm/ComfyUI-ppm"):
+        couple(replace(parts, packs=None), request_of())
+
+
+def test_ablations_leave_tokens_out_of_both_branches(parts, request_of):
+    whole, words, looks = (
+        [
+            conditioning[0][1]["model_conds"][KEY].cond[0].prompt
+            for conditioning in method(parts, request_of())[1:]
+        ]
+        for method in (ifadapter, without_appearance, without_end_of_text)
+    )
+    for full, end, appearance in zip(whole, words, looks, strict=True):
+        for number, keys in full.keys.items():
+            assert keys.shape[2] == 13
+            assert torch.equal(torch.cat((appearance.keys[number], end.keys[number]), dim=2), keys)
+            assert end.values[number].shape[2] == 1
+
+
+def test_both_lists_of_methods_are_one():
+    assert set(METHODS) == set(NAMES) - set(NOT_SAMPLED)
+
+
+@pytest.mark.slow
+@NEEDS_PPM
+def test_an_evaluation_runs_stops_and_goes_on(folder, tmp_path, capsys):
+    command = ["evaluate", "layout", str(tmp_path / "run"), "--model", str(folder)]
+    command += ["--size", "96x64", "--steps", "1", "--figures", "2-3"]
+    where = ["--comfyui", str(find_comfyui()), "--packs", str(PACKS)]
+    # What needs no sampling needs no ComfyUI either.
+    assert main([*command, "--layouts", "3", "--methods", "real"]) == 0
+    records = tmp_path / "run" / "records.jsonl"
+    before = records.read_text().splitlines()
+    assert len(before) == 3
+    # A run that was killed while it wrote, then more of everything.
+    records.write_text("\n".join(before)[: -len(before[-1]) // 2])
+    assert main([*command, *where, "--layouts", "4"]) == 0
+    after = [json.loads(line) for line in records.read_text().splitlines()]
+    assert len(after) == 4 * len(NAMES)
+    assert json.loads(before[-1]) in after
+    for record in after:
+        picture = tmp_path / "run" / "pictures" / record["method"] / f"{record['number']:05d}.png"
+        with Image.open(picture) as image:
+            assert image.size == (96, 64)
+        assert (record["seconds"] is None) == (record["method"] in NOT_SAMPLED)
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "4 layouts of held-out looks, 2 to 3 things each, 10 in all; 96 × 64 pixels" in report
+    assert all(f"| {words} |" in report for words in NAMES.values())
+    assert "| real renders | 100.0 [100.0, 100.0] |" in report
+    assert (tmp_path / "run" / "report.svg").read_text().startswith("<?xml")
+    assert "report.md (4 layouts)" in capsys.readouterr().out
+
+    assert main([*command, "--report-only", "--steps", "2"]) == 2
+    assert "steps was 1 and is now 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--methods", "gligen"], "no method gligen"),
+        (["--methods", "plain"], "name the folder of a ComfyUI"),
+        (["--methods", "plain", "--comfyui", "{}"], "there is no ComfyUI in"),
+        (["--figures", "6-9"], "1 to 8 things"),
+        (["--report-only"], "3 are needed"),
+        (["--model", "{}/none"], "Install the pack again"),
+    ],
+)
+def test_what_cannot_be_done_is_told(words, complaint, folder, tmp_path, capsys):
+    command = ["evaluate", "layout", str(tmp_path / "run"), "--model", str(folder)]
+    assert main([*command, *(word.format(tmp_path) for word in words)]) == 2
+    assert complaint in capsys.readouterr().err
