@@ -18,8 +18,10 @@ COMMANDS = {
     "demo": "render a gallery with the model that comes with the pack, on a CPU",
     "layout": "convert, check and draw layouts",
     "render": "render a layout to a picture with an SDXL model and an IFAdapter",
-    "convert": "convert an IFAdapter file, for instance to half-precision safetensors",
-    "train": "train an IFAdapter on any SDXL, or the demo model from scratch",
+    "convert": "convert an IFAdapter file or an SDXL UNet; apply or extract the delta of IterComp",
+    "score": "say how well pictures show a prompt, in three aspects of composition",
+    "annotate": "make training data of pictures: find what is in them and describe it",
+    "train": "train an IFAdapter on any SDXL, reward models, or the demo model from scratch",
     "evaluate": "measure methods of placing things against each other on Shapes World",
 }
 

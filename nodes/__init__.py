@@ -7,7 +7,7 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
-FAMILIES = ("layout", "loaders", "ifadapter", "demo")
+FAMILIES = ("layout", "loaders", "ifadapter", "demo", "itercomp")
 
 logger = logging.getLogger("instance_composer")
 

@@ -55,6 +55,12 @@ def server(tmp_path_factory, unet_weights, adapter_file):
     tuned = {name: value * 1.02 for name, value in weights.items()}
     save_file(tuned, folder / "diffusion_pytorch_model.safetensors")
     write_tiny_rewards(base / "models" / "composition_rewards" / "tiny")
+    # A tuned UNet as IterComp is published.
+    folder = base / "models" / "diffusers" / "tuned" / "unet"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(UNET))
+    tuned = {name: value * 1.02 for name, value in weights.items()}
+    save_file(tuned, folder / "diffusion_pytorch_model.safetensors")
     loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
     with running_server(find_comfyui(), base, {FOLDER: REPOSITORY, "tiny-loader": loader}) as running:
         yield running

@@ -14,6 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 PACKAGES = (
+    "annotation",
     "demo",
     "evaluation",
     "layout",
@@ -29,6 +30,7 @@ PACKAGES = (
 
 # What each package may import: of the pack, and of what is neither the pack nor the standard library.
 OWN: dict[str, set[str]] = {
+    "annotation": {"models", "layout", "pictures"},
     "demo": set(),
     "evaluation": {"training", "layout"},
     "layout": set(),
@@ -38,10 +40,20 @@ OWN: dict[str, set[str]] = {
     "hosts.comfyui": {"demo", "models", "layout", "pictures"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "nodes": {"hosts.comfyui", "models", "layout", "pictures", "demo"},
-    "cli": {"evaluation", "training", "hosts.diffusers_sdxl", "models", "layout", "pictures", "demo"},
+    "cli": {
+        "annotation",
+        "evaluation",
+        "training",
+        "hosts.diffusers_sdxl",
+        "models",
+        "layout",
+        "pictures",
+        "demo",
+    },
     "training": {"hosts.diffusers_sdxl", "models", "layout", "pictures", "demo"},
 }
 OUTSIDE: dict[str, set[str]] = {
+    "annotation": {"PIL", "safetensors", "torch", "transformers"},
     "demo": set(),
     "evaluation": {"diffusers", "matplotlib", "numpy", "PIL", "torch"},
     "layout": set(),
@@ -58,6 +70,9 @@ OUTSIDE: dict[str, set[str]] = {
         "torch",
         "numpy",
         "PIL",
+        "segment_anything",
+        "tokenizers",
+        "transformers",
     },
     "hosts.diffusers_sdxl": {"diffusers", "transformers", "torch", "safetensors", "packaging"},
     "nodes": {"comfy_api", "torch"},
@@ -132,7 +147,7 @@ def test_a_package_imports_only_what_it_may(package):
 def test_the_rules_name_every_package_on_disk():
     found = {
         ".".join(file.parent.relative_to(REPOSITORY).parts)
-        for folder in ("demo", "evaluation", "layout", "pictures", "models", "hosts", "nodes", "cli", "training")
+        for folder in {package.partition(".")[0] for package in PACKAGES}
         for file in (REPOSITORY / folder).rglob("__init__.py")
     }
     assert {place for place in found if not within(place, set(PACKAGES))} <= {"hosts"}
@@ -162,7 +177,7 @@ def test_every_file_with_nodes_is_collected():
     """A family file that `FAMILIES` leaves out would be there and do nothing."""
     families = {file.stem for file in modules("nodes") if "\nNODES = " in file.read_text(encoding="utf-8")}
     collector = (REPOSITORY / "nodes" / "__init__.py").read_text(encoding="utf-8")
-    (listed,) = re.findall(r"^FAMILIES = (.+)$", collector, flags=re.MULTILINE)
+    (listed,) = re.findall(r"^FAMILIES = (\(.+?\))$", collector, flags=re.MULTILINE | re.DOTALL)
     assert set(ast.literal_eval(listed)) == families
 
 
