@@ -165,7 +165,7 @@ def move_denoised(
                 * step.term.strength
                 * _unit_step(lambda x, step=step: run(x, step), unet, step, latent)
             )
-    except comfy.model_management.OOM_EXCEPTION as error:
+    except torch.cuda.OutOfMemoryError as error:
         free = comfy.model_management.get_free_memory(latent.device)
         raise LatentGuidanceError(_told_memory(unet, latent, free)) from error
     return moved * sigmas.reshape(-1, 1, 1, 1)

@@ -1,6 +1,7 @@
-"""IFAdapter on diffusers' SDXL: attention, phrase encoding, and a layout to a picture."""
+"""IFAdapter and attribute concentration on diffusers' SDXL, and a layout to a picture."""
 
 from .attention import Attachment, UnsuitableModelError, attach_ifadapter, attach_prompts
+from .concentration import attach_concentration, move_noise, preset_layers, record_attention
 from .loading import load_loras, load_sdxl
 from .phrases import Phrases, encode_phrases, encode_tokens
 from .pipeline import EncodedLayout, active_instances, encode_layout, fit_size, generate
@@ -11,6 +12,7 @@ __all__ = [
     "Phrases",
     "UnsuitableModelError",
     "active_instances",
+    "attach_concentration",
     "attach_ifadapter",
     "attach_prompts",
     "encode_layout",
@@ -20,4 +22,7 @@ __all__ = [
     "generate",
     "load_loras",
     "load_sdxl",
+    "move_noise",
+    "preset_layers",
+    "record_attention",
 ]
