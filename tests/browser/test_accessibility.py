@@ -79,11 +79,10 @@ def test_chinese_is_complete_on_the_screen(other_page, page):
     assert own.problems == []
 
 
-def test_nothing_moves_for_those_who_prefer_it_so(other_page, page):
-    own = other_page(page.vue, reduced_motion="reduce")
-    own.open()
-    own.add_node()
-    duration = own.root.locator(".ic-progress").evaluate(
+def test_nothing_moves_for_those_who_prefer_it_so(editor):
+    editor.page.emulate_media(reduced_motion="reduce")
+    duration = editor.root.locator(".ic-progress").evaluate(
         "(element) => getComputedStyle(element).transitionDuration"
     )
+    editor.page.emulate_media(reduced_motion=None)
     assert duration == "0s"

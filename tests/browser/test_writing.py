@@ -10,6 +10,17 @@ import zlib
 import pytest
 from playwright.sync_api import expect
 
+FORMATS = (
+    "Layout document",
+    "COCO annotations",
+    "Omost canvas",
+    "Ideogram elements",
+    "IFAdapter dataset layout",
+    "ComfyUI bounding boxes",
+    "Language model JSON",
+    "Plain lines",
+)
+COUNTED = 122  # four for each of thirty words, and start and end
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{7*7}}\u202e\u0007'
 
 
@@ -118,6 +129,26 @@ def test_problems_are_listed_with_a_way_out(editor):
     editor.press("Enter")
     expect(toggle).to_contain_text("All good")
     assert editor.instances()[0]["caption"] == "a red fox"
+    editor.root.get_by_label("Prompt of the whole picture", exact=True).fill("a red fox and a blue barn")
+    loose = editor.root.locator(".ic-problem").filter(has_text="blue barn")
+    loose.get_by_role("button", name="Add a region for it").click()
+    expect(loose).to_be_hidden()
+    assert [one["caption"] for one in editor.instances()] == ["a red fox", "blue barn"]
+
+
+def test_tokens_are_counted_by_comfyuis_own_tokenizer(editor):
+    """A guess finds two tokens in such a word; brackets and the weight count nothing."""
+    editor.draw((0.1, 0.1, 0.4, 0.4), "(" + "xylophonist " * 30 + ":1.3)")
+    toggle = editor.root.locator(".ic-status-line button").first
+    toggle.click()
+    exact = f"has {COUNTED} tokens"
+    expect(editor.root.locator(".ic-problem")).to_contain_text(exact)
+    expect(editor.root.locator(".ic-hint[data-over]")).to_have_text(f"{COUNTED} of 77 tokens")
+    editor.page.route("**/instance_composer/tokens", lambda route: route.abort())
+    editor.root.get_by_label("Caption", exact=True).last.fill("xylophonist " * 60)
+    expect(editor.root.locator(".ic-problem")).to_contain_text("has about ")
+    editor.page.unroute("**/instance_composer/tokens")
+    editor.problems[:] = [one for one in editor.problems if "ERR_FAILED" not in one]
 
 
 def test_more_than_ten_instances_are_pointed_out(editor):
@@ -169,31 +200,22 @@ def test_an_error_in_pasted_text_points_at_the_character(editor):
     editor.press("Escape")
 
 
-@pytest.mark.parametrize(
-    "title",
-    [
-        "Layout document",
-        "COCO annotations",
-        "Omost canvas",
-        "Ideogram elements",
-        "IFAdapter dataset layout",
-        "Plain lines",
-    ],
-)
-def test_a_copy_in_any_format_comes_back_the_same(drawn, title):
+def test_a_copy_in_any_format_comes_back_the_same(drawn):
     before = drawn.instances()
-    drawn.button("Copy, paste, files").click()
-    drawn.root.get_by_role("menuitem", name=title).click()
-    drawn.page.wait_for_timeout(100)
-    copied = drawn.page.evaluate("() => navigator.clipboard.readText()")
-    paste(drawn, copied)
-    if title != "Layout document":  # ours goes in at once
-        drawn.button("Add to it").click()
-    drawn.settle()
-    back = drawn.instances()[2:]
-    assert [one["caption"] for one in back] == [one["caption"] for one in before]
-    for one, other in zip(back, before, strict=True):
-        assert one["box"] == pytest.approx(other["box"], abs=0.012)
+    for title in FORMATS:
+        drawn.button("Copy, paste, files").click()
+        drawn.root.get_by_role("menuitem", name=title).click()
+        expect(drawn.root.locator(".ic-toast")).to_contain_text("Copied")
+        paste(drawn, drawn.page.evaluate("() => navigator.clipboard.readText()"))
+        if title != "Layout document":  # ours goes in at once
+            drawn.button("Add to it").click()
+        drawn.settle()
+        back = drawn.instances()[2:]
+        assert [one["caption"] for one in back] == [one["caption"] for one in before], title
+        for one, other in zip(back, before, strict=True):
+            assert one["box"] == pytest.approx(other["box"], abs=0.012), title
+        drawn.press("Control+z")
+        assert drawn.instances() == before, title
 
 
 def png(texts):

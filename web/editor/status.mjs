@@ -1,4 +1,5 @@
 // The line at the foot: what is worth looking at, each finding with a way out.
+import { FIX_LABELS } from "../lib/fixes.mjs";
 import { html, icon, set } from "./dom.mjs";
 
 export class Status {
@@ -48,7 +49,7 @@ export class Status {
     const { editor } = this;
     const severity = problem.severity === "info" ? "hint" : problem.severity;
     const message = html("button", { type: "button", class: "ic-message", onclick: () => this.show(problem) }, this.say(problem));
-    const fix = problem.fix && html("button", { type: "button", class: "ic-button ic-fix", onclick: () => editor.fix(problem) }, editor.t(problem.fix, problem.params));
+    const fix = problem.fix && html("button", { type: "button", class: "ic-button ic-fix", onclick: () => editor.fix(problem) }, editor.t(FIX_LABELS[problem.fix], problem.params));
     return html("li", { class: "ic-problem", "data-severity": severity }, icon(severity === "error" ? "error" : severity === "hint" ? "help" : "warning"), message, fix);
   }
 

@@ -1,4 +1,5 @@
-"""Nodes for the browser tests: what a run hands over, boxes from upstream, a sampler that shows previews."""
+"""Nodes for the browser tests: what a run hands over, boxes from upstream, heat maps,
+a sampler that shows previews."""
 
 from __future__ import annotations
 
@@ -47,9 +48,26 @@ class Boxes(io.ComfyNode):
         return io.NodeOutput(json.loads(text))
 
 
+class ShowHeat(io.ComfyNode):
+    """What Show Attention Maps sends: heat on the left half, and a picture with the heat in it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        layout = io.Custom("INSTANCE_LAYOUT").Input("layout")
+        return io.Schema(node_id="Test_ShowHeat", category="test", is_output_node=True, inputs=[layout])
+
+    @classmethod
+    def execute(cls, layout) -> io.NodeOutput:
+        heat = torch.zeros(1, 64, 64, 3)
+        heat[:, :, :32] = 1.0
+        shown = ui.PreviewImage(heat, cls=cls).as_dict()
+        files = [{**shown["images"][0], "instance": instance.id} for instance in layout.active]
+        return io.NodeOutput(ui={**shown, "instance_heat_maps": files, "text": [layout.to_json()]})
+
+
 class TestNodes(ComfyExtension):
     async def get_node_list(self):
-        return [ShowLayout, Boxes]
+        return [ShowLayout, ShowHeat, Boxes]
 
 
 async def comfy_entrypoint() -> TestNodes:
