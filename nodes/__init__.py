@@ -7,7 +7,7 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
-FAMILIES = ("layout", "loaders", "ifadapter", "demo", "itercomp")
+FAMILIES = ("layout", "loaders", "ifadapter", "demo", "entities", "itercomp")
 
 logger = logging.getLogger("instance_composer")
 

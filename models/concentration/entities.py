@@ -106,7 +106,9 @@ def unlocalisable_nouns() -> frozenset[str]:
 def _entity(noun: Any, words: list[Any], counts: Counter[str], stop_list: Collection[str]) -> Entity:
     name = noun.text.lower()
     counts[name] += 1
-    ordered = sorted({noun, *words}, key=lambda word: word.i)
+    # Parsers take a bracket for an adjective at times.
+    spoken = {word for word in words if any(map(str.isalnum, word.text))}
+    ordered = sorted({noun, *spoken}, key=lambda word: word.i)
     spans = tuple(Word(word.text, word.idx, word.idx + len(word)) for word in ordered)
     return Entity(
         noun=name,
