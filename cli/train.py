@@ -1,4 +1,4 @@
-"""`instance-composer train`: the demo world's models, and IFAdapters for any SDXL."""
+"""`instance-composer train`: the demo world's models, IFAdapters for any SDXL, and reward models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STAGES = ("crops", "autoencoder", "base-128", "base-256", "decoder")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add `base` and `ifadapter`."""
+    """Add `base`, `ifadapter` and `reward`."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="action")
     base = commands.add_parser(
         "base",
@@ -62,7 +62,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pack.add_argument("--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model)")
     pack.add_argument("--adapter", type=Path, help="(FOLDER/ifadapter/model/ifadapter.safetensors)")
     pack.set_defaults(act=_pack)
-    for command in (base, adapter):
+    reward = commands.add_parser(
+        "reward",
+        help="train reward models from preferences",
+        description="Train a reward model: the better of two pictures shall get the higher reward. Without "
+        "--data, small models of all three aspects learn from Shapes World. A run that was interrupted "
+        "continues from its last checkpoint, exactly as if it had not been.",
+    )
+    reward.add_argument("folder", type=Path, help="where checkpoint, metrics and models are kept")
+    reward.add_argument(
+        "--data", type=Path, help="preferences, one JSON object a line; docs/rewards.md has the format"
+    )
+    reward.add_argument("--validation", type=Path, help="preferences to choose the best model by")
+    reward.add_argument("--init", type=Path, help="the reward model to start from")
+    reward.add_argument("--aspect", help="attribute, spatial or non-spatial")
+    reward.add_argument(
+        "--frozen", type=float, default=0.7, help="share of both towers' layers that is not trained (0.7)"
+    )
+    reward.set_defaults(act=_reward)
+    for command in (base, adapter, reward):
         command.add_argument("--settings", type=Path, help="TOML file of settings (base: one table a stage)")
         command.add_argument(
             "--set",
@@ -131,6 +149,26 @@ def _pack(arguments: argparse.Namespace) -> int:
     write_card(arguments.out, {file.parent.name: file for file in done})
     for file in files:
         print(f"{file.stat().st_size / 1e6:8.1f} MB  {file}")
+    return 0
+
+
+def _reward(arguments: argparse.Namespace) -> int:
+    from ..training.reward_run import REWARD_SETTINGS, RewardRun, train_reward, train_world_rewards
+    from ..training.settings import read_settings, read_toml
+
+    changes = read_toml(arguments.settings) if arguments.settings else {}
+    names = ("data", "validation", "init", "aspect")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if not given:
+        stages = {**changes, "rewards": {**changes.get("rewards", {}), **_changes(arguments.set)}}
+        train_world_rewards(arguments.folder, stages)
+        print(arguments.folder / "rewards" / "model")
+        return 0
+    if missing := [f"--{name}" for name in names if name not in given]:
+        raise ValueError(f"to learn from a file of preferences, give {', '.join(missing)} too")
+    settings = read_settings({**changes, **_changes(arguments.set)}, REWARD_SETTINGS)
+    train_reward(RewardRun(**given, frozen=arguments.frozen), settings, arguments.folder)
+    print(arguments.folder / "model" / f"{arguments.aspect}.safetensors")
     return 0
 
 

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 InstanceLayoutSocket = io.Custom("INSTANCE_LAYOUT")
 IFAdapterSocket = io.Custom("IFADAPTER")
+CompositionRewardsSocket = io.Custom("COMPOSITION_REWARDS")
 EntitiesSocket = io.Custom("ENTITIES")
 # By name rather than as io.BoundingBox: known to core from v0.28 on, a plain socket before.
 BoundingBoxSocket = io.Custom("BOUNDING_BOX")

@@ -1,5 +1,6 @@
 """Reward models: how well a picture shows what a prompt says, in one aspect of composition."""
 
+from .aspects import ASPECTS, SUFFIXES, aspect_of_name, combine, rank, reward_files
 from .checkpoint import read_reward
 from .config import RewardConfig
 from .errors import RewardFileError
@@ -9,16 +10,22 @@ from .pixels import prepare_decoded, prepare_pictures
 from .tokens import Prompts, RewardTokenizer, find_tokenizer
 
 __all__ = [
+    "ASPECTS",
+    "SUFFIXES",
     "Prompts",
     "RewardConfig",
     "RewardFileError",
     "RewardModel",
     "RewardTokenizer",
+    "aspect_of_name",
+    "combine",
     "find_tokenizer",
     "pair_accuracy",
     "pairs_of_ranks",
     "pairwise_loss",
     "prepare_decoded",
     "prepare_pictures",
+    "rank",
     "read_reward",
+    "reward_files",
 ]

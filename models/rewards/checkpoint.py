@@ -127,8 +127,8 @@ def _read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise RewardFileError(
-            f"{path.name} was refused: it holds objects other than tensors, and reading them could run code. "
-            "Use the published file or a .safetensors file."
+            f"{path.name} was refused: it is no torch file, or it holds objects other than tensors, whose "
+            "reading could run code. Use the published file or a .safetensors file."
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise RewardFileError(

@@ -25,7 +25,7 @@ from scipy import ndimage
 
 from ...layout import Box
 from .outlines import outline
-from .vocabulary import COLORS, SHAPES
+from .vocabulary import BACKGROUNDS, COLORS, SHAPES
 from .world import mask_box
 
 UNKNOWN = "unknown"
@@ -103,6 +103,12 @@ def _background(pixels: Pixels) -> NDArray[np.float32]:
     high, low = pixels.max(axis=-1), pixels.min(axis=-1)
     light = (high >= _BACKGROUND_VALUE) & (high - low <= _BACKGROUND_CHROMA)
     return np.median(pixels[light] if light.any() else pixels.reshape(-1, 3), axis=0)
+
+
+def read_background(image: NDArray[np.uint8]) -> str:
+    """The word for the background of a picture (height, width, 3)."""
+    color = _background(image.astype(np.float32))
+    return min(BACKGROUNDS, key=lambda name: float(np.square(color - BACKGROUNDS[name]).sum()))
 
 
 def _color_votes(pixels: Pixels, away: Mask) -> NDArray[np.int64]:

@@ -1,0 +1,170 @@
+"""`instance-composer score`: how well pictures show a prompt."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from .arguments import number
+
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+_ASPECTS = ("attribute", "spatial", "non-spatial")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add pictures, prompt, models and output."""
+    parser.add_argument("pictures", type=Path, nargs="+", help="picture files, or folders of them")
+    parser.add_argument(
+        "--prompt", help="what they should show (default: the text file of each one's name, ending in .txt)"
+    )
+    parser.add_argument(
+        "--rewards",
+        type=Path,
+        help="folder of reward models, their names containing attribute, spatial and non-spatial "
+        "(default: the small models of Shapes World)",
+    )
+    for aspect in _ASPECTS:
+        parser.add_argument(f"--{aspect}", type=Path, metavar="FILE", help=f"reward model for {aspect} alone")
+        parser.add_argument(
+            f"--{aspect}-weight",
+            type=number(-10, 10),
+            default=1.0,
+            metavar="WEIGHT",
+            help="what it counts in the combined score (1)",
+        )
+    parser.add_argument("--out", type=Path, help="table to write, .csv or .json (default: shown as text)")
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (cpu)")
+    parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="precision (fp32)")
+    parser.add_argument("--batch", type=number(1, 1024, whole=True), default=8, help="pictures at a time (8)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, then write the table, the best picture first."""
+    if arguments.out is not None and arguments.out.suffix not in (".csv", ".json"):
+        raise ValueError(f"a table is written as .csv or .json, not as {arguments.out.name}")
+    pictures = _pictures(arguments.pictures)
+    prompts = [arguments.prompt if arguments.prompt is not None else _prompt(path) for path in pictures]
+    if empty := [path.name for path, prompt in zip(pictures, prompts, strict=True) if not prompt.strip()]:
+        raise ValueError(f"the prompt of {', '.join(empty)} is empty")
+    files = _files(arguments)
+    rows = _score(pictures, prompts, files, arguments)
+    _write(rows, arguments.out)
+    return 0
+
+
+def _pictures(given: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise ValueError(f"there is no file or folder {path}")
+        inside = (
+            sorted(file for file in path.iterdir() if file.suffix.lower() in _PICTURES)
+            if path.is_dir()
+            else []
+        )
+        if path.is_dir() and not inside:
+            raise ValueError(f"there are no pictures in {path}")
+        found.extend(inside or [path])
+    return found
+
+
+def _prompt(picture: Path) -> str:
+    file = picture.with_suffix(".txt")
+    if not file.is_file():
+        raise ValueError(f"{picture} has no prompt: give --prompt, or write it into {file.name} beside it")
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _files(arguments: argparse.Namespace) -> dict[str, Path]:
+    from ..models.rewards import reward_files
+
+    single = {aspect: getattr(arguments, aspect.replace("-", "_")) for aspect in _ASPECTS}
+    chosen = {aspect: path for aspect, path in single.items() if path is not None}
+    if chosen and arguments.rewards is None:
+        return chosen
+    if arguments.rewards is not None:
+        if not arguments.rewards.is_dir():
+            raise ValueError(f"there is no folder {arguments.rewards}")
+        return {**reward_files(arguments.rewards), **chosen}
+    from ..demo import FOLDER
+
+    folder = FOLDER / "rewards"
+    if not folder.is_dir():
+        raise ValueError(f"the small models of Shapes World are not in {folder}; name others with --rewards")
+    return reward_files(folder)
+
+
+def _score(
+    pictures: list[Path], prompts: list[str], files: dict[str, Path], arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """A row for each picture, the best one first."""
+    import torch
+
+    from ..models.rewards import combine, rank
+
+    rows: list[dict[str, Any]] = [
+        {"picture": str(path), "prompt": prompt} for path, prompt in zip(pictures, prompts, strict=True)
+    ]
+    normalized: dict[str, torch.Tensor] = {}
+    for aspect, path in files.items():
+        raw, mean, std = _score_aspect(aspect, path, pictures, prompts, arguments)
+        normalized[aspect] = (raw - mean) / std
+        for row, value, scaled in zip(rows, raw.tolist(), normalized[aspect].tolist(), strict=True):
+            row |= {aspect: round(scaled, 6), f"{aspect} raw": round(value, 6)}
+    weights = {aspect: getattr(arguments, f"{aspect.replace('-', '_')}_weight") for aspect in files}
+    combined = combine(normalized, weights)
+    order = rank(combined)
+    return [
+        {"place": place, "score": round(float(combined[n]), 6), **rows[n]} for place, n in enumerate(order, 1)
+    ]
+
+
+def _score_aspect(
+    aspect: str, path: Path, pictures: list[Path], prompts: list[str], arguments: argparse.Namespace
+) -> tuple[Any, float, float]:
+    """Raw rewards of all pictures, and the constants that bring them to a common scale."""
+    import sys
+
+    import torch
+    from PIL import Image
+    from tqdm import tqdm
+
+    from ..models.rewards import RewardModel, find_tokenizer, prepare_pictures
+
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    model = RewardModel.load(path).to(arguments.device, dtypes[arguments.dtype])
+    config = model.config
+    tokenizer = find_tokenizer(path, model.told, config.vocabulary, config.tokens)
+    words = tokenizer(prompts)
+    for cut in dict.fromkeys(filter(None, words.cut)):
+        print(f"{aspect}: only {config.tokens - 2} word pieces are read, without: {cut}", file=sys.stderr)
+    parts: list[torch.Tensor] = []
+    size = int(arguments.batch)
+    for start in tqdm(range(0, len(pictures), size), desc=aspect, unit="batch", disable=None):
+        opened: list[Any] = []
+        for file in pictures[start : start + size]:
+            with Image.open(file) as picture:
+                opened.append(picture.convert("RGB"))
+        with torch.no_grad():
+            pixels = prepare_pictures(opened, config.image_size).to(arguments.device)
+            ids, mask = (value[start : start + size].to(arguments.device) for value in words[:2])
+            parts.append(model.raw_score(pixels, ids, mask).cpu())
+    return torch.cat(parts), config.mean, config.std
+
+
+def _write(rows: list[dict[str, Any]], out: Path | None) -> None:
+    if out is None:
+        names = [name for name in rows[0] if name != "prompt" and not name.endswith(" raw")]
+        print("\t".join(names))
+        for row in rows:
+            print("\t".join(f"{row[n]:+.3f}" if isinstance(row[n], float) else str(row[n]) for n in names))
+    elif out.suffix == ".json":
+        out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    else:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0]])
+            writer.writeheader()
+            writer.writerows(rows)

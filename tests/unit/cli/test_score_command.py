@@ -1,0 +1,79 @@
+"""`instance-composer score`."""
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+from tiny_rewards import write_tiny_rewards
+
+from instance_composer.cli import main
+
+PROMPT = "a red circle on grey"
+
+
+@pytest.fixture(scope="module")
+def rewards(tmp_path_factory):
+    return write_tiny_rewards(tmp_path_factory.mktemp("rewards"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, color in enumerate(("red", "blue", "white")):
+        Image.new("RGB", (60, 50), color).save(folder / f"{number}.png")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def score(*words):
+    return main(["score", *map(str, words)])
+
+
+def test_both_tables_hold_the_same_scores_the_best_first(tmp_path, rewards, pictures):
+    json_file, csv_file = tmp_path / "scores.json", tmp_path / "scores.csv"
+    for out in (json_file, csv_file):
+        words = ("--prompt", PROMPT, "--rewards", rewards, "--spatial-weight", 3, "--batch", 2, "--out", out)
+        assert score(pictures, *words) == 0
+    rows = json.loads(json_file.read_text())
+    assert [row["place"] for row in rows] == [1, 2, 3]
+    assert sorted((row["score"] for row in rows), reverse=True) == [row["score"] for row in rows]
+    for row in rows:
+        mean = (row["attribute"] + 3 * row["spatial"] + row["non-spatial"]) / 5
+        assert row["score"] == pytest.approx(mean, abs=1e-5)
+        assert row["prompt"] == PROMPT
+        assert row["spatial"] == pytest.approx((row["spatial raw"] - 0.16717) / 1.03334, abs=1e-4)
+    with csv_file.open() as file:
+        table = list(csv.DictReader(file))
+    assert [{**row, "place": str(row["place"])}.keys() for row in rows] == [row.keys() for row in table]
+    assert [float(row["score"]) for row in table] == [row["score"] for row in rows]
+
+
+def test_each_picture_may_have_its_own_prompt_beside_it(capsys, rewards, pictures):
+    words = (pictures / "0.png", "--attribute", rewards / "attribute.safetensors")
+    assert score(*words) == 2
+    assert "0.png has no prompt: give --prompt, or write it into 0.txt" in capsys.readouterr().err
+    (pictures / "0.txt").write_text(" and ".join([PROMPT] * 9))
+    assert score(*words) == 0
+    found = capsys.readouterr()
+    assert found.out.splitlines()[0].split("\t") == ["place", "score", "picture", "attribute"]
+    assert "only 33 word pieces are read, without: " in found.err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("absent.png", "--prompt", PROMPT), "there is no file or folder absent.png"),
+        (("{pictures}", "--prompt", " "), "is empty"),
+        (("{pictures}", "--prompt", PROMPT, "--out", "table.txt"), "written as .csv or .json"),
+        (("{pictures}", "--prompt", PROMPT, "--rewards", "{pictures}"), "has no reward models"),
+        (
+            ("{pictures}", "--prompt", PROMPT, "--attribute", "{pictures}/0.png"),
+            "0.png was refused: it is no torch file",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_said(capsys, pictures, words, complaint):
+    assert score(*(word.format(pictures=pictures) for word in words)) == 2
+    assert complaint in capsys.readouterr().err
