@@ -49,7 +49,7 @@ def with_boxes(layout: Layout, boxes: Any) -> Layout:
 
 def with_masks(layout: Layout, masks: Tensor) -> Layout:
     """The layout with the regions of a MASK (N, H, W), the first mask for the first instance and so on."""
-    shapes = [_run_length(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
+    shapes = [run_length(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
     found = tuple(Instance(f"mask-{n}", shape.bounds, mask=shape) for n, shape in enumerate(shapes, 1))
     return _with_regions(layout, found)
 
@@ -83,7 +83,7 @@ def masks_of(layout: Layout) -> Tensor:
     enabled = [instance for instance in layout.instances if instance.enabled]
     if not enabled:
         return torch.zeros(1, height, width)
-    pixels = bytearray().join(_shape(instance).raster(width, height) for instance in enabled)
+    pixels = bytearray().join(shape_of(instance).raster(width, height) for instance in enabled)
     return torch.frombuffer(pixels, dtype=torch.uint8).view(-1, height, width).float()
 
 
@@ -107,12 +107,14 @@ def _with_regions(layout: Layout, found: tuple[Instance, ...]) -> Layout:
     return combine(replace(layout, instances=matched), further)
 
 
-def _shape(instance: Instance) -> Mask:
+def shape_of(instance: Instance) -> Mask:
+    """The region of an instance: its mask, or its box as a polygon."""
     x0, y0, x1, y1 = instance.box
     return instance.mask or Polygon(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
 
 
-def _run_length(mask: Tensor) -> RunLength:
+def run_length(mask: Tensor) -> RunLength:
+    """A soft mask (H, W) as a run-length."""
     height, width = mask.shape
     raster = (mask >= COVERED).to("cpu", torch.uint8).numpy().tobytes()
     return RunLength.from_raster(raster, width, height)
