@@ -102,9 +102,27 @@ class PatchTask:
         )
 
     def export(self, folder: Path) -> None:
-        """The reward model with what its vision tower has learnt."""
+        """The reward model with what its vision tower has learnt, and words that mean what it sees."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._name_words()
         self.model.save(folder / "reward.safetensors")
+
+    @torch.no_grad()
+    def _name_words(self) -> None:
+        """Give each word the direction by which its meaning is told in patches.
+
+        As contrastive pretraining does for BLIP: attention of words to patches begins where it has a meaning.
+        """
+        table = self.model.text.embeddings.word_embeddings.weight
+        ids = {word: number for number, word in enumerate(self.model.told["words"])}
+        heads = [(head, _WORDS[name]) for name, head in self.objective.patch_heads.items()]
+        heads.append((self.objective.picture_heads["background"], tuple(BACKGROUNDS)))
+        for head, words in heads:
+            directions = head.weight - head.weight.mean(dim=0)
+            for direction, word in zip(directions, words, strict=False):
+                if word in ids:
+                    # As long as a layer norm leaves it.
+                    table[ids[word]] = F.normalize(direction, dim=0) * len(direction) ** 0.5
 
     def _labels(self, sample: Sample) -> dict[str, np.ndarray]:
         figures = sample.scene.figures
