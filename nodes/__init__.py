@@ -7,7 +7,7 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
-FAMILIES = ("layout", "loaders", "ifadapter", "demo", "entities", "itercomp", "rewards")
+FAMILIES = ("layout", "loaders", "ifadapter", "demo", "entities", "concentration", "itercomp", "rewards")
 
 logger = logging.getLogger("instance_composer")
 
