@@ -27,7 +27,7 @@ def test_the_examples_run(tmp_path, monkeypatch, sdxl_folder, adapter):
         exec(compile(block, "docs/python-api.md", "exec"), names)
     assert [picture.size for picture in names["pictures"]] == [(64, 64)] * 2
     assert not any(module._forward_pre_hooks for module in names["pipeline"].unet.modules())
-    assert len(blocks) == 3
+    assert len(blocks) == 4
 
 
 @pytest.mark.parametrize("name", ["render", "convert"])
