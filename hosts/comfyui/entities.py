@@ -63,7 +63,7 @@ def describe(found: PromptEntities, layout: Layout | None = None) -> str:
     if not found.entities:
         return "No entities: the pipeline finds no noun in this prompt."
     places = match_entities([one.entity for one in found.entities], layout) if layout else {}
-    rows = [HEADER]
+    rows: list[tuple[str, ...]] = [HEADER]
     for index, one in enumerate(found.entities):
         remarks: list[str] = []
         if not one.entity.localisable:

@@ -21,10 +21,10 @@ from .prompt_syntax import PlainPrompt, read_prompt
 TOKENS_PER_CHUNK = 75
 # CLIP's tokenizer never joins what stands on both sides of these.
 WORD = re.compile(r"[^ \t\n\v\f\r]+")
-NO_TEXT = (0, 0)
 
 Chunks = list[list[tuple[Any, float, int]]]
 Span = tuple[int, int]
+NO_TEXT: Span = (0, 0)
 
 logger = logging.getLogger("instance_composer")
 
