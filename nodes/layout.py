@@ -44,8 +44,7 @@ class InstanceLayout(io.ComfyNode):
                     "document",
                     default="",
                     multiline=True,
-                    optional=True,  # without the editor's script ComfyUI sends no value at all
-                    extra_dict={"widgetType": "IC_LAYOUT"},  # web/instance_composer.js
+                    optional=True,  # a prompt from elsewhere need not have it
                     tooltip=(
                         "The layout as JSON. Empty is a layout without instances; text of other programs "
                         "goes through Layout from Text."

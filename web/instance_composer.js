@@ -49,6 +49,10 @@ function layoutWidget(node, name, input) {
 app.registerExtension({
   name: "InstanceComposer.LayoutEditor",
   getCustomWidgets: () => ({ [WIDGET]: layoutWidget }),
+  // The server speaks of plain text: without this script the node has a text field with the JSON.
+  beforeRegisterNodeDef(_, definition) {
+    if (definition.name === NODE) definition.input.optional.document[1].widgetType = WIDGET;
+  },
   nodeCreated(node) {
     if (node.comfyClass === NODE) node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
   },

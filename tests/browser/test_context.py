@@ -68,6 +68,25 @@ def test_the_preview_then_the_result_lie_under_the_regions(editor):
     assert editor.page.evaluate("() => app.graph.nodes[0].imgs ?? null") is None, "no picture of core's own"
 
 
+def test_heat_maps_lie_over_the_regions_in_their_colours(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    editor.add_node(900, 120, 240, 120, "Test_ShowHeat")
+    connect(editor, "IC_InstanceLayout", 0, "Test_ShowHeat", "layout")
+    queue(editor)
+    heat = editor.root.locator("canvas.ic-heat")
+    expect(heat).to_be_visible()
+    hot, cold = heat.evaluate(
+        "(canvas) => [64, 192].map((x) => [...canvas.getContext('2d').getImageData(x, 128, 1, 1).data])"
+    )
+    assert bytes(hot).hex() == editor.instances()[0]["color"][1:] + "ff"
+    assert cold[3] == 0
+    assert editor.root.get_attribute("data-picture") is None, "the picture with the heat in it is no result"
+    editor.root.get_by_role("toolbar").get_by_role("button", name="Picture under the regions").click()
+    editor.root.get_by_label("Attention").fill("0.25")
+    expect(heat).to_have_css("opacity", "0.25")
+    editor.press("Escape")
+
+
 def test_boxes_from_upstream_come_in_and_edits_win_until_other_boxes_come(editor):
     editor.add_node(20, 120, 240, 120, "Test_Boxes")
     connect(editor, "Test_Boxes", 0, "IC_InstanceLayout", "bounding_boxes")
@@ -110,6 +129,10 @@ def test_a_linked_picture_shows_before_and_after_a_run(editor):
         "(canvas) => [canvas.width, ...canvas.getContext('2d').getImageData(5, 5, 1, 1).data]"
     )
     assert shown == [512, 0, 0, 0, 255]
+    editor.root.get_by_role("toolbar").get_by_role("button", name="Picture under the regions").click()
+    editor.root.get_by_role("slider", name="Picture").fill("0.3")
+    expect(editor.root.locator("canvas.ic-picture").first).to_have_css("opacity", "0.3")
+    editor.press("Escape")
 
 
 def test_a_linked_width_rules_and_says_so(editor):

@@ -132,6 +132,12 @@ def test_the_large_editor_opens_undoes_and_closes(drawn):
     drawn.page.mouse.wheel(0, -400)
     drawn.settle()
     assert drawn.root.locator(".ic-paper").first.bounding_box()["width"] > dialog.bounding_box()["height"]
+    before = drawn.point(0, 0)
+    drawn.drag((0.5, 0.5), (0.55, 0.45), keys=("Space",))
+    after = drawn.point(0, 0)
+    assert after[0] > before[0] + 10, "dragging with the space bar held moves the canvas"
+    assert after[1] < before[1] - 10
+    assert len(drawn.instances()) == 1
     drawn.press("0", "Escape", "Escape", "Escape")
     expect(dialog).to_have_count(0)
     expect(drawn.stage).to_be_visible()

@@ -367,7 +367,7 @@ export class Editor {
     cancelAnimationFrame(this.frame);
     this.frame = null;
     this.stage.render();
-    this.root.toggleAttribute("data-dragging", this.dragging);
+    this.list.hold(this.dragging);
     if (this.dragging) return;
     if (this.layout !== this.checkedLayout) this.checkSoon();
     this.root.toggleAttribute("data-empty", this.layout.instances.length === 0);

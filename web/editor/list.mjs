@@ -51,6 +51,18 @@ export class List {
     this.whole.render();
   }
 
+  /**
+   * While regions are dragged the list does not scroll: a list that does is a layer of its own, and Nodes 2.0 puts
+   * a shadow around the node, which then would be blurred anew at every frame.
+   */
+  hold(held) {
+    if (this.held === held) return;
+    this.held = held;
+    const { scroll } = this;
+    scroll.style.paddingInlineEnd = held ? `${scroll.offsetWidth - scroll.clientWidth}px` : "";
+    scroll.style.overflow = held ? "hidden" : "";
+  }
+
   addItem(id) {
     const { editor } = this;
     const { t } = editor;
