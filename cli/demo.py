@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add where the pictures go and how they are made."""
+    parser.add_argument(
+        "layouts", nargs="*", type=Path, help="layouts to render instead of the gallery's own, any format"
+    )
     parser.add_argument("--out", type=Path, default=Path("demo-gallery"), help="folder (demo-gallery)")
     parser.add_argument("--model", type=Path, help="another demo model, as `train pack` writes it")
     parser.add_argument("--steps", type=number(1, 1000, whole=True), default=25, help="sampling steps (25)")
@@ -29,12 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..demo import ADAPTER, FOLDER, demo_folder
     from ..hosts.diffusers_sdxl import load_sdxl
-    from ..layout import Layout
+    from ..layout import formats
     from ..models.ifadapter import IFAdapter
     from ..pictures import draw_layout, side_by_side
 
     folder = demo_folder(arguments.model or FOLDER)
-    files = sorted((FOLDER / "layouts").glob("*.json"))
+    files = arguments.layouts or sorted((FOLDER / "layouts").glob("*.json"))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tqdm(total=1 + 2 * len(files), desc="pictures", disable=None) as bar:
         pipeline = load_sdxl(folder)
@@ -43,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         bar.update()
         rows: list[Image.Image] = []
         for file in files:
-            layout = Layout.from_json(file.read_bytes()).checked()
+            layout = formats.read(file.read_bytes()).checked()
             plain, placed = _render(pipeline, adapter, layout, arguments, bar.update)
             plain.save(arguments.out / f"{file.stem}-without.png")
             placed.save(arguments.out / f"{file.stem}.png")

@@ -145,8 +145,9 @@ def _pack(arguments: argparse.Namespace) -> int:
     if not adapter.is_file():
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")
     files = pack(model, adapter, arguments.out, arguments.autoencoder or runs / "decoder" / "model")
-    done = sorted(runs.glob("*/metrics.jsonl"), key=lambda file: file.stat().st_mtime)
-    write_card(arguments.out, {file.parent.name: file for file in done})
+    places = {**{name: runs / name for name in _STAGES}, "ifadapter": adapter.parent.parent}
+    found = {name: place / "metrics.jsonl" for name, place in places.items()}
+    write_card(arguments.out, {name: file for name, file in found.items() if file.is_file()})
     for file in files:
         print(f"{file.stat().st_size / 1e6:8.1f} MB  {file}")
     return 0

@@ -175,8 +175,11 @@ def draw(rows: Sequence[Row], target: Path) -> None:
                 style = {"color": _color(row.method), "fmt": "o", "capsize": 2}
                 cost.errorbar(row.seconds, value, yerr=error[:, None], **style)
                 cost.annotate(METHODS[row.method], (row.seconds, value), (4, 4), textcoords="offset points")
-        cost.set(xlabel="CPU seconds a picture", ylabel="IFS rate, %", ylim=(0, 100))
-        cost.margins(x=0.3)
+        # Room for the names to the right of the dearest.
+        dearest = max((row.seconds or 0 for row in rows), default=0)
+        cost.set(
+            xlabel="CPU seconds a picture", ylabel="IFS rate, %", xlim=(0, 1.6 * dearest or 1), ylim=(0, 100)
+        )
         figure.savefig(target, metadata={"Date": None})
 
 

@@ -17,7 +17,7 @@ from .plan import PlanError
 _WORKER = "instance_composer.hosts.comfyui.worker"
 
 
-class SamplingError(RuntimeError):
+class SamplingError(ValueError):
     """ComfyUI could not make a picture."""
 
 

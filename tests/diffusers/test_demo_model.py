@@ -7,16 +7,17 @@ import json
 import pytest
 import torch
 from demo_model import pack_fresh_demo
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from instance_composer.cli import main
-from instance_composer.demo import ADAPTER, demo_folder
+from instance_composer.demo import ADAPTER, FOLDER, demo_folder
 from instance_composer.hosts.diffusers_sdxl import encode_layout, generate, load_sdxl
 from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.training.latents import SourceError
 from instance_composer.training.packing import known_tokens, pack
-from instance_composer.training.shapes_world import ShapesWorld, caption
+from instance_composer.training.shapes_world import ShapesWorld, caption, parse, parse_figure
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_weights_beyond_half_precision_are_refused(packed, tmp_path):
 
 def test_the_command_packs_a_run_and_tells_how_it_went(packed, tmp_path, capsys):
     runs = tmp_path / "runs"
-    for name, steps in (("base-256", 400), ("ifadapter", 20)):
+    for name, steps in (("base-256", 400), ("another", 20)):
         (runs / name).mkdir(parents=True)
         lines = [{"step": 10 * n, "loss": 1 / n, "seconds_per_step": 3.6} for n in range(1, steps // 10 + 1)]
         (runs / name / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -121,6 +122,44 @@ def test_the_command_packs_a_run_and_tells_how_it_went(packed, tmp_path, capsys)
     card = (tmp_path / "demo" / "README.md").read_text(encoding="utf-8")
     # 400 steps of 3.6 s; the mean of the first and the last tenth of the lines.
     assert "| base-256 | 400 | 0.4 | 0.521 | 0.026 |" in card
+    assert "another" not in card
     assert "| together | 28.7 |" in card
     curves = (tmp_path / "demo" / "curves.svg").read_text(encoding="utf-8")
     assert curves.startswith("<?xml")
+
+
+def test_the_gallery_s_layouts_are_of_this_world():
+    files = sorted((FOLDER / "layouts").glob("*.json"))
+    canvases = set()
+    for file in files:
+        layout = Layout.from_json(file.read_bytes()).checked()
+        assert layout.problems() == [], file.name
+        phrases, _ = parse(layout.prompt)
+        assert list(phrases) == [parse_figure(instance.caption) for instance in layout.active], file.name
+        assert layout.canvas.width % 64 == layout.canvas.height % 64 == 0
+        canvases.add((layout.canvas.width, layout.canvas.height))
+    assert len(canvases) == 3
+
+
+def read(file):
+    with Image.open(file) as opened:
+        return opened.convert("RGB")
+
+
+def test_the_gallery_shows_layout_and_pictures_without_and_with_the_adapter(packed, tmp_path, capsys):
+    (tmp_path / "pair.txt").write_text("0 0 0.5 1: a red star\n0.5 0 1 1: a blue circle\n")
+    files = [str(tmp_path / name) for name in ("pair.txt", "pair.json")]
+    assert main(["layout", "convert", *files, "--canvas", "96x64"]) == 0
+    words = ["demo", str(tmp_path / "pair.json"), "--model", str(packed / "demo"), "--steps", "2"]
+    assert main([*words, "--out", str(tmp_path / "gallery")]) == 0
+    gallery = tmp_path / "gallery"
+    assert str(gallery / "overview.png") in capsys.readouterr().out
+    pictures = {file.name: read(file) for file in gallery.iterdir()}
+    sizes = {name: picture.size for name, picture in pictures.items()}
+    assert set(sizes) == {"pair.png", "pair-without.png", "pair-beside.png", "overview.png"}
+    assert sizes["pair.png"] == sizes["pair-without.png"] == (96, 64)
+    assert sizes["overview.png"] == sizes["pair-beside.png"]
+    assert sizes["pair-beside.png"][0] > 3 * 2 * 96
+    assert pictures["pair.png"].tobytes() != pictures["pair-without.png"].tobytes()
+    assert main(["demo", "--model", str(tmp_path)]) == 2
+    assert "Install the pack again" in capsys.readouterr().err
