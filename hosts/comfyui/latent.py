@@ -212,9 +212,11 @@ class _OverSameMemory(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         arguments = [self._normal(one) for one in args]
+        named = {name: self._normal(one) for name, one in (kwargs or {}).items()}
         if func in WEIGHTED:
-            arguments = arguments[:1] + [self._lasting(one) for one in arguments[1:]]
-        return func(*arguments, **{name: self._normal(one) for name, one in (kwargs or {}).items()})
+            arguments[1:] = [self._lasting(one) for one in arguments[1:]]
+            named = {name: self._lasting(one) for name, one in named.items()}
+        return func(*arguments, **named)
 
     def _normal(self, value: Any) -> Any:
         if isinstance(value, Tensor) and value.is_inference():

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -78,17 +79,11 @@ def attach_concentration(
     chosen = list(rows)
 
     def visit(layer: _LayerInputs) -> Tensor:
+        inputs = (layer.query[chosen], layer.key[chosen], layer.value[chosen])
+        # Not what goes into the output projection: an adapter may have added its own to that.
+        plain = _plain_attention(*inputs, layer.heads)
+        moved = concentrate(*inputs, plain, layer.heads, targets, layer.grid, guidance)
         added = torch.zeros_like(layer.attended)
-        moved = concentrate(
-            layer.query[chosen],
-            layer.key[chosen],
-            layer.value[chosen],
-            layer.attended[chosen],
-            layer.heads,
-            targets,
-            layer.grid,
-            guidance,
-        )
         added[chosen] = moved.to(added.dtype)
         return added
 
@@ -143,6 +138,11 @@ def move_noise(
         rows = [objective([one[row] for one in maps], active) for row in range(len(sample))]
         (gradient,) = torch.autograd.grad(torch.stack([row.value for row in rows]).sum(), leaf)
     return -LATENT_STEP * strength * unit_step(gradient, torch.stack([row.distance for row in rows]))
+
+
+def _plain_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 def _attention(layer: _LayerInputs) -> Tensor:

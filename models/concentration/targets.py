@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ..ifadapter.regions import Regions
+from .heat_maps import OWN_REGION, stretch
 
-# Share of the span between a noun map's smallest and largest value above which a cell belongs to the noun.
-OWN_MAP_THRESHOLD = 0.5
 NOWHERE = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -104,7 +103,6 @@ def own_masks(noun_maps: Tensor) -> Tensor:
     A cell belongs to a noun whose map is high there, and to one noun only: the one whose map, stretched to
     0..1, is the highest.
     """
-    low, high = noun_maps.amin(-1, keepdim=True), noun_maps.amax(-1, keepdim=True)
-    stretched = (noun_maps - low) / (high - low).clamp(min=torch.finfo(noun_maps.dtype).tiny)
+    stretched = stretch(noun_maps[..., None])[..., 0]
     highest = stretched == stretched.amax(1, keepdim=True)
-    return (highest & (stretched > OWN_MAP_THRESHOLD)).to(noun_maps.dtype)
+    return (highest & (stretched >= OWN_REGION)).to(noun_maps.dtype)

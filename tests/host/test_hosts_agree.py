@@ -15,14 +15,17 @@ from comfyui_location import find_comfyui
 from comfyui_probe import evaluate
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from host_cases import EFFECT, assert_close, encode, noise
+from prompt_entities import PROMPT, entities_of_prompt
 from tiny_comfyui import TEXT_LAYERS, TEXT_WIDTH
 from tiny_sdxl import UNET, tiny_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 import nodes
 from instance_composer.hosts.comfyui.apply import apply_ifadapter
-from instance_composer.hosts.diffusers_sdxl import attach_prompts, encode_layout
+from instance_composer.hosts.comfyui.concentration import Concentration, apply_concentration, find_targets
+from instance_composer.hosts.diffusers_sdxl import attach_concentration, attach_prompts, encode_layout
 from instance_composer.layout import Polygon
+from instance_composer.models.concentration import LocalGuidance
 from instance_composer.models.ifadapter import IFAdapter
 
 pytestmark = pytest.mark.text_encoders
@@ -95,12 +98,15 @@ def in_diffusers(pipeline, adapter_file, layout, latents):
     return predicted[1:], predicted[:1]
 
 
-def in_comfyui(model, clip, adapter, layout, latents):
+def in_comfyui(model, clip, adapter, layout, latents, settings=None):
     positive = encode(clip, layout.prompt)
     negative = nodes.ConditioningZeroOut().zero_out(positive)[0]
     if layout.negative:
         negative = encode(clip, layout.negative)
-    found = evaluate(*apply_ifadapter(model, clip, adapter, layout, positive, negative), latents, TIMESTEP)
+    model, positive, negative = apply_ifadapter(model, clip, adapter, layout, positive, negative)
+    if settings:
+        model, positive = apply_concentration(model, positive, entities_of_prompt(), settings, layout)
+    found = evaluate(model, positive, negative, latents, TIMESTEP)
     return found.positive, found.negative
 
 
@@ -141,3 +147,17 @@ def test_the_same_noise_prediction(model, clip, adapter, adapter_file, pipeline,
         assert_close(one, other, tolerance=TOLERANCE)
     plain = evaluate(model, encode(clip, layout.prompt), encode(clip, ""), latents, TIMESTEP)
     assert (found[0] - plain.positive).abs().max() > EFFECT
+
+
+def test_the_same_with_attention_concentrated(model, clip, adapter, adapter_file, pipeline, layout):
+    """Beside an adapter on the same layers."""
+    layout, latents = replace(layout, prompt=PROMPT), noise(1, 16, 24)
+    targets = find_targets(entities_of_prompt(), layout)
+    with attach_concentration(pipeline.unet, targets, LocalGuidance(strength=4.0), rows=[1]):
+        expected = in_diffusers(pipeline, adapter_file, layout, latents)
+    settings = Concentration(strength=4.0)
+    found = in_comfyui(model, clip, adapter, layout, latents, settings)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other, tolerance=TOLERANCE)
+    without = in_comfyui(model, clip, adapter, layout, latents)
+    assert (found[0] - without[0]).abs().max() > 100 * TOLERANCE
