@@ -42,3 +42,12 @@ def file_with_strength(text: str) -> tuple[str, float]:
     except ValueError:
         value = math.nan
     return (path, value) if math.isfinite(value) else (text, 1.0)
+
+
+def best_device() -> str:
+    """What is there to compute on: cuda, else mps, else cpu."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import file_with_strength, number, size
+from .arguments import best_device, file_with_strength, number, size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -127,7 +127,7 @@ def _prepare(
     from ..hosts.diffusers_sdxl import encode_layout, load_loras, load_sdxl
     from ..models.ifadapter import IFAdapter
 
-    device = arguments.device or _best_device()
+    device = arguments.device or best_device()
     names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     dtype = names[arguments.dtype or ("fp32" if device == "cpu" else "fp16")]
     with tqdm(total=2 + bool(arguments.lora), desc="loading", disable=None) as bar:
@@ -143,14 +143,6 @@ def _prepare(
         return pipeline, encode_layout(
             pipeline, adapter.to(device), layout, arguments.negative, on_instances=bar.update
         )
-
-
-def _best_device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _picture_size(

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..layout import Box, Layout, LayoutError
 from ..layout.transform import crop, resize_canvas
+from ..pictures.reading import PICTURE_ENDINGS, PictureError, read_picture
 from .latents import SourceError
-
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,8 @@ class LayoutFolder:
             raise SourceError(f"the size is {width} × {height}; multiples of 8 from 64 up are allowed")
         self.width, self.height = width, height
         files = sorted(folder.iterdir()) if folder.is_dir() else []
-        self.files = [f for f in files if f.suffix.lower() in _ENDINGS and f.with_suffix(".json").is_file()]
+        pictures = (file for file in files if file.suffix.lower() in PICTURE_ENDINGS)
+        self.files = [file for file in pictures if file.with_suffix(".json").is_file()]
         if not self.files:
             raise SourceError(
                 f"{folder} holds no pictures with layouts; for each picture name.png (or jpg, webp) there "
@@ -49,9 +49,8 @@ class LayoutFolder:
         file = self.files[number]
         try:
             layout = Layout.from_json(file.with_suffix(".json").read_bytes()).checked()
-            with Image.open(file) as opened:
-                picture = opened.convert("RGB")
-        except (LayoutError, UnidentifiedImageError, OSError) as error:
+            picture = read_picture(file)
+        except (LayoutError, PictureError, OSError) as error:
             raise SourceError(f"{file.name}: {error}") from error
         window = _middle(picture.width, picture.height, self.width / self.height)
         pixels = (

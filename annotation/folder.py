@@ -1,0 +1,153 @@
+"""A folder of pictures annotated one after the other; what is done stays done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from ..layout import Canvas, Layout
+from ..pictures.reading import PICTURE_ENDINGS, read_picture
+from .annotator import Annotator, Subject
+from .words import read_words
+
+CAPTION_ENDING, TAGS_ENDING = ".txt", ".tags"
+
+
+class FolderError(ValueError):
+    """A folder that holds nothing to annotate."""
+
+
+@dataclass
+class Outcome:
+    """What became of the pictures: numbers, and each failure's file and reason."""
+
+    annotated: int = 0
+    empty: int = 0
+    kept: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """Pictures `name.png` (jpg, jpeg, webp) in `source` and their layouts `name.json` in `target`.
+
+    Where these are two folders, pictures are linked or copied over, so that `target` is a data set by itself.
+    `caption_files`: `name.txt` is the caption where there is one. `tag_files`: `name.tags` holds tags.
+    """
+
+    source: Path
+    target: Path
+    caption_files: bool = False
+    tag_files: bool = False
+
+    def pictures(self) -> list[Path]:
+        """The pictures in the order of their names; `FolderError` if there are none."""
+        if not self.source.is_dir():
+            raise FolderError(f"there is no folder {self.source}")
+        found = sorted(file for file in self.source.iterdir() if file.suffix.lower() in PICTURE_ENDINGS)
+        if not found:
+            raise FolderError(
+                f"there is no picture in {self.source}; {', '.join(PICTURE_ENDINGS)} are read, folders below "
+                "it are not"
+            )
+        return found
+
+    def layout_file(self, picture: Path) -> Path:
+        """Where the layout of a picture is or will be."""
+        return self.target / f"{picture.stem}.json"
+
+    def read(self, picture: Path) -> Subject:
+        """A picture and what is known of it; ValueError or OSError if something cannot be read."""
+        image = read_picture(picture)
+        # A size that no layout can have would be found out only after the models have worked.
+        Layout(canvas=Canvas(*image.size)).checked()
+        caption_file, tags_file = (picture.with_suffix(end) for end in (CAPTION_ENDING, TAGS_ENDING))
+        caption = _text(caption_file).strip() if self.caption_files and caption_file.is_file() else ""
+        tags = read_words(_text(tags_file)) if self.tag_files and tags_file.is_file() else ()
+        return Subject(image, caption or None, tags)
+
+    def write(self, picture: Path, layout: Layout) -> None:
+        """Put the layout where it belongs, whole or not at all, and the picture beside it before."""
+        beside = self.target / picture.name
+        if not (beside.exists() and beside.samefile(picture)):
+            _replace(beside, lambda unfinished: _link(picture, unfinished))
+        _replace(
+            self.layout_file(picture),
+            lambda unfinished: unfinished.write_text(layout.to_json(), encoding="utf-8"),
+        )
+
+
+def annotate_folder(
+    annotator: Annotator,
+    folder: PictureFolder,
+    *,
+    batch: int = 1,
+    force: bool = False,
+    on_pictures: Callable[[int], object] = lambda count: None,
+) -> Outcome:
+    """Annotate what has no layout yet (`force`: everything), `batch` pictures at a time.
+
+    A picture that cannot be read is left out and listed. Stopped at any time, the same call goes on.
+    """
+    pictures, outcome = folder.pictures(), Outcome()
+    folder.target.mkdir(parents=True, exist_ok=True)
+    waiting: list[Path] = []
+    names: dict[str, str] = {}
+    for picture in pictures:
+        first = names.setdefault(picture.stem, picture.name)
+        if first != picture.name:
+            outcome.failures.append((picture.name, f"{first} would have the same layout file; rename one"))
+        elif not force and folder.layout_file(picture).is_file():
+            outcome.kept += 1
+        else:
+            waiting.append(picture)
+    on_pictures(len(pictures) - len(waiting))
+    rest = iter(waiting)
+    while some := list(islice(rest, batch)):
+        readable = list(_readable(folder, some, outcome))
+        layouts = annotator.annotate([subject for _, subject in readable]) if readable else []
+        for (picture, _), layout in zip(readable, layouts, strict=True):
+            folder.write(picture, layout)
+            outcome.annotated += 1
+            outcome.empty += not layout.instances
+        on_pictures(len(some))
+    return outcome
+
+
+def _readable(
+    folder: PictureFolder, pictures: Sequence[Path], outcome: Outcome
+) -> Iterator[tuple[Path, Subject]]:
+    for picture in pictures:
+        try:
+            yield picture, folder.read(picture)
+        except (ValueError, OSError) as error:
+            outcome.failures.append((picture.name, str(error)))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FolderError(f"{file.name} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for the same file; a copy where the file system has none, or across file systems."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    try:
+        write(unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,174 @@
+"""`instance-composer annotate`: pictures to training data, by a detector and a vision-language model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import best_device, number
+
+if TYPE_CHECKING:
+    from ..annotation.annotator import Annotator
+    from ..annotation.folder import Outcome, PictureFolder
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add folders, models, what is looked for, limits, and where it runs."""
+    parser.add_argument("images", type=Path, help="folder of pictures (png, jpg, webp)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for layouts, with the pictures linked beside them (the same folder)"
+    )
+    parser.add_argument("--force", action="store_true", help="also do again what has a layout")
+    parser.add_argument("--no-sheet", action="store_true", help="no contact-sheet.html of the results")
+
+    models = parser.add_argument_group("models: folders, or names on Hugging Face's hub")
+    models.add_argument("--detector", required=True, help="a Grounding DINO")
+    models.add_argument("--vlm", required=True, help="a BLIP, or any image-text-to-text model")
+    models.add_argument("--picture-prompt", help="what the model is asked about a picture")
+    models.add_argument(
+        "--instance-prompt", help="what it is asked about one thing; {word} is what that was found as"
+    )
+    models.add_argument("--max-tokens", type=number(1, 1000, whole=True), default=75, help="a caption's (75)")
+
+    known = parser.add_argument_group("what is looked for")
+    known.add_argument("--words", help="words separated by commas (the nouns of the caption)")
+    known.add_argument("--words-file", type=Path, help="file of such words, separated by commas or lines")
+    known.add_argument("--caption-files", action="store_true", help="name.txt holds a picture's caption")
+    known.add_argument("--tag-files", action="store_true", help="name.tags holds more words for a picture")
+    known.add_argument("--pipeline", default="en_core_web_sm", help="spaCy's, for nouns (en_core_web_sm)")
+
+    limits = parser.add_argument_group("what is kept")
+    limits.add_argument("--box-threshold", type=number(0, 1), default=0.35, help="of the detector (0.35)")
+    limits.add_argument("--text-threshold", type=number(0, 1), default=0.25, help="of the detector (0.25)")
+    limits.add_argument(
+        "--instances", type=number(1, 100, whole=True), default=10, help="most in a picture (10)"
+    )
+    limits.add_argument(
+        "--smallest", type=number(0, 1), default=0.01, help="share of the picture a box covers (0.01)"
+    )
+    limits.add_argument(
+        "--overlap", type=number(0, 1), default=0.5, help="highest intersection over union of boxes (0.5)"
+    )
+    limits.add_argument(
+        "--margin",
+        type=number(0, 2),
+        default=0.0,
+        help="around a thing when it is captioned, of its size (0)",
+    )
+
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--batch", type=number(1, 1024, whole=True), default=4, help="pictures at once (4)")
+    machine.add_argument("--device", help="cpu, cuda, cuda:1, mps, … (the best there is)")
+    machine.add_argument(
+        "--dtype", choices=("fp32", "fp16", "bf16"), help="of the --vlm (CPU: fp32, else bf16)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Annotate, write the contact sheet, say what became of the pictures; 1 if some could not be read."""
+    from tqdm import tqdm
+
+    from ..annotation.contact_sheet import write_contact_sheet
+    from ..annotation.folder import PictureFolder, annotate_folder
+
+    folder = PictureFolder(
+        arguments.images, arguments.out or arguments.images, arguments.caption_files, arguments.tag_files
+    )
+    pictures = folder.pictures()  # before minutes of loading
+    annotator = _annotator(arguments, folder)
+    with tqdm(total=len(pictures), desc="annotating", unit="picture", disable=None) as bar:
+        outcome = annotate_folder(
+            annotator, folder, batch=arguments.batch, force=arguments.force, on_pictures=bar.update
+        )
+    if not arguments.no_sheet:
+        failed = {name for name, _ in outcome.failures}
+        shown = [(picture, folder.layout_file(picture)) for picture in pictures if picture.name not in failed]
+        with tqdm(total=len(shown), desc="contact sheet", unit="picture", disable=None) as bar:
+            sheet, failures = write_contact_sheet(shown, folder.target, on_pictures=bar.update)
+        outcome.failures += failures
+        print(sheet)
+    return _report(outcome)
+
+
+def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotator:
+    import torch
+    from tqdm import tqdm
+
+    from ..annotation.annotator import Annotator
+    from ..annotation.captioning import TransformersCaptioner
+    from ..annotation.grounding_dino import GroundingDino
+    from ..annotation.selection import Limits
+    from ..annotation.words import nouns
+
+    words = _words(arguments)
+    if not words:
+        nouns(["a red ball"], arguments.pipeline)  # says what is missing before minutes of loading
+    device = arguments.device or best_device()
+    names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    dtype = names[arguments.dtype or ("fp32" if device == "cpu" else "bf16")]
+    with tqdm(total=2, desc="loading", disable=None) as bar:
+        detector = GroundingDino.load(
+            arguments.detector,
+            device,
+            box_threshold=arguments.box_threshold,
+            text_threshold=arguments.text_threshold,
+            batch=arguments.batch,
+        )
+        bar.update()
+        captioner = TransformersCaptioner.load(
+            arguments.vlm,
+            device,
+            dtype,
+            picture_prompt=arguments.picture_prompt,
+            instance_prompt=arguments.instance_prompt,
+            most_tokens=arguments.max_tokens,
+            batch=arguments.batch,
+        )
+        bar.update()
+    return Annotator(
+        detector,
+        captioner,
+        lambda captions: nouns(captions, arguments.pipeline),
+        words,
+        Limits(arguments.instances, arguments.smallest, arguments.overlap),
+        arguments.margin,
+        _about(arguments),
+    )
+
+
+def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
+    from ..annotation.words import WordsError, read_words
+
+    if arguments.words is None and arguments.words_file is None:
+        return ()
+    text = arguments.words or ""
+    if arguments.words_file:
+        text += "\n" + arguments.words_file.read_text(encoding="utf-8-sig")
+    words = read_words(text)
+    if not words:
+        raise WordsError(
+            "--words and --words-file hold no word; leave them out to look for the caption's nouns"
+        )
+    return words
+
+
+def _about(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What each layout says of how it was made; models by name, without the folders of this machine."""
+    return {
+        "detector": Path(arguments.detector).name,
+        "captioner": Path(arguments.vlm).name,
+        "box_threshold": arguments.box_threshold,
+        "text_threshold": arguments.text_threshold,
+    }
+
+
+def _report(outcome: Outcome) -> int:
+    print(
+        f"{outcome.annotated} annotated ({outcome.empty} without instances), {outcome.kept} had a layout, "
+        f"{len(outcome.failures)} failed"
+    )
+    for name, reason in outcome.failures:
+        print(f"{name}: {reason}", file=sys.stderr)
+    return 1 if outcome.failures else 0

@@ -1,0 +1,199 @@
+"""A folder annotated: what is read, what is written, what happens on the second run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from PIL import Image
+
+from instance_composer.annotation.annotator import Annotator, Subject, crop_around
+from instance_composer.annotation.folder import FolderError, PictureFolder, annotate_folder
+from instance_composer.annotation.models import Detection
+from instance_composer.layout import Box, Layout
+
+WORDS = ("left", "right")
+
+
+class Halves:
+    """A detector that finds "left" and "right" where they are, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[str]] = []
+
+    def detect(self, pictures, words):
+        self.asked += words
+        boxes = {"left": Box(0, 0, 0.5, 1), "right": Box(0.5, 0, 1, 1)}
+        return [[Detection(word, boxes[word], 0.5) for word in some if word in boxes] for some in words]
+
+
+NAMES = {"red": " a red\nthing", "blue": "a blue thing", "black": " "}
+
+
+class Colors:
+    """A captioner that names the middle pixel; it does not know black."""
+
+    def caption_pictures(self, pictures):
+        return [f"{picture.width} wide" for picture in pictures]
+
+    def caption_instances(self, crops, words):
+        middles = [crop.getpixel((crop.width // 2, crop.height // 2)) for crop in crops]
+        # JPEG shifts colours a little.
+        colors = ["red" if red > 128 else "blue" if blue > 128 else "black" for red, _, blue in middles]
+        return [NAMES[color] for color in colors]
+
+
+def picture(left: str = "red", right: str = "blue", size: tuple[int, int] = (80, 40)) -> Image.Image:
+    image = Image.new("RGB", size, left)
+    image.paste(Image.new("RGB", (size[0] // 2, size[1]), right), (size[0] // 2, 0))
+    return image
+
+
+def annotator(words=WORDS, **settings) -> Annotator:
+    return Annotator(
+        Halves(), Colors(), lambda captions: [tuple(c.split()) for c in captions], words, **settings
+    )
+
+
+def captions(layout: Layout) -> dict[str, str]:
+    return {item.caption: str(item.extra["annotation"]["word"]) for item in layout.instances}
+
+
+def read(file) -> Layout:
+    return Layout.from_json(file.read_bytes())
+
+
+def test_each_thing_is_described_from_its_own_part_of_its_own_picture():
+    subjects = [Subject(picture()), Subject(picture("blue", "black"), "halves")]
+    one, two = annotator().annotate(subjects)
+    assert captions(one) == {"a red thing": "left", "a blue thing": "right"}
+    # The word stands in where the captioner says nothing.
+    assert captions(two) == {"a blue thing": "left", "right": "right"}
+    assert [layout.prompt for layout in (one, two)] == ["80 wide", "halves"]
+    assert (one.canvas.width, one.canvas.height) == (80, 40)
+
+
+def test_without_words_nouns_of_the_caption_are_looked_for_and_tags_as_well():
+    asking = annotator(words=())
+    subjects = [Subject(picture(), "the left"), Subject(picture(), "nothing", ("Right", "the"))]
+    one, two = asking.annotate(subjects)
+    assert asking.detector.asked == [("the", "left"), ("nothing", "right", "the")]  # pyright: ignore
+    assert [list(captions(layout).values()) for layout in (one, two)] == [["left"], ["right"]]
+    assert two.extra["annotation"]["tags"] == ["Right", "the"]
+
+
+def test_layouts_are_beside_their_pictures_and_a_second_run_does_what_is_missing(tmp_path):
+    for name in ("a.png", "b.jpg", "c.WEBP"):
+        picture().save(tmp_path / name, quality=100)
+    folder = PictureFolder(tmp_path, tmp_path)
+    first = annotate_folder(annotator(), folder, batch=2)
+    assert (first.annotated, first.kept, first.failures) == (3, 0, [])
+    (tmp_path / "a.json").write_text("mine")
+    (tmp_path / "b.json").unlink()
+    done = []
+    second = annotate_folder(annotator(), folder, on_pictures=done.append)
+    assert (second.annotated, second.kept, sum(done)) == (1, 2, 3)
+    assert (tmp_path / "a.json").read_text() == "mine"
+    assert annotate_folder(annotator(), folder, force=True).annotated == 3
+    assert len(read(tmp_path / "a.json").instances) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        *("a.json", "a.png", "b.jpg", "b.json", "c.WEBP", "c.json")
+    ]
+
+
+def test_an_interrupted_run_leaves_whole_layouts_only_and_goes_on(tmp_path):
+    for number in range(4):
+        picture().save(tmp_path / f"{number}.png")
+
+    class Interrupted(Halves):
+        def detect(self, pictures, words):
+            if len(self.asked) == 2:
+                raise KeyboardInterrupt
+            return super().detect(pictures, words)
+
+    stopped = Annotator(Interrupted(), Colors(), lambda _: [], WORDS)
+    folder = PictureFolder(tmp_path, tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        annotate_folder(stopped, folder)
+    layouts = sorted((tmp_path / "out").glob("*.json"))
+    assert [file.name for file in layouts] == ["0.json", "1.json"]
+    assert [len(read(file).instances) for file in layouts] == [2, 2]
+    assert annotate_folder(annotator(), folder).annotated == 2
+
+
+def test_another_folder_gets_the_pictures_too(tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    picture().save(source / "a.png")
+    folder = PictureFolder(source, target)
+    for force in (False, True):
+        assert annotate_folder(annotator(), folder, force=force).annotated == 1
+        assert sorted(file.name for file in target.iterdir()) == ["a.json", "a.png"]
+        assert (target / "a.png").read_bytes() == (source / "a.png").read_bytes()
+    assert [file.name for file in source.iterdir()] == ["a.png"]
+
+
+def test_what_cannot_be_read_is_left_out_and_listed(tmp_path):
+    picture().save(tmp_path / "good.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
+    (tmp_path / "text.jpg").write_text("not a picture")
+    picture(size=(8, 8)).save(tmp_path / "tiny.png")
+    picture().save(tmp_path / "good.webp")
+    picture().save(tmp_path / "latin.png")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    outcome = annotate_folder(annotator(), PictureFolder(tmp_path, tmp_path, caption_files=True), batch=4)
+    assert outcome.annotated == 1
+    reasons = dict(outcome.failures)
+    assert set(reasons) == {"broken.png", "text.jpg", "tiny.png", "good.webp", "latin.png"}
+    assert all(str(tmp_path) not in reason for reason in reasons.values())
+    assert "cannot be read as a picture" in reasons["broken.png"]
+    assert "cannot be read as a picture" in reasons["text.jpg"]
+    assert "16 to 16384 pixels" in reasons["tiny.png"]
+    assert "good.png would have the same layout file" in reasons["good.webp"]
+    assert "latin.txt is not UTF-8" in reasons["latin.png"]
+
+
+def test_files_beside_a_picture_are_its_caption_and_tags_when_asked_for(tmp_path):
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("two  halves\n", encoding="utf-8-sig")
+    (tmp_path / "a.tags").write_text("left, Right")
+    plain = PictureFolder(tmp_path, tmp_path).read(tmp_path / "a.png")
+    told = PictureFolder(tmp_path, tmp_path, caption_files=True, tag_files=True).read(tmp_path / "a.png")
+    assert (plain.caption, plain.tags) == (None, ())
+    assert (told.caption, told.tags) == ("two  halves", ("left", "right"))
+    (layout,) = annotator(words=()).annotate([told])
+    assert (layout.prompt, len(layout.instances)) == ("two halves", 2)
+
+
+@pytest.mark.parametrize("files", [[], ["note.txt", "a.gif"]])
+def test_a_folder_without_pictures_is_refused(files, tmp_path):
+    for name in files:
+        (tmp_path / name).write_text("")
+    with pytest.raises(FolderError, match="no picture in"):
+        PictureFolder(tmp_path, tmp_path).pictures()
+    with pytest.raises(FolderError, match="there is no folder"):
+        PictureFolder(tmp_path / "none", tmp_path).pictures()
+
+
+def test_a_picture_lies_as_its_camera_noted(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    picture(size=(80, 40)).save(tmp_path / "a.png", exif=exif)
+    subject = PictureFolder(tmp_path, tmp_path).read(tmp_path / "a.png")
+    assert subject.picture.size == (40, 80)
+    assert subject.picture.getpixel((20, 10)) == (255, 0, 0)
+    assert subject.picture.getpixel((20, 70)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "margin", "expected"),
+    [
+        (Box(0.25, 0.25, 0.75, 0.75), (400, 200), 0.0, (100, 50, 300, 150)),
+        (Box(0.25, 0.25, 0.75, 0.75), (400, 200), 0.5, (0, 0, 400, 200)),
+        (Box(0.5, 0.5, 0.51, 1.0), (1000, 500), 0.0, (489, 250, 521, 500)),
+        (Box(0.99, 0.0, 1.0, 0.01), (1000, 500), 0.0, (968, 0, 1000, 32)),
+        (Box(0.0, 0.0, 0.1, 0.1), (20, 20), 0.0, (0, 0, 20, 20)),
+    ],
+)
+def test_a_thing_is_cut_out_with_its_margin_and_never_too_small_to_be_seen(box, size, margin, expected):
+    assert crop_around(box, size, margin) == expected
