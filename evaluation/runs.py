@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,8 @@ _DIGITS = 5
 class Evaluation:
     """A folder with `plan.json`, `records.jsonl` (one line a picture) and `pictures/<method>/<number>.png`.
 
-    It continues where it stopped: methods and numbers may be added at any time, what is there is kept.
+    It continues where it stopped: methods and numbers may be added at any time, what is there is kept. Two
+    processes may share the folder as long as no method is run by both.
     """
 
     def __init__(self, folder: Path, plan: Plan, model: Path) -> None:
@@ -126,7 +128,7 @@ class Evaluation:
 
     def _warm_up(self, sampler: Sampler) -> None:
         """The first picture of a process pays for what is loaded and cached once."""
-        path = self.folder / "pictures" / "warm-up.png"
+        path = self.folder / "pictures" / f"warm-up-{os.getpid()}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         sampler.sample({**self.plan.job("plain", 0), "steps": 1, "file": str(path.resolve())})
         path.unlink()
