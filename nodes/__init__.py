@@ -7,7 +7,18 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
-FAMILIES = ("layout", "loaders", "ifadapter", "demo", "entities", "concentration", "itercomp", "rewards")
+FAMILIES = (
+    "layout",
+    "loaders",
+    "ifadapter",
+    "demo",
+    "entities",
+    "concentration",
+    "itercomp",
+    "rewards",
+    "attention_maps",
+    "segmentation",
+)
 
 logger = logging.getLogger("instance_composer")
 

@@ -1,0 +1,198 @@
+"""Grounding DINO under ComfyUI's memory management: nouns in, boxes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...models.segmentation.grounding_dino import (
+    STOP,
+    TEXT_POSITIONS,
+    boxes_of_nouns,
+    convert,
+    infer_config,
+    is_original,
+    strip_prefixes,
+)
+from ...models.weights import CheckpointError, listing, open_weights
+from .segmentation_files import vocabulary_path
+
+START, END = "[CLS]", "[SEP]"
+# The published models' preparation of pictures: the shorter side 800, the longer at most 1333, ImageNet's
+# mean and deviation.
+SHORTER_SIDE, LONGEST_SIDE = 800, 1333
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Not among the original weights, and not used: the backbone's last norm.
+UNUSED = "layernorm."
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A noun found in a picture: index of the noun, box (x0, y0, x1, y1) in 0..1, score in 0..1."""
+
+    noun: int
+    box: tuple[float, float, float, float]
+    score: float
+
+
+class Network(nn.Module):
+    """transformers' model in a module of its own: ComfyUI sets a `device` on what it manages."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """`patcher` holds the `Network`; `tokenizer` is that of `read_vocabulary`."""
+
+    patcher: Any
+    tokenizer: Any
+
+    def detect(
+        self,
+        picture: Tensor,
+        nouns: Sequence[str],
+        box_threshold: float,
+        text_threshold: float,
+        on_caption: Callable[[], None] = lambda: None,
+    ) -> list[Detection]:
+        """Where nouns are in a picture (H, W, 3) of values 0..1. `on_caption` is called after every pass."""
+        tokens = [self.tokenizer.encode(noun, add_special_tokens=False).ids for noun in nouns]
+        comfy.model_management.load_models_gpu([self.patcher])
+        pixels = prepare(picture).to(self.patcher.load_device)
+        found: list[Detection] = []
+        for group in _captions(tokens):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            ids = self._ids([tokens[index] for index in group])
+            with torch.no_grad():
+                logits, boxes = self._run(pixels, ids)
+            names = [tokens[index] for index in group]
+            for index, box, score in boxes_of_nouns(logits, boxes, ids, names, box_threshold, text_threshold):
+                x0, y0, x1, y1 = box.tolist()
+                found.append(Detection(group[index], (x0, y0, x1, y1), score))
+            on_caption()
+        return found
+
+    def count_passes(self, nouns: Sequence[str]) -> int:
+        """How often `detect` calls `on_caption`."""
+        return len(_captions([self.tokenizer.encode(noun, add_special_tokens=False).ids for noun in nouns]))
+
+    def _ids(self, nouns: Sequence[Sequence[int]]) -> list[int]:
+        """The caption "noun . noun ." between start and end."""
+        words = [token for noun in nouns for token in (*noun, STOP)]
+        return [self.tokenizer.token_to_id(START), *words, self.tokenizer.token_to_id(END)]
+
+    def _run(self, pixels: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        text = torch.tensor([list(ids)], device=pixels.device)
+        outputs = self.patcher.model.model(
+            pixel_values=pixels,
+            input_ids=text,
+            token_type_ids=torch.zeros_like(text),
+            attention_mask=torch.ones_like(text),
+        )
+        return outputs.logits[0].float().cpu(), outputs.pred_boxes[0].float().cpu()
+
+
+def prepare(picture: Tensor) -> Tensor:
+    """A picture (H, W, 3) as the network reads it: (1, 3, h, w), resized and normalised."""
+    height, width = picture.shape[:2]
+    scale = min(SHORTER_SIDE / min(height, width), LONGEST_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    pixels = picture[..., :3].float().cpu().movedim(-1, 0)[None]
+    resized = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+    mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+    return (resized - mean) / deviation
+
+
+def _captions(nouns: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Nouns by index, as many in one caption as the network reads tokens."""
+    groups: list[list[int]] = []
+    used = TEXT_POSITIONS
+    for index, noun in enumerate(nouns):
+        if used + len(noun) + 1 > TEXT_POSITIONS:
+            groups.append([])
+            used = len((START, END))
+        groups[-1].append(index)
+        used += len(noun) + 1
+    return groups
+
+
+def load_detector(path: Path) -> Detector:
+    """A Grounding DINO of original weights or a folder of the transformers library; the last one is kept.
+
+    Raises `CheckpointError` for other weights, `MissingWeightsError` if the vocabulary is not there.
+    """
+    vocabulary = vocabulary_path(path)
+    return _load(path, vocabulary, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path, vocabulary: Path, _changed: int) -> Detector:
+    # A large import, needed by this node alone.
+    from transformers import GroundingDinoForObjectDetection
+
+    with torch.inference_mode(False):
+        if path.is_dir():
+            model = GroundingDinoForObjectDetection.from_pretrained(path, local_files_only=True)
+        else:
+            model = _from_file(path)
+    patcher = comfy.model_patcher.ModelPatcher(
+        Network(model.eval().requires_grad_(False)),
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    return Detector(patcher, read_vocabulary(vocabulary))
+
+
+def _from_file(path: Path) -> Any:
+    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+
+    weights = open_weights([path])
+    state = {strip_prefixes(name): weights.read(name) for name in weights}
+    if not is_original(state):
+        raise CheckpointError(
+            f"{path.name} is no Grounding DINO with the names of the original code. A .safetensors of the "
+            "transformers library needs the folder it came in, config.json and vocabulary included."
+        )
+    sizes = infer_config(state)
+    parts = {"backbone_config": SwinConfig, "text_config": BertConfig}
+    for name, kind in parts.items():
+        sizes[name] = kind(**{key: value for key, value in sizes[name].items() if key != "model_type"})
+    model, report = GroundingDinoForObjectDetection.from_pretrained(
+        None, config=GroundingDinoConfig(**sizes), state_dict=convert(state), output_loading_info=True
+    )
+    missing = [name for name in report["missing_keys"] if UNUSED not in name]
+    if missing or report["unexpected_keys"]:
+        raise CheckpointError(
+            f"{path.name} does not fit: {listing(sorted(missing))} missing, "
+            f"{listing(sorted(report['unexpected_keys']))} without a place."
+        )
+    return model
+
+
+def read_vocabulary(path: Path) -> Any:
+    """BERT's uncased word pieces from its vocab.txt or tokenizer.json, as a `tokenizers.Tokenizer`."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    if path.suffix == ".json":
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
+    words = path.read_text(encoding="utf-8").splitlines()
+    pieces = models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]")
+    tokenizer = Tokenizer(pieces)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer

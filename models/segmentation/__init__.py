@@ -1,0 +1,1 @@
+"""Finding things in pictures: what Segment Entities needs of Grounding DINO, without a host."""
