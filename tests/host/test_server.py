@@ -35,6 +35,7 @@ NODE_IDS = {
     "IC_SegmentEntities",
     "IC_ShowAttentionMaps",
     "IC_PickBest",
+    "IC_PromptEntities",
     "IC_TransformLayout",
 }
 
