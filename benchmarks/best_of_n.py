@@ -9,8 +9,8 @@ the caption without the relation, which the demo model does not know. Chosen by
 - `chance`: the mean over all pictures;
 - `truth`: what the judge measures, the most any way of choosing can reach.
 
-What is chosen is measured by the judge, in each aspect: `attribute` is binding (share of named shapes, colours
-and patterns on the right things), `spatial` whether the relation holds, `non-spatial` number, sizes and
+What is chosen is measured by the judge: `attribute` is binding (share of named shapes, colours and
+patterns on the right things), `spatial` whether the relation holds, `non-spatial` number, sizes and
 background. Means over prompts with 95 % intervals. For N below eight the eight pictures are cut into groups.
 
 `pairs`: accuracy of the rewards on held-out pairs of renders, of known looks and of combinations never seen.

@@ -42,11 +42,11 @@ _PATCHES = Settings(
     every_sample=300,
 )
 _SMALL = Settings(
-    steps=3000,
+    steps=1500,
     batch=6,
     learning_rate=1e-3,
     warm_up=50,
-    cool_down=1200,
+    cool_down=500,
     ema_decay=0.99,
     every_log=20,
     every_checkpoint=50,
@@ -78,8 +78,9 @@ def train_reward(run: RewardRun, settings: Settings, folder: Path) -> None:
     state, told = read_reward(run.init)
     model = RewardModel.from_state_dict({key: value.float() for key, value in state.items()}, told)
     tokenizer = find_tokenizer(run.init, told, model.config.vocabulary, model.config.tokens)
-    sources = (PreferenceFile(path, run.aspect) for path in (run.data, run.validation))
-    Trainer(RewardTask(model, tokenizer, *sources, (run.aspect,), run.frozen), settings, folder).run()
+    source, validation = (PreferenceFile(path, run.aspect) for path in (run.data, run.validation))
+    task = RewardTask(model, tokenizer, source, validation, (run.aspect,), run.frozen)
+    Trainer(task, settings, folder).run()
 
 
 def train_world_rewards(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -96,14 +97,14 @@ def train_world_rewards(folder: Path, changes: Mapping[str, Mapping[str, Any]] |
     }
     Trainer(PatchTask(model, ShapesWorld(TRAINING_SEED)), settings["patches"], folder / "patches").run()
     state, told = read_reward(folder / "patches" / "model" / "reward.safetensors")
+    torch.manual_seed(_WEIGHTS_SEED)
     model = RewardModel.from_state_dict(state, told)
-    sources = (
+    source, validation = (
         WorldPreferences(Comparisons(seed, figures=FIGURES), count)
         for seed, count in ((TRAINING_SEED, _TRAINING_COUNT), (VALIDATION_SEED, _VALIDATION_COUNT))
     )
-    Trainer(
-        RewardTask(model, tokenizer, *sources, ASPECTS, words=True), settings["rewards"], folder / "rewards"
-    ).run()
+    task = RewardTask(model, tokenizer, source, validation, ASPECTS, words=True)
+    Trainer(task, settings["rewards"], folder / "rewards").run()
 
 
 def small_reward_model() -> tuple[RewardModel, RewardTokenizer]:

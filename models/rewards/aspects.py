@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .errors import RewardFileError
 
-ASPECTS = ("attribute", "spatial", "non-spatial")
+ASPECTS: tuple[str, ...] = ("attribute", "spatial", "non-spatial")
 SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
 
 
@@ -45,7 +45,7 @@ def aspect_of_name(name: str) -> str | None:
 def combine(scores: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """The weighted mean (B,) of scores (B,) by aspect; the size of all weights together does not matter.
 
-    A weight of 0 leaves an aspect out, not a number in it included.
+    A weight of 0 leaves an aspect out, even one that is no number.
     """
     used = {aspect: weights.get(aspect, 0.0) for aspect in scores if weights.get(aspect, 0.0)}
     if not used:

@@ -61,7 +61,7 @@ class RewardConfig:
         patch = state[f"{vision}.patch_embed.proj.weight"].shape[-1]
         vocabulary, text_width = state[f"{text}.embeddings.word_embeddings.weight"].shape
         head = sorted(int(key.split(".")[2]) for key in state if _is_head(key))
-        found = {
+        found: dict[str, Any] = {
             "image_size": math.isqrt(patches) * patch,
             "patch_size": patch,
             "vision_width": state[f"{vision}.cls_token"].shape[-1],

@@ -41,10 +41,11 @@ def prepare_pictures(pictures: Sequence[Any], side: int) -> Tensor:
 def _square(picture: Any, side: int) -> Tensor:
     """A Pillow picture's middle (3, side, side) in 0..1."""
     picture = picture.convert("RGB")
-    size = resized(*picture.size, side)
-    if size != picture.size:
-        picture = picture.resize(size, _BICUBIC)
-    pixels = bytearray(picture.crop(crop_box(*size, side)).tobytes())
+    width, height = picture.size
+    new_width, new_height = resized(width, height, side)
+    if (new_width, new_height) != (width, height):
+        picture = picture.resize((new_width, new_height), _BICUBIC)
+    pixels = bytearray(picture.crop(crop_box(new_width, new_height, side)).tobytes())
     return torch.frombuffer(pixels, dtype=torch.uint8).view(side, side, 3).permute(2, 0, 1).float() / 255
 
 

@@ -115,6 +115,7 @@ class PatchTask:
         """
         table = self.model.text.embeddings.word_embeddings.weight
         ids = {word: number for number, word in enumerate(self.model.told["words"])}
+        heads: list[tuple[Any, tuple[str, ...]]]
         heads = [(head, _WORDS[name]) for name, head in self.objective.patch_heads.items()]
         heads.append((self.objective.picture_heads["background"], tuple(BACKGROUNDS)))
         for head, words in heads:
@@ -136,8 +137,8 @@ class PatchTask:
             numbers = np.array([words.index(getattr(figure.look, name)) for figure in figures])[owner]
             found = np.where(share >= _COVERED, numbers, _IGNORED)
             labels[name] = np.where(share < _FREE, len(words), found).astype(np.int64)
-        labels["background"] = np.int64(list(BACKGROUNDS).index(sample.scene.background))
-        labels["count"] = np.int64(len(figures) - 1)
+        labels["background"] = np.array(list(BACKGROUNDS).index(sample.scene.background), dtype=np.int64)
+        labels["count"] = np.array(len(figures) - 1, dtype=np.int64)
         return labels
 
 
