@@ -46,8 +46,9 @@ def _texts(body: bytes) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     texts = data.get("texts") if isinstance(data, dict) else None
-    fits = isinstance(texts, list) and len(texts) <= MOST_TEXTS
-    return texts if fits and all(isinstance(text, str) for text in texts) else None
+    if not isinstance(texts, list) or len(texts) > MOST_TEXTS:
+        return None
+    return texts if all(isinstance(text, str) for text in texts) else None
 
 
 def _counts(texts: list[str]) -> list[int | None]:

@@ -156,6 +156,9 @@ def run(unet_weights, adapter_file, layout, tmp_path_factory):
                 patch.setenv("PYTHONPATH", str(_templates_package(base)))
             with running_server(comfyui, base, packs) as server:
                 assert "IMPORT FAILED" not in server.log, server.log
+                # What the editor asks for.
+                answer = server.post("/api/instance_composer/tokens", {"texts": ["a red book"]})
+                assert answer == (200, {"tokens": [5]})
                 history = server.run(main_graph(layout))
                 assert history["status"]["status_str"] == "success", server.log
                 return Run(
