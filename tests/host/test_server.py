@@ -13,7 +13,7 @@ from comfyui_server import api_prompt, inputs_of, running_server
 from PIL import Image
 from safetensors.torch import save_file
 from tiny_rewards import write_tiny_rewards
-from tiny_sdxl import UNET
+from tiny_sdxl import UNET, write_tiny_unet
 
 FOLDER = "ComfyUI-Instance-Composer"
 WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
@@ -50,18 +50,9 @@ def server(tmp_path_factory, unet_weights, adapter_file):
     save_file(weights, base / "models" / "tiny" / "unet.safetensors", metadata)
     shutil.copy(adapter_file, base / "models" / "ifadapter" / "tiny.safetensors")
     # A tuned UNet as IterComp is published.
-    folder = base / "models" / "diffusers" / "tuned" / "unet"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(UNET))
     tuned = {name: value * 1.02 for name, value in weights.items()}
-    save_file(tuned, folder / "diffusion_pytorch_model.safetensors")
+    write_tiny_unet(base / "models" / "diffusers" / "tuned", tuned)
     write_tiny_rewards(base / "models" / "composition_rewards" / "tiny")
-    # A tuned UNet as IterComp is published.
-    folder = base / "models" / "diffusers" / "tuned" / "unet"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(UNET))
-    tuned = {name: value * 1.02 for name, value in weights.items()}
-    save_file(tuned, folder / "diffusion_pytorch_model.safetensors")
     loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
     with running_server(find_comfyui(), base, {FOLDER: REPOSITORY, "tiny-loader": loader}) as running:
         yield running

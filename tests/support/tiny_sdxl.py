@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import copy
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from instance_composer.models.ifadapter import IFAdapter, IFAdapterConfig, number_attention_layers
@@ -67,6 +69,15 @@ def write_tiny_sdxl(folder: Path, seed: int = 0) -> Path:
         (folder / name / "tokenizer.json").unlink(missing_ok=True)
         for file in (folder.parent / "vocabulary").iterdir():
             copy(file, folder / name)
+    return folder
+
+
+def write_tiny_unet(folder: Path, weights: Mapping[str, Tensor]) -> Path:
+    """Write a diffusers folder with these weights of the tiny UNet alone, and return it."""
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "config.json").write_text(json.dumps(UNET), encoding="utf-8")
+    contiguous = {name: value.contiguous() for name, value in weights.items()}
+    save_file(contiguous, folder / "unet" / "diffusion_pytorch_model.safetensors")
     return folder
 
 
