@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import time
 
@@ -141,7 +142,8 @@ def test_a_workflow_fits_the_nodes(object_info, path):
         assert number in nodes[source]["outputs"][output]["links"]
         assert nodes[target]["inputs"][position]["link"] == number
         assert kind == nodes[source]["outputs"][output]["type"]
-        assert set(kind.split(",")) & set(nodes[target]["inputs"][position]["type"].split(","))
+        taken = set(nodes[target]["inputs"][position]["type"].split(","))
+        assert taken & {*kind.split(","), "*"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -176,6 +178,34 @@ def test_a_workflow_that_binds_attributes_runs_and_changes_the_picture(server, o
     plain = saved_picture(server, prompt, server.run(prompt))
     assert plain.size == picture.size == (128, 128)
     assert plain.tobytes() != picture.tobytes()
+
+
+def test_heat_maps_are_shown_again_when_comfyui_keeps_the_sample(server, object_info):
+    prompt = workflow_prompt(object_info, "See")
+    entry = server.run(prompt)
+    picture = saved_picture(server, prompt, entry)
+    show = find(prompt, "IC_ShowAttentionMaps")
+    outputs = entry["outputs"][show]
+    (table,) = outputs["text"]
+    names = [re.split(" {2,}", row)[1] for row in table.splitlines()[1:]]
+    assert {"red book", "yellow vase"} <= set(names)
+    assert len(outputs["images"]) == len(names)
+    first = Image.open(server.base / "temp" / outputs["images"][0]["filename"])
+    assert first.size == picture.size
+    assert first.convert("RGB").tobytes() != picture.tobytes()
+
+    # Nothing but the drawing changed: the sampler is not run again, and the record still has its maps.
+    prompt[show]["inputs"]["opacity"] = 0.0
+    again = server.run(prompt)
+    assert again["outputs"][show]["text"] == [table]
+    cached = next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
+    assert find(prompt, "KSampler") in cached
+
+    # With another MODEL for the sampler it is the same picture: recording leaves no trace.
+    record = find(prompt, "IC_RecordAttentionMaps")
+    prompt[find(prompt, "KSampler")]["inputs"]["model"] = prompt[record]["inputs"]["model"]
+    del prompt[show], prompt[find(prompt, "PreviewAny")]
+    assert saved_picture(server, prompt, server.run(prompt)).tobytes() == picture.tobytes()
 
 
 @pytest.mark.parametrize("name", ["Place", "Import"])
