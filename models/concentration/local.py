@@ -12,6 +12,9 @@ from .attention import token_probabilities
 from .gradient import logit_gradient, pixel_direction, token_direction
 from .targets import Members, Targets, own_masks
 
+# A logit moved this far has all attention there is or none; further, sums would leave float32.
+LARGEST_MOVE = 30.0
+
 
 @dataclass(frozen=True)
 class LocalGuidance:
@@ -69,14 +72,14 @@ def _moves(before: Tensor, masks: Tensor, members: Members, guidance: LocalGuida
     for part in range(guidance.inner_steps):
         now = before
         if part:
-            change, share = _changed(before, moves)
+            change, share = _changed(before, moves.clamp(-LARGEST_MOVE, LARGEST_MOVE))
             now = (before + change) * share.transpose(2, 3)
         if guidance.step == "natural":
             step = _natural_step(now.mean(1), masks, members.weighted, guidance)
         else:
             step = _plain_step(now, masks, members, guidance)
         moves = moves + guidance.strength / guidance.inner_steps * step
-    return moves
+    return moves.clamp(-LARGEST_MOVE, LARGEST_MOVE)
 
 
 def _natural_step(mean: Tensor, masks: Tensor, weighted: Tensor, guidance: LocalGuidance) -> Tensor:

@@ -187,6 +187,18 @@ def test_without_a_region_attributes_follow_their_noun() -> None:
     )
 
 
+def test_the_largest_settings_stay_finite() -> None:
+    """Everything at the node's maximum: inside a region all attention is the entity's."""
+    query, key, value = inputs = layer()
+    found = added(inputs, LocalGuidance(10.0, 10.0, strength=20.0, inner_steps=10))
+    assert found.isfinite().all()
+    first = applied(probabilities(query, key), value) + found
+    inside = targets().masks(GRID)[0].bool()
+    own = value[:, list(GROUPS[0])].amin(1), value[:, list(GROUPS[0])].amax(1)
+    assert (first[:, inside] >= own[0][:, None] - 1e-3).all()
+    assert (first[:, inside] <= own[1][:, None] + 1e-3).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype) -> None:
     inputs = tuple(x.to(dtype) for x in layer())
