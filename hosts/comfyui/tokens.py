@@ -19,8 +19,8 @@ from .prompt_syntax import PlainPrompt, read_prompt
 
 # What a chunk of 77 tokens holds besides the start and the end of the text.
 TOKENS_PER_CHUNK = 75
-# CLIP's tokenizer never joins what stands on both sides of these.
-WORD = re.compile(r"[^ \t\n\v\f\r]+")
+# CLIP's tokenizer never joins what stands on both sides of these; older ones drop other white space.
+WORD = re.compile(r"[^ \t\n\r]+")
 
 Chunks = list[list[tuple[Any, float, int]]]
 Span = tuple[int, int]

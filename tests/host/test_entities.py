@@ -128,6 +128,7 @@ FRAGMENTS = st.sampled_from(
 PROMPTS = st.one_of(st.lists(FRAGMENTS, max_size=40).map("".join), st.text(max_size=40))
 
 
+@pytest.mark.text_encoders
 @given(PROMPTS)
 def test_any_prompt_is_located_token_for_token(clip, prompt):
     """Every token that ComfyUI makes of text has a span and nothing else; our reading gives its very ids."""
@@ -185,6 +186,7 @@ def embeddings(clip, tmp_path, monkeypatch):
         monkeypatch.setattr(tokenizer, "embedding_size", TEXT_WIDTH)
 
 
+@pytest.mark.text_encoders
 @pytest.mark.usefixtures("embeddings")
 @pytest.mark.parametrize(
     ("prompt", "shift"),
