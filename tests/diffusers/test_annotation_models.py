@@ -115,9 +115,12 @@ def test_captions_are_the_same_alone_and_in_a_batch_and_do_not_repeat_the_questi
 
 
 def test_a_prompt_begins_the_caption_of_a_model_that_does_not_chat(folders, pictures):
+    """In half precision, in which the model then is and its pictures are."""
+    prompts = {"picture_prompt": "a picture of", "instance_prompt": "a {word}"}
     captioner = TransformersCaptioner.load(
-        str(folders["blip"]), most_tokens=4, picture_prompt="a picture of", instance_prompt="a {word}"
+        str(folders["blip"]), dtype=torch.bfloat16, most_tokens=4, **prompts
     )
+    assert captioner.model.dtype == torch.bfloat16
     assert all(text.startswith("a picture of") for text in captioner.caption_pictures(pictures))
     first, second = captioner.caption_instances(pictures[:2], ["cat", "dog"])
     assert (first[:5], second[:5]) == ("a cat", "a dog")

@@ -130,6 +130,7 @@ def write_tiny_llava(folder: Path, seed: int = 0) -> Path:
         eos_token="</s>",
         unk_token="<unk>",
         additional_special_tokens=["<image>"],
+        model_input_names=["input_ids", "attention_mask"],
     )
     decoder = LlamaConfig(
         vocab_size=len(words),
