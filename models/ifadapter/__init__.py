@@ -1,8 +1,9 @@
 """IFAdapter (arXiv 2409.08240): instance captions and regions through an instance semantic map."""
 
+from ..weights import CheckpointError
 from .adapter import IFAdapter
 from .attention import InstanceAttention
-from .checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from .checkpoint import read_checkpoint, write_checkpoint
 from .config import IFAdapterConfig
 from .layers import AttentionLayer, number_attention_layers
 from .prompt import InstancePrompt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -13,14 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..weights import TRUNCATED, CheckpointError, listing, read_torch
+
 GROUPS = ("text_proj_model", "adapter_modules", "pos_net")
-TRUNCATED = "It may be truncated: compare its size with the source and download it again."
 
 logger = logging.getLogger("instance_composer")
-
-
-class CheckpointError(ValueError):
-    """A file that is not what it should be, said in the user's words."""
 
 
 def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -37,7 +33,7 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
         found = sorted({key.split(".")[0] for key in tensors})
         raise CheckpointError(
             f"{path.name} is not an IFAdapter file: it has no weights under {', '.join(map(repr, absent))}; "
-            f"it has {_listing(found)}. An IFAdapter file holds the groups {', '.join(GROUPS)}; "
+            f"it has {listing(found)}. An IFAdapter file holds the groups {', '.join(GROUPS)}; "
             "the official one is called spd_adapter.bin."
         )
     return tensors
@@ -65,7 +61,7 @@ def check_keys(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]
     if missing:
         raise CheckpointError(
             f"this IFAdapter file is incomplete: {len(missing)} of {len(shapes)} weights are missing: "
-            f"{_listing(missing)}"
+            f"{listing(missing)}"
         )
     wrong = [
         f"{key} is {tuple(state[key].shape)}, not {shape}"
@@ -73,11 +69,11 @@ def check_keys(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]
         if tuple(state[key].shape) != shape
     ]
     if wrong:
-        raise CheckpointError(f"weights of this IFAdapter file do not fit together: {_listing(wrong)}")
+        raise CheckpointError(f"weights of this IFAdapter file do not fit together: {listing(wrong)}")
     unknown = [key for key in state if key not in shapes]
     if unknown:
         logger.warning(
-            "IFAdapter file: %d weights are unknown and not used: %s", len(unknown), _listing(unknown)
+            "IFAdapter file: %d weights are unknown and not used: %s", len(unknown), listing(unknown)
         )
     return {key: state[key] for key in shapes}
 
@@ -92,15 +88,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path.name} was refused: it holds objects other than tensors, and reading them could run code. "
-            "Use the official spd_adapter.bin or a .safetensors file."
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path.name} cannot be read as a torch file ({error}). {TRUNCATED}") from error
+    content = read_torch(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{path.name} is not an IFAdapter file: it holds a {type(content).__name__}, not weights"
@@ -116,16 +104,6 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     return flat
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
 def _strip_module(key: str) -> str:
     group, _, rest = key.removeprefix("module.").partition(".")
     return f"{group}.{rest.removeprefix('module.')}" if rest else group
-
-
-def _listing(names: list[str], most: int = 20) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "none"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .checkpoint import CheckpointError
+from ..weights import CheckpointError
 
 
 @dataclass(frozen=True)

@@ -87,13 +87,15 @@ def extract_layer(
         entry = {f"{key}.{'diff_b' if kind == 'bias' else 'diff'}": kept}
         return entry, LayerError(name, tuple(delta.shape), 0, size, error)
     up, down = low_rank(delta.flatten(1), settings)
-    up, down = up.to(settings.dtype), down.to(settings.dtype)
     rank = down.shape[0]
-    error = float(torch.linalg.vector_norm(delta.flatten(1) - up.float() @ down.float()))
+    # One alpha for all layers, whatever their rank: diffusers mixes up alphas that differ.
+    scale = settings.rank / rank
+    up, down = ((factor / scale**0.5).to(settings.dtype) for factor in (up, down))
+    error = float(torch.linalg.vector_norm(delta.flatten(1) - scale * (up.float() @ down.float())))
     state = {
         f"{key}.lora_up.weight": up.reshape(-1, rank, *[1] * (delta.ndim - 2)),
         f"{key}.lora_down.weight": down.reshape(rank, *delta.shape[1:]),
-        f"{key}.alpha": torch.tensor(float(rank)),
+        f"{key}.alpha": torch.tensor(float(settings.rank)),
     }
     entries = {entry: value.to("cpu").contiguous() for entry, value in state.items()}
     return entries, LayerError(name, tuple(delta.shape), rank, size, error)

@@ -364,20 +364,10 @@ def test_a_group_leaves_the_others_as_they_are(community, tuned, model):
 
 def test_loras_and_the_delta_add_up(community, tuned, model):
     key = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_q"
-    lora = {
-        "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_q.lora_up.weight": noise(1, 16, 1)[
-            0, :, :, 0
-        ].T,
-        "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_q.lora_down.weight": noise(1, 16, 1)[
-            0, :, :, 0
-        ],
-    }
     rows, columns = community.model_state_dict()[f"{key}.weight"].shape
-    generator = torch.Generator().manual_seed(5)
-    for name in lora:
-        shape = (rows, 4) if "up" in name else (4, columns)
-        lora[name] = 0.1 * torch.randn(shape, generator=generator)
-    up, down = lora.values()
+    up, down = 0.1 * noise(1, rows, 4)[0, 0], 0.1 * noise(1, 4, columns)[0, 1]
+    name = "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_q"
+    lora = {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down}
     before = comfy.sd.load_lora_for_models(community, None, lora, 0.8, 0)[0]
     after = comfy.sd.load_lora_for_models(apply_delta(community, tuned, model, 0.5), None, lora, 0.8, 0)[0]
     (start, goal, place) = (one.model_state_dict()[f"{key}.weight"] for one in (model, tuned, community))

@@ -82,6 +82,20 @@ def test_full_rank_and_vectors_lose_only_the_rounding_of_the_file():
         assert torch.equal(state[f"lora_unet_out_0.{ending}"], vector)
 
 
+def test_all_layers_have_one_alpha_whatever_their_rank():
+    """diffusers mixes up alphas that differ between layers."""
+    settings = ExtractionSettings(rank=30, energy=0.9, method="full", dtype=torch.float32)
+    for decay in (0.5, 0.9):
+        delta = matrix(48, 32, decay)
+        state, row = extract_layer("out.0.weight", delta, settings)
+        assert row.rank < 30
+        assert state["lora_unet_out_0.alpha"] == 30
+        made = state["lora_unet_out_0.lora_up.weight"] @ state["lora_unet_out_0.lora_down.weight"]
+        error = float((delta - 30 / row.rank * made).norm())
+        assert error == pytest.approx(row.error, rel=1e-4)
+        assert error == pytest.approx(best_error(delta, row.rank), rel=1e-4)
+
+
 def test_the_same_delta_gives_the_same_file_and_leaves_the_random_state():
     settings = ExtractionSettings(rank=4)
     before = torch.get_rng_state()
