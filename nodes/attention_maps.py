@@ -141,7 +141,8 @@ class ShowAttentionMaps(io.ComfyNode):
         image: Tensor | None = None,
         layout: Layout | None = None,
     ) -> io.NodeOutput:
-        shown = heat_maps(record, latent and latent["samples"], image, layout)
+        samples = None if latent is None else latent["samples"]
+        shown = heat_maps(record, samples, image, layout)
         drawn, table = shown.drawn(opacity), shown.table()
         preview = ui.PreviewImage(drawn, cls=cls).as_dict()
         heats = {"instance_heat_maps": _editor_files(shown, cls), "text": (table,)}

@@ -239,7 +239,6 @@ class Run:
 
         return over_attn2(options, self.settings.blocks, patch)
 
-    @torch.compiler.disable
     def add(self, maps: Tensor) -> None:
         """The maps (B, N, h, w) of one layer at one step."""
         size = (maps.shape[-2], maps.shape[-1])
@@ -310,5 +309,5 @@ class RecordingPatch:
         spread = [token + length * repeat for repeat in range(repeats) for token in tokens]
         probabilities = token_probabilities(query, key, heads, spread).mean(1)
         each = probabilities.unflatten(-1, (repeats, len(tokens))).sum(-2)
-        belongs = torch.tensor([[float(token in group) for group in groups] for token in tokens])
-        return (each @ belongs.to(each)).transpose(1, 2)
+        belongs = [float(token in group) for token in tokens for group in groups]
+        return (each @ each.new_tensor(belongs).view(len(tokens), len(groups))).transpose(1, 2)

@@ -14,16 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.segmentation.grounding_dino import (
-    STOP,
-    TEXT_POSITIONS,
-    boxes_of_nouns,
-    convert,
-    infer_config,
-    is_original,
-    strip_prefixes,
-)
-from ...models.weights import CheckpointError, listing, open_weights
+from ...models.segmentation.grounding_dino import STOP, TEXT_POSITIONS, boxes_of_nouns
+from ...models.segmentation.original import load_original
 from .segmentation_files import vocabulary_path
 
 START, END = "[CLS]", "[SEP]"
@@ -31,8 +23,6 @@ START, END = "[CLS]", "[SEP]"
 # mean and deviation.
 SHORTER_SIDE, LONGEST_SIDE = 800, 1333
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Not among the original weights, and not used: the backbone's last norm.
-UNUSED = "layernorm."
 
 
 @dataclass(frozen=True)
@@ -146,39 +136,13 @@ def _load(path: Path, vocabulary: Path, _changed: int) -> Detector:
         if path.is_dir():
             model = GroundingDinoForObjectDetection.from_pretrained(path, local_files_only=True)
         else:
-            model = _from_file(path)
+            model = load_original(path)
     patcher = comfy.model_patcher.ModelPatcher(
         Network(model.eval().requires_grad_(False)),
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
     return Detector(patcher, read_vocabulary(vocabulary))
-
-
-def _from_file(path: Path) -> Any:
-    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
-
-    weights = open_weights([path])
-    state = {strip_prefixes(name): weights.read(name) for name in weights}
-    if not is_original(state):
-        raise CheckpointError(
-            f"{path.name} is no Grounding DINO with the names of the original code. A .safetensors of the "
-            "transformers library needs the folder it came in, config.json and vocabulary included."
-        )
-    sizes = infer_config(state)
-    parts = {"backbone_config": SwinConfig, "text_config": BertConfig}
-    for name, kind in parts.items():
-        sizes[name] = kind(**{key: value for key, value in sizes[name].items() if key != "model_type"})
-    model, report = GroundingDinoForObjectDetection.from_pretrained(
-        None, config=GroundingDinoConfig(**sizes), state_dict=convert(state), output_loading_info=True
-    )
-    missing = [name for name in report["missing_keys"] if UNUSED not in name]
-    if missing or report["unexpected_keys"]:
-        raise CheckpointError(
-            f"{path.name} does not fit: {listing(sorted(missing))} missing, "
-            f"{listing(sorted(report['unexpected_keys']))} without a place."
-        )
-    return model
 
 
 def read_vocabulary(path: Path) -> Any:

@@ -106,12 +106,15 @@ def heat_maps(
 
     An entity's region is its instance of the layout, else where its noun's own map is hot.
     """
-    if latents is None and images is None:
+    if images is not None:
+        pictures = images_from(images)
+    elif latents is not None:
+        pictures = latent_pictures(latents)
+    else:
         raise ValueError(
             "Connect the sampler's LATENT or the finished IMAGE: heat maps are of the pictures that were "
             "sampled."
         )
-    pictures = images_from(images) if images is not None else latent_pictures(latents)
     if latents is not None and len(pictures) != len(latents):
         raise ValueError(
             f"There are {len(latents)} latents and {len(pictures)} images; both have to be of the same "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_base
 
@@ -30,7 +30,7 @@ def preset_blocks(model: Any, preset: str) -> tuple[Block, ...]:
     if preset not in LAYER_PRESETS:
         raise ValueError(f"layers is {preset!r}; allowed are {', '.join(LAYER_PRESETS)}")
     places = attention_layers(model.get_model_object("diffusion_model")).values()
-    widths = {block: attention.to_q.in_features for block, attention in places}
+    widths: dict[Block, int] = {block: cast(Any, attention).to_q.in_features for block, attention in places}
     coarse = max(widths.values())
     if preset == "all":
         return tuple(widths)

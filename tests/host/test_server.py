@@ -195,16 +195,26 @@ def test_heat_maps_are_shown_again_when_comfyui_keeps_the_sample(server, object_
     assert first.convert("RGB").tobytes() != picture.tobytes()
 
     # Nothing but the drawing changed: the sampler is not run again, and the record still has its maps.
-    prompt[show]["inputs"]["opacity"] = 0.0
+    text = {"text": "0.1 0.2 0.5 0.9: a red leather book", "picture": "", "width": 0, "height": 0}
+    text |= {"format": "auto", "order": "auto", "units": "auto"}
+    prompt["layout"] = {"class_type": "IC_LayoutFromText", "inputs": text}
+    prompt[show]["inputs"] |= {"opacity": 0.0, "layout": ["layout", 0]}
     again = server.run(prompt)
-    assert again["outputs"][show]["text"] == [table]
+    (regions,) = again["outputs"][show]["text"]
+    assert [re.split(" {2,}", row)[1] for row in regions.splitlines()[1:]] == names
+    assert regions != table
+    (heat,) = again["outputs"][show]["instance_heat_maps"]
+    assert heat["instance"] in regions.splitlines()[1 + names.index("red book")]
+    red, green, blue = Image.open(server.base / "temp" / heat["filename"]).convert("RGB").split()
+    assert red.getextrema() == (0, 255), "from dark to light"
+    assert red.tobytes() == green.tobytes() == blue.tobytes(), "grey"
     cached = next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
     assert find(prompt, "KSampler") in cached
 
     # With another MODEL for the sampler it is the same picture: recording leaves no trace.
     record = find(prompt, "IC_RecordAttentionMaps")
     prompt[find(prompt, "KSampler")]["inputs"]["model"] = prompt[record]["inputs"]["model"]
-    del prompt[show], prompt[find(prompt, "PreviewAny")]
+    del prompt[show], prompt["layout"], prompt[find(prompt, "PreviewAny")]
     assert saved_picture(server, prompt, server.run(prompt)).tobytes() == picture.tobytes()
 
 
