@@ -21,7 +21,7 @@ class PromptEntities(io.ComfyNode):
             display_name="Prompt Entities",
             category="instance composer/attention",
             description="Finds the things a prompt speaks of, and the words that describe each.",
-            is_output_node=True,  # so that the table can be looked at before anything is sampled
+            is_output_node=True,  # it runs alone too, and hands its table to whoever asks the server
             search_aliases=["attributes", "nouns", "spacy", "attention tokens", "attribute binding"],
             inputs=[
                 socket(
@@ -68,7 +68,7 @@ class PromptEntities(io.ComfyNode):
                     "entities",
                     tooltip="For Attribute Concentration, Segment Entities, Record Attention Maps.",
                 ),
-                io.String.Output("table", tooltip="What was found, as text."),
+                io.String.Output("table", tooltip="What was found, as text for Preview as Text."),
             ],
         )
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from golden_files import TRIMMED
+from golden_files import GOLDEN, TRIMMED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
@@ -21,6 +21,7 @@ from instance_composer.models.concentration.entities import (
 )
 from instance_composer.models.concentration.pipelines import parse
 
+PROMPTS = GOLDEN.parent / "data" / "prompts.txt"
 REFERENCE = json.loads((TRIMMED / "comat" / "entity_extraction.json").read_text(encoding="utf-8"))["prompts"]
 
 # Where we differ from the reference on purpose, besides what `test_agrees_with_the_reference` says of all:
@@ -275,6 +276,19 @@ def test_another_stop_list_may_be_given():
     doc = parse(["red vases in a kitchen"])[0]
     assert [entity.localisable for entity in find_entities(doc)] == [True, False]
     assert [entity.localisable for entity in find_entities(doc, stop_list={"vase"})] == [False, True]
+
+
+@pytest.mark.skipif(
+    not PROMPTS.exists(), reason=f"there is no ../shared/data/{PROMPTS.name} beside this checkout"
+)
+def test_real_prompts():
+    """Every sixtieth of CoMat's published training prompts; `benchmarks/entities.py` reads them all."""
+    prompts = PROMPTS.read_text(encoding="utf-8").splitlines()[::60]
+    docs = parse(prompts)
+    for doc in docs:
+        check_spans(doc)
+    # They were written to have things with attributes.
+    assert sum(bool(entity.modifiers) for doc in docs for entity in find_entities(doc)) > len(prompts)
 
 
 WITHOUT_SPACY = """
