@@ -21,6 +21,7 @@ PACKAGES = (
     "pictures",
     "models",
     "models.rewards",
+    "models.segmentation",
     "hosts.comfyui",
     "hosts.diffusers_sdxl",
     "nodes",
@@ -37,6 +38,7 @@ OWN: dict[str, set[str]] = {
     "pictures": {"layout"},
     "models": {"layout"},
     "models.rewards": set(),
+    "models.segmentation": {"models.weights"},
     "hosts.comfyui": {"demo", "models", "layout", "pictures"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "nodes": {"hosts.comfyui", "models", "layout", "pictures", "demo"},
@@ -60,6 +62,7 @@ OUTSIDE: dict[str, set[str]] = {
     "pictures": {"PIL"},
     "models": {"torch", "safetensors", "spacy"},
     "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
+    "models.segmentation": {"torch", "transformers"},
     "hosts.comfyui": {
         "aiohttp",
         "comfy",
