@@ -13,7 +13,8 @@ What is chosen is measured by the judge: `attribute` is binding (share of named 
 patterns on the right things), `spatial` whether the relation holds, `non-spatial` number, sizes and
 background. Means over prompts with 95 % intervals. For N below eight the eight pictures are cut into groups.
 
-`pairs`: accuracy of the rewards on held-out pairs of renders, of known looks and of combinations never seen.
+`pairs`: accuracy of the rewards on held-out pairs of renders, of known looks and of combinations never seen;
+"alone" are pairs of pictures that differ in this aspect and in no other.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from instance_composer.models.rewards import (
     prepare_pictures,
     reward_files,
 )
-from instance_composer.training.comparisons import WorldPreferences
+from instance_composer.training.comparisons import Ranked, WorldPreferences
 from instance_composer.training.noise import size_conditioning
 from instance_composer.training.pictures import posterior, to_tensor
 from instance_composer.training.reward_run import EVALUATION_SEED, FIGURES
@@ -173,29 +174,47 @@ def measure_pairs(arguments: argparse.Namespace) -> dict[str, Any]:
     for split in ("train", "held-out"):
         world = Comparisons(EVALUATION_SEED, split=split, figures=FIGURES)
         source = WorldPreferences(world, arguments.comparisons)
-        shares: dict[str, list[tuple[int, int]]] = {aspect: [] for aspect in ASPECTS}
+        shares: dict[str, list[tuple[int, int]]] = {name: [] for name in (*ASPECTS, *map(_alone, ASPECTS))}
         for number in tqdm(range(len(source)), desc=split, unit="comparison"):
+            ranked, truth = source[number], world[number].truth
             for place, aspect in enumerate(ASPECTS):
-                ranked = source[number]
-                own = ranked._replace(pairs=[(0, *pair[1:]) for pair in ranked.pairs if pair[0] == place])
-                if not own.pairs or aspect not in rewards:
+                pairs = [pair for pair in ranked.pairs if pair[0] == place]
+                if not pairs or aspect not in rewards:
                     continue
-                model, tokenizer = rewards[aspect]
-                batch = collate([own], tokenizer, model.config.image_size)
-                seen = model.see(batch["pixels"])[batch["picture"]]
-                values = model.reward(model.read(seen, batch["input_ids"], batch["attention_mask"]))[:, 0]
-                better, worse = (values[batch["pairs"][:, n]] for n in (1, 2))
-                shares[aspect].append((int((better > worse).sum()), len(own.pairs)))
+                right = _right(rewards[aspect], ranked._replace(pairs=[(0, *pair[1:]) for pair in pairs]))
+                alone = [r for r, pair in zip(right, pairs, strict=True) if _differs_alone(truth, *pair)]
+                shares[aspect].append((sum(right), len(right)))
+                shares[_alone(aspect)].append((sum(alone), len(alone)))
         found[split] = {}
-        for aspect, own in shares.items():
-            share, error = share_with_error(own)
-            pairs = sum(count for _, count in own)
-            found[split][aspect] = {
+        for name, own in shares.items():
+            share, error = share_with_error([one for one in own if one[1]])
+            count = sum(total for _, total in own)
+            found[split][name] = {
                 "accuracy": round(share, 4),
                 "error": round(1.96 * error, 4),
-                "pairs": pairs,
+                "pairs": count,
             }
     return found
+
+
+def _alone(aspect: str) -> str:
+    return f"{aspect} alone"
+
+
+def _differs_alone(truth: np.ndarray, place: int, prompt: int, better: int, worse: int) -> bool:
+    """Whether two pictures are as true of a prompt in both other aspects."""
+    others = [n for n in range(len(ASPECTS)) if n != place]
+    return np.array_equal(truth[prompt, better, others], truth[prompt, worse, others], equal_nan=True)
+
+
+def _right(reward: Reward, ranked: Ranked) -> list[bool]:
+    """For each pair whether the better picture has the higher reward."""
+    model, tokenizer = reward
+    batch = collate([ranked], tokenizer, model.config.image_size)
+    seen = model.see(batch["pixels"])[batch["picture"]]
+    values = model.reward(model.read(seen, batch["input_ids"], batch["attention_mask"]))[:, 0]
+    better, worse = (values[batch["pairs"][:, n]] for n in (1, 2))
+    return (better > worse).tolist()
 
 
 def main() -> None:
@@ -228,7 +247,7 @@ def _print(found: dict[str, Any]) -> None:
         for split, aspects in found.items():
             for aspect, own in aspects.items():
                 print(
-                    f"{split:9} {aspect:12} {own['accuracy']:.3f} ± {own['error']:.3f} ({own['pairs']} pairs)"
+                    f"{split:9} {aspect:18} {own['accuracy']:.3f} ± {own['error']:.3f} ({own['pairs']} pairs)"
                 )
         return
     print(f"{found['prompts']} prompts of {found['things']} things")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import comfy.model_patcher
 import comfy.utils
 import torch
 from torch import Tensor
@@ -22,7 +22,6 @@ from ...models.rewards import (
     rank,
     read_reward,
 )
-from .adapter import Patcher
 from .sockets import images_from
 
 logger = logging.getLogger("instance_composer")
@@ -72,7 +71,9 @@ def _load(path: Path, dtype: torch.dtype | None) -> CompositionReward:
     model = RewardModel.from_state_dict(kept, told)
     tokenizer = find_tokenizer(path, told, model.config.vocabulary, model.config.tokens)
     offload = comfy.model_management.unet_offload_device()
-    return CompositionReward(Patcher(model, load_device=device, offload_device=offload), tokenizer)
+    # Not the newer kind that pages weights from disk: it needs ComfyUI's own layers, these are transformers'.
+    patcher = comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
+    return CompositionReward(patcher, tokenizer)
 
 
 def _cast(value: Tensor, dtype: torch.dtype | None, device: torch.device) -> Tensor:
@@ -104,7 +105,8 @@ def _score(reward: CompositionReward, images: Tensor, text: str, progress: Any) 
     config = model.config
     tokens = (config.image_size // config.patch_size) ** 2 + 1
     memory = 4 * min(len(images), _AT_ONCE) * tokens * config.vision_width * _LAYERS_ALIVE
-    comfy.model_management.load_models_gpu([reward.patcher], memory_required=memory)
+    # Whole, for the same reason: layers that are not ComfyUI's compute where their weights are.
+    comfy.model_management.load_models_gpu([reward.patcher], memory_required=memory, force_full_load=True)
     prompt = reward.tokenizer([text])
     parts: list[Tensor] = []
     for part in images.split(_AT_ONCE):
@@ -117,18 +119,21 @@ def _score(reward: CompositionReward, images: Tensor, text: str, progress: Any) 
 
 
 def score_table(scores: CompositionScores, combined: Tensor) -> str:
-    """A table of text, the best picture first: place, number of the picture from 1, scores."""
+    """A table of text, the best picture first: place, number of the picture from 1, scores (raw rewards)."""
     names = [*scores.normalized]
     rows = [["place", "picture", "score", *names]]
     for place, number in enumerate(rank(combined), 1):
-        values = (combined[number], *(scores.normalized[name][number] for name in names))
-        rows.append([str(place), str(number + 1), *(_number(float(value)) for value in values)])
+        cells = (
+            f"{_number(scores.normalized[name][number])} ({_number(scores.raw[name][number])})"
+            for name in names
+        )
+        rows.append([str(place), str(number + 1), _number(combined[number]), *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
 
 
-def _number(value: float) -> str:
-    return "no number" if math.isnan(value) else f"{value:+.3f}"
+def _number(value: Tensor) -> str:
+    return "no number" if value.isnan() else f"{float(value):+.3f}"
 
 
 def pick(scores: Tensor, count: int, images: Tensor | None, latent: Mapping[str, Any] | None) -> list[int]:

@@ -85,7 +85,12 @@ class RewardModel(nn.Module):
     def read(self, seen: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """What the text tower makes of prompts (B, T) in sight of pictures: (B, T, width)."""
         return self.text(
-            input_ids=input_ids, attention_mask=attention_mask, encoder_hidden_states=seen, is_decoder=False
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            # Its own buffer stays behind when a host moves weights alone.
+            position_ids=torch.arange(input_ids.shape[1], device=input_ids.device)[None],
+            encoder_hidden_states=seen,
+            is_decoder=False,
         ).last_hidden_state
 
     def reward(self, read: Tensor) -> Tensor:
