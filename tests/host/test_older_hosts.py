@@ -45,13 +45,13 @@ def concentrated(name: str, mode: str, sampler: dict[str, Any]) -> dict[str, Any
     settings |= {"layers": "coarse", "without_region": "own map", "inner_steps": 1, "overrides": ""}
     sources = {"model": ["checkpoint", 0], "positive": ["positive", 0], "entities": ["entities", 0]}
     made = node("IC_AttributeConcentration", **sources, layout=["layout", 0], mode=mode, **settings)
-    outputs = {"model": [mode, 0], "positive": [mode, 1], "negative": ["negative", 0]}
-    return {mode: made, name: node("KSampler", **outputs, **sampler)}
+    place = f"{mode} guidance"
+    outputs = {"model": [place, 0], "positive": [place, 1], "negative": ["negative", 0]}
+    return {place: made, name: node("KSampler", **outputs, **sampler)}
 
 
 def main_graph(layout: Layout) -> dict[str, Any]:
-    """Prompt and layout to latents: plain, with each node that changes what is sampled."""
-
+    """Prompt and layout to latents: plain, and with each node that changes what is sampled."""
     lines = "\n".join(f"{' '.join(map(str, one.box))}: {one.caption}" for one in layout.instances)
     text = {"text": lines, "format": "auto", "width": 192, "height": 128}
     sampler = {"seed": 7, "steps": 3, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"}
