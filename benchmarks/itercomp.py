@@ -5,7 +5,8 @@ the pack and with ComfyUI's own loader, each in a process of its own. The file i
 and take no disk, so that the speed of the disk does not count. Memory is what the load adds at its most; file
 pages may be dropped by the system at any time. Processor time is of all threads.
 `delta` times what a strength costs: making the patches, and computing the weights with them.
-`--width` below 320 (in steps of 64) scales every width down; ComfyUI's loader knows SDXL's sizes alone.
+`--width` below 320 (in steps of 64) scales every width down; ComfyUI's loader, which knows SDXL's
+sizes alone, is then told them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +26,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from comfyui_process import start_comfyui
 from sparse_unet import FULL_WIDTH, WatchedMemory, write_sparse_unet
+
+HALF = {"dtype": torch.float16}
 
 
 def load_once(folder: Path, loader: str) -> None:
@@ -33,11 +37,13 @@ def load_once(folder: Path, loader: str) -> None:
 
     from instance_composer.hosts.comfyui.unet import load_unet
 
+    config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    small = config["block_out_channels"][0] != FULL_WIDTH
     with WatchedMemory() as memory, torch.inference_mode():
         start, busy = time.perf_counter(), time.process_time()
         if loader == "core":
             file = folder / "unet" / "diffusion_pytorch_model.safetensors"
-            model = comfy.sd.load_diffusion_model(str(file), {"dtype": torch.float16})
+            model = _load_as_core(folder, file) if small else comfy.sd.load_diffusion_model(str(file), HALF)
         else:
             model = load_unet(str(folder), torch.float16)
         seconds, processor = time.perf_counter() - start, time.process_time() - busy
@@ -46,11 +52,26 @@ def load_once(folder: Path, loader: str) -> None:
     print(json.dumps({**found, "private": memory.private, "mapped": memory.mapped}))
 
 
-def load_table(folder: Path, width: int, repeats: int) -> None:
+def _load_as_core(folder: Path, file: Path) -> Any:
+    """What ComfyUI's loader does once it knows the sizes, for a model smaller than those it knows."""
+    import comfy.model_patcher
+    import comfy.utils
+
+    from instance_composer.hosts.comfyui.unet import empty_model
+    from instance_composer.models.itercomp import open_unet, unet_names
+
+    model = empty_model(open_unet(folder), torch.float16, {})
+    weights = comfy.utils.load_torch_file(str(file))
+    names = unet_names(list(weights))
+    model.load_model_weights({names[name]: value for name, value in weights.items()}, "")
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def load_table(folder: Path, repeats: int) -> None:
     print("\n| loader | wall | processor | model | private memory | to the model | file pages |")
     print("|---|---|---|---|---|---|---|")
-    loaders = ["ours", "core"] if width == FULL_WIDTH else ["ours"]
-    for loader in loaders * repeats:
+    for loader in ["ours", "core"] * repeats:
         command = [sys.executable, __file__, "once", "--folder", str(folder), "--loader", loader]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         one = json.loads(done.stdout.splitlines()[-1])
@@ -108,7 +129,7 @@ def main() -> None:
             size = write_sparse_unet(folder, arguments.width).stat().st_size
             print(f"torch {torch.__version__}, width {arguments.width}, file of {size / 1e9:.2f} GB, fp32")
         if arguments.part == "load":
-            load_table(folder, arguments.width, arguments.repeats)
+            load_table(folder, arguments.repeats)
         else:
             delta_table(folder)
 

@@ -70,7 +70,7 @@ def load_unet(
     marks = {name: file.others.read(name) for name in file.others if name in MARKS}
     marks |= {name: file.weights.read(name) for name in file.weights if name in MARKS}
     file = replace(file, weights=file.weights.renamed(lambda name: None if name in MARKS else name))
-    model = _empty_model(file, dtype, marks)
+    model = empty_model(file, dtype, marks)
     offload_device = comfy.model_management.unet_offload_device()
     patcher = (comfy.model_patcher.ModelPatcher if disable_dynamic else Patcher)(
         model, load_device=comfy.model_management.get_torch_device(), offload_device=offload_device
@@ -83,7 +83,7 @@ def load_unet(
     return patcher
 
 
-def _empty_model(file: UNetFile, dtype: torch.dtype | None, marks: dict[str, Tensor]) -> Any:
+def empty_model(file: UNetFile, dtype: torch.dtype | None, marks: dict[str, Tensor]) -> Any:
     """ComfyUI's SDXL at these sizes, its weights not yet set."""
     headers = list(file.weights.values())
     config = unet_config(file.structure)
