@@ -112,7 +112,7 @@ def _entity(noun: Any, words: list[Any], counts: Counter[str], stop_list: Collec
     spans = tuple(Word(word.text, word.idx, word.idx + len(word)) for word in ordered)
     return Entity(
         noun=name,
-        modifiers=tuple(word.text.lower() for word in ordered if word is not noun),
+        modifiers=tuple(word.text.lower() for word in ordered if word != noun),
         text=noun.doc.text[spans[0].start : spans[-1].end],
         start=noun.idx,
         end=noun.idx + len(noun),
