@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModelForZeroShotObjectDetection,
+    AutoProcessor,
+    BertTokenizerFast,
+    GroundingDinoImageProcessor,
+    GroundingDinoProcessor,
+)
 
 from ..layout import Box
+from ..models.segmentation.original import load_original
 from .loading import find_model, loaded
 from .models import Detection, ModelError
 
@@ -20,6 +29,8 @@ BOX_THRESHOLD, TEXT_THRESHOLD = 0.35, 0.25
 # Boxes are written to a hundred-thousandth of the picture's side.
 DIGITS = 5
 _KINDS = ("grounding-dino", "mm-grounding-dino")
+_ORIGINAL_ENDINGS = (".pth", ".pt", ".safetensors")
+_VOCABULARIES = ("vocab.txt", "tokenizer.json")
 
 
 class GroundingDino:
@@ -42,10 +53,15 @@ class GroundingDino:
 
     @classmethod
     def load(cls, name: str, device: str = "cpu", **settings: Any) -> GroundingDino:
-        """Read a folder or fetch a name from the hub; `ModelError` for what is not there or no such model.
+        """Read a folder or a file of the original code, or fetch a name from the hub.
 
+        `ModelError` for what is not there or no such model, `CheckpointError` for a file of other weights.
         Always in float32: the model is small, and boxes are to be exact.
         """
+        path = Path(name)
+        if path.is_file() and path.suffix in _ORIGINAL_ENDINGS:
+            processor = GroundingDinoProcessor(GroundingDinoImageProcessor(), _find_tokenizer(path))
+            return cls(load_original(path).float().to(device), processor, **settings)
         source = find_model(name, "--detector")
         kind = loaded(name, "--detector", lambda: AutoConfig.from_pretrained(source)).model_type
         if kind not in _KINDS:
@@ -108,6 +124,18 @@ class GroundingDino:
     def _separators(self) -> tuple[int, int, int]:
         tokenizer = self.processor.tokenizer
         return tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.convert_tokens_to_ids(".")
+
+
+def _find_tokenizer(weights: Path) -> BertTokenizerFast:
+    """BERT's tokenizer from a vocabulary in the folder of the weights, or in bert-base-uncased near it."""
+    around = weights.parent, weights.parent / "bert-base-uncased", weights.parent.parent / "bert-base-uncased"
+    found = next((place for place in around for name in _VOCABULARIES if (place / name).is_file()), None)
+    if found is None:
+        raise ModelError(
+            f"--detector: {weights.name} needs the vocabulary of bert-base-uncased, which is not there; put "
+            f"its vocab.txt (huggingface.co/google-bert/bert-base-uncased) into {weights.parent}"
+        )
+    return BertTokenizerFast.from_pretrained(str(found))
 
 
 def token_places(ids: Sequence[int], separators: tuple[int, int, int]) -> list[list[int]]:

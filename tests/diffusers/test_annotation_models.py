@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image
 from tiny_annotators import bert_tokenizer, write_tiny_blip, write_tiny_grounding_dino, write_tiny_llava
+from tiny_grounding_dino import original_names, published, tiny_grounding_dino, write_vocabulary
+from transformers import BertTokenizerFast, GroundingDinoImageProcessor, GroundingDinoProcessor
 
 from instance_composer.annotation.captioning import TransformersCaptioner
 from instance_composer.annotation.grounding_dino import GroundingDino, boxes_of_words, token_places
+from instance_composer.annotation.models import ModelError
 from instance_composer.cli import main
 from instance_composer.layout import Layout
 
@@ -74,6 +77,27 @@ def test_more_words_than_fit_are_looked_for_in_several_passes(folders, pictures)
     assert len(found) == 2 * 7
     assert {one.word for one in found[7:]} <= set(words[7:])
     assert detector.detect(pictures[:1], [[]]) == [[]]
+
+
+def test_a_file_of_the_original_code_finds_what_the_same_weights_find(pictures, tmp_path):
+    model = tiny_grounding_dino()
+    file = tmp_path / "tiny.pth"
+    torch.save(
+        {"model": {f"module.{k}": v for k, v in original_names(published(model.state_dict())).items()}}, file
+    )
+    with pytest.raises(ModelError, match=r"tiny\.pth needs the vocabulary of bert-base-uncased"):
+        GroundingDino.load(str(file))
+    (tmp_path / "bert-base-uncased").mkdir()
+    vocabulary = write_vocabulary(tmp_path / "bert-base-uncased").parent
+    tokenizer = BertTokenizerFast.from_pretrained(vocabulary)
+    # At the size of the published models' pictures, which a file does not tell.
+    processor = GroundingDinoProcessor(GroundingDinoImageProcessor(), tokenizer)
+    settings = {"box_threshold": 0.0, "text_threshold": 0.0}
+    strip = [pictures[0].resize((160, 16))]
+    (true,) = GroundingDino(model, processor, **settings).detect(strip, [["cup", "dog"]])
+    (found,) = GroundingDino.load(str(file), **settings).detect(strip, [["cup", "dog"]])
+    assert found == true
+    assert len({one.score for one in found}) > 10
 
 
 def test_thresholds_on_known_scores(tmp_path):
