@@ -54,6 +54,7 @@ _INSIDE: Mapping[str, Mapping[str, str]] = {
         "norm1": "layernorm_before",
         "norm2": "layernorm_after",
         "attn.relative_position_bias_table": "attention.self.relative_position_bias_table",
+        "attn.relative_position_index": "attention.self.relative_position_index",
         "attn.proj": "attention.output.dense",
         "attn.qkv": "attention.self",
         "mlp.fc1": "intermediate.dense",
@@ -99,10 +100,8 @@ _PREFIXES = re.compile(
 )
 # Kept apart there, one tensor in the original: attention of torch, and that of the Swin backbone.
 _FUSED = re.compile(r"(.*)\.(?:in_proj_|qkv\.)(weight|bias)")
-# What the network does not use: tables that are computed, a head of BERT, leftovers of training.
-_UNUSED = re.compile(
-    r".*relative_position_index|bert\.pooler\..*|bert\.embeddings\.position_ids|label_enc\..*|.*class_embed\..*"
-)
+# What the network does not use: a head of BERT, numbers that are computed, leftovers of training.
+_UNUSED = re.compile(r"bert\.pooler\..*|bert\.embeddings\.position_ids|label_enc\..*|.*class_embed\..*")
 
 
 def is_original(names: Mapping[str, Any]) -> bool:
