@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -160,12 +161,9 @@ def _streamed(file: UNetFile) -> Iterator[tuple[str, Tensor]]:
 
 
 def _pages_weights() -> bool:
-    """Whether this ComfyUI pages weights itself (DynamicVRAM); older versions know nothing of it."""
-    try:
-        import comfy.memory_management as memory
-    except ImportError:
-        return False
-    return bool(getattr(memory, "aimdo_enabled", False))
+    """Whether this ComfyUI pages weights itself (DynamicVRAM)."""
+    # Older versions have no such module; newer ones have loaded it long before.
+    return bool(getattr(sys.modules.get("comfy.memory_management"), "aimdo_enabled", False))
 
 
 def _check(file: UNetFile, targets: dict[str, Tensor]) -> None:

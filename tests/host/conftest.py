@@ -40,6 +40,23 @@ def model(unet_weights):
 
 
 @pytest.fixture(scope="session")
+def tuned_weights(unet_weights):
+    """The UNet after a little tuning, as IterComp is SDXL's: every weight moved by a few per cent."""
+    from tiny_comfyui import random_like
+
+    moves = random_like(unet_weights, seed=11)
+    return {name: value + 0.03 * moves[name] for name, value in unet_weights.items()}
+
+
+@pytest.fixture(scope="session")
+def tuned(tuned_weights):
+    from tiny_comfyui import tiny_model
+    from tiny_sdxl import UNET
+
+    return tiny_model(UNET, tuned_weights)
+
+
+@pytest.fixture(scope="session")
 def clip():
     from tiny_comfyui import tiny_clip
 
