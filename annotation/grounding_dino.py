@@ -14,7 +14,7 @@ from transformers import (
     AutoConfig,
     AutoModelForZeroShotObjectDetection,
     AutoProcessor,
-    BertTokenizerFast,
+    BertTokenizerFast,  # pyright: ignore[reportAttributeAccessIssue]  # transformers 5 has it as another name
     GroundingDinoImageProcessor,
     GroundingDinoProcessor,
 )
