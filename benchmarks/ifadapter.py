@@ -146,12 +146,12 @@ def attention_table(repeats: int) -> None:
         )
 
 
-def random_sdxl() -> Any:
+def random_sdxl(width: int = SDXL["model_channels"]) -> Any:
     """The MODEL of a whole SDXL UNet; random weights of the size trained ones have."""
     import comfy.supported_models
     from comfy.model_patcher import ModelPatcher
 
-    settings = comfy.supported_models.SDXL(SDXL)
+    settings = comfy.supported_models.SDXL({**SDXL, "model_channels": width})
     settings.set_inference_dtype(torch.float32, None)
     cpu = torch.device("cpu")
     model = settings.get_model({}, "", cpu)

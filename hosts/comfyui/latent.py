@@ -31,8 +31,9 @@ from .layers import Block
 from .schedule import Sampling, Window, acts
 from .terms import Kept, Text
 
-# Numbers kept for the backward pass for each cell of the latent, for an SDXL UNet of width 320 with
-# checkpoints: what goes into each block, and the inside of the largest one.
+# Numbers kept for the backward pass for each cell of the latent, for an SDXL UNet of width 320: everything
+# (5.0 GiB in 16 bits at 1024 px), or with checkpoints what goes into each block and the inside of one.
+ALL_PER_CELL = 165_000
 KEPT_PER_CELL = 26_000
 SDXL_WIDTH = 320
 MEBIBYTE = 1 << 20
@@ -155,25 +156,31 @@ def move_denoised(
     """
     unet = model.diffusion_model
     _check_model(model, unet)
-    if latent.device.type != "cpu":
-        check_memory(unet, latent, comfy.model_management.get_free_memory(latent.device))
+    free = comfy.model_management.get_free_memory(latent.device)
+    check_memory(unet, latent, free)
+    checkpoints = _needed(unet, latent, ALL_PER_CELL) > free or not _is_resident(unet, latent.device)
     moved = torch.zeros_like(latent)
     try:
         for step in steps:
             moved += (
                 LATENT_STEP
                 * step.term.strength
-                * _unit_step(lambda x, step=step: run(x, step), unet, step, latent)
+                * _unit_step(lambda x, step=step: run(x, step), unet, step, latent, checkpoints)
             )
     except torch.cuda.OutOfMemoryError as error:
-        free = comfy.model_management.get_free_memory(latent.device)
         raise LatentGuidanceError(_told_memory(unet, latent, free)) from error
     return moved * sigmas.reshape(-1, 1, 1, 1)
 
 
-def _unit_step(run: Callable[[Tensor], Any], unet: nn.Module, step: LatentStep, latent: Tensor) -> Tensor:
+def _unit_step(
+    run: Callable[[Tensor], Any], unet: nn.Module, step: LatentStep, latent: Tensor, checkpoints: bool
+) -> Tensor:
     step.captured.clear()
-    with _differentiable(unet) as weights, _checkpointed(unet, step.term.layers, weights):
+    layers = step.term.layers
+    with (
+        _differentiable(unet) as weights,
+        _checkpointed(unet, layers, weights) if checkpoints else nullcontext(),
+    ):
         leaf = latent.clone().requires_grad_()
         run(leaf)
         energies = [_energies(step, captured) for captured in step.captured]
@@ -315,23 +322,29 @@ def _check_model(model: Any, unet: nn.Module) -> None:
             )
 
 
+def _is_resident(unet: Any, device: torch.device) -> bool:
+    """Whether no weight has to be brought in, or cast, for its operation; such copies are kept."""
+    return all(weight.device == device and weight.dtype == unet.dtype for weight in unet.parameters())
+
+
 def check_memory(unet: Any, latent: Tensor, free: int) -> None:
     """LatentGuidanceError if this many bytes will not do."""
-    if _needed(unet, latent) > free:
+    if _needed(unet, latent, KEPT_PER_CELL) > free:
         raise LatentGuidanceError(_told_memory(unet, latent, free))
 
 
-def _needed(unet: Any, latent: Tensor) -> int:
+def _needed(unet: Any, latent: Tensor, per_cell: int) -> int:
     """Bytes that a gradient takes beyond the weights, an estimate."""
     cells = latent.shape[0] * latent.shape[-2] * latent.shape[-1]
     size = torch.tensor([], dtype=unet.dtype).element_size()
-    return int(cells * KEPT_PER_CELL * size * unet.model_channels / SDXL_WIDTH)
+    return int(cells * per_cell * size * unet.model_channels / SDXL_WIDTH)
 
 
 def _told_memory(unet: Any, latent: Tensor, free: int) -> str:
     batch, _, height, width = latent.shape
+    needed = _needed(unet, latent, KEPT_PER_CELL)
     return (
-        f"The mode latent of {NODE} needs about {_needed(unet, latent) / MEBIBYTE:.0f} MiB for {batch} "
-        f"picture(s) of {8 * width} x {8 * height} pixels, and {free / MEBIBYTE:.0f} MiB are free. Sample "
-        "fewer or smaller pictures at once, choose the coarse layers, or choose the mode local."
+        f"The mode latent of {NODE} needs about {needed / MEBIBYTE:.0f} MiB for {batch} picture(s) of "
+        f"{8 * width} x {8 * height} pixels, and {free / MEBIBYTE:.0f} MiB are free. Sample fewer or "
+        "smaller pictures at once, choose the coarse layers, or choose the mode local."
     )

@@ -14,6 +14,7 @@ from prompt_entities import entities_of_prompt
 from tiny_comfyui import tiny_model
 from tiny_sdxl import UNET
 
+from instance_composer.hosts.comfyui import latent
 from instance_composer.hosts.comfyui.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.binding import bind
 from instance_composer.hosts.comfyui.concentration import Concentration, apply_concentration, find_targets
@@ -112,6 +113,14 @@ def plain(loaded, prompts):
         return predicted((loaded, *prompts))
 
 
+@pytest.fixture(params=["all is kept", "checkpoints"])
+def memory(request, monkeypatch):
+    """Whether activations are kept for the backward pass, or most of them computed again."""
+    if request.param == "checkpoints":
+        monkeypatch.setattr(latent, "ALL_PER_CELL", 1 << 60)
+
+
+@pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize(("preset", "cfg"), [("coarse", 1.0), ("middle and decoder", 7.5)])
 def test_the_prediction_moves_along_the_gradient_at_any_cfg(model, loaded, prompts, layout, preset, cfg):
     trio = guide(loaded, prompts, layout, replace(LATENT, layers=preset))
@@ -175,6 +184,7 @@ def _both(trio):
     return trio[0], trio[1:]
 
 
+@pytest.mark.usefixtures("memory")
 def test_weights_brought_in_for_one_operation(loaded, prompts, layout):
     """As offloaded weights: a buffer for each operation, overwritten before the backward pass needs it."""
     expected = predicted(guide(loaded, prompts, layout))
@@ -231,8 +241,8 @@ def test_too_little_memory_is_told_in_numbers(loaded):
 
 
 def test_sampling_with_it_changes_the_picture(loaded, prompts, layout):
-    latent = {"samples": torch.zeros(1, 4, 16, 16)}
+    empty = {"samples": torch.zeros(1, 4, 16, 16)}
     trio = guide(loaded, prompts, layout, replace(LATENT, end=0.5))
-    moved = sample(trio, latent)
+    moved = sample(trio, empty)
     assert moved.isfinite().all()
-    assert (moved - sample((loaded, *prompts), latent)).abs().max() > 0.01
+    assert (moved - sample((loaded, *prompts), empty)).abs().max() > 0.01
