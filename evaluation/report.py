@@ -194,11 +194,13 @@ def _color(method: str) -> str:
 
 
 def _percent(estimate: Estimate) -> str:
-    value, low, high = (100 * one for one in estimate)
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    return _plain(Estimate(*(100 * one for one in estimate)), 1)
 
 
 def _plain(estimate: Estimate, digits: int = 3) -> str:
+    """A value with its interval, a dash where there is none: a share of nothing."""
+    if not np.isfinite(estimate.value):
+        return "–"
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
