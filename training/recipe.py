@@ -125,7 +125,9 @@ def _task(stage: Stage, folder: Path) -> Task:
     model = folder / stage.before / "model"
     if stage.crop:
         return AutoencoderTask(crop=stage.crop, autoencoder=load_autoencoder(model), decoder_only=True)
-    pipeline = make_pipeline(load_autoencoder(model)) if stage.before == "autoencoder" else _load_pipeline(model)
+    pipeline = (
+        make_pipeline(load_autoencoder(model)) if stage.before == "autoencoder" else _load_pipeline(model)
+    )
     sets = [
         encoded_world(pipeline.vae, width, height, count, folder / f"latents-{width}x{height}")
         for width, height, count in stage.sizes
