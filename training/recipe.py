@@ -83,7 +83,7 @@ _STAGES = (
         "base-128",
         sizes=((256, 256, 3000), (320, 192, 1000), (192, 320, 1000)),
     ),
-    # Whole pictures for the decoder alone: latents stay true, so this can run at any time after `autoencoder`.
+    # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.
     Stage(
         "decoder",
         replace(_AUTOENCODER, steps=1500, batch=2, learning_rate=4e-4, cool_down=500),
