@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,11 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def check_same(name: str, before: Any, now: Any) -> None:
+def check_same(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """`ResumeError` unless what was asked for now is what the run was started with."""
-    if before != now:
-        changed = (
-            sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-            if isinstance(before, dict) and isinstance(now, dict)
-            else [name]
-        )
-        told = ", ".join(
-            f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" if isinstance(before, dict) else key
-            for key in changed
-        )
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if changed:
+        told = ", ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in changed)
         raise ResumeError(
             f"this run was started with another {name}: {told}. Continue with the same, or choose another "
             "folder for a new run"

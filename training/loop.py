@@ -178,7 +178,8 @@ class Trainer:
         before, now = state["settings"], self.settings.to_dict()
         check_same("settings", {k: before[k] for k in _FIXED}, {k: now[k] for k in _FIXED})
         check_same("model or data", state["task"], dict(self.task.describe()))
-        check_same("number of processes", state["processes"], self.accelerator.num_processes)
+        processes = self.accelerator.num_processes
+        check_same("set-up", {"number of processes": state["processes"]}, {"number of processes": processes})
         self.task.objective.load_state_dict(state["weights"], strict=False)
         self.average.load_state_dict(state["average"])
         self.average.to(device=self.accelerator.device)

@@ -1,6 +1,7 @@
 """A model of a handful of weights, to see what the training loop promises every model.
 
-`line_task.py FOLDER STEPS` trains it, in as many processes as it is started in.
+`line_task.py FOLDER STEPS …` trains it to each of these numbers of steps, in as many processes as it is
+started in, continuing from the number before.
 """
 
 from __future__ import annotations
@@ -71,5 +72,6 @@ def settings(**changes) -> Settings:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, steps = sys.argv[1:]
-    Trainer(LineTask(), settings(steps=int(steps)), Path(folder)).run()
+    folder, *ends = sys.argv[1:]
+    for end in ends:
+        Trainer(LineTask(), settings(steps=int(end)), Path(folder)).run()

@@ -17,15 +17,16 @@ from instance_composer.training.checkpoint import ResumeError, read_run
 from instance_composer.training.loop import Trainer
 
 
-def train_in_two(folder: Path, steps: int) -> None:
+def train_in_two(folder: Path, *ends: int) -> None:
     """Two processes that talk over gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     done = subprocess.run(
-        [*command, line_task.__file__, str(folder), str(steps)],
+        [*command, "--nproc-per-node=2", line_task.__file__, str(folder), *map(str, ends)],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -33,8 +34,7 @@ def train_in_two(folder: Path, steps: int) -> None:
 @pytest.mark.slow
 def test_two_processes_make_one_large_batch_and_continue(tmp_path):
     """Two processes see what one sees in two parts; interrupted in between, they end at the same weights."""
-    train_in_two(tmp_path / "two", 4)
-    train_in_two(tmp_path / "two", 8)
+    train_in_two(tmp_path / "two", 4, 8)
     two = read_run(tmp_path / "two")
     one = Trainer(LineTask(), settings(accumulate=2), tmp_path / "one")
     one.run()
