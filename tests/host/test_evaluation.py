@@ -204,11 +204,10 @@ def test_an_evaluation_runs_stops_and_goes_on(folder, tmp_path, capsys):
 def test_an_evaluation_of_binding_runs_in_comfyui(folder, tmp_path):
     run = tmp_path / "run"
     command = ["evaluate", "binding", str(run), "--model", str(folder), "--comfyui", str(find_comfyui())]
-    command += ["--size", "96x64", "--steps", "2", "--figures", "2", "--prompts", "3"]
-    assert main([*command, "--strengths", "0,1,3", "--weights", "1:0"]) == 0
-    points = ["local@1,1,0", "local@3,1,0"]
+    command += ["--size", "96x64", "--steps", "1", "--figures", "2", "--prompts", "3"]
+    assert main([*command, "--strengths", "0,3", "--weights", "1:0"]) == 0
     pictures = {}
-    for method in (*BINDING_NAMES, *points):
+    for method in (*BINDING_NAMES, "local@3,1,0"):
         with Image.open(run / "pictures" / method / "00001.png") as image:
             pictures[method] = image.tobytes()
     assert len(set(pictures.values())) == len(pictures)
