@@ -1,8 +1,8 @@
-"""What is compared on what: methods, layouts, and the settings of every run."""
+"""What is compared on what: methods, scenes, and the settings of every run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ class PlanError(ValueError):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything the pictures of an evaluation depend on, besides their method and number.
+class Scenes:
+    """What the pictures of every evaluation depend on, besides their method and number.
 
     `figures` are the numbers of things per scene, taken in turn; `size` is (width, height) in pixels. Picture
     `n` of every method has the noise of seed `seed + n`.
@@ -47,7 +47,6 @@ class Plan:
     cfg: float = 5.0
     sampler: str = "euler"
     scheduler: str = "normal"
-    base: float = 1.0
     seed: int = 0
 
     def sample(self, number: int) -> Sample:
@@ -60,18 +59,13 @@ class Plan:
 
     def job(self, method: str, number: int) -> dict[str, Any]:
         """What the sampling process is asked for, all but the file's place."""
-        sample = self.sample(number)
-        layout = sample.layout
-        # As whole sentences, because the model has never read a caption without a background.
-        sentences = [join([instance.caption], sample.scene.background) for instance in layout.active]
         return {
             "method": method,
-            "layout": layout.to_dict(),
-            "sentences": sentences,
+            "layout": self.sample(number).layout.to_dict(),
             "width": self.size[0],
             "height": self.size[1],
             "seed": self.seed + number,
-            **{name: getattr(self, name) for name in ("steps", "cfg", "sampler", "scheduler", "base")},
+            **{name: getattr(self, name) for name in ("steps", "cfg", "sampler", "scheduler")},
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,9 +77,24 @@ class Plan:
         return ShapesWorld(seed, width, height, self.split, self.figures[number % len(self.figures)])
 
 
-def check_methods(names: list[str]) -> list[str]:
+@dataclass(frozen=True)
+class Plan(Scenes):
+    """An evaluation of placement; `base` is the weight of the whole prompt inside regional ones."""
+
+    base: float = 1.0
+
+    def job(self, method: str, number: int) -> dict[str, Any]:
+        """What the sampling process is asked for, all but the file's place."""
+        sample = self.sample(number)
+        # As whole sentences, because the model has never read a caption without a background.
+        sentences = [join([one.caption], sample.scene.background) for one in sample.layout.active]
+        return {**super().job(method, number), "sentences": sentences, "base": self.base}
+
+
+def check_methods(names: Iterable[str], known: Iterable[str] = METHODS) -> list[str]:
     """Known methods in the order of the tables; `PlanError` lists them."""
-    unknown = [name for name in names if name not in METHODS]
+    names, known = list(names), list(known)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise PlanError(f"there is no method {', '.join(unknown)}; choose from {', '.join(METHODS)}")
-    return [name for name in METHODS if name in names]
+        raise PlanError(f"there is no method {', '.join(unknown)}; choose from {', '.join(known)}")
+    return [name for name in known if name in names]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
-from .plan import METHODS, NOT_SAMPLED, TRAINING_FREE
+from .plan import METHODS, NOT_SAMPLED, TRAINING_FREE, Plan
+from .plots import Bar, draw_bars
 from .runs import Evaluation, Record
 from .scoring import ATTRIBUTES
 from .statistics import (
@@ -24,8 +23,7 @@ from .statistics import (
     resamplings,
     success_rate,
 )
-
-_BOOTSTRAP = 2000
+from .tables import BOOTSTRAP, by_count, percent, plain, seconds, settings, table
 
 
 class Row(NamedTuple):
@@ -38,34 +36,30 @@ class Row(NamedTuple):
     seconds: float | None
 
 
-def write_report(evaluation: Evaluation, methods: Sequence[str], target: Path) -> int:
+def write_report(evaluation: Evaluation[Plan], methods: Sequence[str], target: Path) -> int:
     """Write a Markdown table to `target` and a plot beside it, ending .svg; returns the number of layouts.
 
     Only layouts that every method has been run on are counted.
     """
-    records = evaluation.records
-    numbers = sorted(set.intersection(*({n for m, n in records if m == method} for method in methods)))
-    if len(numbers) < 3:
-        raise ValueError(
-            f"{len(numbers)} layouts have been run with all of {', '.join(methods)}; 3 are needed"
-        )
-    groups = {method: [records[method, number] for number in numbers] for method in methods}
-    reference = evaluation.reference(len(numbers))
-    weights = resamplings(len(numbers), _BOOTSTRAP)
+    groups = evaluation.complete(methods)
+    count = len(groups[methods[0]])
+    reference = evaluation.reference(count)
+    weights = resamplings(count, BOOTSTRAP)
     rows = [_row(method, groups[method], weights, reference) for method in methods]
     plot = target.with_suffix(".svg")
     target.parent.mkdir(parents=True, exist_ok=True)
-    draw(rows, plot)
+    bars = [Bar(METHODS[r.method], _color(r.method), r.estimates["success"], r.seconds) for r in rows]
+    draw_bars(bars, "IFS rate", plot)
     parts = [
-        _settings(evaluation, len(numbers), groups[methods[0]]),
+        settings(evaluation.plan, groups[methods[0]], "layouts"),
         _main_table(rows),
         f"![Success and cost]({plot.name})",
         _claims(rows),
         _attribute_table(rows),
-        _count_table(groups),
+        f"IFS rate by the number of things, in per cent:\n\n{by_count(groups, METHODS, success_rate)}",
     ]
     target.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
-    return len(numbers)
+    return count
 
 
 def _row(method: str, records: Sequence[Record], weights: Floats, reference: Floats) -> Row:
@@ -78,23 +72,12 @@ def _row(method: str, records: Sequence[Record], weights: Floats, reference: Flo
             "success": interval(success),
             "located": interval(located_rate(records, weights)),
             # Sorting every resampling ten times over is the dearest part of a report.
-            "precision": interval(average_precision(records, weights[: _BOOTSTRAP // 4])),
+            "precision": interval(average_precision(records, weights[: BOOTSTRAP // 4])),
             "bound": interval(attribute_rate(records, weights)),
             "distance": kernel_distance(features, reference),
         },
         {name: float(attribute_rate(records, weights[:1], name)[0]) for name in ATTRIBUTES},
-        None if method in NOT_SAMPLED else float(np.mean([record["seconds"]["cpu"] for record in records])),
-    )
-
-
-def _settings(evaluation: Evaluation, count: int, records: Sequence[Record]) -> str:
-    plan = evaluation.plan
-    things = sum(record["things"] for record in records)
-    return (
-        f"{count} layouts of {plan.split} looks, {min(plan.figures)} to {max(plan.figures)} things each, "
-        f"{things} in all; {plan.size[0]} × {plan.size[1]} pixels, {plan.steps} steps of {plan.sampler} "
-        f"({plan.scheduler}), guidance {plan.cfg:g}, one picture a layout, the same noise for every method. "
-        "Brackets are 95 % intervals."
+        seconds(records),
     )
 
 
@@ -103,35 +86,18 @@ def _main_table(rows: Sequence[Row]) -> str:
     body: list[Sequence[str]] = [
         (
             METHODS[row.method],
-            *(_percent(row.estimates[name]) for name in ("success", "located", "precision", "bound")),
-            _plain(row.estimates["distance"]),
+            *(percent(row.estimates[name]) for name in ("success", "located", "precision", "bound")),
+            plain(row.estimates["distance"]),
             "" if row.seconds is None else f"{row.seconds:.1f}",
         )
         for row in rows
     ]
-    return _table(header, body)
+    return table(header, body)
 
 
 def _attribute_table(rows: Sequence[Row]) -> str:
     body = [(METHODS[r.method], *(f"{100 * r.attributes[name]:.1f}" for name in ATTRIBUTES)) for r in rows]
-    return "Right among the located, in per cent:\n\n" + _table(
-        ("method", "shape", "colour", "pattern"), body
-    )
-
-
-def _count_table(groups: Mapping[str, Sequence[Record]]) -> str:
-    first = next(iter(groups.values()))
-    counts = sorted({record["things"] for record in first})
-    body: list[Sequence[str]] = []
-    for method, records in groups.items():
-        cells: list[str] = []
-        for count in counts:
-            some = [record for record in records if record["things"] == count]
-            cells.append(f"{100 * success_rate(some, np.ones((1, len(some))))[0]:.1f}")
-        body.append((METHODS[method], *cells))
-    return "IFS rate by the number of things, in per cent:\n\n" + _table(
-        ("method", *(f"{count} things" for count in counts)), body
-    )
+    return "Right among the located, in per cent:\n\n" + table(("method", "shape", "colour", "pattern"), body)
 
 
 def _claims(rows: Sequence[Row]) -> str:
@@ -156,54 +122,10 @@ def _claims(rows: Sequence[Row]) -> str:
 
 def _ratio(ours: Row, other: Row) -> str:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _plain(interval(ours.success / other.success), 2)
-
-
-def draw(rows: Sequence[Row], target: Path) -> None:
-    """IFS rates with their intervals, and against CPU time, as SVG; the same file for the same numbers."""
-    with mpl.rc_context({"svg.hashsalt": "results", "font.size": 8}):
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
-        bars, cost = figure.subplots(1, 2)
-        values = [100 * row.estimates["success"].value for row in rows]
-        errors = np.array([_error(row.estimates["success"]) for row in rows]).T
-        places = np.arange(len(rows))[::-1]
-        bars.barh(places, values, xerr=errors, color=[_color(row.method) for row in rows], capsize=2)
-        bars.set_yticks(places, [METHODS[row.method] for row in rows])
-        bars.set(xlabel="IFS rate, %", xlim=(0, 100))
-        for row, value, error in zip(rows, values, errors.T, strict=True):
-            if row.seconds is not None:
-                style = {"color": _color(row.method), "fmt": "o", "capsize": 2}
-                cost.errorbar(row.seconds, value, yerr=error[:, None], **style)
-                cost.annotate(METHODS[row.method], (row.seconds, value), (4, 4), textcoords="offset points")
-        # Room for the names to the right of the dearest.
-        dearest = max((row.seconds or 0 for row in rows), default=0)
-        cost.set(
-            xlabel="CPU seconds a picture", ylabel="IFS rate, %", xlim=(0, 1.6 * dearest or 1), ylim=(0, 100)
-        )
-        figure.savefig(target, metadata={"Date": None})
-
-
-def _error(estimate: Estimate) -> tuple[float, float]:
-    return 100 * (estimate.value - estimate.low), 100 * (estimate.high - estimate.value)
+        return plain(interval(ours.success / other.success), 2)
 
 
 def _color(method: str) -> str:
     if method in NOT_SAMPLED:
         return "#8a8a8a"
     return "#2f6fb5" if method == "ifadapter" else "#9cc0e4" if method.startswith("no-") else "#d08c3c"
-
-
-def _percent(estimate: Estimate) -> str:
-    return _plain(Estimate(*(100 * one for one in estimate)), 1)
-
-
-def _plain(estimate: Estimate, digits: int = 3) -> str:
-    """A value with its interval, a dash where there is none: a share of nothing."""
-    if not np.isfinite(estimate.value):
-        return "–"
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def _table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

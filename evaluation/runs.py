@@ -7,31 +7,35 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..layout import Layout
 from .features import PictureFeatures
-from .plan import NOT_SAMPLED, Plan, PlanError
+from .plan import NOT_SAMPLED, PlanError, Scenes
 from .sampler import Sampler, running_comfyui
 from .scoring import score
 
 Record = dict[str, Any]
+AnyPlan = TypeVar("AnyPlan", bound=Scenes)
+Score = Callable[[NDArray[np.uint8], Layout], dict[str, Any]]
 # Digits of a feature that are kept; the judge's own noise is far above.
 _DIGITS = 5
 
 
-class Evaluation:
+class Evaluation(Generic[AnyPlan]):
     """A folder with `plan.json`, `records.jsonl` (one line a picture) and `pictures/<method>/<number>.png`.
 
     It continues where it stopped: methods and numbers may be added at any time, what is there is kept. Two
-    processes may share the folder as long as no method is run by both.
+    processes may share the folder as long as no method is run by both. `judge` says what a picture shows of
+    its layout, as plain JSON values.
     """
 
-    def __init__(self, folder: Path, plan: Plan, model: Path) -> None:
-        self.folder, self.plan, self.model = folder, plan, model
+    def __init__(self, folder: Path, plan: AnyPlan, model: Path, judge: Score = score) -> None:
+        self.folder, self.plan, self.model, self.judge = folder, plan, model, judge
         folder.mkdir(parents=True, exist_ok=True)
         self._check_plan(folder / "plan.json")
         self.records = {(one["method"], one["number"]): one for one in self._read()}
@@ -67,6 +71,19 @@ class Evaluation:
                 seconds = self._make(sampler, method, number)
                 self._record(method, number, seconds, features)
                 on_picture()
+
+    def complete(self, methods: Sequence[str]) -> dict[str, list[Record]]:
+        """For each method its records of the scenes that all of them have been run on.
+
+        Raises ValueError for fewer than 3, which say nothing.
+        """
+        done = [{n for m, n in self.records if m == method} for method in methods]
+        numbers = sorted(set.intersection(*done))
+        if len(numbers) < 3:
+            raise ValueError(
+                f"{len(numbers)} layouts have been run with all of {', '.join(methods)}; 3 are needed"
+            )
+        return {method: [self.records[method, number] for number in numbers] for method in methods}
 
     def reference(self, count: int) -> np.ndarray:
         """Features (count, d) of real renders of other scenes; made once."""
@@ -142,7 +159,7 @@ class Evaluation:
             "number": number,
             "things": len(layout.active),
             "seconds": seconds,
-            **score(image, layout),
+            **self.judge(image, layout),
             "features": [float(f"{value:.{_DIGITS}g}") for value in features(image)],
         }
         with (self.folder / "records.jsonl").open("a", encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..layout import Layout
 from ..training.shapes_world import parse_figure
-from ..training.shapes_world.judge import box_overlap, match, read_picture
+from ..training.shapes_world.judge import Reading, box_overlap, match, read_picture
 
 ATTRIBUTES = ("shape", "color", "pattern")
 
@@ -21,7 +22,11 @@ def score(image: NDArray[np.uint8], layout: Layout) -> dict[str, Any]:
     matched to it, 0 if nothing was, and whether each attribute is right. `detections`: for each thing found
     how well its outline fits a shape of the world, and its overlap with every instance's box.
     """
-    readings = read_picture(image)
+    return placement(read_picture(image), layout)
+
+
+def placement(readings: Sequence[Reading], layout: Layout) -> dict[str, Any]:
+    """`score` of what was read in a picture."""
     boxes = [instance.bounds for instance in layout.active]
     instances: list[dict[str, Any]] = []
     for instance, (reading, overlap) in zip(layout.active, match(readings, boxes), strict=True):

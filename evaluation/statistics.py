@@ -60,6 +60,32 @@ def attribute_rate(scores: Sequence[Mapping[str, Any]], weights: Floats, name: s
     )
 
 
+def binding_rate(scores: Sequence[Mapping[str, Any]], weights: Floats) -> Floats:
+    """The share of the prompt's things that are there with their own colour and pattern, per resampling."""
+    return _rate([[_bound(one) for one in picture["bindings"]] for picture in scores], weights)
+
+
+def missing_rate(scores: Sequence[Mapping[str, Any]], weights: Floats) -> Floats:
+    """The share of the prompt's things whose shape is not there."""
+    return _rate([[not one["present"] for one in picture["bindings"]] for picture in scores], weights)
+
+
+def present_rate(scores: Sequence[Mapping[str, Any]], weights: Floats, name: str) -> Floats:
+    """The share of the things that are there of which `color`, `pattern` (right) or `swapped` holds."""
+    return _rate(
+        [[one[name] for one in picture["bindings"] if one["present"]] for picture in scores], weights
+    )
+
+
+def extra_things(scores: Sequence[Mapping[str, Any]], weights: Floats) -> Floats:
+    """Things beyond the prompt's, a picture."""
+    return (weights @ np.array([one["extra"] for one in scores], dtype=np.float64)) / weights.sum(axis=1)
+
+
+def _bound(thing: Mapping[str, Any]) -> bool:
+    return thing["present"] and thing["color"] and thing["pattern"]
+
+
 def _located(instance: Mapping[str, Any]) -> bool:
     return instance["overlap"] >= _LOCATED
 

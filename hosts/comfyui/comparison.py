@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ class Request:
     width: int
     height: int
     base: float = 1.0
+
+    @classmethod
+    def from_job(cls, job: Mapping[str, Any]) -> Request:
+        """What an evaluation asks for, in plain JSON values."""
+        layout = Layout.from_dict(job["layout"])
+        return cls(layout, tuple(job["sentences"]), job["width"], job["height"], job["base"])
 
 
 def encode(clip: Any, text: str) -> Conditioning:

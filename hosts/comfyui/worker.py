@@ -44,14 +44,8 @@ def _sample(parts: Any, vae: Any, job: dict[str, Any]) -> Any:
     import comfy.sample
     import torch
 
-    from ...layout import Layout
-    from .comparison import METHODS, Request
-
-    layout = Layout.from_dict(job["layout"])
-    width, height = job["width"], job["height"]
-    request = Request(layout, tuple(job["sentences"]), width, height, job["base"])
-    model, positive, negative = METHODS[job["method"]](parts, request)
-    empty = torch.zeros(1, 4, height // 8, width // 8)
+    model, positive, negative = _prepare(parts, job)
+    empty = torch.zeros(1, 4, job["height"] // 8, job["width"] // 8)
     latents = comfy.sample.sample(
         model,
         comfy.sample.prepare_noise(empty, job["seed"]),
@@ -66,6 +60,16 @@ def _sample(parts: Any, vae: Any, job: dict[str, Any]) -> Any:
         seed=job["seed"],
     )
     return vae.decode(latents)
+
+
+def _prepare(parts: Any, job: dict[str, Any]) -> Any:
+    """MODEL, positive and negative; a job that names entities is about binding, any other about placing."""
+    from . import binding_comparison, comparison
+
+    if "entities" in job:
+        asked = binding_comparison.BindingRequest.from_job(job)
+        return binding_comparison.METHODS[job["method"]](parts, asked)
+    return comparison.METHODS[job["method"]](parts, comparison.Request.from_job(job))
 
 
 def _reconstruct(vae: Any, job: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ Labels are those of spaCy's English pipelines.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,9 +72,16 @@ def extract_entities(
     `offset_mapping` of Hugging Face tokenizers has it; (0, 0) for what stands for no text (start, end,
     padding, embeddings). Entities are found whether or not pieces are there for them.
     """
+    return locate_entities(find_entities(doc, stop_list=stop_list), tokens)
+
+
+def locate_entities(
+    entities: Iterable[Entity], tokens: Sequence[tuple[int, int]]
+) -> tuple[EntityTokens, ...]:
+    """Entities with their word pieces; `tokens` as `extract_entities` has them."""
     pieces = [(start, end, index) for index, (start, end) in enumerate(tokens) if start < end]
     pieces.sort()
-    return tuple(_locate(entity, pieces) for entity in find_entities(doc, stop_list=stop_list))
+    return tuple(_locate(entity, pieces) for entity in entities)
 
 
 def find_entities(doc: Any, *, stop_list: Collection[str] | None = None) -> tuple[Entity, ...]:

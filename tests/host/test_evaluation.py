@@ -14,9 +14,13 @@ from PIL import Image
 import nodes
 from instance_composer.cli import main
 from instance_composer.demo import ADAPTER
+from instance_composer.evaluation.binding_plan import METHODS as BINDING_NAMES
+from instance_composer.evaluation.binding_plan import WITH_BOXES, BindingPlan
 from instance_composer.evaluation.plan import METHODS as NAMES
 from instance_composer.evaluation.plan import NOT_SAMPLED, Plan
 from instance_composer.hosts.comfyui.adapter import load_adapter
+from instance_composer.hosts.comfyui.binding_comparison import METHODS as BINDING_METHODS
+from instance_composer.hosts.comfyui.binding_comparison import BindingRequest, find_entities
 from instance_composer.hosts.comfyui.comparison import (
     METHODS,
     MissingPackError,
@@ -31,8 +35,13 @@ from instance_composer.hosts.comfyui.comparison import (
     without_end_of_text,
 )
 from instance_composer.hosts.comfyui.demo import load_clip, load_model
+from instance_composer.hosts.comfyui.guidance import LocalTerm
+from instance_composer.hosts.comfyui.instances import InstanceTerm
+from instance_composer.hosts.comfyui.latent import LatentTerm
 from instance_composer.hosts.comfyui.terms import KEY
+from instance_composer.hosts.comfyui.tokens import token_spans
 from instance_composer.layout import Layout
+from instance_composer.models.concentration import match_entities
 
 PACKS = find_comfyui().parent / "packs"
 NEEDS_PPM = pytest.mark.skipif(
@@ -119,6 +128,43 @@ def test_ablations_leave_tokens_out_of_both_branches(parts, request_of):
 
 def test_both_lists_of_methods_are_one():
     assert set(METHODS) == set(NAMES) - set(NOT_SAMPLED)
+    assert set(BINDING_METHODS) == set(BINDING_NAMES) - set(NOT_SAMPLED)
+
+
+def binding_request(number: int, **settings: float) -> BindingRequest:
+    return BindingRequest.from_job(BindingPlan(size=(96, 64), **settings).job("local", number))
+
+
+def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
+    for number in range(30):
+        request = binding_request(number)
+        text, spans = token_spans(parts.clip, request.layout.prompt)
+        found = find_entities(parts.clip, request)
+        for each, instance in zip(found, request.layout.active, strict=True):
+            pieces = "".join(text.text[slice(*spans[token])] for token in each.tokens)
+            assert pieces == "".join(instance.caption.split()[1:])
+            assert instance.caption.endswith("".join(text.text[slice(*spans[t])] for t in each.noun_tokens))
+        places = match_entities([each.entity for each in found], request.layout)
+        assert places == {index: index for index in range(len(found))}
+
+
+@torch.inference_mode()
+def test_methods_of_binding_carry_what_their_names_say(parts):
+    request = binding_request(1)
+    kinds = {"local": LocalTerm, "latent": LatentTerm, "attend": LatentTerm, "ifadapter": InstanceTerm}
+    for name, method in BINDING_METHODS.items():
+        model, positive, _ = method(parts, request)
+        carried = positive[0][1].get("model_conds", {})
+        terms = carried[KEY].cond if KEY in carried else ()
+        parts_of_name = [part for word in name.split("+") if (part := word.split("-")[0]) != "plain"]
+        assert [type(term) for term in terms] == [kinds[part] for part in parts_of_name], name
+        assert (model is parts.model) == (name == "plain")
+        for term in terms:
+            if not isinstance(term, InstanceTerm):
+                assert term.targets.self_derived == (name not in WITH_BOXES,) * 3
+                assert term.layers
+    for name in ("local", "latent-boxes", "attend-and-excite"):
+        assert BINDING_METHODS[name](parts, binding_request(1, strength=0.0))[0] is parts.model
 
 
 @pytest.mark.slow
@@ -152,6 +198,25 @@ def test_an_evaluation_runs_stops_and_goes_on(folder, tmp_path, capsys):
 
     assert main([*command, "--report-only", "--steps", "2"]) == 2
     assert "steps was 1 and is now 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_binding_runs_in_comfyui(folder, tmp_path):
+    run = tmp_path / "run"
+    command = ["evaluate", "binding", str(run), "--model", str(folder), "--comfyui", str(find_comfyui())]
+    command += ["--size", "96x64", "--steps", "1", "--figures", "2", "--prompts", "3"]
+    assert main([*command, "--strengths", "0,3", "--weights", "1:0"]) == 0
+    pictures = {}
+    for method in (*BINDING_NAMES, "local@3,1,0"):
+        with Image.open(run / "pictures" / method / "00001.png") as image:
+            pictures[method] = image.tobytes()
+    assert len(set(pictures.values())) == len(pictures)
+    assert len((run / "records.jsonl").read_text().splitlines()) == 3 * len(pictures)
+    report = (run / "report.md").read_text()
+    assert "3 prompts of held-out looks" in report
+    assert all(f"| {words} |" in report for words in BINDING_NAMES.values())
+    assert "| local, own maps, 1 : 0 | 3 |" in report
+    assert (run / "report-strength.svg").read_text().startswith("<?xml")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ OWN: dict[str, set[str]] = {
 OUTSIDE: dict[str, set[str]] = {
     "annotation": {"PIL", "safetensors", "torch", "transformers"},
     "demo": set(),
-    "evaluation": {"diffusers", "matplotlib", "numpy", "PIL", "torch"},
+    "evaluation": {"diffusers", "matplotlib", "numpy", "PIL", "scipy", "torch"},
     "layout": set(),
     "pictures": {"PIL"},
     "models": {"torch", "safetensors", "spacy"},

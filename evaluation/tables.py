@@ -1,0 +1,67 @@
+"""Numbers and tables as reports print them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .plan import Scenes
+from .runs import Record
+from .statistics import Estimate, Floats
+
+BOOTSTRAP = 2000
+
+
+def settings(plan: Scenes, records: Sequence[Record], noun: str) -> str:
+    """What was run, in a sentence; `noun` is what the scenes are to the methods: "layouts", "prompts"."""
+    things = sum(record["things"] for record in records)
+    width, height = plan.size
+    return (
+        f"{len(records)} {noun} of {plan.split} looks, {min(plan.figures)} to {max(plan.figures)} things "
+        f"each, {things} in all; {width} × {height} pixels, {plan.steps} steps of {plan.sampler} "
+        f"({plan.scheduler}), guidance {plan.cfg:g}, one picture a {noun.removesuffix('s')}, the same noise "
+        "for every method. Brackets are 95 % intervals."
+    )
+
+
+def by_count(
+    groups: Mapping[str, Sequence[Record]],
+    labels: Mapping[str, str],
+    rate: Callable[[Sequence[Record], Floats], Floats],
+) -> str:
+    """A table of a rate by the number of things in the picture, in per cent."""
+    counts = sorted({record["things"] for records in groups.values() for record in records})
+    body: list[Sequence[str]] = []
+    for method, records in groups.items():
+        cells: list[str] = []
+        for count in counts:
+            some = [record for record in records if record["things"] == count]
+            cells.append(f"{100 * rate(some, np.ones((1, len(some))))[0]:.1f}")
+        body.append((labels[method], *cells))
+    return table(("method", *(f"{count} things" for count in counts)), body)
+
+
+def percent(estimate: Estimate) -> str:
+    """A share with its interval, in per cent."""
+    return plain(Estimate(*(100 * one for one in estimate)), 1)
+
+
+def plain(estimate: Estimate, digits: int = 3) -> str:
+    """A value with its interval, a dash where there is none: a share of nothing."""
+    if not np.isfinite(estimate.value):
+        return "–"
+    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def seconds(records: Sequence[Record]) -> float | None:
+    """CPU seconds a picture, None for what was not sampled."""
+    taken = [record["seconds"] for record in records]
+    return None if None in taken else float(np.mean([one["cpu"] for one in taken]))
+
+
+def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
+    """In Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
