@@ -86,7 +86,7 @@ def _add_what(parser: argparse.ArgumentParser, methods: str, figures: str) -> An
     what = parser.add_argument_group("what is compared")
     what.add_argument("--methods", default=methods, help=f"separated by commas ({methods})")
     what.add_argument("--figures", default=figures, help=f"things in a picture: 2-5, 6-8, or 3 ({figures})")
-    what.add_argument("--size", type=size, default=(256, 256), help="width x height in pixels (256x256)")
+    what.add_argument("--size", type=size, default=(128, 128), help="width x height in pixels (128x128)")
     what.add_argument("--split", choices=("held-out", "train", "all"), default="held-out", help="of looks")
     return what
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_STAGES = ("crops", "autoencoder", "base-128", "base-256", "decoder")
+_STAGES = ("crops", "autoencoder", "base-scenes", "base-mixed", "decoder")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     base = commands.add_parser(
         "base",
         help="train the demo model, one stage after the other",
-        description="Train the demo model: autoencoder, then text encoders and UNet at 128 and 256 pixels. "
+        description="Train the demo model: autoencoder, then text encoders and UNet. "
         "A run that was interrupted continues from its last checkpoint, exactly as if it had not been.",
     )
     base.add_argument("folder", type=Path, help="where everything is kept, one folder a stage")
@@ -58,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     pack.add_argument("folder", type=Path, help="the folder of `train base`, one run in each folder below")
     pack.add_argument("--out", type=Path, required=True, help="the folder to write into")
-    pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-256/model)")
+    pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-mixed/model)")
     pack.add_argument("--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model)")
     pack.add_argument("--adapter", type=Path, help="(FOLDER/ifadapter/model/ifadapter.safetensors)")
     pack.set_defaults(act=_pack)
@@ -140,7 +140,7 @@ def _pack(arguments: argparse.Namespace) -> int:
     from ..training.packing import pack
 
     runs: Path = arguments.folder
-    model = arguments.model or runs / "base-256" / "model"
+    model = arguments.model or runs / "base-mixed" / "model"
     adapter = arguments.adapter or runs / "ifadapter" / "model" / "ifadapter.safetensors"
     if not adapter.is_file():
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")

@@ -41,7 +41,7 @@ class Scenes:
     """
 
     figures: tuple[int, ...] = (2, 3, 4, 5)
-    size: tuple[int, int] = (256, 256)
+    size: tuple[int, int] = (128, 128)
     split: Split = "held-out"
     steps: int = 20
     cfg: float = 5.0

@@ -18,7 +18,7 @@ from .adapters import make_adapter
 from .folder import LayoutFolder
 from .latents import LatentSet, SourceError, encode
 from .loop import Trainer
-from .recipe import encoded_world
+from .recipe import Pictures, encoded_world
 from .settings import Settings
 from .shapes_world import ShapesWorld
 from .tasks.ifadapter import IFAdapterTask
@@ -60,9 +60,9 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
 
 def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path) -> LatentSet:
     width, height = run.size
-    place = folder / f"latents-{width}x{height}"
     if run.data is None:
-        return encoded_world(pipeline.vae, width, height, run.pictures, place)
+        return encoded_world(pipeline.vae, Pictures(width, height, run.pictures), folder)
+    place = folder / f"latents-{width}x{height}"
     source = LayoutFolder(run.data, width, height)
     description: dict[str, Any] = {
         "files": [file.name for file in source.files],

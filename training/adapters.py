@@ -10,19 +10,23 @@ from torch import nn
 from ..models.ifadapter import IFAdapter, IFAdapterConfig, number_attention_layers
 from ..models.ifadapter.resampler import HeadNorm
 
-# The published adapter sits in the first four transformer blocks of each attention at the coarsest grid.
+# The published adapter sits in the first four transformer blocks of each attention at the coarsest grid: the
+# middle and the first up stage.
 ADAPTED_BLOCKS = 4
+UP_STAGES = 1
+# The demo model's coarsest grid has 4 × 4 cells, SDXL's 32 × 32: boxes need one finer.
+_SMALL_UP_STAGES = 2
 # CBAM's reduction and kernel, as published.
 _REDUCTION, _KERNEL = 16, 7
 
 
 def make_adapter(unet: UNet2DConditionModel, *, small: bool = False) -> IFAdapter:
-    """An untrained adapter for the middle and the first up stage of `unet`.
+    """An untrained adapter for the middle and the first up stage of `unet`, with sizes as published.
 
-    Sizes as published, or `small` ones for the demo model. Draws from the global random generator; the term
-    it adds is zero until it has learned something.
+    `small` is one for the demo model, with smaller sizes and in the second up stage as well. Draws from the
+    global random generator; the term it adds is zero until it has learned something.
     """
-    layers = adapted_layers(unet)
+    layers = adapted_layers(unet, _SMALL_UP_STAGES if small else UP_STAGES)
     text_width: int = unet.config["cross_attention_dim"]
     width = unet.config["block_out_channels"][-1]
     sizes: dict[str, int] = (
@@ -68,18 +72,25 @@ def init_weights(adapter: IFAdapter) -> None:
         nn.init.zeros_(layer.alpha)
 
 
-def adapted_layers(unet: UNet2DConditionModel) -> dict[int, int]:
+def adapted_layers(unet: UNet2DConditionModel, up_stages: int = UP_STAGES) -> dict[int, int]:
     """Official processor number -> attention width of every layer a fresh adapter gets."""
     down, up, mid = (_depths(stage) for stage in (unet.down_blocks, unet.up_blocks, [unet.mid_block]))
-    first_up = len(getattr(unet.up_blocks[0], "attentions", ()))
-    numbers = [
-        number
-        for number, layer in number_attention_layers(down, up, mid[0]).items()
-        if layer.transformer_block < ADAPTED_BLOCKS
-        and (layer.stage == "mid" or (layer.stage == "up" and layer.position < first_up))
+    widths: list[int] = list(reversed(unet.config["block_out_channels"]))
+    # One for each attention of the stages that are adapted; they come first among those of all up stages.
+    up_widths = [
+        width
+        for block, width in zip(list(unet.up_blocks)[:up_stages], widths, strict=False)
+        for _ in getattr(block, "attentions", ())
     ]
-    width: int = unet.config["block_out_channels"][-1]
-    return dict.fromkeys(numbers, width)
+    layers: dict[int, int] = {}
+    for number, layer in number_attention_layers(down, up, mid[0]).items():
+        if layer.transformer_block >= ADAPTED_BLOCKS:
+            continue
+        if layer.stage == "mid":
+            layers[number] = widths[0]
+        elif layer.stage == "up" and layer.position < len(up_widths):
+            layers[number] = up_widths[layer.position]
+    return layers
 
 
 def _depths(blocks: Any) -> list[int]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..layout import Layout
 from .order import sample_numbers
 from .pictures import posterior, to_tensor
+from .task import Place
 
 # Pictures in one file: what an interruption can lose.
 _SHARD = 512
@@ -80,17 +81,21 @@ class LatentSet:
 
 
 class Buckets:
-    """Latent sets of several sizes; every batch comes from one of them, in proportion to their numbers."""
+    """Latent sets of several sizes; every batch comes from one of them, in proportion to their numbers.
+
+    All processes of a step take the same one, so that none waits for another's larger pictures.
+    """
 
     def __init__(self, sets: Sequence[LatentSet]) -> None:
         self.sets = sets
         counts = np.array([len(one) for one in sets], dtype=np.float64)
         self._shares = counts / counts.sum()
 
-    def choose(self, number: int, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
-        """The set and the samples of batch `number`, a function of the arguments alone."""
-        which = int(np.random.default_rng([seed, 2, number]).choice(len(self.sets), p=self._shares))
-        return self.sets[which], sample_numbers(len(self.sets[which]), batch, number, seed + which)
+    def choose(self, place: Place, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
+        """The set and the samples of a batch, a function of the arguments alone."""
+        turn = place.number // place.processes
+        which = int(np.random.default_rng([seed, 2, turn]).choice(len(self.sets), p=self._shares))
+        return self.sets[which], sample_numbers(len(self.sets[which]), batch, place.number, seed + which)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -33,19 +33,28 @@ TRAINING_SEED = 1
 _WEIGHTS_SEED = 0
 
 
+class Pictures(NamedTuple):
+    """Encoded pictures of one size, each with so many figures, or with 1 to 5."""
+
+    width: int
+    height: int
+    count: int
+    figures: int | None = None
+
+
 @dataclass(frozen=True)
 class Stage:
     """One run of the recipe.
 
     `before` is the stage whose model it starts from. `crop` is the side of the pictures an autoencoder sees;
-    `sizes` are (width, height, number) of encoded pictures for everything else.
+    everything else is trained on encoded `pictures`.
     """
 
     name: str
     settings: Settings
     before: str | None = None
     crop: int = 0
-    sizes: tuple[tuple[int, int, int], ...] = ()
+    pictures: tuple[Pictures, ...] = ()
 
 
 _AUTOENCODER = Settings(
@@ -75,13 +84,18 @@ _STAGES = (
     Stage("crops", _AUTOENCODER, crop=32),
     # Several figures at once: group norms see them together, and the colours of one leak into the others.
     Stage("autoencoder", replace(_AUTOENCODER, batch=1, learning_rate=4e-4), "crops", crop=96),
-    Stage("base-128", _BASE, "autoencoder", sizes=((128, 128, 12_000),)),
-    # The coarsest grid has 4 × 4 cells at 128 pixels; placing things in it takes 8 × 8 and other proportions.
+    Stage("base-scenes", _BASE, "autoencoder", pictures=(Pictures(128, 128, 6144),)),
+    # One thing alone tells what its words mean, and on a quarter of the cells costs less than half as much.
     Stage(
-        "base-256",
-        replace(_BASE, steps=3000, batch=16, learning_rate=2e-4, cool_down=1000),
-        "base-128",
-        sizes=((256, 256, 3000), (320, 192, 1000), (192, 320, 1000)),
+        "base-mixed",
+        replace(_BASE, learning_rate=9e-4),
+        "base-scenes",
+        pictures=(
+            Pictures(64, 64, 8192, figures=1),
+            Pictures(128, 128, 6144),
+            Pictures(160, 96, 1024),
+            Pictures(96, 160, 1024),
+        ),
     ),
     # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.
     Stage(
@@ -102,11 +116,11 @@ def choose_stage(name: str, changes: Mapping[str, Any], pictures: int | None = N
     if name not in STAGES:
         raise SettingsError(f"there is no stage {name!r}; choose {', '.join(STAGES)}")
     stage = STAGES[name]
-    sizes = stage.sizes
-    if pictures is not None and sizes:
-        first = sizes[0][2]
-        sizes = tuple((w, h, max(1, round(count * pictures / first))) for w, h, count in sizes)
-    return replace(stage, settings=read_settings(changes, stage.settings), sizes=sizes)
+    encoded = stage.pictures
+    if pictures is not None and encoded:
+        share = pictures / encoded[0].count
+        encoded = tuple(one._replace(count=max(1, round(one.count * share))) for one in encoded)
+    return replace(stage, settings=read_settings(changes, stage.settings), pictures=encoded)
 
 
 def train_stage(stage: Stage, folder: Path) -> None:
@@ -128,11 +142,7 @@ def _task(stage: Stage, folder: Path) -> Task:
     pipeline = (
         make_pipeline(load_autoencoder(model)) if stage.before == "autoencoder" else _load_pipeline(model)
     )
-    sets = [
-        encoded_world(pipeline.vae, width, height, count, folder / f"latents-{width}x{height}")
-        for width, height, count in stage.sizes
-    ]
-    return BaseTask(pipeline, sets)
+    return BaseTask(pipeline, [encoded_world(pipeline.vae, one, folder) for one in stage.pictures])
 
 
 def _start_from_average(task: Task, before: Path) -> None:
@@ -159,15 +169,20 @@ def _load_pipeline(model: Path) -> StableDiffusionXLPipeline:
     return load_sdxl(model)
 
 
-def encoded_world(autoencoder: AutoencoderKL, width: int, height: int, count: int, folder: Path) -> LatentSet:
-    """The first `count` training pictures of a size, encoded now or earlier."""
-    description = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
-    world = ShapesWorld(TRAINING_SEED, width, height)
+def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) -> LatentSet:
+    """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`."""
+    width, height, count, figures = pictures
+    world = ShapesWorld(TRAINING_SEED, width, height, figures=figures)
+    description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
+    name = f"latents-{width}x{height}"
+    if figures is not None:
+        description["figures"] = figures
+        name += f"-{figures}"
     state = PartialState()
     autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
     with (
         state.main_process_first(),
         tqdm(total=count, desc=f"encode {width} × {height}", unit="picture", mininterval=5) as progress,
     ):
-        encode(world, count, autoencoder, folder, description, progress.update)
-    return LatentSet.load(folder)
+        encode(world, count, autoencoder, folder / name, description, progress.update)
+    return LatentSet.load(folder / name)

@@ -35,13 +35,9 @@ class LocalTerm:
         return self
 
     def at(self, sigma: float, sampling: Sampling, text: Text) -> LocalStep | None:
-        # Zeros have no words whose attention could be moved.
-        if text.zeroed or not acts(self.window, sigma, sampling):
+        active = acting_entities(self.targets, self.window, sigma, sampling, text)
+        if active is None:
             return None
-        active = active_entities(self.targets, sigma, sampling)
-        if not any(active):
-            return None
-        check_tokens(self.targets, text.length)
         return LocalStep(self.targets, self.guidance, self.layers, active, text.length)
 
 
@@ -93,11 +89,22 @@ class LocalGroup:
             )
 
 
-def active_entities(targets: Targets, sigma: float, sampling: Sampling) -> tuple[bool, ...]:
-    """Which entities act at a noise level, by the start and end of their instances."""
+def acting_entities(
+    targets: Targets, window: Window, sigma: float, sampling: Sampling, text: Text
+) -> tuple[bool, ...] | None:
+    """Which entities act at a noise level, by the window and by their instances'; None when none does.
+
+    OtherPromptError when the text cannot be the one the targets' tokens were counted in.
+    """
+    # Zeros have no words whose attention could be moved.
+    if text.zeroed or not acts(window, sigma, sampling):
+        return None
     windows = targets.regions.windows
-    open_windows = {window for window in set(windows) if acts(window, sigma, sampling)}
-    return tuple(window in open_windows for window in windows)
+    open_windows = {own for own in set(windows) if acts(own, sigma, sampling)}
+    if not open_windows:
+        return None
+    check_tokens(targets, text.length)
+    return tuple(own in open_windows for own in windows)
 
 
 def cropped(targets: Targets, rectangle: Rectangle, kept: Kept) -> Targets:

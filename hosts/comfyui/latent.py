@@ -26,9 +26,9 @@ from ...models.concentration import Targets, token_probabilities
 from ...models.concentration.energy import LATENT_STEP, Energy, Objective, unit_step
 from ...models.ifadapter.regions import Rectangle
 from .attention import LayerCall
-from .guidance import NODE, active_entities, check_tokens, cropped
+from .guidance import NODE, acting_entities, cropped
 from .layers import Block
-from .schedule import Sampling, Window, acts
+from .schedule import Sampling, Window
 from .terms import Kept, Text
 
 # Numbers kept for the backward pass for each cell of the latent, for an SDXL UNet of width 320: everything
@@ -64,12 +64,9 @@ class LatentTerm:
         return self
 
     def at(self, sigma: float, sampling: Sampling, text: Text) -> LatentStep | None:
-        if text.zeroed or not acts(self.window, sigma, sampling):
+        active = acting_entities(self.targets, self.window, sigma, sampling, text)
+        if active is None:
             return None
-        active = active_entities(self.targets, sigma, sampling)
-        if not any(active):
-            return None
-        check_tokens(self.targets, text.length)
         return LatentStep(self, self.targets, active, text.length)
 
 

@@ -107,7 +107,7 @@ def test_weights_beyond_half_precision_are_refused(packed, tmp_path):
 
 def test_the_command_packs_a_run_and_tells_how_it_went(packed, tmp_path, capsys):
     runs = tmp_path / "runs"
-    for name, steps in (("base-256", 400), ("another", 20)):
+    for name, steps in (("base-mixed", 400), ("another", 20)):
         (runs / name).mkdir(parents=True)
         lines = [{"step": 10 * n, "loss": 1 / n, "seconds_per_step": 3.6} for n in range(1, steps // 10 + 1)]
         (runs / name / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -121,7 +121,7 @@ def test_the_command_packs_a_run_and_tells_how_it_went(packed, tmp_path, capsys)
     assert "16.4 MB" in capsys.readouterr().out
     card = (tmp_path / "demo" / "README.md").read_text(encoding="utf-8")
     # 400 steps of 3.6 s; the mean of the first and the last tenth of the lines.
-    assert "| base-256 | 400 | 0.4 | 0.521 | 0.026 |" in card
+    assert "| base-mixed | 400 | 0.4 | 0.521 | 0.026 |" in card
     assert "another" not in card
     assert "| together | 28.7 |" in card
     curves = (tmp_path / "demo" / "curves.svg").read_text(encoding="utf-8")

@@ -40,11 +40,11 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["base", "{}", "--stage", "base-128", "--set", "step=5"], "unknown settings: step"),
-        (["base", "{}", "--stage", "base-128", "--set", "steps"], "write NAME=VALUE"),
-        (["base", "{}", "--stage", "base-128"], "train the stage autoencoder first"),
+        (["base", "{}", "--stage", "base-scenes", "--set", "step=5"], "unknown settings: step"),
+        (["base", "{}", "--stage", "base-scenes", "--set", "steps"], "write NAME=VALUE"),
+        (["base", "{}", "--stage", "base-scenes"], "train the stage autoencoder first"),
         (["base", "{}", "--stage", "autoencoder"], "train the stage crops first"),
-        (["base", "{}", "--stage", "base-256"], "train the stage base-128 first"),
+        (["base", "{}", "--stage", "base-mixed"], "train the stage base-scenes first"),
         (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
         (["ifadapter", "{}", "--model", "{}", "--region-weight", "-1"], "0 or more is allowed"),
     ],
@@ -55,13 +55,13 @@ def test_what_cannot_be_done_is_told_in_one_line(words, complaint, tmp_path, cap
 
 
 def test_a_settings_file_has_a_table_for_each_stage(tmp_path, capsys):
-    (tmp_path / "settings.toml").write_text("[base-128]\nsteps = 0\n")
+    (tmp_path / "settings.toml").write_text("[base-scenes]\nsteps = 0\n")
     words = [
         "train",
         "base",
         str(tmp_path),
         "--stage",
-        "base-128",
+        "base-scenes",
         "--settings",
         str(tmp_path / "settings.toml"),
     ]
@@ -76,5 +76,5 @@ def test_stages_build_on_stages_there_are():
 
 
 def test_fewer_pictures_keep_the_proportions_of_sizes():
-    sizes = choose_stage("base-256", {"steps": 7}, pictures=300).sizes
-    assert [count for _, _, count in sizes] == [300, 100, 100]
+    encoded = choose_stage("base-mixed", {"steps": 7}, pictures=800).pictures
+    assert [one.count for one in encoded] == [800, 600, 100, 100]

@@ -267,9 +267,12 @@ def test_batches_come_from_sets_in_proportion():
         return LatentSet(torch.zeros(count, 4, side, side), [{}] * count)
 
     buckets = Buckets([one(300, 8), one(100, 4)])
-    sizes = [buckets.choose(number, 2, 0)[0].size for number in range(400)]
-    assert sizes.count((64, 64)) / 400 == pytest.approx(0.75, abs=0.06)
-    assert [buckets.choose(5, 2, 0)[1] for _ in range(2)] == [buckets.choose(5, 2, 0)[1]] * 2
+    chosen = [
+        [buckets.choose(Place(step, 0, process, 1, 2), 2, 0) for process in range(2)] for step in range(400)
+    ]
+    assert [one[0].size for one, _ in chosen].count((64, 64)) / 400 == pytest.approx(0.75, abs=0.06)
+    assert all(one[0] is other[0] and one[1] != other[1] for one, other in chosen)
+    assert chosen[5][0][1] == buckets.choose(Place(5, 0, 0, 1, 2), 2, 0)[1]
 
 
 def test_pictures_without_instances_are_left_out(pipeline, latents):

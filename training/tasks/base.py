@@ -74,7 +74,7 @@ class BaseTask:
 
     def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
         """Latents, token ids of the captions for both encoders, and size conditioning."""
-        one, numbers = self._buckets.choose(place.number, size, seed)
+        one, numbers = self._buckets.choose(place, size, seed)
         return {
             "latents": one.latents[numbers],
             "ids": self._tokenizer([one.documents[number]["prompt"] for number in numbers]),
@@ -90,7 +90,7 @@ class BaseTask:
 
     def sample(self, path: Path) -> None:
         """Eight captions of known combinations above eight of combinations never seen."""
-        height, width = self._buckets.sets[0].size
+        height, width = max((one.size for one in self._buckets.sets), key=min)
         worlds = [ShapesWorld(2**31, width, height, split) for split in _EXAMPLES]
         captions = [caption(world.scene(number)) for world in worlds for number in range(8)]
         save_grid(generate_base(self.pipeline, captions, height, width), 8, path)

@@ -125,7 +125,7 @@ class IFAdapterTask:
 
     def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
         """Latents, captions of pictures and instances, boxes, and size conditioning."""
-        one, numbers = self._buckets.choose(place.number, size, seed)
+        one, numbers = self._buckets.choose(place, size, seed)
         layouts = [one.layouts[number] for number in numbers]
         instances = [instance for layout in layouts for instance in layout.active]
         return {
