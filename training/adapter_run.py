@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from diffusers import StableDiffusionXLPipeline
-from tqdm import tqdm
 
 from ..hosts.diffusers_sdxl import load_sdxl
 from ..layout import Layout
 from ..models.ifadapter import IFAdapter
 from .adapters import make_adapter
 from .folder import LayoutFolder
-from .latents import LatentSet, SourceError, encode
+from .latents import LatentSet, SourceError, encode_once
 from .loop import Trainer
 from .recipe import Pictures, encoded_world
 from .settings import Settings
@@ -69,14 +67,7 @@ def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path)
         "width": width,
         "height": height,
     }
-    state = PartialState()
-    pipeline.vae.to(state.device)
-    with (
-        state.main_process_first(),
-        tqdm(total=len(source), desc="encode", unit="picture", mininterval=5) as progress,
-    ):
-        encode(source, len(source), pipeline.vae, place, description, progress.update)
-    return LatentSet.load(place)
+    return encode_once(source, len(source), pipeline.vae, place, description)
 
 
 def _examples(run: AdapterRun) -> list[Layout]:

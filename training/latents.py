@@ -13,9 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from ..layout import Layout
 from .order import sample_numbers
@@ -140,6 +143,21 @@ def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, fi
     beginning = file.with_suffix(".part")
     save_file({"latents": torch.cat(latents).contiguous()}, beginning)
     os.replace(beginning, file)
+
+
+def encode_once(
+    source: Source, count: int, autoencoder: AutoencoderKL, folder: Path, description: dict[str, Any]
+) -> LatentSet:
+    """The first `count` pictures encoded, now or earlier, by one of the processes, with a progress bar."""
+    # Without the flag this would be the first to say that each process on a CPU is alone.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
+    with (
+        state.main_process_first(),
+        tqdm(total=count, desc="encode", unit="picture", mininterval=5) as progress,
+    ):
+        encode(source, count, autoencoder, folder, description, progress.update)
+    return LatentSet.load(folder)
 
 
 def encoder_digest(autoencoder: AutoencoderKL) -> str:

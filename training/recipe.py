@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import PartialState
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
-from tqdm import tqdm
 
 from ..hosts.diffusers_sdxl import load_sdxl
 from .checkpoint import read_run
-from .latents import LatentSet, SourceError, encode
+from .latents import LatentSet, SourceError, encode_once
 from .loop import Trainer
 from .settings import Settings, SettingsError, read_settings
 from .shapes_world import ShapesWorld
@@ -178,11 +176,4 @@ def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) 
     if figures is not None:
         description["figures"] = figures
         name += f"-{figures}"
-    state = PartialState()
-    autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
-    with (
-        state.main_process_first(),
-        tqdm(total=count, desc=f"encode {width} × {height}", unit="picture", mininterval=5) as progress,
-    ):
-        encode(world, count, autoencoder, folder / name, description, progress.update)
-    return LatentSet.load(folder / name)
+    return encode_once(world, count, autoencoder, folder / name, description)
