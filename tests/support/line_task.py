@@ -1,7 +1,7 @@
 """A model of a handful of weights, to see what the training loop promises every model.
 
 `line_task.py FOLDER STEPS …` trains it to each of these numbers of steps, in as many processes as it is
-started in, continuing from the number before.
+started in, continuing from the number before; it encodes two pictures first, because real runs do.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from instance_composer.training.latents import encode_once
 from instance_composer.training.loop import Trainer
 from instance_composer.training.order import sample_numbers
 from instance_composer.training.settings import Settings
+from instance_composer.training.shapes_world import ShapesWorld
+from instance_composer.training.shapes_world.architecture import make_autoencoder
 
 TRUTH = torch.tensor([1.0, -2.0, 0.5])
 
@@ -72,6 +75,8 @@ def settings(**changes) -> Settings:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     folder, *ends = sys.argv[1:]
+    encode_once(ShapesWorld(1, 64, 64), 2, make_autoencoder(), Path(folder) / "latents", {})
     for end in ends:
         Trainer(LineTask(), settings(steps=int(end)), Path(folder)).run()
