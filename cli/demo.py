@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo-gallery"), help="folder (demo-gallery)")
     parser.add_argument("--model", type=Path, help="another demo model, as `train pack` writes it")
     parser.add_argument("--steps", type=number(1, 1000, whole=True), default=25, help="sampling steps (25)")
-    parser.add_argument("--cfg", type=number(1), default=5.0, help="guidance (5)")
+    parser.add_argument("--cfg", type=number(1), default=3.0, help="guidance (3)")
     parser.add_argument("--seed", type=number(0, 2**53, whole=True), default=0, help="of every picture (0)")
 
 

@@ -94,7 +94,7 @@ def _add_what(parser: argparse.ArgumentParser, methods: str, figures: str) -> An
 def _add_run(parser: argparse.ArgumentParser) -> Any:
     run = parser.add_argument_group("the run")
     run.add_argument("--steps", type=number(1, 1000, whole=True), default=20, help="sampling steps (20)")
-    run.add_argument("--cfg", type=number(1), default=5.0, help="guidance (5)")
+    run.add_argument("--cfg", type=number(1), default=3.0, help="guidance (3)")
     run.add_argument("--sampler", default="euler", help="of ComfyUI (euler)")
     run.add_argument("--scheduler", default="normal", help="of ComfyUI (normal)")
     run.add_argument("--seed", type=number(0, 2**53, whole=True), default=0, help="of the first picture (0)")

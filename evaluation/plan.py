@@ -44,7 +44,7 @@ class Scenes:
     size: tuple[int, int] = (128, 128)
     split: Split = "held-out"
     steps: int = 20
-    cfg: float = 5.0
+    cfg: float = 3.0
     sampler: str = "euler"
     scheduler: str = "normal"
     seed: int = 0

@@ -8,11 +8,12 @@ from .config import IFAdapterConfig
 from .layers import AttentionLayer, number_attention_layers
 from .prompt import InstancePrompt
 from .regions import Placement, Regions
-from .semantic_map import SLOTS, Gate, semantic_map
+from .semantic_map import SLOTS, BatchPlacement, Gate, batch_semantic_map, semantic_map
 
 __all__ = [
     "SLOTS",
     "AttentionLayer",
+    "BatchPlacement",
     "CheckpointError",
     "Gate",
     "IFAdapter",
@@ -21,6 +22,7 @@ __all__ = [
     "InstancePrompt",
     "Placement",
     "Regions",
+    "batch_semantic_map",
     "number_attention_layers",
     "read_checkpoint",
     "semantic_map",

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .regions import Regions
 from .resampler import HeadNorm, rms_norm
-from .semantic_map import Gate, semantic_map
+from .semantic_map import BatchPlacement, Gate, batch_semantic_map
 
 
 class _ChannelAttention(nn.Module):
@@ -86,30 +85,16 @@ class InstanceAttention(nn.Module):
             alpha=weights["alpha"],
         )
 
-    def forward(
-        self, query: Tensor, tokens: Tensor, boxes: Tensor, counts: list[int], grid: tuple[int, int]
-    ) -> Tensor:
+    def forward(self, query: Tensor, tokens: Tensor, placement: BatchPlacement) -> Tensor:
         """The term added before the output projection for a batch of B samples.
 
-        query (B, L, C); tokens (P, N, D) and boxes (P, 4) of all samples end to end, `counts` instances each;
-        grid (height, width) with L cells. Returns (B, L, C).
+        query (B, L, C); tokens (P, N, D) of all samples end to end, placed on a grid of L cells.
+        Returns (B, L, C).
         """
-        if len(counts) != len(query) or sum(counts) != len(tokens):
+        if len(placement.counts) != len(query) or len(placement.rows) != len(tokens):
             raise ValueError(
-                f"counts {list(counts)} must give the number of instances of each of the {len(query)} rows "
-                f"and add up to the {len(tokens)} instances there are tokens for"
+                f"counts {placement.counts.tolist()} must give the number of instances of each of the "
+                f"{len(query)} rows and add up to the {len(tokens)} instances there are tokens for"
             )
         keys, values = self.keys_values(tokens)
-        gate = self.gate()
-        terms = []
-        for row, k, v, b in zip(
-            query, keys.split(counts), values.split(counts), boxes.split(counts), strict=True
-        ):
-            placement = Regions.of_boxes(b).place(grid, device=query.device)
-            row = row[None]
-            terms.append(
-                torch.zeros_like(row)
-                if placement is None
-                else semantic_map(row, k[None], v[None], gate, placement)
-            )
-        return torch.cat(terms)
+        return batch_semantic_map(query, keys, values, self.gate(), placement)

@@ -6,8 +6,15 @@ import pytest
 import torch
 from golden_files import GOLDEN, HOW_TO_GET_GOLDEN, read_cases, read_facts
 from safetensors.torch import load_file
+from torch import Tensor
 
-from instance_composer.models.ifadapter import IFAdapter, Regions
+from instance_composer.models.ifadapter import (
+    BatchPlacement,
+    IFAdapter,
+    InstanceAttention,
+    Regions,
+    semantic_map,
+)
 from instance_composer.models.ifadapter.position import fourier_features
 from instance_composer.models.ifadapter.regions import box_cells
 from instance_composer.models.ifadapter.resampler import visible_words
@@ -73,6 +80,17 @@ def test_boxes_touch_the_reference_cells(reference: Path) -> None:
             assert ratio == pytest.approx(float(expected["ratio"]), rel=1e-6)
 
 
+def row_term(
+    layer: InstanceAttention, query: Tensor, tokens: Tensor, boxes: Tensor, grid: tuple[int, int]
+) -> Tensor:
+    """What sampling adds to one row."""
+    placement = Regions.of_boxes(boxes).place(grid)
+    if placement is None:
+        return torch.zeros_like(query)
+    keys, values = layer.keys_values(tokens)
+    return semantic_map(query, keys[None], values[None], layer.gate(), placement)
+
+
 def test_every_term_added_before_the_output_projection(reference: Path, adapter: IFAdapter) -> None:
     cases = read_cases(reference / "attention.safetensors")
     projections = cases.pop("layers")
@@ -82,7 +100,11 @@ def test_every_term_added_before_the_output_projection(reference: Path, adapter:
         number, side = facts[name]["layer_index"], facts[name]["size"]
         query = case["hidden_states"] @ projections[f"{number}/to_q.weight"].T
         counts = list(facts[name]["phrase_num_arr"])
-        term = adapter.attention[number](query, case["ap_tokens"], case["boxes"], counts, (side, side))
-        assert_near(term, case["added"], 1e-5)
+        layer, grid = adapter.attention[number], (side, side)
+        batched = layer(query, case["ap_tokens"], BatchPlacement.of_boxes(case["boxes"], counts, grid))
+        parts = (query.split(1), case["ap_tokens"].split(counts), case["boxes"].split(counts))
+        single = torch.cat([row_term(layer, *row, grid) for row in zip(*parts, strict=True)])
         covered = case["box_mask"].bool().any(1).flatten(1)
-        assert (term[~covered] == 0).all()
+        for term in (batched, single):
+            assert_near(term, case["added"], 1e-5)
+            assert (term[~covered] == 0).all()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from published_ifadapter import published_term
 from torch import Tensor
 
-from instance_composer.models.ifadapter import InstanceAttention, Regions, semantic_map
+from instance_composer.models.ifadapter import BatchPlacement, InstanceAttention, Regions, semantic_map
 
 WIDTH, HEAD_DIM, TEXT = 64, 16, 24
 # Both sum the same float32 numbers in another order.
@@ -64,7 +64,16 @@ def test_equals_the_published_algorithm_on_any_grid_for_any_number_of_boxes(
             for q, t, b in zip(query, tokens.split(counts), flat.split(counts), strict=True)
         ]
     )
-    torch.testing.assert_close(layer(query, tokens, flat, counts, grid), expected, atol=NOISE, rtol=1e-5)
+    placement = BatchPlacement.of_boxes(flat, counts, grid)
+    torch.testing.assert_close(layer(query, tokens, placement), expected, atol=NOISE, rtol=1e-5)
+    rows = zip(query, tokens.split(counts), flat.split(counts), strict=True)
+    single = [
+        term(layer, q[None], t, Regions.of_boxes(b), grid)
+        if Regions.of_boxes(b).place(grid)
+        else torch.zeros_like(q[None])
+        for q, t, b in rows
+    ]
+    torch.testing.assert_close(torch.cat(single), expected, atol=NOISE, rtol=1e-5)
 
 
 @settings(max_examples=40)
@@ -176,7 +185,7 @@ def test_gradients_reach_every_weight_and_the_tokens() -> None:
     def gradients(loss: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(loss, [*layer.parameters(), tokens]))
 
-    ours = gradients(layer(query, tokens, boxes, [2, 1], grid).square().sum())
+    ours = gradients(layer(query, tokens, BatchPlacement.of_boxes(boxes, [2, 1], grid)).square().sum())
     halves = zip(query, tokens.split([2, 1]), boxes.split([2, 1]), strict=True)
     published = [published_term(layer, q[None], t, b, [len(t)], grid) for q, t, b in halves]
     for mine, expected in zip(ours, gradients(torch.cat(published).square().sum()), strict=True):
@@ -188,9 +197,9 @@ def test_wrong_grids_and_counts_are_refused_in_words() -> None:
     layer, (query, tokens) = random_layer(), random_inputs((4, 4), [2])
     boxes = torch.tensor([(0.0, 0.0, 1.0, 1.0)] * 2)
     with pytest.raises(ValueError, match="16 query tokens do not fill a grid of 4 x 5 cells"):
-        layer(query, tokens, boxes, [2], (4, 5))
+        layer(query, tokens, BatchPlacement.of_boxes(boxes, [2], (4, 5)))
     with pytest.raises(ValueError, match=r"counts \[1\] must give the number of instances"):
-        layer(query, tokens, boxes, [1], (4, 4))
+        layer(query, tokens, BatchPlacement.of_boxes(boxes[:1], [1], (4, 4)))
 
 
 @contextmanager
