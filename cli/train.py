@@ -47,6 +47,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--region-weight", type=float, default=0.0, help="weight of the error inside boxes, once more (0)"
     )
     adapter.add_argument(
+        "--snr-limit",
+        type=float,
+        default=0.0,
+        help="Min-SNR weights of errors with this limit, such as 5 (0: none)",
+    )
+    adapter.add_argument(
         "--gradient-checkpointing", action="store_true", help="less memory, about a third more time"
     )
     adapter.set_defaults(act=_ifadapter)
@@ -128,6 +134,7 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
         init=arguments.init,
         small=arguments.small,
         region_weight=arguments.region_weight,
+        snr_limit=arguments.snr_limit,
         gradient_checkpointing=arguments.gradient_checkpointing,
     )
     train_adapter(plan, read_settings(changes), arguments.folder)

@@ -39,20 +39,22 @@ class AdapterRun:
     init: Path | None = None
     small: bool = False
     region_weight: float = 0.0
+    snr_limit: float = 0.0
     gradient_checkpointing: bool = False
 
 
 def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
     """Train, or continue training, an adapter in `folder`."""
-    if run.region_weight < 0:
-        raise SourceError(f"the region weight is {run.region_weight:g}; 0 or more is allowed")
+    for name, value in (("region weight", run.region_weight), ("SNR limit", run.snr_limit)):
+        if value < 0:
+            raise SourceError(f"the {name} is {value:g}; 0 or more is allowed")
     pipeline = load_sdxl(run.model)
     latents = _latents(run, pipeline, folder)
     torch.manual_seed(_WEIGHTS_SEED)
     adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
-    task = IFAdapterTask(pipeline, adapter, [latents], run.region_weight, _examples(run))
+    task = IFAdapterTask(pipeline, adapter, [latents], run.region_weight, run.snr_limit, _examples(run))
     Trainer(task, settings, folder).run()
 
 

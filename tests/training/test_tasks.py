@@ -46,7 +46,7 @@ def make_task(kind: str, pipeline, latents: LatentSet):
     if kind == "base":
         return BaseTask(pipeline, [latents])
     examples = [ShapesWorld(5, 64, 64)[number].layout for number in range(2)]
-    return IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], 1.0, examples)
+    return IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], 1.0, examples=examples)
 
 
 KINDS = ["autoencoder", "base", "ifadapter"]

@@ -18,7 +18,7 @@ from ...hosts.diffusers_sdxl import attach_ifadapter, encode_layout, encode_toke
 from ...layout import Layout
 from ...models.ifadapter import IFAdapter, Regions
 from ..latents import Buckets, LatentSet, SourceError
-from ..noise import add_noise, drop, size_conditioning
+from ..noise import add_noise, drop, signal_to_noise_weights, size_conditioning
 from ..pictures import save_grid
 from ..task import Place
 from ..text import Tokenizer, encode_prompts
@@ -31,19 +31,24 @@ DROP_INSTANCES, DROP_PROMPT = 0.15, 0.3
 class IFAdapterObjective(nn.Module):
     """Noise prediction given a caption, and captions with boxes; only the adapter is trained.
 
-    `region_weight` adds the error inside the boxes once more, times this weight (0 is the paper's objective;
-    OccluRank, arXiv 2608.20932, uses 2).
+    `region_weight` adds the error inside the boxes once more, times this weight (OccluRank, arXiv 2608.20932,
+    uses 2); `snr_limit` weighs errors as Min-SNR does, which turns training from nearly clean latents, where
+    errors are largest, to those noisy enough that places are still open. 0 of both is the paper's objective.
     """
 
     def __init__(
-        self, pipeline: StableDiffusionXLPipeline, adapter: IFAdapter, region_weight: float = 0.0
+        self,
+        pipeline: StableDiffusionXLPipeline,
+        adapter: IFAdapter,
+        region_weight: float = 0.0,
+        snr_limit: float = 0.0,
     ) -> None:
         super().__init__()
         self.adapter = adapter.requires_grad_(True)
         self.unet: Any = pipeline.unet.requires_grad_(False)
         self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
         self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
-        self.region_weight = region_weight
+        self.region_weight, self.snr_limit = region_weight, snr_limit
         schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
         self.scheduler: DDPMScheduler = schedule
         self._attached = ExitStack()
@@ -73,9 +78,12 @@ class IFAdapterObjective(nn.Module):
         errors = F.mse_loss(predicted.sample.float(), noise, reduction="none").mean(dim=1)
         height, width = errors.shape[-2:]
         inside = _inside(batch["boxes"], batch["counts"], (height, width)).to(errors)
-        region = (errors * inside).sum() / inside.sum().clamp(min=1)
-        whole = errors.mean()
-        return {"loss": whole + self.region_weight * region, "error": whole, "region": region}
+        weighted = errors
+        if self.snr_limit:
+            weights = signal_to_noise_weights(self.scheduler, timesteps, self.snr_limit)
+            weighted = errors * weights[:, None, None]
+        loss = weighted.mean() + self.region_weight * _share(weighted, inside)
+        return {"loss": loss, "error": errors.mean(), "region": _share(errors, inside)}
 
     def detach(self) -> None:
         """Take the adapter off the UNet."""
@@ -93,6 +101,11 @@ class IFAdapterObjective(nn.Module):
             phrases.eot * spoken[:, None],
             batch["boxes"],
         )
+
+
+def _share(errors: Tensor, inside: Tensor) -> Tensor:
+    """The mean error of the cells inside; 0 where there are none."""
+    return (errors * inside).sum() / inside.sum().clamp(min=1)
 
 
 def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tensor:
@@ -115,10 +128,11 @@ class IFAdapterTask:
         adapter: IFAdapter,
         sets: Sequence[LatentSet],
         region_weight: float = 0.0,
+        snr_limit: float = 0.0,
         examples: Sequence[Layout] = (),
     ) -> None:
         self.pipeline, self.adapter = pipeline, adapter
-        self.objective = IFAdapterObjective(pipeline, adapter, region_weight)
+        self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_limit)
         self._buckets = Buckets([_with_instances(one) for one in sets])
         self._tokenizer = Tokenizer(pipeline)
         self._examples = list(examples) or self._buckets.sets[0].layouts[:8]
@@ -144,6 +158,7 @@ class IFAdapterTask:
             "task": "ifadapter",
             "sets": [[len(one), *one.size] for one in self._buckets.sets],
             "region_weight": self.objective.region_weight,
+            "snr_limit": self.objective.snr_limit,
         }
 
     def after_backward(self) -> None:
