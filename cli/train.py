@@ -65,7 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pack.add_argument("folder", type=Path, help="the folder of `train base`, one run in each folder below")
     pack.add_argument("--out", type=Path, required=True, help="the folder to write into")
     pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-mixed/model)")
-    pack.add_argument("--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model)")
+    pack.add_argument(
+        "--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model if there is one)"
+    )
     pack.add_argument("--adapter", type=Path, help="(FOLDER/ifadapter/model/ifadapter.safetensors)")
     pack.set_defaults(act=_pack)
     reward = commands.add_parser(
@@ -151,7 +153,9 @@ def _pack(arguments: argparse.Namespace) -> int:
     adapter = arguments.adapter or runs / "ifadapter" / "model" / "ifadapter.safetensors"
     if not adapter.is_file():
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")
-    files = pack(model, adapter, arguments.out, arguments.autoencoder or runs / "decoder" / "model")
+    decoder = runs / "decoder" / "model"
+    autoencoder = arguments.autoencoder or (decoder if decoder.is_dir() else None)
+    files = pack(model, adapter, arguments.out, autoencoder)
     places = {**{name: runs / name for name in _STAGES}, "ifadapter": adapter.parent.parent}
     found = {name: place / "metrics.jsonl" for name, place in places.items()}
     write_card(arguments.out, {name: file for name, file in found.items() if file.is_file()})

@@ -68,11 +68,10 @@ _AUTOENCODER = Settings(
     every_sample=300,
 )
 _BASE = Settings(
-    steps=12_000,
-    batch=32,
-    learning_rate=5e-4,
+    steps=5000,
+    batch=16,
+    learning_rate=9e-4,
     warm_up=200,
-    cool_down=2000,
     every_log=20,
     every_checkpoint=100,
     every_sample=500,
@@ -86,7 +85,7 @@ _STAGES = (
     # One thing alone tells what its words mean, and on a quarter of the cells costs less than half as much.
     Stage(
         "base-mixed",
-        replace(_BASE, learning_rate=9e-4),
+        replace(_BASE, steps=3100, batch=32, learning_rate=1e-3, cool_down=1300),
         "base-scenes",
         pictures=(
             Pictures(64, 64, 8192, figures=1),

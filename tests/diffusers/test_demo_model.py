@@ -115,9 +115,11 @@ def test_the_command_packs_a_run_and_tells_how_it_went(packed, tmp_path, capsys)
     assert main(words) == 2
     assert "there is no adapter" in capsys.readouterr().err
     files = ["--adapter", str(packed / "adapter.safetensors"), "--model", str(packed / "model")]
-    assert main([*words, *files]) == 2
-    assert "train the stage decoder first" in capsys.readouterr().err
-    assert main([*words, *files, "--autoencoder", str(packed / "model")]) == 0
+    nowhere = str(tmp_path / "nowhere")
+    assert main([*words, *files, "--autoencoder", nowhere]) == 2
+    assert "there is no autoencoder in" in capsys.readouterr().err
+    # No `decoder` was trained: the model's own is shipped.
+    assert main([*words, *files]) == 0
     assert "16.4 MB" in capsys.readouterr().out
     card = (tmp_path / "demo" / "README.md").read_text(encoding="utf-8")
     # 400 steps of 3.6 s; the mean of the first and the last tenth of the lines.
