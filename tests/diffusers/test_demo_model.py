@@ -138,7 +138,7 @@ def test_the_gallery_s_layouts_are_of_this_world():
         assert layout.problems() == [], file.name
         phrases, _ = parse(layout.prompt)
         assert list(phrases) == [parse_figure(instance.caption) for instance in layout.active], file.name
-        assert layout.canvas.width % 64 == layout.canvas.height % 64 == 0
+        assert layout.canvas.width % 32 == layout.canvas.height % 32 == 0
         canvases.add((layout.canvas.width, layout.canvas.height))
     assert len(canvases) == 3
 
