@@ -36,7 +36,7 @@ class Pictures(NamedTuple):
 
     width: int
     height: int
-    count: int
+    number: int
     figures: int | None = None
 
 
@@ -115,8 +115,8 @@ def choose_stage(name: str, changes: Mapping[str, Any], pictures: int | None = N
     stage = STAGES[name]
     encoded = stage.pictures
     if pictures is not None and encoded:
-        share = pictures / encoded[0].count
-        encoded = tuple(one._replace(count=max(1, round(one.count * share))) for one in encoded)
+        share = pictures / encoded[0].number
+        encoded = tuple(one._replace(number=max(1, round(one.number * share))) for one in encoded)
     return replace(stage, settings=read_settings(changes, stage.settings), pictures=encoded)
 
 
@@ -168,11 +168,11 @@ def _load_pipeline(model: Path) -> StableDiffusionXLPipeline:
 
 def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) -> LatentSet:
     """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`."""
-    width, height, count, figures = pictures
+    width, height, number, figures = pictures
     world = ShapesWorld(TRAINING_SEED, width, height, figures=figures)
     description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
     name = f"latents-{width}x{height}"
     if figures is not None:
         description["figures"] = figures
         name += f"-{figures}"
-    return encode_once(world, count, autoencoder, folder / name, description)
+    return encode_once(world, number, autoencoder, folder / name, description)

@@ -77,4 +77,4 @@ def test_stages_build_on_stages_there_are():
 
 def test_fewer_pictures_keep_the_proportions_of_sizes():
     encoded = choose_stage("base-mixed", {"steps": 7}, pictures=800).pictures
-    assert [one.count for one in encoded] == [800, 600, 100, 100]
+    assert [one.number for one in encoded] == [800, 600, 100, 100]
