@@ -43,16 +43,18 @@ def draw_bars(bars: Sequence[Bar], name: str, target: Path) -> None:
         left.barh(places, values, xerr=errors, color=[bar.color for bar in bars], capsize=2)
         left.set_yticks(places, [bar.label for bar in bars])
         left.set(xlabel=f"{name}, %", xlim=(0, 100))
-        for bar, value, error in zip(bars, values, errors.T, strict=True):
-            if bar.seconds is not None:
-                style = {"color": bar.color, "fmt": "o", "capsize": 2}
-                cost.errorbar(bar.seconds, value, yerr=error[:, None], **style)
-                cost.annotate(bar.label, (bar.seconds, value), (4, 4), textcoords="offset points")
-        # Room for the names to the right of the dearest.
-        dearest = max((bar.seconds or 0 for bar in bars), default=0)
-        cost.set(
-            xlabel="CPU seconds a picture", ylabel=f"{name}, %", xlim=(0, 1.6 * dearest or 1), ylim=(0, 100)
-        )
+        timed = [(n, bar.seconds) for n, bar in enumerate(bars) if bar.seconds is not None]
+        # Room for the names to the right of the dearest, and above the best.
+        wide = 2 * max((seconds for _, seconds in timed), default=0) or 1
+        high = min(100, 1.3 * max((values[n] + errors[1, n] for n, _ in timed), default=0)) or 100
+        heights = _spread([values[n] for n, _ in timed], high / 16)
+        for (n, seconds), height in zip(timed, heights, strict=True):
+            color, at = bars[n].color, (seconds, values[n])
+            cost.errorbar(*at, yerr=errors[:, [n]], color=color, fmt="o", capsize=2)
+            line = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "relpos": (0, 0.5)}
+            place = seconds + 0.05 * wide, height
+            cost.annotate(bars[n].label, at, place, va="center", arrowprops=line)
+        cost.set(xlabel="CPU seconds a picture", ylabel=f"{name}, %", xlim=(0, wide), ylim=(0, high))
 
 
 def draw_lines(lines: Sequence[Line], name: str, target: Path) -> None:
@@ -66,6 +68,15 @@ def draw_lines(lines: Sequence[Line], name: str, target: Path) -> None:
         left.set(xlabel="strength", ylabel=f"{name}, %", ylim=(0, 100))
         right.set(xlabel="strength", ylabel="distance from real renders")
         left.legend()
+
+
+def _spread(values: Sequence[float], gap: float) -> list[float]:
+    """Heights for names near their values, at least a gap apart."""
+    heights = list(values)
+    last = 0.0
+    for n in np.argsort(values, kind="stable"):
+        last = heights[n] = max(values[n], last + gap)
+    return heights
 
 
 @contextmanager
