@@ -143,8 +143,8 @@ def batch_semantic_map(
     """The same as `semantic_map`, of all instances of a batch at once and on the whole grid, for training.
 
     Few large operations instead of several for each instance: a training step of the demo model, 16 pictures
-    of 3 instances on 4 x 4 and 8 x 8 cells, takes 1.5 s instead of 2.9 on one core. query (B, L, C), keys and values (P, heads, N, C / heads);
-    returns (B, L, C) in the query's dtype; the arithmetic is float32.
+    of 3 instances on 4 x 4 and 8 x 8 cells, takes 1.5 s instead of 2.9 on one core. query (B, L, C), keys and
+    values (P, heads, N, C / heads); returns (B, L, C) in the query's dtype; the arithmetic is float32.
     """
     height, width = placement.grid
     rows, length, channels = query.shape
