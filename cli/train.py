@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_STAGES = ("crops", "autoencoder", "base-scenes", "base-mixed", "decoder")
+_STAGES = ("crops", "autoencoder", "base-scenes", "base-mixed", "base-final", "decoder")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +47,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--region-weight", type=float, default=0.0, help="weight of the error inside boxes, once more (0)"
     )
     adapter.add_argument(
-        "--snr-limit",
+        "--snr-power",
         type=float,
         default=0.0,
-        help="Min-SNR weights of errors with this limit, such as 5 (0: none)",
+        help="weigh errors by signal-to-noise ratio ** -power, such as 0.5 (0: all alike)",
     )
     adapter.add_argument(
         "--gradient-checkpointing", action="store_true", help="less memory, about a third more time"
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     pack.add_argument("folder", type=Path, help="the folder of `train base`, one run in each folder below")
     pack.add_argument("--out", type=Path, required=True, help="the folder to write into")
-    pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-mixed/model)")
+    pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-final/model)")
     pack.add_argument(
         "--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model if there is one)"
     )
@@ -88,7 +88,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--frozen", type=float, default=0.7, help="share of both towers' layers that is not trained (0.7)"
     )
     reward.set_defaults(act=_reward)
-    for command in (base, adapter, reward):
+    feedback = commands.add_parser(
+        "feedback",
+        help="tune an SDXL UNet by reward models, as IterComp does",
+        description="Tune a UNet so that reward models like its pictures: IterComp's multi-reward feedback "
+        "learning. A run that was interrupted continues from its last checkpoint, exactly as if it had not "
+        "been.",
+    )
+    feedback.add_argument("folder", type=Path, help="where checkpoint, metrics, samples and UNet are kept")
+    feedback.add_argument(
+        "--model", type=Path, required=True, help="diffusers folder or .safetensors of SDXL"
+    )
+    feedback.add_argument(
+        "--rewards", type=Path, required=True, help="folder of reward models, one for each aspect"
+    )
+    feedback.add_argument(
+        "--prompts", type=Path, help="text file, one prompt a line (default: captions of Shapes World)"
+    )
+    feedback.add_argument("--size", type=_size, default=(512, 512), help="width x height (512x512)")
+    feedback.add_argument(
+        "--gradient-checkpointing", action="store_true", help="less memory, about a third more time"
+    )
+    feedback.set_defaults(act=_feedback)
+    for command in (base, adapter, reward, feedback):
         command.add_argument("--settings", type=Path, help="TOML file of settings (base: one table a stage)")
         command.add_argument(
             "--set",
@@ -136,7 +158,7 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
         init=arguments.init,
         small=arguments.small,
         region_weight=arguments.region_weight,
-        snr_limit=arguments.snr_limit,
+        snr_power=arguments.snr_power,
         gradient_checkpointing=arguments.gradient_checkpointing,
     )
     train_adapter(plan, read_settings(changes), arguments.folder)
@@ -149,7 +171,7 @@ def _pack(arguments: argparse.Namespace) -> int:
     from ..training.packing import pack
 
     runs: Path = arguments.folder
-    model = arguments.model or runs / "base-mixed" / "model"
+    model = arguments.model or runs / "base-final" / "model"
     adapter = arguments.adapter or runs / "ifadapter" / "model" / "ifadapter.safetensors"
     if not adapter.is_file():
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")
@@ -181,6 +203,23 @@ def _reward(arguments: argparse.Namespace) -> int:
     settings = read_settings({**changes, **_changes(arguments.set)}, REWARD_SETTINGS)
     train_reward(RewardRun(**given, frozen=arguments.frozen), settings, arguments.folder)
     print(arguments.folder / "model" / f"{arguments.aspect}.safetensors")
+    return 0
+
+
+def _feedback(arguments: argparse.Namespace) -> int:
+    from ..training.feedback_run import FEEDBACK_SETTINGS, FeedbackRun, train_feedback
+    from ..training.settings import read_settings, read_toml
+
+    changes = {**(read_toml(arguments.settings) if arguments.settings else {}), **_changes(arguments.set)}
+    run = FeedbackRun(
+        model=arguments.model,
+        rewards=arguments.rewards,
+        prompts=arguments.prompts,
+        size=arguments.size,
+        gradient_checkpointing=arguments.gradient_checkpointing,
+    )
+    train_feedback(run, read_settings(changes, FEEDBACK_SETTINGS), arguments.folder)
+    print(arguments.folder / "model" / "unet")
     return 0
 
 

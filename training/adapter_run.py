@@ -39,13 +39,13 @@ class AdapterRun:
     init: Path | None = None
     small: bool = False
     region_weight: float = 0.0
-    snr_limit: float = 0.0
+    snr_power: float = 0.0
     gradient_checkpointing: bool = False
 
 
 def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
     """Train, or continue training, an adapter in `folder`."""
-    for name, value in (("region weight", run.region_weight), ("SNR limit", run.snr_limit)):
+    for name, value in (("region weight", run.region_weight), ("SNR power", run.snr_power)):
         if value < 0:
             raise SourceError(f"the {name} is {value:g}; 0 or more is allowed")
     pipeline = load_sdxl(run.model)
@@ -54,7 +54,7 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
     adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
-    task = IFAdapterTask(pipeline, adapter, [latents], run.region_weight, run.snr_limit, _examples(run))
+    task = IFAdapterTask(pipeline, adapter, [latents], run.region_weight, run.snr_power, _examples(run))
     Trainer(task, settings, folder).run()
 
 

@@ -30,12 +30,19 @@ def make_adapter(unet: UNet2DConditionModel, *, small: bool = False) -> IFAdapte
     text_width: int = unet.config["cross_attention_dim"]
     width = unet.config["block_out_channels"][-1]
     sizes: dict[str, int] = (
-        {"resampler_width": 128, "resampler_heads": 8, "resampler_head_dim": 16, "position_hidden": 128}
+        {
+            "resampler_width": 128,
+            "resampler_heads": 8,
+            "resampler_head_dim": 16,
+            "resampler_hidden": 256,
+            "position_hidden": 128,
+        }
         if small
         else {
             "resampler_width": 2560,
             "resampler_heads": 20,
             "resampler_head_dim": 128,
+            "resampler_hidden": 10240,
             "position_hidden": 768,
         }
     )
@@ -44,7 +51,6 @@ def make_adapter(unet: UNet2DConditionModel, *, small: bool = False) -> IFAdapte
         text_width=text_width,
         queries=4,
         resampler_depth=4,
-        resampler_hidden=4 * sizes["resampler_width"],
         position_features=512,
         head_dim=width // _heads(unet),
         gate_hidden=max(4, width // _REDUCTION),

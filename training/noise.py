@@ -19,14 +19,14 @@ def add_noise(
     return scheduler.add_noise(latents, noise, timesteps), noise, timesteps  # type: ignore[arg-type]
 
 
-def signal_to_noise_weights(scheduler: DDPMScheduler, timesteps: Tensor, limit: float) -> Tensor:
-    """Weights (B,) of squared errors of the noise: min(SNR, limit) / SNR.
+def signal_to_noise_weights(scheduler: DDPMScheduler, timesteps: Tensor, power: float) -> Tensor:
+    """Weights (B,) of squared errors of the noise: SNR ** -power.
 
-    Source: Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556), for noise prediction.
+    0 is the plain error of the noise, 1 the error of the picture. 0.5 is between them: Debiased Estimation
+    (Yu et al. 2023, arXiv 2310.08442).
     """
     kept = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-    ratio = kept / (1 - kept)
-    return ratio.clamp(max=limit) / ratio
+    return (kept / (1 - kept)) ** -power
 
 
 def size_conditioning(sizes: Sequence[tuple[int, int]]) -> Tensor:

@@ -76,6 +76,12 @@ _BASE = Settings(
     every_checkpoint=100,
     every_sample=500,
 )
+_MIXED = (
+    Pictures(64, 64, 8192, figures=1),
+    Pictures(128, 128, 6144),
+    Pictures(160, 96, 1024),
+    Pictures(96, 160, 1024),
+)
 _STAGES = (
     # Small crops first: colours and edges need many steps more than they need whole pictures.
     Stage("crops", _AUTOENCODER, crop=32),
@@ -87,12 +93,14 @@ _STAGES = (
         "base-mixed",
         replace(_BASE, steps=3100, batch=32, learning_rate=1e-3, cool_down=1300),
         "base-scenes",
-        pictures=(
-            Pictures(64, 64, 8192, figures=1),
-            Pictures(128, 128, 6144),
-            Pictures(160, 96, 1024),
-            Pictures(96, 160, 1024),
-        ),
+        pictures=_MIXED,
+    ),
+    # The same once more with a fresh optimizer and more patience.
+    Stage(
+        "base-final",
+        replace(_BASE, steps=5000, batch=16, learning_rate=1e-3, cool_down=2000),
+        "base-mixed",
+        pictures=_MIXED,
     ),
     # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.
     Stage(

@@ -1,10 +1,11 @@
 // @ts-check
-// The entry ComfyUI imports at start: it only names the widget. The editor itself is loaded with the first node,
-// from web/bundle: run `npm run build` after a change of web/editor or web/lib.
+// The entry ComfyUI imports at start: it names the widget and shows tables. The editor itself is loaded with the
+// first node, from web/bundle: run `npm run build` after a change of web/editor or web/lib.
 import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
+const REPORTS = ["IC_PromptEntities", "IC_ExtractIterCompLoRA"]; // nodes whose result is a table
 const SIZE = [480, 840];
 const MINIMUM = 480;
 
@@ -46,11 +47,31 @@ function layoutWidget(node, name, input) {
   return { widget };
 }
 
+/** Show the table a node hands over when it has run, in the node; it is no input and is not saved. */
+function showReports(type) {
+  const before = type.prototype.onExecuted;
+  type.prototype.onExecuted = function (output) {
+    before?.apply(this, arguments);
+    if (!output?.text) return;
+    let widget = this.widgets?.find((one) => one.name === "report");
+    if (!widget) {
+      const element = document.createElement("pre");
+      element.tabIndex = 0; // so that the keyboard scrolls it
+      element.style.cssText = "margin:0;padding:6px;overflow:auto;user-select:text;font-size:12px";
+      widget = this.addDOMWidget("report", "IC_REPORT", element, { serialize: false, getMinHeight: () => 96 });
+      widget.serialize = false;
+      this.setSize([Math.max(this.size[0], SIZE[0]), this.computeSize()[1]]);
+    }
+    widget.element.textContent = [output.text].flat().join("\n");
+  };
+}
+
 app.registerExtension({
   name: "InstanceComposer.LayoutEditor",
   getCustomWidgets: () => ({ [WIDGET]: layoutWidget }),
   // The server speaks of plain text: without this script the node has a text field with the JSON.
-  beforeRegisterNodeDef(_, definition) {
+  beforeRegisterNodeDef(type, definition) {
+    if (REPORTS.includes(definition.name)) showReports(type);
     if (definition.name === NODE) definition.input.optional.document[1].widgetType = WIDGET;
   },
   nodeCreated(node) {

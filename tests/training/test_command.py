@@ -47,6 +47,8 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
         (["base", "{}", "--stage", "base-mixed"], "train the stage base-scenes first"),
         (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
         (["ifadapter", "{}", "--model", "{}", "--region-weight", "-1"], "0 or more is allowed"),
+        (["base", "{}", "--stage", "base-final"], "train the stage base-mixed first"),
+        (["feedback", "{}", "--model", "{}/none", "--rewards", "{}"], "there is no model at"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(words, complaint, tmp_path, capsys):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_rewards import HEADS, WORDS, tiny_state
 from tiny_sdxl import tiny_vae
 
-from instance_composer.hosts.diffusers_sdxl import load_sdxl
+from instance_composer.hosts.diffusers_sdxl import encode_tokens, load_sdxl
 from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.models.ifadapter import IFAdapter
+from instance_composer.models.itercomp import open_unet
+from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.training.adapters import adapted_layers, make_adapter
 from instance_composer.training.latents import Buckets, LatentSet, SourceError, encode
 from instance_composer.training.loop import Trainer
@@ -22,6 +27,7 @@ from instance_composer.training.shapes_world import ShapesWorld
 from instance_composer.training.task import Place
 from instance_composer.training.tasks.autoencoder import AutoencoderTask, normalize_latents
 from instance_composer.training.tasks.base import BaseTask
+from instance_composer.training.tasks.feedback import FeedbackTask, Judge
 from instance_composer.training.tasks.ifadapter import IFAdapterTask
 
 FIRST = Place(0, 0, 0, 1, 1)
@@ -45,11 +51,21 @@ def make_task(kind: str, pipeline, latents: LatentSet):
         return AutoencoderTask(side=64, crop=32, autoencoder=tiny_vae())
     if kind == "base":
         return BaseTask(pipeline, [latents])
+    if kind == "feedback":
+        prompts = ["a red circle", "a blue square and a green star on grey", "a small star", *"abcdef"]
+        return FeedbackTask(pipeline, tiny_judges(), prompts, (64, 64))
     examples = [ShapesWorld(5, 64, 64)[number].layout for number in range(2)]
     return IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], 1.0, examples=examples)
 
 
-KINDS = ["autoencoder", "base", "ifadapter"]
+KINDS = ["autoencoder", "base", "ifadapter", "feedback"]
+
+
+def tiny_judges() -> list[Judge]:
+    told = {**HEADS, "words": WORDS}
+    model = RewardModel.from_state_dict(tiny_state(), told)
+    tokenizer = RewardTokenizer.of_words(WORDS, model.config.tokens)
+    return [Judge("attribute", model, tokenizer), Judge("spatial", model, tokenizer)]
 
 
 def open_gates(adapter: IFAdapter) -> None:
@@ -191,14 +207,17 @@ def test_samples_and_exports(kind, pipeline, latents, tmp_path):
     task = make_task(kind, pipeline, latents)
     Trainer(task, settings(steps=1, every_sample=1), tmp_path).run()
     assert min(Image.open(tmp_path / "samples/000001.png").size) > 64
+    model = tmp_path / "model"
     if kind == "ifadapter":
-        adapter = IFAdapter.load(tmp_path / "model" / "ifadapter.safetensors")
+        adapter = IFAdapter.load(model / "ifadapter.safetensors")
         assert adapter.config == task.adapter.config
     elif kind == "base":
-        again = load_sdxl(tmp_path / "model")
+        again = load_sdxl(model)
         assert again.unet.config["block_out_channels"] == pipeline.unet.config["block_out_channels"]
+    elif kind == "feedback":
+        assert open_unet(model).structure.width == pipeline.unet.config["block_out_channels"][0]
     else:
-        assert (tmp_path / "model" / "vae" / "diffusion_pytorch_model.safetensors").is_file()
+        assert (model / "vae" / "diffusion_pytorch_model.safetensors").is_file()
 
 
 def test_normalized_latents_have_unit_spread_and_the_same_pictures():
@@ -224,10 +243,58 @@ def test_weights_of_noise_levels():
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    weights = signal_to_noise_weights(scheduler, torch.tensor([0, 999]), 5.0)
-    kept = scheduler.alphas_cumprod[0]
-    assert float(weights[0]) == pytest.approx(float(5 * (1 - kept) / kept), rel=1e-4)
-    assert float(weights[1]) == 1.0
+    timesteps = torch.tensor([0, 999])
+    kept = scheduler.alphas_cumprod[timesteps]
+    noise_to_signal = (1 - kept) / kept
+    torch.testing.assert_close(signal_to_noise_weights(scheduler, timesteps, 0.5), noise_to_signal.sqrt())
+    torch.testing.assert_close(signal_to_noise_weights(scheduler, timesteps, 1.0), noise_to_signal)
+    assert torch.equal(signal_to_noise_weights(scheduler, timesteps, 0.0), torch.ones(2))
+
+
+def test_padding_that_no_phrase_needs_changes_no_token(pipeline, latents):
+    task = make_task("ifadapter", pipeline, latents)
+    batch = task.batch(FIRST, 4, 0)
+    ids, silent = batch["phrases"], torch.tensor([False, True, False, False])
+    longest = int(ids.mask.sum(-1).max())
+    assert longest < ids.mask.shape[-1]
+    tokens = task.objective._instance_tokens(batch, silent)
+    phrases = encode_tokens((pipeline.text_encoder, pipeline.text_encoder_2), ids[:2], ids.mask)
+    spoken = ~silent.repeat_interleave(torch.tensor(batch["counts"]))
+    whole = task.adapter.instance_tokens(
+        phrases.hidden_states * spoken[:, None, None, None],
+        phrases.attention_mask * spoken[:, None],
+        phrases.eot * spoken[:, None],
+        batch["boxes"],
+    )
+    torch.testing.assert_close(tokens, whole, atol=1e-5, rtol=0)
+
+
+def test_feedback_moves_the_unet_alone(pipeline, latents, tmp_path):
+    task = make_task("feedback", pipeline, latents)
+    frozen = {
+        name: value.clone()
+        for name, value in task.objective.named_parameters()
+        if not name.startswith("unet.")
+    }
+    trainer = Trainer(task, settings(steps=1, batch=1), tmp_path)
+    trainer.advance()
+    assert frozen.keys().isdisjoint(trainer.state()["weights"])
+    now = dict(task.objective.named_parameters())
+    assert all(torch.equal(now[name], value) for name, value in frozen.items())
+
+
+def test_feedback_asks_for_no_more_than_two_deviations(pipeline, latents):
+    task = make_task("feedback", pipeline, latents)
+    batch = task.batch(FIRST, 2, 0)
+    report = task.objective(batch, generator_at(FIRST, 0))
+    lacking = sum(2 - report[aspect].item() for aspect in ("attribute", "spatial"))
+    for model in task.objective.rewards:
+        model.config = replace(model.config, mean=model.config.mean - 100 * model.config.std)
+    content = task.objective(batch, generator_at(FIRST, 0))
+    content["loss"].backward()
+    assert report["loss"].item() == pytest.approx(1e-3 * lacking, rel=1e-4)
+    assert content["loss"].item() == 0.0
+    assert all(not p.grad.any() for p in task.objective.unet.parameters() if p.grad is not None)
 
 
 def test_encoding_continues_and_refuses_another_source(tmp_path):

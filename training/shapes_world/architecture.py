@@ -15,11 +15,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 # SDXL's own factor, because ComfyUI's latent format for SDXL has it built in.
 LATENT_SCALE = 0.13025
 LATENT_CHANNELS = 4
-# Larger than the signal beside it; negative, so that the signal ends up on the rising side of SiLU.
+# What keeps the level of the channel beside it through a group norm of two. Larger than the signal; negative,
+# so that the signal ends up on the rising side of SiLU.
 _PILOT = -4.0
 TEXT_WIDTHS = (24, 40)
 TEXT_LAYERS = 6
-UNET_WIDTHS = (32, 64, 128)
+# Not 32 first: the last group norm would see single channels and take their mean away, which at the first
+# sampling steps is nearly all that tells the background.
+UNET_WIDTHS = (64, 64, 128)
 HEAD_DIM = 16
 # SDXL's (0, 2, 10), shortened.
 TRANSFORMER_BLOCKS = (1, 1, 2)
@@ -101,7 +104,7 @@ def make_text_encoders() -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
 def make_unet() -> UNet2DConditionModel:
     """The UNet, freshly initialised."""
     make: Any = UNet2DConditionModel
-    return make(
+    unet: UNet2DConditionModel = make(
         sample_size=16,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -117,6 +120,13 @@ def make_unet() -> UNet2DConditionModel:
         addition_time_embed_dim=TIME_WIDTH,
         projection_class_embeddings_input_dim=TEXT_WIDTHS[1] + 6 * TIME_WIDTH,
     )
+    up_blocks: Any = unet.up_blocks
+    last = up_blocks[-1].resnets[-1]
+    for convolution in (last.conv2, last.conv_shortcut):
+        nn.init.zeros_(convolution.weight.data[1::2])
+        nn.init.zeros_(convolution.bias.data[1::2])
+    nn.init.constant_(last.conv_shortcut.bias.data[1::2], _PILOT)
+    return unet
 
 
 def _text_config(width: int, heads: int, activation: str, padding: int) -> CLIPTextConfig:

@@ -21,7 +21,7 @@ from ..latents import Buckets, LatentSet, SourceError
 from ..noise import add_noise, drop, signal_to_noise_weights, size_conditioning
 from ..pictures import save_grid
 from ..task import Place
-from ..text import Tokenizer, encode_prompts
+from ..text import TokenIds, Tokenizer, encode_prompts
 
 # IFAdapter (arXiv 2409.08240), section 4.1; "set to 0", as its unconditional branch has it. That both are
 # drawn per picture and independently of each other is our reading, the paper does not say.
@@ -32,7 +32,7 @@ class IFAdapterObjective(nn.Module):
     """Noise prediction given a caption, and captions with boxes; only the adapter is trained.
 
     `region_weight` adds the error inside the boxes once more, times this weight (OccluRank, arXiv 2608.20932,
-    uses 2); `snr_limit` weighs errors as Min-SNR does, which turns training from nearly clean latents, where
+    uses 2); `snr_power` weighs errors by SNR ** -power, which turns training from nearly clean latents, where
     errors are largest, to those noisy enough that places are still open. 0 of both is the paper's objective.
     """
 
@@ -41,14 +41,14 @@ class IFAdapterObjective(nn.Module):
         pipeline: StableDiffusionXLPipeline,
         adapter: IFAdapter,
         region_weight: float = 0.0,
-        snr_limit: float = 0.0,
+        snr_power: float = 0.0,
     ) -> None:
         super().__init__()
         self.adapter = adapter.requires_grad_(True)
         self.unet: Any = pipeline.unet.requires_grad_(False)
         self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
         self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
-        self.region_weight, self.snr_limit = region_weight, snr_limit
+        self.region_weight, self.snr_power = region_weight, snr_power
         schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
         self.scheduler: DDPMScheduler = schedule
         self._attached = ExitStack()
@@ -79,8 +79,8 @@ class IFAdapterObjective(nn.Module):
         height, width = errors.shape[-2:]
         inside = _inside(batch["boxes"], batch["counts"], (height, width)).to(errors)
         weighted = errors
-        if self.snr_limit:
-            weights = signal_to_noise_weights(self.scheduler, timesteps, self.snr_limit)
+        if self.snr_power:
+            weights = signal_to_noise_weights(self.scheduler, timesteps, self.snr_power)
             weighted = errors * weights[:, None, None]
         loss = weighted.mean() + self.region_weight * _share(weighted, inside)
         return {"loss": loss, "error": errors.mean(), "region": _share(errors, inside)}
@@ -92,6 +92,8 @@ class IFAdapterObjective(nn.Module):
     def _instance_tokens(self, batch: dict[str, Any], silent: Tensor) -> Tensor:
         """Tokens of all instances; those of `silent` pictures are without words, in the same boxes."""
         ids = batch["phrases"]
+        # Nothing looks beyond its own place in a text, so padding that no phrase needs is only work.
+        ids = TokenIds(*(part[:, : int(ids.mask.sum(-1).max())] for part in ids))
         phrases = encode_tokens((self.text_encoder, self.text_encoder_2), (ids.first, ids.second), ids.mask)
         counts = torch.tensor(batch["counts"], device=silent.device)
         spoken = ~silent.repeat_interleave(counts)
@@ -128,11 +130,11 @@ class IFAdapterTask:
         adapter: IFAdapter,
         sets: Sequence[LatentSet],
         region_weight: float = 0.0,
-        snr_limit: float = 0.0,
+        snr_power: float = 0.0,
         examples: Sequence[Layout] = (),
     ) -> None:
         self.pipeline, self.adapter = pipeline, adapter
-        self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_limit)
+        self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_power)
         self._buckets = Buckets([_with_instances(one) for one in sets])
         self._tokenizer = Tokenizer(pipeline)
         self._examples = list(examples) or self._buckets.sets[0].layouts[:8]
@@ -158,7 +160,7 @@ class IFAdapterTask:
             "task": "ifadapter",
             "sets": [[len(one), *one.size] for one in self._buckets.sets],
             "region_weight": self.objective.region_weight,
-            "snr_limit": self.objective.snr_limit,
+            "snr_power": self.objective.snr_power,
         }
 
     def after_backward(self) -> None:
