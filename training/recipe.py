@@ -17,8 +17,9 @@ from .latents import LatentSet, SourceError, encode_once
 from .loop import Trainer
 from .settings import Settings, SettingsError, read_settings
 from .shapes_world import ShapesWorld
-from .shapes_world.architecture import make_autoencoder
+from .shapes_world.architecture import NARROW_WIDTHS, make_autoencoder
 from .shapes_world.pipeline import make_pipeline
+from .shapes_world.widening import widen_unet
 from .task import Task
 from .tasks.autoencoder import AutoencoderTask
 from .tasks.base import BaseTask
@@ -46,6 +47,7 @@ class Stage:
 
     `before` is the stage whose model it starts from. `crop` is the side of the pictures an autoencoder sees;
     everything else is trained on encoded `pictures`.
+    `widened`: the first level of the UNet before is made twice as wide.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Stage:
     before: str | None = None
     crop: int = 0
     pictures: tuple[Pictures, ...] = ()
+    widened: bool = False
 
 
 _AUTOENCODER = Settings(
@@ -95,12 +98,13 @@ _STAGES = (
         "base-scenes",
         pictures=_MIXED,
     ),
-    # The same once more with a fresh optimizer and more patience.
+    # The same with the final widths and a fresh optimizer.
     Stage(
         "base-final",
-        replace(_BASE, steps=5000, batch=16, learning_rate=1e-3, cool_down=2000),
+        replace(_BASE, steps=9000, learning_rate=1e-3, cool_down=4000),
         "base-mixed",
         pictures=_MIXED,
+        widened=True,
     ),
     # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.
     Stage(
@@ -145,8 +149,12 @@ def _task(stage: Stage, folder: Path) -> Task:
     if stage.crop:
         return AutoencoderTask(crop=stage.crop, autoencoder=load_autoencoder(model), decoder_only=True)
     pipeline = (
-        make_pipeline(load_autoencoder(model)) if stage.before == "autoencoder" else _load_pipeline(model)
+        make_pipeline(load_autoencoder(model), NARROW_WIDTHS)
+        if stage.before == "autoencoder"
+        else _load_pipeline(model)
     )
+    if stage.widened:
+        pipeline.unet = widen_unet(pipeline.unet)
     return BaseTask(pipeline, [encoded_world(pipeline.vae, one, folder) for one in stage.pictures])
 
 

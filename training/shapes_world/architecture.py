@@ -23,6 +23,8 @@ TEXT_LAYERS = 6
 # Not 32 first: the last group norm would see single channels and take their mean away, which at the first
 # sampling steps is nearly all that tells the background.
 UNET_WIDTHS = (64, 64, 128)
+# Half as wide at first, for the first stages of training: a step takes a tenth less.
+NARROW_WIDTHS = (32, 64, 128)
 HEAD_DIM = 16
 # SDXL's (0, 2, 10), shortened.
 TRANSFORMER_BLOCKS = (1, 1, 2)
@@ -101,18 +103,18 @@ def make_text_encoders() -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
     )
 
 
-def make_unet() -> UNet2DConditionModel:
+def make_unet(widths: tuple[int, ...] = UNET_WIDTHS) -> UNet2DConditionModel:
     """The UNet, freshly initialised."""
     make: Any = UNet2DConditionModel
     unet: UNet2DConditionModel = make(
         sample_size=16,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=UNET_WIDTHS,
+        block_out_channels=widths,
         layers_per_block=2,
         transformer_layers_per_block=TRANSFORMER_BLOCKS,
         # diffusers' name for the number of heads, kept from older checkpoints.
-        attention_head_dim=tuple(width // HEAD_DIM for width in UNET_WIDTHS),
+        attention_head_dim=tuple(width // HEAD_DIM for width in widths),
         cross_attention_dim=sum(TEXT_WIDTHS),
         norm_num_groups=32,
         use_linear_projection=True,
@@ -120,13 +122,22 @@ def make_unet() -> UNet2DConditionModel:
         addition_time_embed_dim=TIME_WIDTH,
         projection_class_embeddings_input_dim=TEXT_WIDTHS[1] + 6 * TIME_WIDTH,
     )
-    up_blocks: Any = unet.up_blocks
-    last = up_blocks[-1].resnets[-1]
-    for convolution in (last.conv2, last.conv_shortcut):
-        nn.init.zeros_(convolution.weight.data[1::2])
-        nn.init.zeros_(convolution.bias.data[1::2])
-    nn.init.constant_(last.conv_shortcut.bias.data[1::2], _PILOT)
+    _pair_last_channels(unet)
     return unet
+
+
+def _pair_last_channels(unet: Any) -> None:
+    """Every second channel before the last group norm starts as the negative of its neighbour.
+
+    Of a pair x, -x the norm takes no mean away, it only divides by the root mean square; and as
+    silu(x) - silu(-x) = x, the last convolution starts linear. So the mean of the noise, which at the first
+    sampling steps decides about the background, is there to be learned from the first step on.
+    """
+    last = unet.up_blocks[-1].resnets[-1]
+    for convolution in (last.conv2, last.conv_shortcut):
+        convolution.weight.data[1::2] = -convolution.weight.data[::2]
+        convolution.bias.data[1::2] = -convolution.bias.data[::2]
+    unet.conv_out.weight.data[:, 1::2] = -unet.conv_out.weight.data[:, ::2]
 
 
 def _text_config(width: int, heads: int, activation: str, padding: int) -> CLIPTextConfig:

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPi
 from torch import nn
 from transformers import CLIPTokenizer
 
-from .architecture import make_text_encoders, make_unet
+from .architecture import UNET_WIDTHS, make_text_encoders, make_unet
 
 TOKENIZER = Path(__file__).parent / "tokenizer"
 # The noise schedule of SDXL base.
@@ -30,7 +30,9 @@ def make_tokenizers() -> tuple[CLIPTokenizer, CLIPTokenizer]:
     return first, second
 
 
-def make_pipeline(autoencoder: AutoencoderKL) -> StableDiffusionXLPipeline:
+def make_pipeline(
+    autoencoder: AutoencoderKL, widths: tuple[int, ...] = UNET_WIDTHS
+) -> StableDiffusionXLPipeline:
     """A pipeline with fresh text encoders and UNet; draws from the global random generator."""
     tokenizer, tokenizer_2 = make_tokenizers()
     encoder, encoder_2 = make_text_encoders()
@@ -43,7 +45,7 @@ def make_pipeline(autoencoder: AutoencoderKL) -> StableDiffusionXLPipeline:
         text_encoder_2=encoder_2,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer_2,
-        unet=make_unet(),
+        unet=make_unet(widths),
         scheduler=EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="leading", steps_offset=1),
         # SDXL's own setting: an empty negative prompt means zeros.
         force_zeros_for_empty_prompt=True,
