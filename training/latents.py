@@ -116,13 +116,17 @@ def encode(
     autoencoder is refused with `SourceError`. `on_pictures` is called with the number of pictures done.
     """
     index = {"count": count, "source": description, "encoder": encoder_digest(autoencoder)}
-    if (folder / "index.json").is_file() and _read_index(folder) != index:
+    if not (folder / "index.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another process may be reading: it must find all of it or nothing.
+        beginning = folder / f"index-{os.getpid()}.part"
+        beginning.write_text(json.dumps(index), encoding="utf-8")
+        os.replace(beginning, folder / "index.json")
+    elif _read_index(folder) != index:
         raise SourceError(
             f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
             "delete it"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
     for shard, first in enumerate(range(0, count, _SHARD)):
         numbers = range(first, min(first + _SHARD, count))
         file = folder / _name(shard)

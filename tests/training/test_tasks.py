@@ -301,6 +301,38 @@ def test_feedback_moves_the_unet_alone(pipeline, latents, tmp_path):
     assert all(torch.equal(now[name], value) for name, value in frozen.items())
 
 
+def test_the_gradient_of_rewards_reaches_all_of_the_unet_and_nothing_else(pipeline, latents):
+    task = make_task("feedback", pipeline, latents)
+    task.objective.train()
+    assert not task.objective.rewards.training
+    task.objective(task.batch(FIRST, 2, 0), generator_at(FIRST, 0))["loss"].backward()
+    for name, parameter in task.objective.named_parameters():
+        reached = parameter.grad is not None and bool(parameter.grad.isfinite().all())
+        assert reached == name.startswith("unet."), name
+    # A bias before a group norm of single channels, as the tiny UNet has them, is taken away again.
+    grads = [p.grad for n, p in task.objective.unet.named_parameters() if n.endswith("weight")]
+    assert all(bool(grad.any()) for grad in grads)
+
+
+def test_feedback_raises_the_reward_of_every_judge(pipeline, latents, tmp_path):
+    task = make_task("feedback", pipeline, latents)
+    batch = task.batch(FIRST, 4, 0)
+
+    def rewards() -> dict[str, float]:
+        """Of pictures from noise that is always the same."""
+        task.objective.eval()
+        with torch.no_grad():
+            report = task.objective(batch, generator_at(FIRST, 0))
+        return {aspect: float(report[aspect]) for aspect in task.objective.aspects}
+
+    before = rewards()
+    trainer = Trainer(task, settings(steps=5), tmp_path)
+    for _ in range(5):
+        trainer.advance()
+    after = rewards()
+    assert all(after[aspect] > before[aspect] for aspect in before), (before, after)
+
+
 def test_feedback_asks_for_no_more_than_two_deviations(pipeline, latents):
     task = make_task("feedback", pipeline, latents)
     batch = task.batch(FIRST, 2, 0)
@@ -323,6 +355,11 @@ def test_encoding_continues_and_refuses_another_source(tmp_path):
     first = LatentSet.load(tmp_path)
     encode(world, 5, autoencoder, tmp_path, {"seed": 1}, done.append)
     assert sum(done) == 10
+    # Written once: several processes ask for the same set, and one may be reading while another comes.
+    before = (tmp_path / "index.json").stat().st_ino
+    encode(world, 5, autoencoder, tmp_path, {"seed": 1})
+    assert (tmp_path / "index.json").stat().st_ino == before
+    assert not list(tmp_path.glob("*.part"))
     assert first.size == (64, 64)
     assert first.latents.shape == (5, 4, 8, 8)
     assert [layout.prompt for layout in first.layouts] == [world[n].layout.prompt for n in range(5)]
