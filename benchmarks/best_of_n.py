@@ -11,7 +11,8 @@ the caption without the relation, which the demo model does not know. Chosen by
 
 What is chosen is measured by the judge: `attribute` is binding (share of named shapes, colours and
 patterns on the right things), `spatial` whether the relation holds, `non-spatial` number, sizes and
-background. Means over prompts with 95 % intervals. For N below eight the eight pictures are cut into groups.
+background. Means over prompts with 95 % intervals; "reward less chance" is the difference on the same
+pictures. For N below eight the eight pictures are cut into groups.
 
 `pairs`: accuracy of the rewards on held-out pairs of renders, of known looks and of combinations never seen;
 "alone" are pairs of pictures that differ in this aspect and in no other.
@@ -144,10 +145,18 @@ def measure_best_of_n(arguments: argparse.Namespace) -> dict[str, Any]:
         choices["likelihood"].append(likelihoods(pipeline, tokenizer, pictures, wish.caption))
         choices["truth"].append(truth.sum(dim=1))
     stacked = torch.stack(truths)
-    table = {"chance": {n: _mean(stacked.mean(dim=1)) for n in NUMBERS}}
+    chosen = {"chance": dict.fromkeys(NUMBERS, stacked.mean(dim=1))}
     for name, scores in choices.items():
-        table[name] = {n: _mean(_chosen(stacked, torch.stack(scores), n)) for n in NUMBERS}
-    return {"prompts": len(truths), "things": arguments.things, "table": table}
+        chosen[name] = {n: _chosen(stacked, torch.stack(scores), n) for n in NUMBERS}
+    return {
+        "prompts": len(truths),
+        "things": arguments.things,
+        "table": {name: {n: _mean(own) for n, own in of.items()} for name, of in chosen.items()},
+        "gain": {
+            name: {n: _mean(chosen["reward"][n] - chosen[name][n]) for n in NUMBERS[1:]}
+            for name in ("chance", "likelihood")
+        },
+    }
 
 
 def _chosen(truth: Tensor, scores: Tensor, number: int) -> Tensor:
@@ -256,6 +265,9 @@ def _print(found: dict[str, Any]) -> None:
         for name, own in found["table"].items():
             cells = (f"{own[n][place][0]:.3f} ± {own[n][place][1]:.3f}" for n in NUMBERS)
             print(f"{name:12}" + "".join(f"{cell:>18}" for cell in cells))
+        for name, own in found["gain"].items():
+            gains = (f"{own[n][place][0]:+.3f} ± {own[n][place][1]:.3f}" for n in NUMBERS[1:])
+            print(f"reward less {name:<18}" + "".join(f"{gain:>18}" for gain in gains))
 
 
 if __name__ == "__main__":
