@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_rewards import write_tiny_rewards
 
 from instance_composer.cli import main
 from instance_composer.models.ifadapter import IFAdapter
+from instance_composer.models.itercomp import open_unet
 from instance_composer.training.recipe import STAGES, choose_stage
 from instance_composer.training.settings import SettingsError
 
@@ -35,6 +39,34 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
     assert IFAdapter.load(path).config.queries == 4
     assert main([*command, "--set", "batch=3"]) == 2
     assert "batch was 2 and is now 3" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, capsys):
+    prompts, rewards = tmp_path / "prompts.txt", write_tiny_rewards(tmp_path / "rewards")
+    prompts.write_text("a red circle\n\na b c\n")
+    run, lora = tmp_path / "run", tmp_path / "lora.safetensors"
+    command = ["train", "feedback", str(run), "--model", str(tiny_model), "--rewards", str(rewards)]
+    command += ["--prompts", str(prompts), "--size", "64x64"]
+    for setting in ("batch=2", "accumulate=1", "every_log=1", "every_sample=0", "learning_rate=1e-3"):
+        command += ["--set", setting]
+    assert main([*command, "--set", "steps=1"]) == 0
+    assert main([*command, "--set", "steps=2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(run / "model" / "unet")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert {"attribute", "spatial", "non-spatial"} <= lines[0].keys()
+
+    convert = ["convert", "lora", str(lora), "--itercomp", str(run / "model"), "--base", str(tiny_model)]
+    assert main([*convert, "--rank", "4096", "--full", "--dtype", "fp32"]) == 0
+    state, tuned, base = load_file(lora), open_unet(run / "model"), open_unet(tiny_model)
+    layer = "middle_block.1.transformer_blocks.0.attn2.to_k"
+    key = f"lora_unet_{layer.replace('.', '_')}"
+    up, down = state[f"{key}.lora_up.weight"], state[f"{key}.lora_down.weight"]
+    delta = tuned.weights.read(f"{layer}.weight") - base.weights.read(f"{layer}.weight")
+    assert delta.abs().max() > 1e-4
+    scale = float(state[f"{key}.alpha"]) / len(down)
+    torch.testing.assert_close(scale * up @ down, delta, atol=1e-7, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
