@@ -1,4 +1,4 @@
-"""The demo model that comes with the pack: a diffusers folder, and the IFAdapter that was trained on it."""
+"""The demo model that comes with the pack: a diffusers folder, an IFAdapter and a LoRA trained on it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 ADAPTER = "ifadapter.safetensors"
+# What feedback learning changed in the UNet.
+COMPOSITION_LORA = "composition_lora.safetensors"
 # One large file of each part: what an incomplete copy of the pack lacks.
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",

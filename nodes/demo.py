@@ -6,8 +6,9 @@ from comfy_api.latest import io
 
 from ..demo import ADAPTER, demo_folder
 from ..hosts.comfyui.adapter import load_adapter
-from ..hosts.comfyui.demo import load_clip, load_model, load_vae
+from ..hosts.comfyui.demo import load_clip, load_vae
 from ..hosts.comfyui.schema import schema
+from ..hosts.comfyui.unet import load_unet
 from .sockets import IFAdapterSocket
 
 
@@ -41,7 +42,7 @@ class LoadDemoCheckpoint(io.ComfyNode):
     def execute(cls) -> io.NodeOutput:
         folder = demo_folder()
         return io.NodeOutput(
-            load_model(folder), load_clip(folder), load_vae(folder), load_adapter(folder / ADAPTER)
+            load_unet(str(folder)), load_clip(folder), load_vae(folder), load_adapter(folder / ADAPTER)
         )
 
 

@@ -31,8 +31,9 @@ class LoadIterCompUNet(io.ComfyNode):
                     "unet_name",
                     options=list_unets(),
                     tooltip=(
-                        "A folder in models/diffusers (ends in a slash), or a file in "
-                        "models/diffusion_models or models/checkpoints."
+                        "A folder in models/diffusers (ends in a slash), a file in "
+                        "models/diffusion_models or models/checkpoints, or the demo model after its own "
+                        "tuning for composition."
                     ),
                 ),
                 socket(

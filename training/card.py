@@ -28,6 +28,7 @@ numbers are about methods, they say nothing about SDXL.
 | in ComfyUI | the node *Load Demo Checkpoint*, or the template *Try it* |
 | on the command line | `instance-composer demo`, or `render` with this folder as `--model` |
 | in diffusers | `StableDiffusionXLPipeline.from_pretrained("demo")` |
+| tuned by its reward models | `composition_lora.safetensors`: [docs/itercomp.md](../docs/itercomp.md) |
 
 ComfyUI's own checkpoint loaders recognise SDXL by its published sizes and cannot load a smaller one; *Load
 Demo Checkpoint* reads this folder.

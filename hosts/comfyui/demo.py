@@ -1,29 +1,23 @@
-"""The demo model as ComfyUI's own MODEL, CLIP and VAE.
+"""The text encoders and the autoencoder of a smaller SDXL as ComfyUI's own CLIP and VAE.
 
-ComfyUI recognises a checkpoint by the sizes of the published models, so a smaller SDXL cannot come through
-its checkpoint loaders: its classes are built here with the sizes of the folder's own configuration. Names of
-weights are translated by ComfyUI.
+ComfyUI recognises a checkpoint by the sizes of the published models, so a smaller SDXL, as the demo model is
+one, cannot come through its loaders: its classes are built here with the sizes of the folder's own
+configuration. Names of weights are translated by ComfyUI.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.model_patcher
 import comfy.sd
 import comfy.sdxl_clip
-import comfy.supported_models
 import comfy.supported_models_base
 import comfy.utils
 import torch
 from torch import Tensor
-
-from .adapter import Patcher
 
 Weights = dict[str, Tensor]
 
@@ -32,80 +26,11 @@ class DemoPartError(ValueError):
     """A part of the folder does not hold the weights its configuration promises."""
 
 
-def load_model(folder: str | PathLike[str], disable_dynamic: bool = False) -> Any:
-    """The MODEL of a diffusers folder with a UNet of SDXL's shape, whatever its widths.
-
-    `disable_dynamic` is ComfyUI's: weights are then never paged from disk. What is loaded remembers how
-    to load itself again, which ComfyUI asks for in conditioning hooks and on several devices.
-    """
-    unet = json.loads((Path(folder) / "unet" / "config.json").read_text(encoding="utf-8"))
-    config = unet_config(unet)
-
-    class SmallSDXL(comfy.supported_models.SDXL):
-        unet_config = config
-        unet_extra_config = {"num_heads": -1, "num_head_channels": config["num_head_channels"]}  # noqa: RUF012
-
-    settings = SmallSDXL(config)
-    weights = _weights(folder, "unet", "diffusion_pytorch_model")
-    names = comfy.utils.unet_to_diffusers(config)
-    weights = {names.get(name, name): value for name, value in weights.items()}
-    management = comfy.model_management
-    device, kinds = management.get_torch_device(), settings.supported_inference_dtypes
-    dtype = management.unet_dtype(
-        model_params=sum(value.numel() for value in weights.values()),
-        supported_dtypes=list(kinds),
-        weight_dtype=comfy.utils.weight_dtype(weights),
-    )
-    settings.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, kinds))
-    offload = management.unet_offload_device()
-    # The state dict is only asked for its kind of prediction; noise is the default.
-    model = settings.get_model({}, "", offload)
-    patcher = (comfy.model_patcher.ModelPatcher if disable_dynamic else Patcher)(
-        model, load_device=device, offload_device=offload
-    )
-    _check(model.diffusion_model.state_dict(), weights, "unet")
-    # Versions that page weights keep the tensors they are given; older ones have no such argument.
-    options = {"assign": True} if getattr(patcher, "is_dynamic", bool)() else {}
-    model.load_model_weights(weights, "", **options)
-    patcher.cached_patcher_init = (load_model, (folder,))
-    return patcher
-
-
-def unet_config(unet: Mapping[str, Any]) -> dict[str, Any]:
-    """A diffusers UNet configuration of SDXL's shape in the words of ComfyUI's UNetModel."""
-    widths, blocks = unet["block_out_channels"], unet["layers_per_block"]
-    depths = [
-        depth if "CrossAttn" in kind else 0
-        for kind, depth in zip(unet["down_block_types"], unet["transformer_layers_per_block"], strict=True)
-    ]
-    return {
-        "use_checkpoint": False,
-        "image_size": 32,
-        "in_channels": unet["in_channels"],
-        "out_channels": unet["out_channels"],
-        "model_channels": widths[0],
-        "channel_mult": [width // widths[0] for width in widths],
-        "num_res_blocks": [blocks] * len(widths),
-        "transformer_depth": [depth for depth in depths for _ in range(blocks)],
-        "transformer_depth_middle": depths[-1],
-        "transformer_depth_output": [depth for depth in depths for _ in range(blocks + 1)],
-        "use_spatial_transformer": True,
-        "use_linear_in_transformer": True,
-        "context_dim": unet["cross_attention_dim"],
-        # diffusers calls the number of heads attention_head_dim, as older checkpoints did.
-        "num_head_channels": widths[-1] // unet["attention_head_dim"][-1],
-        "num_classes": "sequential",
-        "adm_in_channels": unet["projection_class_embeddings_input_dim"],
-        "legacy": False,
-        "use_temporal_attention": False,
-        "use_temporal_resblock": False,
-    }
-
-
 def load_clip(folder: str | PathLike[str], **paging: bool) -> Any:
     """The CLIP of a diffusers folder: SDXL's two encoders and tokenizers, the encoders at their own sizes.
 
-    `paging` may hold ComfyUI's own `disable_dynamic`, as `load_model` has it.
+    `paging` may hold ComfyUI's own `disable_dynamic`: weights are then never paged from disk. What is loaded
+    remembers how to load itself again, which ComfyUI asks for in conditioning hooks and on several devices.
     """
     options: dict[str, Any] = {}
     weights: Weights = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.sd
 import comfy.supported_models
 import comfy.utils
 import torch
@@ -18,12 +19,13 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ...demo import COMPOSITION_LORA
 from ...models.itercomp import Structure, UNetFile, open_unet
 from ...models.itercomp.files import TIME_FEATURES
 from ...models.weights import CheckpointError, listing
 from .adapter import Patcher
 from .companions import load_companions
-from .unet_files import unet_path
+from .unet_files import DEMO, unet_path
 
 logger = logging.getLogger("instance_composer")
 
@@ -49,6 +51,8 @@ def load_model(name: str, dtype: str = "default", companions: bool = True) -> tu
     """
     path = unet_path(name)
     model = load_unet(str(path), DTYPES[dtype])
+    if name == DEMO:
+        model = _with_lora(model, path / COMPOSITION_LORA)
     found = load_companions(path) if companions else (None, None)
     reason = f"{name} has no {{}}" if companions else "{} was not loaded, since clip_and_vae is off"
     parts = [
@@ -56,6 +60,12 @@ def load_model(name: str, dtype: str = "default", companions: bool = True) -> tu
         for part, kind in zip(found, ("CLIP", "VAE"), strict=True)
     ]
     return model, parts[0], parts[1]
+
+
+def _with_lora(model: Any, file: Path) -> Any:
+    """A clone of MODEL with a LoRA of its UNet at full strength."""
+    lora = comfy.utils.load_torch_file(str(file), safe_load=True)
+    return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)[0]
 
 
 def load_unet(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import comfy.sd
 import numpy as np
 import pytest
@@ -9,15 +12,23 @@ import torch
 from comfyui_probe import evaluate
 from demo_model import pack_fresh_demo
 from host_cases import EFFECT, assert_close, encode, noise
+from patched_weights import assert_equal, weights_of
+from safetensors.torch import load_file, save_file
 
 import nodes
-from instance_composer.demo import ADAPTER, DemoModelError, demo_folder
+from instance_composer.demo import ADAPTER, COMPOSITION_LORA, DemoModelError, demo_folder
+from instance_composer.hosts.comfyui import unet_files
 from instance_composer.hosts.comfyui.adapter import load_adapter
 from instance_composer.hosts.comfyui.apply import apply_ifadapter
-from instance_composer.hosts.comfyui.demo import DemoPartError, load_clip, load_model, load_vae
+from instance_composer.hosts.comfyui.delta import apply_delta
+from instance_composer.hosts.comfyui.demo import DemoPartError, load_clip, load_vae
+from instance_composer.hosts.comfyui.unet import load_model as load_named
+from instance_composer.hosts.comfyui.unet import load_unet
 from instance_composer.hosts.diffusers_sdxl import attach_prompts, encode_layout, load_sdxl
 from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.models.ifadapter import IFAdapter
+from instance_composer.models.itercomp import ExtractionSettings, extract_layer, save_lora
+from instance_composer.models.weights import CheckpointError
 
 pytestmark = pytest.mark.text_encoders
 
@@ -42,7 +53,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def parts(folder):
     with torch.inference_mode():
-        return load_model(folder), load_clip(folder), load_vae(folder), load_adapter(folder / ADAPTER)
+        return load_unet(str(folder)), load_clip(folder), load_vae(folder), load_adapter(folder / ADAPTER)
 
 
 @pytest.fixture(scope="module")
@@ -121,16 +132,69 @@ def test_files_that_are_missing_are_named(folder, tmp_path):
         demo_folder(tmp_path)
 
 
-def test_weights_of_another_size_are_refused(folder, tmp_path):
+def test_weights_that_do_not_fit_their_configuration_are_refused(folder, tmp_path):
     for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        (tmp_path / part).symlink_to(folder / part)
-    (tmp_path / "unet").unlink()
-    (tmp_path / "unet").mkdir()
-    config = (folder / "unet" / "config.json").read_text()
-    config = config.replace('"layers_per_block": 2', '"layers_per_block": 3')
-    (tmp_path / "unet" / "config.json").write_text(config)
-    (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").symlink_to(
-        folder / "unet" / "diffusion_pytorch_model.safetensors"
-    )
-    with pytest.raises(DemoPartError, match="weights of unet do not fit"):
-        load_model(tmp_path)
+        shutil.copytree(folder / part, tmp_path / part)
+    config = tmp_path / "text_encoder" / "config.json"
+    more = json.loads(config.read_text())
+    config.write_text(json.dumps({**more, "num_hidden_layers": more["num_hidden_layers"] + 1}))
+    with pytest.raises(DemoPartError, match="weights of text_encoder, text_encoder_2 do not fit"):
+        load_clip(tmp_path)
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    state = load_file(weights)
+    del state["mid_block.attentions.0.norm.bias"]
+    save_file(state, weights)
+    with pytest.raises(
+        CheckpointError, match="is incomplete: 1 weights of the UNet are missing: middle_block"
+    ):
+        load_unet(str(tmp_path))
+
+
+# The demo model after feedback learning, as Load IterComp UNet offers it.
+
+
+@pytest.fixture(scope="module")
+def tuned(folder, parts, tmp_path_factory):
+    """(folder, weights): a copy with every matrix moved in two directions, and a LoRA of that beside it."""
+    place = tmp_path_factory.mktemp("tuned") / "demo"
+    shutil.copytree(folder, place)
+    moved, state, settings = {}, {}, ExtractionSettings(rank=2, method="full", dtype=torch.float32)
+    generator = torch.Generator().manual_seed(3)
+    for key, value in weights_of(parts[0]).items():
+        size = value.flatten(1).shape if value.ndim > 1 else (len(value), 1)
+        up, down = (torch.randn(*shape, generator=generator) for shape in ((size[0], 2), (2, size[1])))
+        delta = 0.01 * (up @ down).reshape(value.shape)
+        moved[key] = value + delta
+        state |= extract_layer(key.removeprefix("diffusion_model."), delta, settings)[0]
+    save_lora(place / COMPOSITION_LORA, state, settings)
+    return place, moved
+
+
+def test_the_tuned_demo_model_is_the_demo_model_with_its_lora(tuned, parts, monkeypatch, caplog):
+    place, expected = tuned
+    for name in ("FOLDER", "demo_folder"):
+        monkeypatch.setattr(unet_files, name, place if name == "FOLDER" else lambda: place)
+    assert unet_files.list_unets()[-1] == unet_files.DEMO
+    model, clip, vae = load_named(unet_files.DEMO)
+    assert "not loaded" not in caplog.text
+    found = weights_of(model)
+    assert found.keys() == expected.keys()
+    for key, value in found.items():
+        torch.testing.assert_close(value, expected[key], atol=1e-5, rtol=0)
+    assert torch.equal(encode(clip, LAYOUT.prompt)[0][0], encode(parts[1], LAYOUT.prompt)[0][0])
+    latents = noise(1, 12, 20)
+    assert torch.equal(vae.decode(latents), parts[2].decode(latents))
+
+    # Its delta on the demo model itself, and the three models as they were.
+    before, base = weights_of(parts[0]), parts[0]
+    composed = weights_of(apply_delta(base, model, base))
+    for key, value in composed.items():
+        torch.testing.assert_close(value, expected[key], atol=1e-5, rtol=0)
+    assert apply_delta(base, model, base, 0.0).patches == {}
+    assert_equal(weights_of(base), before)
+    assert_equal(weights_of(model), found)
+
+
+def test_without_its_lora_the_tuned_demo_model_is_not_offered(folder, monkeypatch):
+    monkeypatch.setattr(unet_files, "FOLDER", folder)
+    assert unet_files.DEMO not in unet_files.list_unets()

@@ -34,12 +34,13 @@ from instance_composer.hosts.comfyui.comparison import (
     without_appearance,
     without_end_of_text,
 )
-from instance_composer.hosts.comfyui.demo import load_clip, load_model
+from instance_composer.hosts.comfyui.demo import load_clip
 from instance_composer.hosts.comfyui.guidance import LocalTerm
 from instance_composer.hosts.comfyui.instances import InstanceTerm
 from instance_composer.hosts.comfyui.latent import LatentTerm
 from instance_composer.hosts.comfyui.terms import KEY
 from instance_composer.hosts.comfyui.tokens import token_spans
+from instance_composer.hosts.comfyui.unet import load_unet
 from instance_composer.layout import Layout
 from instance_composer.models.concentration import match_entities
 
@@ -58,7 +59,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def parts(folder):
     with torch.inference_mode():
-        return Parts(load_model(folder), load_clip(folder), load_adapter(folder / ADAPTER), PACKS)
+        return Parts(load_unet(str(folder)), load_clip(folder), load_adapter(folder / ADAPTER), PACKS)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
@@ -9,12 +10,15 @@ import shutil
 import time
 
 import pytest
+import torch
 from comfyui_location import REPOSITORY, find_comfyui
 from comfyui_server import api_prompt, inputs_of, running_server
-from PIL import Image
-from safetensors.torch import save_file
+from PIL import Image, ImageChops
+from safetensors.torch import load_file, save_file
 from tiny_rewards import write_tiny_rewards
 from tiny_sdxl import UNET, write_tiny_unet
+
+from instance_composer.demo import COMPOSITION_LORA
 
 FOLDER = "ComfyUI-Instance-Composer"
 WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
@@ -268,6 +272,17 @@ DEMO_MODEL = pytest.mark.skipif(
 )
 
 
+SHAPES = {
+    "version": 1,
+    "canvas": {"width": 128, "height": 128},
+    "prompt": "a red striped circle and a large blue square on grey",
+    "instances": [
+        {"id": "circle", "box": [0.05, 0.1, 0.45, 0.6], "caption": "a red striped circle"},
+        {"id": "square", "box": [0.5, 0.4, 0.95, 0.9], "caption": "a large blue square"},
+    ],
+}
+
+
 @DEMO_MODEL
 def test_the_demo_model_draws_with_the_layout_and_without(server, object_info):
     prompt = workflow_prompt(object_info, "Try it")
@@ -288,6 +303,61 @@ def test_the_demo_model_takes_the_place_of_sdxl_and_its_adapter(server, object_i
     del prompt[loader]
     prompt[find(prompt, "IC_ApplyIFAdapter")]["inputs"]["ifadapter"] = [checkpoint, 3]
     saved_picture(server, prompt, server.run(prompt))
+
+
+@pytest.fixture(scope="module")
+def tuned_demo(server):
+    """A diffusers folder with the demo's UNet after a little tuning, every weight moved by 2 %: its name."""
+    weights = load_file(REPOSITORY / "demo" / "unet" / "diffusion_pytorch_model.safetensors")
+    generator = torch.Generator().manual_seed(5)
+    for name, value in weights.items():
+        move = torch.randn(value.shape, generator=generator) * value.float().square().mean().sqrt()
+        weights[name] = value.float() + 0.02 * move
+    folder = server.base / "models" / "diffusers" / "tuned-demo" / "unet"
+    folder.mkdir(parents=True)
+    save_file(weights, folder / "diffusion_pytorch_model.safetensors")
+    shutil.copy(REPOSITORY / "demo" / "unet" / "config.json", folder)
+    return "tuned-demo/"
+
+
+SHIPPED = pytest.mark.skipif(
+    not (REPOSITORY / "demo" / COMPOSITION_LORA).is_file(),
+    reason="this checkout has no LoRA of the demo model; docs/training.md tells how it is made",
+)
+
+
+@DEMO_MODEL
+@pytest.mark.parametrize("source", ["folder", pytest.param("shipped", marks=SHIPPED)])
+def test_regions_attributes_and_the_delta_on_the_demo_model(server, object_info, tuned_demo, source):
+    prompt = workflow_prompt(object_info, "Compose")
+    checkpoint, loader = find(prompt, "TinySDXL"), find(prompt, "IC_LoadIterCompUNet")
+    delta, apply = find(prompt, "IC_ApplyIterCompDelta"), find(prompt, "IC_ApplyIFAdapter")
+    prompt[checkpoint]["class_type"] = "IC_LoadDemoCheckpoint"
+    del prompt[find(prompt, "IC_LoadIFAdapter")]
+    prompt[apply]["inputs"]["ifadapter"] = [checkpoint, 3]
+    prompt[loader]["inputs"]["unet_name"] = tuned_demo if source == "folder" else "demo model, tuned"
+    prompt[find(prompt, "IC_InstanceLayout")]["inputs"]["document"] = json.dumps(SHAPES)
+
+    def draw(model, strength=1.0):
+        changed = copy.deepcopy(prompt)
+        changed[apply]["inputs"]["model"] = [model, 0]
+        changed[delta]["inputs"]["strength"] = strength
+        return saved_picture(server, changed, server.run(changed))
+
+    base, whole, half = draw(checkpoint), draw(delta), draw(delta, 0.5)
+    assert base.size == (128, 128)
+    # After the others: nothing of the delta stayed in the model.
+    assert draw(delta, 0.0).tobytes() == base.tobytes()
+    own = draw(loader)
+    # base + (tuned - base) is tuned up to the rounding of two sums.
+    assert largest_difference(whole, own) <= 2
+    assert min(largest_difference(whole, base), largest_difference(half, base)) > 2
+    assert largest_difference(half, own) > 2
+
+
+def largest_difference(one, other):
+    """Of two pictures, in levels of 255."""
+    return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
 def test_the_model_with_and_without_the_adapter_in_one_graph(server, object_info):
