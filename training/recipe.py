@@ -101,7 +101,7 @@ _STAGES = (
     # The same with the final widths and a fresh optimizer.
     Stage(
         "base-final",
-        replace(_BASE, steps=9000, learning_rate=1e-3, cool_down=4000),
+        replace(_BASE, steps=4200, learning_rate=1e-3, warm_up=300, cool_down=2400),
         "base-mixed",
         pictures=_MIXED,
         widened=True,
