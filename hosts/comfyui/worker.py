@@ -101,11 +101,12 @@ def main(comfyui: str, model: str, packs: str | None = None) -> None:
         from ...demo import ADAPTER
         from .adapter import load_adapter
         from .comparison import Parts
-        from .demo import load_clip, load_model, load_vae
+        from .demo import load_clip, load_vae
+        from .unet import load_unet
 
         vae = load_vae(model)
         parts = Parts(
-            load_model(model),
+            load_unet(model),
             load_clip(model),
             load_adapter(Path(model) / ADAPTER),
             None if packs is None else Path(packs),
