@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..hosts.comfyui.grounding_dino import BACKENDS, DEFAULT_BACKEND
 from ..hosts.comfyui.schema import schema, socket
 from ..hosts.comfyui.segmentation import Thresholds, segment_entities
 from ..hosts.comfyui.segmentation_files import (
@@ -72,6 +73,18 @@ class SegmentEntities(io.ComfyNode):
                     advanced=True,
                     tooltip="How sure the detector has to be that a word belongs to the thing.",
                 ),
+                socket(
+                    io.Combo,
+                    "backend",
+                    options=list(BACKENDS),
+                    default=DEFAULT_BACKEND,
+                    optional=True,  # workflows of before it was there
+                    advanced=True,
+                    tooltip=(
+                        "The code that runs Grounding DINO; both find the same. groundingdino-py, "
+                        "the original, has to be installed and reads original weight files alone."
+                    ),
+                ),
             ],
             outputs=[
                 InstanceLayoutSocket.Output(
@@ -94,6 +107,7 @@ class SegmentEntities(io.ComfyNode):
         sam: str,
         box_threshold: float,
         text_threshold: float,
+        backend: str = DEFAULT_BACKEND,
     ) -> io.NodeOutput:
         if len(image) != 1:
             raise ValueError(
@@ -102,7 +116,7 @@ class SegmentEntities(io.ComfyNode):
             )
         thresholds = Thresholds(box_threshold, text_threshold)
         paths = detector_path(grounding_dino), segmenter_path(sam)
-        return io.NodeOutput(*segment_entities(image[0], entities, *paths, thresholds))
+        return io.NodeOutput(*segment_entities(image[0], entities, *paths, thresholds, backend))
 
 
 NODES = [SegmentEntities]

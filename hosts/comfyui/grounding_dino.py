@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...models.segmentation import backend_groundingdino, backend_transformers
 from ...models.segmentation.grounding_dino import STOP, TEXT_POSITIONS, boxes_of_nouns
-from ...models.segmentation.original import load_original
 from .segmentation_files import vocabulary_path
 
 START, END = "[CLS]", "[SEP]"
@@ -23,6 +23,13 @@ START, END = "[CLS]", "[SEP]"
 # mean and deviation.
 SHORTER_SIDE, LONGEST_SIDE = 800, 1333
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Each makes a module of a file or folder, on the CPU. It gives logits (Q, T) and boxes (Q, 4), cx cy
+# w h, of a picture (1, 3, h, w) and a caption's tokens.
+BACKENDS: Mapping[str, Callable[[Path], nn.Module]] = {
+    "transformers": backend_transformers.build,
+    "groundingdino-py": backend_groundingdino.build,
+}
+DEFAULT_BACKEND = "transformers"
 
 
 @dataclass(frozen=True)
@@ -34,17 +41,9 @@ class Detection:
     score: float
 
 
-class Network(nn.Module):
-    """transformers' model in a module of its own: ComfyUI sets a `device` on what it manages."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """`patcher` holds the `Network`; `tokenizer` is that of `read_vocabulary`."""
+    """`patcher` holds what a backend made; `tokenizer` is that of `read_vocabulary`."""
 
     patcher: Any
     tokenizer: Any
@@ -84,14 +83,8 @@ class Detector:
         return [self.tokenizer.token_to_id(START), *words, self.tokenizer.token_to_id(END)]
 
     def _run(self, pixels: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-        text = torch.tensor([list(ids)], device=pixels.device)
-        outputs = self.patcher.model.model(
-            pixel_values=pixels,
-            input_ids=text,
-            token_type_ids=torch.zeros_like(text),
-            attention_mask=torch.ones_like(text),
-        )
-        return outputs.logits[0].float().cpu(), outputs.pred_boxes[0].float().cpu()
+        logits, boxes = self.patcher.model(pixels, ids)
+        return logits.float().cpu(), boxes.float().cpu()
 
 
 def prepare(picture: Tensor) -> Tensor:
@@ -118,27 +111,22 @@ def _captions(nouns: Sequence[Sequence[int]]) -> list[list[int]]:
     return groups
 
 
-def load_detector(path: Path) -> Detector:
+def load_detector(path: Path, backend: str = DEFAULT_BACKEND) -> Detector:
     """A Grounding DINO of original weights or a folder of the transformers library; the last one is kept.
 
-    Raises `CheckpointError` for other weights, `MissingWeightsError` if the vocabulary is not there.
+    Raises `CheckpointError` for weights the backend does not read, `MissingWeightsError` if the vocabulary is
+    not there, `BackendError` if the backend does not run.
     """
     vocabulary = vocabulary_path(path)
-    return _load(path, vocabulary, path.stat().st_mtime_ns)
+    return _load(path, backend, vocabulary, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _load(path: Path, vocabulary: Path, _changed: int) -> Detector:
-    # A large import, needed by this node alone.
-    from transformers import GroundingDinoForObjectDetection
-
+def _load(path: Path, backend: str, vocabulary: Path, _changed: int) -> Detector:
     with torch.inference_mode(False):
-        if path.is_dir():
-            model = GroundingDinoForObjectDetection.from_pretrained(path, local_files_only=True)
-        else:
-            model = load_original(path)
+        network = BACKENDS[backend](path)
     patcher = comfy.model_patcher.ModelPatcher(
-        Network(model.eval().requires_grad_(False)),
+        network.eval().requires_grad_(False),
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )

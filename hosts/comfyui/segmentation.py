@@ -15,7 +15,7 @@ from torch import Tensor
 from ...layout import Canvas, Instance, Layout
 from ...models.concentration.entities import Entity
 from .entities import PromptEntities
-from .grounding_dino import load_detector
+from .grounding_dino import DEFAULT_BACKEND, Detector, load_detector
 from .sam import load_segmenter, segment
 from .sockets import run_length
 
@@ -36,6 +36,7 @@ def segment_entities(
     detector: Path,
     segmenter: Path,
     thresholds: Thresholds | None = None,
+    backend: str = DEFAULT_BACKEND,
 ) -> tuple[Layout, Tensor]:
     """The layout of the entities that were found in a picture (H, W, 3), and a MASK (N, H, W) of all.
 
@@ -50,7 +51,7 @@ def segment_entities(
         logger.warning("The prompt has no entities that a picture could show: %.80s", entities.prompt)
         return Layout((), Canvas(width, height), entities.prompt), torch.zeros(1, height, width)
     nouns = list(dict.fromkeys(entity.noun for entity in places))
-    regions = _find(picture, nouns, detector, segmenter, thresholds)
+    regions = _find(picture, nouns, load_detector(detector, backend), segmenter, thresholds)
     masks = torch.stack([regions[nouns.index(entity.noun)] for entity in places])
     missing = [noun for noun, region in zip(nouns, regions, strict=True) if not region.any()]
     if missing:
@@ -59,13 +60,12 @@ def segment_entities(
 
 
 def _find(
-    picture: Tensor, nouns: Sequence[str], detector: Path, segmenter: Path, thresholds: Thresholds
+    picture: Tensor, nouns: Sequence[str], detector: Detector, segmenter: Path, thresholds: Thresholds
 ) -> Tensor:
     """The region of each noun: (number of nouns, H, W), bool."""
-    finder = load_detector(detector)
-    passes = finder.count_passes(nouns)
+    passes = detector.count_passes(nouns)
     progress = comfy.utils.ProgressBar(passes + 1)
-    detections = finder.detect(picture, nouns, thresholds.box, thresholds.text, lambda: progress.update(1))
+    detections = detector.detect(picture, nouns, thresholds.box, thresholds.text, lambda: progress.update(1))
     regions = torch.zeros(len(nouns), *picture.shape[:2], dtype=torch.bool)
     if detections:
         comfy.model_management.throw_exception_if_processing_interrupted()

@@ -1,4 +1,4 @@
-"""Grounding DINO weights under the names of the original code, for transformers' implementation.
+"""Grounding DINO weights under the names of the original code: their sizes, and their names in transformers.
 
 The community's files `groundingdino_swint_ogc.pth` and `groundingdino_swinb_cogcoor.pth` hold the names of
 the original code (arXiv 2303.05499). They become those of the weights published for transformers, which every
@@ -114,6 +114,11 @@ def strip_prefixes(name: str) -> str:
     return _PREFIXES.sub("", name)
 
 
+def is_unused(name: str) -> bool:
+    """Whether a weight of the original code has no part in what the network finds."""
+    return _UNUSED.fullmatch(name) is not None
+
+
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the original code under the names that transformers' published weights have.
 
@@ -122,7 +127,7 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     converted: dict[str, Tensor] = {}
     unknown: list[str] = []
     for name, tensor in state.items():
-        if _UNUSED.fullmatch(name):
+        if is_unused(name):
             continue
         fused = _FUSED.fullmatch(name)
         new = _rename(f"{fused[1]}.{'qkv.' if '.qkv.' in name else ''}{fused[2]}" if fused else name)

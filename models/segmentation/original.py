@@ -1,8 +1,8 @@
-"""Grounding DINO from a file of the original code, as transformers' model."""
+"""Files of Grounding DINO's original code, and transformers' model made of one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,8 @@ from .grounding_dino import convert, infer_config, is_original, strip_prefixes
 _LEFT_OUT = ("layernorm.", "relative_position_index")
 
 
-def load_original(path: Path) -> Any:
-    """A `GroundingDinoForObjectDetection` on the CPU; `CheckpointError` for other weights."""
-    # A large import, needed by this alone.
-    from transformers import BertConfig, GroundingDinoConfig, SwinConfig
-
+def read_original(path: Path) -> dict[str, Tensor]:
+    """Weights under the names of the original code, mapped; `CheckpointError` if they have other names."""
     weights = open_weights([path])
     state = {strip_prefixes(name): weights.read(name) for name in weights}
     if not is_original(state):
@@ -27,17 +24,30 @@ def load_original(path: Path) -> Any:
             f"{path.name} is no Grounding DINO with the names of the original code. A .safetensors of the "
             "transformers library needs the folder it came in, config.json and vocabulary included."
         )
+    return state
+
+
+def check_fit(path: Path, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+    """Raise `CheckpointError` that lists weights if there are any."""
+    missing, unexpected = sorted(missing), sorted(unexpected)
+    if missing or unexpected:
+        raise CheckpointError(
+            f"{path.name} does not fit: {listing(missing)} missing, {listing(unexpected)} without a place."
+        )
+
+
+def load_original(path: Path) -> Any:
+    """A `GroundingDinoForObjectDetection` on the CPU; `CheckpointError` for other weights."""
+    # A large import, needed by this alone.
+    from transformers import BertConfig, GroundingDinoConfig, SwinConfig
+
+    state = read_original(path)
     sizes = infer_config(state)
     parts = {"backbone_config": SwinConfig, "text_config": BertConfig}
     for name, kind in parts.items():
         sizes[name] = kind(**{key: value for key, value in sizes[name].items() if key != "model_type"})
     model, missing, unexpected = _build(GroundingDinoConfig(**sizes), convert(state))
-    missing = [name for name in missing if not any(part in name for part in _LEFT_OUT)]
-    if missing or unexpected:
-        raise CheckpointError(
-            f"{path.name} does not fit: {listing(sorted(missing))} missing, "
-            f"{listing(sorted(unexpected))} without a place."
-        )
+    check_fit(path, (name for name in missing if not any(part in name for part in _LEFT_OUT)), unexpected)
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from comfyui_location import REPOSITORY
@@ -25,8 +26,9 @@ def manifest(name: str) -> dict[str, tuple[int, ...]]:
     return {key: tuple(int(side) for side in shape.split("x")) for key, shape in pairs}
 
 
-def tiny_grounding_dino() -> GroundingDinoForObjectDetection:
-    """Random weights, large enough that every part shows in the result."""
+def tiny_grounding_dino(**others: Any) -> GroundingDinoForObjectDetection:
+    """Random weights, large enough that every part shows in the result; `others` of the sizes."""
+    sizes = {"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 48, **others}
     config = GroundingDinoConfig(
         backbone_config=SwinConfig(
             embed_dim=8, depths=[1, 2, 1, 1], num_heads=[1, 2, 2, 2], window_size=4, out_indices=[2, 3, 4]
@@ -38,13 +40,11 @@ def tiny_grounding_dino() -> GroundingDinoForObjectDetection:
             num_attention_heads=1,
             intermediate_size=48,
         ),
-        d_model=32,
         num_queries=24,
         encoder_layers=2,
         decoder_layers=2,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=48,
         disable_custom_kernels=True,
+        **sizes,
     )
     model = GroundingDinoForObjectDetection(config).eval()
     generator = torch.Generator().manual_seed(5)

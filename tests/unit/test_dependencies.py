@@ -62,7 +62,7 @@ OUTSIDE: dict[str, set[str]] = {
     "pictures": {"PIL"},
     "models": {"torch", "safetensors", "spacy"},
     "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
-    "models.segmentation": {"torch", "transformers"},
+    "models.segmentation": {"torch", "transformers", "groundingdino"},
     "hosts.comfyui": {
         "aiohttp",
         "comfy",
