@@ -120,12 +120,12 @@ def test_the_command_packs_a_run_and_tells_how_it_went(packed, tmp_path, capsys)
     assert "there is no autoencoder in" in capsys.readouterr().err
     # No `decoder` was trained: the model's own is shipped.
     assert main([*words, *files]) == 0
-    assert "16.4 MB" in capsys.readouterr().out
+    assert "18.4 MB" in capsys.readouterr().out
     card = (tmp_path / "demo" / "README.md").read_text(encoding="utf-8")
     # 400 steps of 3.6 s; the mean of the first and the last tenth of the lines.
     assert "| base-mixed | 400 | 0.4 | 0.521 | 0.026 |" in card
     assert "another" not in card
-    assert "| together | 28.7 |" in card
+    assert "| together | 29.9 |" in card
     curves = (tmp_path / "demo" / "curves.svg").read_text(encoding="utf-8")
     assert curves.startswith("<?xml")
 
