@@ -20,7 +20,7 @@ from tiny_comfyui import tiny_unet_config
 from tiny_sdxl import UNET
 
 from instance_composer.hosts.comfyui.unet import load_model, load_unet, unet_config
-from instance_composer.hosts.comfyui.unet_files import list_unets, unet_path
+from instance_composer.hosts.comfyui.unet_files import DEMO, list_unets, unet_path
 from instance_composer.models.itercomp import sdxl_structure, unet_names
 from instance_composer.models.itercomp.files import METADATA
 from instance_composer.models.weights import MAPPED, CheckpointError
@@ -239,7 +239,7 @@ def model_folders(folder, tuned, tmp_path, monkeypatch):
 
 
 def test_the_loader_offers_folders_and_files(model_folders):
-    assert list_unets() == ["IterComp/", "one.safetensors", "two.safetensors"]
+    assert list_unets() == ["IterComp/", "one.safetensors", "two.safetensors", DEMO]
     for name in list_unets():
         assert unet_path(name).exists()
 
