@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ TRUNCATED = "It may be truncated: compare its size with the source and download 
 
 # A reader that has mapped this much of a file opens it anew, which gives the pages back.
 MAPPED = 256 * 2**20
+
+_SAFETENSORS = (".safetensors", ".sft")
 
 _DTYPES = {
     "F64": torch.float64,
@@ -99,6 +102,23 @@ def open_weights(files: Iterable[Path]) -> Weights:
     return Weights(headers)
 
 
+def read_metadata(path: Path, key: str) -> dict[str, Any]:
+    """The JSON object that a `.safetensors` file carries under a key; empty for other files and without it.
+
+    Raises `CheckpointError` for a file that cannot be opened, or carries something else there.
+    """
+    if path.suffix not in _SAFETENSORS:
+        return {}
+    text = (_open_safetensors(path).metadata() or {}).get(key, "{}")
+    try:
+        told = json.loads(text)
+    except json.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise CheckpointError(f"{path.name} carries {text[:40]!r} as {key}, where a JSON object should be.")
+    return told
+
+
 def read_torch(path: Path) -> Any:
     """What a torch file holds, tensors and plain containers alone, mapped where its format allows.
 
@@ -131,28 +151,28 @@ class _Reader(Protocol):
 
 
 def _open(path: Path) -> _Reader:
-    return _SafetensorsReader(path) if path.suffix in (".safetensors", ".sft") else _TorchReader(path)
+    return _SafetensorsReader(path) if path.suffix in _SAFETENSORS else _TorchReader(path)
+
+
+def _open_safetensors(path: Path) -> Any:
+    try:
+        return safe_open(path, "pt")
+    except SafetensorError as error:
+        with path.open("rb") as file:
+            start = file.read(7)
+        if start in (b"version", b"<!DOCTY", b"<html><"):
+            raise CheckpointError(
+                f"{path.name} is a text file that stands for the weights (a Git LFS pointer or a web "
+                "page), not the weights. Download the file itself."
+            ) from error
+        raise CheckpointError(
+            f"{path.name} cannot be read as a safetensors file ({error}). {TRUNCATED}"
+        ) from error
 
 
 class _SafetensorsReader:
     def __init__(self, path: Path) -> None:
-        self._path, self._file, self._mapped = path, self._opened(path), 0
-
-    @staticmethod
-    def _opened(path: Path) -> Any:
-        try:
-            return safe_open(path, "pt")
-        except SafetensorError as error:
-            with path.open("rb") as file:
-                start = file.read(7)
-            if start in (b"version", b"<!DOCTY", b"<html><"):
-                raise CheckpointError(
-                    f"{path.name} is a text file that stands for the weights (a Git LFS pointer or a web "
-                    "page), not the weights. Download the file itself."
-                ) from error
-            raise CheckpointError(
-                f"{path.name} cannot be read as a safetensors file ({error}). {TRUNCATED}"
-            ) from error
+        self._path, self._file, self._mapped = path, _open_safetensors(path), 0
 
     def headers(self) -> dict[str, Header]:
         slices = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118
@@ -163,7 +183,7 @@ class _SafetensorsReader:
 
     def get(self, name: str) -> Tensor:
         if self._mapped > MAPPED:
-            self._file, self._mapped = self._opened(self._path), 0
+            self._file, self._mapped = _open_safetensors(self._path), 0
         tensor = self._file.get_tensor(name)
         self._mapped += tensor.nbytes
         return tensor

@@ -59,7 +59,7 @@ class CompositionScores:
 def load_rewards(files: Mapping[str, Path], dtype: str) -> CompositionRewards:
     """Reward models by aspect, in the precision of their files or another of `DTYPES`.
 
-    Raises `RewardFileError` for a file that is not a whole reward model, or lacks its vocabulary.
+    Raises `CheckpointError` for a file that is not a whole reward model, or lacks its vocabulary.
     """
     return CompositionRewards({aspect: _load(path, DTYPES.get(dtype)) for aspect, path in files.items()})
 

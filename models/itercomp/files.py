@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
-from ..weights import CheckpointError, Weights, listing, open_weights
+from ..weights import CheckpointError, Weights, listing, open_weights, read_metadata
 from .architecture import SDXL_WIDTH, Structure, sdxl_structure
 from .names import unet_names
 
@@ -69,7 +67,7 @@ def open_unet(path: Path) -> UNetFile:
         folder = unet_folder(path)
         everything, config = _open_folder(folder), _config(folder)
     elif path.is_file():
-        everything, config = open_weights([path]), _metadata(path)
+        everything, config = open_weights([path]), read_metadata(path, METADATA)
     else:
         raise CheckpointError(f"There is no file or folder {path.name}.")
     names = unet_names(list(everything))
@@ -146,14 +144,6 @@ def _config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    """The config a single file carries, if it does."""
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {}).get(METADATA, "{}"))
 
 
 def _head_dim(config: dict[str, Any]) -> int:

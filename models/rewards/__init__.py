@@ -3,7 +3,6 @@
 from .aspects import ASPECTS, SUFFIXES, aspect_of_name, combine, rank, reward_files
 from .checkpoint import read_reward
 from .config import RewardConfig
-from .errors import RewardFileError
 from .losses import pair_accuracy, pairs_of_ranks, pairwise_loss
 from .model import RewardModel
 from .pixels import prepare_decoded, prepare_pictures
@@ -14,7 +13,6 @@ __all__ = [
     "SUFFIXES",
     "Prompts",
     "RewardConfig",
-    "RewardFileError",
     "RewardModel",
     "RewardTokenizer",
     "aspect_of_name",

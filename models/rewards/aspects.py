@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import RewardFileError
+from ..weights import CheckpointError
 
 ASPECTS: tuple[str, ...] = ("attribute", "spatial", "non-spatial")
 SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
@@ -17,17 +17,17 @@ SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
 def reward_files(folder: Path) -> dict[str, Path]:
     """The reward models in a folder by aspect, told by their names; an aspect without a file is left out.
 
-    Raises `RewardFileError` when two files claim an aspect, or none is there.
+    Raises `CheckpointError` when two files claim an aspect, or none is there.
     """
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         aspect = aspect_of_name(file.stem) if file.suffix in SUFFIXES else None
         if aspect in found:
-            raise RewardFileError(f"{folder} has two files for {aspect}: {found[aspect].name}, {file.name}")
+            raise CheckpointError(f"{folder} has two files for {aspect}: {found[aspect].name}, {file.name}")
         if aspect is not None:
             found[aspect] = file
     if not found:
-        raise RewardFileError(
+        raise CheckpointError(
             f"{folder} has no reward models: file names must contain {', '.join(ASPECTS)}, and end in "
             f"{', '.join(sorted(SUFFIXES))}"
         )

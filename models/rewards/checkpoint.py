@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import RewardFileError
+from ..weights import CheckpointError, listing, open_weights, read_metadata, read_torch
 
 _PARTS = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.layers.")
 # What trainers put around the weights, beside the step, the optimizer and the like.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "reward_model")
 # In the published files, but nothing reads it: the projections of contrastive pretraining, and a buffer.
 _UNUSED = re.compile(r"blip\.(vision_proj|text_proj)\.|.*\.position_ids$")
-_TRUNCATED = "It may be truncated: compare its size with the source and download it again."
 _METADATA = "instance_composer.reward"
 
 # Published names and ours, which are those of transformers' BLIP below `vision` and `text`; * is a number.
@@ -45,29 +41,31 @@ def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str,
     """Weights of a reward model under their published names, and what the file says beside them.
 
     `.safetensors` is read as such, anything else as a torch file with `weights_only=True`. A trainer's
-    wrapping dictionary and the prefix `module.` are taken off. Raises `RewardFileError`.
+    wrapping dictionary and the prefix `module.` are taken off. Raises `CheckpointError`.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        state, told = _read_safetensors(path)
+        weights = open_weights([path])
+        state = {name: weights.read(name) for name in weights}
     else:
-        state, told = _unwrap(path, _read_torch(path)), {}
+        state = _unwrap(path, read_torch(path))
     state = {key.removeprefix("module."): value for key, value in state.items()}
     absent = [part for part in _PARTS if not any(key.startswith(part) for key in state)]
     if absent:
         found = sorted({".".join(key.split(".")[:2]) for key in state})
-        raise RewardFileError(
+        raise CheckpointError(
             f"{path.name} is not a composition reward model: it has no weights under "
-            f"{', '.join(map(repr, absent))}; it has {_listing(found)}."
+            f"{', '.join(map(repr, absent))}; it has {listing(found)}."
         )
-    return {key: value for key, value in state.items() if not _UNUSED.match(key)}, told
+    used = {key: value for key, value in state.items() if not _UNUSED.match(key)}
+    return used, read_metadata(path, _METADATA)
 
 
 def write_reward(state: Mapping[str, Tensor], path: str | PathLike[str], told: Mapping[str, Any]) -> None:
     """Write weights under their published names as `.safetensors`, with what they do not tell as metadata."""
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise RewardFileError(f"cannot write {path.name}: a reward model is written as .safetensors")
+        raise CheckpointError(f"cannot write {path.name}: a reward model is written as .safetensors")
     tensors = {key: value.contiguous() for key, value in state.items()}
     save_file(tensors, path, metadata={"format": "pt", _METADATA: json.dumps(told)})
 
@@ -92,7 +90,7 @@ def _renamed(key: str, names: tuple[tuple[str, str], ...]) -> str:
 
 
 def check_weights(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The weights by our names; missing, misshapen or unknown ones raise `RewardFileError` by published name.
+    """The weights by our names; missing, misshapen or unknown ones raise `CheckpointError` by published name.
 
     `shapes` maps our names to shapes.
     """
@@ -105,35 +103,8 @@ def check_weights(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, .
         if ours in shapes and tuple(value.shape) != shapes[ours]
     ]
     if wrong:
-        raise RewardFileError(f"this reward model is not whole: {_listing(wrong, 10)}")
+        raise CheckpointError(f"this reward model is not whole: {listing(wrong, 10)}")
     return {ours: value for ours, (_, value) in renamed.items()}
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, told  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise RewardFileError(
-            f"{path.name} cannot be read as a safetensors file ({error}). {_TRUNCATED}"
-        ) from error
-
-
-def _read_torch(path: Path) -> Any:
-    with path.open("rb") as file:
-        mapped = file.read(2) == b"PK"
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        raise RewardFileError(
-            f"{path.name} was refused: it is no torch file, or it holds objects other than tensors, whose "
-            "reading could run code. Use the published file or a .safetensors file."
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise RewardFileError(
-            f"{path.name} cannot be read as a torch file ({error}). {_TRUNCATED}"
-        ) from error
 
 
 def _unwrap(path: Path, content: Any) -> dict[str, Tensor]:
@@ -146,11 +117,6 @@ def _unwrap(path: Path, content: Any) -> dict[str, Tensor]:
         if not inner:
             return tensors
         content = inner[0]
-    raise RewardFileError(
+    raise CheckpointError(
         f"{path.name} is not a composition reward model: it holds a {type(content).__name__}, not weights"
     )
-
-
-def _listing(names: list[str], most: int = 20) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "nothing"

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import RewardFileError
+from ..weights import CheckpointError
 
 # ImageReward's published constants; IterComp's models are normalised with them too.
 SCORE_MEAN, SCORE_STD = 0.16717362830052426, 1.0333394966054072
@@ -53,7 +53,7 @@ class RewardConfig:
     def infer(cls, state: Mapping[str, Tensor], told: Mapping[str, Any] | None = None) -> RewardConfig:
         """Read the sizes off published names; `told` holds what weights do not tell, or overrides it.
 
-        Raises `RewardFileError` when the number of attention heads neither follows nor is told.
+        Raises `CheckpointError` when the number of attention heads neither follows nor is told.
         """
         told = told or {}
         vision, text = "blip.visual_encoder", "blip.text_encoder"
@@ -77,7 +77,7 @@ class RewardConfig:
         for tower in ("vision", "text"):
             width = found[f"{tower}_width"]
             if f"{tower}_heads" not in told and width % _HEAD_DIM:
-                raise RewardFileError(
+                raise CheckpointError(
                     f"the {tower} tower of this reward model is {width} wide, which is no multiple of "
                     f"{_HEAD_DIM}, and the file does not tell its number of attention heads"
                 )

@@ -36,7 +36,7 @@ class RewardModel(nn.Module):
     def load(cls, path: str | PathLike[str]) -> RewardModel:
         """Read a published or trained file, as float32, for evaluation; sizes are read off the weights.
 
-        Raises `RewardFileError` for a file that is not a whole reward model; nothing but tensors is ever
+        Raises `CheckpointError` for a file that is not a whole reward model; nothing but tensors is ever
         unpickled.
         """
         state, told = read_reward(path)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import RewardFileError
+from ..weights import CheckpointError
 
 VOCABULARY_FILE, TOKENIZER_FILE = "vocab.txt", "tokenizer.json"
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -33,7 +33,7 @@ class RewardTokenizer:
     def __init__(self, tokenizer: Any, most: int) -> None:
         missing = [word for word in _SPECIAL if tokenizer.token_to_id(word) is None]
         if missing:
-            raise RewardFileError(f"the vocabulary of the reward model lacks {', '.join(missing)}")
+            raise CheckpointError(f"the vocabulary of the reward model lacks {', '.join(missing)}")
         self._tokenizer, self._most = tokenizer, most
         self._pad, _, self._start, self._end = (tokenizer.token_to_id(word) for word in _SPECIAL)
 
@@ -64,7 +64,7 @@ class RewardTokenizer:
         except OSError:
             raise
         except Exception as error:  # the library raises plain Exception
-            raise RewardFileError(f"{path.name} is no vocabulary of a reward model: {error}") from error
+            raise CheckpointError(f"{path.name} is no vocabulary of a reward model: {error}") from error
 
     @property
     def size(self) -> int:
@@ -92,7 +92,7 @@ def find_tokenizer(
     """The tokenizer of a reward model file: told by the file itself, or beside it.
 
     Looked for in the folder of the weights, in `bert-base-uncased` inside it, then in both of the folder
-    above: `vocab.txt`, else `tokenizer.json`. Raises `RewardFileError` that says what to put where.
+    above: `vocab.txt`, else `tokenizer.json`. Raises `CheckpointError` that says what to put where.
     """
     if "words" in told:
         return RewardTokenizer.of_words(told["words"], most)
@@ -101,13 +101,13 @@ def find_tokenizer(
     files = [place / name for place in places for name in (VOCABULARY_FILE, TOKENIZER_FILE)]
     found = next((file for file in files if file.is_file()), None)
     if found is None:
-        raise RewardFileError(
+        raise CheckpointError(
             f"{Path(path).name} needs the vocabulary of bert-base-uncased, which is not there. Put its "
             f"{VOCABULARY_FILE} (or {TOKENIZER_FILE}) into {folder}, or a folder bert-base-uncased there."
         )
     tokenizer = RewardTokenizer.read(found, most)
     if tokenizer.size > vocabulary:
-        raise RewardFileError(
+        raise CheckpointError(
             f"{found} has {tokenizer.size} words, but {Path(path).name} knows {vocabulary}; the published "
             "models need the vocabulary of bert-base-uncased, 30522 words"
         )

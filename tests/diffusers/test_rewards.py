@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from instance_composer.models.rewards import (
-    RewardFileError,
     RewardModel,
     RewardTokenizer,
     find_tokenizer,
@@ -23,6 +22,7 @@ from instance_composer.models.rewards import (
     prepare_pictures,
     read_reward,
 )
+from instance_composer.models.weights import CheckpointError
 
 # The reference's own noise is 1e-6.
 TOLERANCE = 1e-5
@@ -154,7 +154,7 @@ def test_the_published_file_is_understood_key_for_key():
 def test_torch_files_of_trainers_are_read(tmp_path, state, golden, prefix, wrapper):
     content = {prefix + key: value for key, value in state.items()}
     torch.save(content if wrapper is None else {"epoch": 3, wrapper: content}, tmp_path / "best_lr=1e-05.pt")
-    with pytest.raises(RewardFileError, match="does not tell its number of attention heads"):
+    with pytest.raises(CheckpointError, match="does not tell its number of attention heads"):
         RewardModel.load(tmp_path / "best_lr=1e-05.pt")
     read, told = read_reward(tmp_path / "best_lr=1e-05.pt")
     model = RewardModel.from_state_dict(read, {**told, **HEADS})
@@ -192,7 +192,7 @@ def test_of_several_aspects_each_becomes_a_model_of_its_own(state):
 
 
 def expect_error(path: Path, *words: str) -> None:
-    with pytest.raises(RewardFileError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         RewardModel.load(path)
     for word in words:
         assert word in str(caught.value)
@@ -218,7 +218,7 @@ def test_files_that_are_not_whole_name_what_is_wrong(tmp_path, model):
     state = load_file(tmp_path / "whole.safetensors")
     wrong = {**state, "blip.visual_encoder.norm.weight": torch.zeros(7)}
     wrong.pop("blip.text_encoder.encoder.layer.1.output.dense.bias")
-    with pytest.raises(RewardFileError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         RewardModel.from_state_dict(wrong, HEADS)
     assert "text.encoder.layer.1.output.dense.bias is missing" in str(caught.value)
     assert "blip.visual_encoder.norm.weight is (7,), not (32,)" in str(caught.value)
@@ -256,15 +256,15 @@ def test_what_does_not_fit_is_told():
 def test_the_vocabulary_lies_beside_the_weights_or_is_asked_for(tmp_path):
     weights_file = tmp_path / "rewards" / "attribute.pt"
     (tmp_path / "rewards" / "bert-base-uncased").mkdir(parents=True)
-    with pytest.raises(RewardFileError, match=r"attribute\.pt needs the vocabulary of bert-base-uncased"):
+    with pytest.raises(CheckpointError, match=r"attribute\.pt needs the vocabulary of bert-base-uncased"):
         find_tokenizer(weights_file, {}, 30524, 35)
     file = tmp_path / "rewards" / "bert-base-uncased" / "vocab.txt"
     file.write_text("\n".join(WORDS) + "\n")
     assert find_tokenizer(weights_file, {}, 30524, 35)(["red vase"]).input_ids.tolist() == [[2, 5, 10, 3]]
-    with pytest.raises(RewardFileError, match=r"has 11 words, but attribute\.pt knows 8"):
+    with pytest.raises(CheckpointError, match=r"has 11 words, but attribute\.pt knows 8"):
         find_tokenizer(weights_file, {}, 8, 35)
     file.write_text("just\nwords\n")
-    with pytest.raises(RewardFileError, match=r"lacks \[PAD\]"):
+    with pytest.raises(CheckpointError, match=r"lacks \[PAD\]"):
         find_tokenizer(weights_file, {}, 30524, 35)
     told = find_tokenizer(weights_file, {"words": WORDS}, 11, 35)
     assert told.size == 11

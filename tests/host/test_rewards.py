@@ -10,7 +10,8 @@ from tiny_rewards import write_tiny_rewards
 from instance_composer.hosts.comfyui.reward_folder import FOLDER, chosen_files, list_reward_folders
 from instance_composer.hosts.comfyui.rewards import load_rewards, score_pictures, select_latents
 from instance_composer.hosts.comfyui.sockets import images_from
-from instance_composer.models.rewards import RewardFileError, RewardModel, find_tokenizer, prepare_pictures
+from instance_composer.models.rewards import RewardModel, find_tokenizer, prepare_pictures
+from instance_composer.models.weights import CheckpointError
 from instance_composer.nodes.rewards import CompositionScore, PickBest
 
 TEXT = "a red circle on grey"
@@ -111,7 +112,7 @@ def test_a_folder_with_two_files_for_an_aspect_is_refused(folder, tmp_path):
     for name in ("attribute_a.pt", "best_attribute.pt"):
         (tmp_path / name).touch()
     folder_paths.add_model_folder_path(FOLDER, str(tmp_path.parent))
-    with pytest.raises(RewardFileError, match="two files for attribute"):
+    with pytest.raises(CheckpointError, match="two files for attribute"):
         chosen_files(tmp_path.name, {})
 
 
