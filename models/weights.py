@@ -122,7 +122,7 @@ def read_metadata(path: Path, key: str) -> dict[str, Any]:
 def read_torch(path: Path) -> Any:
     """What a torch file holds, tensors and plain containers alone, mapped where its format allows.
 
-    Raises `CheckpointError` if it is cut off or holds objects other than those.
+    Raises `CheckpointError` if it is no torch file, is cut off, or holds objects other than those.
     """
     try:
         with path.open("rb") as file:
@@ -130,8 +130,8 @@ def read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path.name} was refused: it holds objects other than tensors, and reading them could run code. "
-            "Use the file its authors published, or a .safetensors file."
+            f"{path.name} was refused: it is no torch file, or it holds objects other than tensors, and "
+            "reading them could run code. Use the file its authors published, or a .safetensors file."
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path.name} cannot be read as a torch file ({error}). {TRUNCATED}") from error

@@ -37,7 +37,7 @@ OWN: dict[str, set[str]] = {
     "layout": set(),
     "pictures": {"layout"},
     "models": {"layout"},
-    "models.rewards": set(),
+    "models.rewards": {"models.weights"},
     "models.segmentation": {"models.weights"},
     "hosts.comfyui": {"demo", "models", "layout", "pictures"},
     "hosts.diffusers_sdxl": {"models", "layout"},
