@@ -205,6 +205,9 @@ def test_files_that_are_no_reward_model_say_what_they_are(tmp_path, state):
     expect_error(tmp_path / "list.pt", "holds a list")
     save_file({k: v for k, v in state.items() if not k.startswith("mlp")}, tmp_path / "headless.safetensors")
     expect_error(tmp_path / "headless.safetensors", "no weights under 'mlp.layers.'")
+    for told in ("{cut", "[1]"):
+        save_file(state, tmp_path / "told.safetensors", {"instance_composer.reward": told})
+        expect_error(tmp_path / "told.safetensors", f"carries '{told}'", "where a JSON object should be")
 
 
 def test_files_that_are_not_whole_name_what_is_wrong(tmp_path, model):

@@ -155,7 +155,11 @@ def test_a_workflow_names_the_files_it_needs_with_their_address(path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     loaders = [node for node in workflow["nodes"] if "Load" in node["type"]]
     if any(node["type"] == "IC_LoadDemoCheckpoint" for node in loaders):
-        assert all(not node["properties"].get("models") for node in loaders)
+        shipped = {"IC_LoadDemoCheckpoint", "IC_LoadCompositionRewards", "IC_LoadIterCompUNet"}
+        assert {node["type"] for node in loaders} <= shipped
+        for node in loaders:
+            assert "models" not in node["properties"]
+            assert all("demo" in name for name in node["widgets_values"][:1])
         return  # what they load comes with the pack
     folders = {
         "CheckpointLoaderSimple": "checkpoints",
