@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_STAGES = ("crops", "autoencoder", "base-scenes", "base-mixed", "base-final", "decoder")
+_STAGES = ("crops", "autoencoder", "base-scenes", "base-mixed", "base-final", "base-checked", "decoder")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     pack.add_argument("folder", type=Path, help="the folder of `train base`, one run in each folder below")
     pack.add_argument("--out", type=Path, required=True, help="the folder to write into")
-    pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-final/model)")
+    pack.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-checked/model)")
     pack.add_argument(
         "--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model if there is one)"
     )
@@ -171,7 +171,7 @@ def _pack(arguments: argparse.Namespace) -> int:
     from ..training.packing import pack
 
     runs: Path = arguments.folder
-    model = arguments.model or runs / "base-final" / "model"
+    model = arguments.model or runs / "base-checked" / "model"
     adapter = arguments.adapter or runs / "ifadapter" / "model" / "ifadapter.safetensors"
     if not adapter.is_file():
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..training.shapes_world import Sample, ShapesWorld, Split, join
+from ..training.shapes_world import Look, Sample, ShapesWorld, Split, join
 
 # In the order of the tables.
 METHODS: Mapping[str, str] = {
@@ -56,6 +56,10 @@ class Scenes:
     def reference(self, number: int) -> Sample:
         """Another scene of the same kind, for comparing pictures with what real ones look like."""
         return self._world(_REFERENCE_SEED, number)[number]
+
+    def looks(self, number: int) -> tuple[Look, ...]:
+        """What the things of scene `number` are to look like, in the order of its layout."""
+        return tuple(figure.look for figure in self._world(_SCENES_SEED, number).scene(number).figures)
 
     def job(self, method: str, number: int) -> dict[str, Any]:
         """What the sampling process is asked for, all but the file's place."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..training.shapes_world import PATTERNS, SHAPES
 from .plan import METHODS, NOT_SAMPLED, TRAINING_FREE, Plan
 from .plots import Bar, draw_bars
 from .runs import Evaluation, Record
@@ -23,7 +24,7 @@ from .statistics import (
     resamplings,
     success_rate,
 )
-from .tables import BOOTSTRAP, by_count, percent, plain, seconds, settings, table
+from .tables import BOOTSTRAP, by_count, by_word, percent, plain, seconds, settings, table
 
 
 class Row(NamedTuple):
@@ -46,6 +47,8 @@ def write_report(evaluation: Evaluation[Plan], methods: Sequence[str], target: P
     reference = evaluation.reference(count)
     weights = resamplings(count, BOOTSTRAP)
     rows = [_row(method, groups[method], weights, reference) for method in methods]
+    numbers = [record["number"] for record in groups[methods[0]]]
+    looks = {number: evaluation.plan.looks(number) for number in numbers}
     plot = target.with_suffix(".svg")
     target.parent.mkdir(parents=True, exist_ok=True)
     bars = [Bar(METHODS[r.method], _color(r.method), r.estimates["success"], r.seconds) for r in rows]
@@ -57,6 +60,8 @@ def write_report(evaluation: Evaluation[Plan], methods: Sequence[str], target: P
         _claims(rows),
         _attribute_table(rows),
         f"IFS rate by the number of things, in per cent:\n\n{by_count(groups, METHODS, success_rate)}",
+        "IFS rate by pattern and by shape, in per cent:\n\n"
+        + by_word(groups, METHODS, (*PATTERNS, *SHAPES), looks, success_rate),
     ]
     target.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     return count

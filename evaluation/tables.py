@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..training.shapes_world import Look
 from .plan import Scenes
 from .runs import Record
 from .statistics import Estimate, Floats
@@ -41,6 +42,34 @@ def by_count(
             cells.append(f"{100 * rate(some, np.ones((1, len(some))))[0]:.1f}")
         body.append((labels[method], *cells))
     return table(("method", *(f"{count} things" for count in counts)), body)
+
+
+def by_word(
+    groups: Mapping[str, Sequence[Record]],
+    labels: Mapping[str, str],
+    words: Sequence[str],
+    looks: Mapping[int, Sequence[Look]],
+    rate: Callable[[Sequence[Record], Floats], Floats],
+) -> str:
+    """A table of a rate among the things with each of these words, in per cent; `looks` by scene number."""
+    body: list[Sequence[str]] = []
+    for method, records in groups.items():
+        cells: list[str] = []
+        for word in words:
+            some = [
+                {
+                    **record,
+                    "instances": [
+                        instance
+                        for instance, look in zip(record["instances"], looks[record["number"]], strict=True)
+                        if word in look
+                    ],
+                }
+                for record in records
+            ]
+            cells.append(f"{100 * rate(some, np.ones((1, len(some))))[0]:.1f}")
+        body.append((labels[method], *cells))
+    return table(("method", *words), body)
 
 
 def percent(estimate: Estimate) -> str:

@@ -33,12 +33,13 @@ _WEIGHTS_SEED = 0
 
 
 class Pictures(NamedTuple):
-    """Encoded pictures of one size, each with so many figures, or with 1 to 5."""
+    """Encoded pictures of one size, each with so many figures, or with 1 to 5, of one pattern or of any."""
 
     width: int
     height: int
     number: int
     figures: int | None = None
+    pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,17 @@ _STAGES = (
         "base-mixed",
         pictures=_MIXED,
         widened=True,
+    ),
+    # Fields of a check are smaller than a latent's cell: checks came out as waves long after all else was right.
+    Stage(
+        "base-checked",
+        replace(_BASE, steps=2100, learning_rate=7e-4, warm_up=100, cool_down=1900),
+        "base-final",
+        pictures=(
+            *_MIXED,
+            Pictures(64, 64, 4096, figures=1, pattern="checked"),
+            Pictures(128, 128, 2048, pattern="checked"),
+        ),
     ),
     # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.
     Stage(
@@ -184,11 +196,14 @@ def _load_pipeline(model: Path) -> StableDiffusionXLPipeline:
 
 def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) -> LatentSet:
     """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`."""
-    width, height, number, figures = pictures
-    world = ShapesWorld(TRAINING_SEED, width, height, figures=figures)
+    width, height, number, figures, pattern = pictures
+    world = ShapesWorld(TRAINING_SEED, width, height, figures=figures, pattern=pattern)
     description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
     name = f"latents-{width}x{height}"
     if figures is not None:
         description["figures"] = figures
         name += f"-{figures}"
+    if pattern is not None:
+        description["pattern"] = pattern
+        name += f"-{pattern}"
     return encode_once(world, number, autoencoder, folder / name, description)

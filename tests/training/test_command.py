@@ -80,6 +80,7 @@ def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, caps
         (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
         (["ifadapter", "{}", "--model", "{}", "--region-weight", "-1"], "0 or more is allowed"),
         (["base", "{}", "--stage", "base-final"], "train the stage base-mixed first"),
+        (["base", "{}", "--stage", "base-checked"], "train the stage base-final first"),
         (["feedback", "{}", "--model", "{}/none", "--rewards", "{}"], "there is no model at"),
     ],
 )

@@ -67,11 +67,12 @@ def draw_scene(
     figures: int,
     split: Split = "all",
     overlap: float = 0.0,
+    pattern: str | None = None,
 ) -> Scene:
     """A random scene of 1 to 8 figures whose looks belong to `split`, all different from each other.
 
     `overlap` is the largest share of a figure's square that another one may cover; at 0 they keep a gap of
-    a few pixels.
+    a few pixels. `pattern` leaves only looks with that pattern.
     """
     if not 1 <= figures <= MOST_FIGURES:
         raise ValueError(f"a scene has 1 to {MOST_FIGURES} figures, not {figures}")
@@ -82,7 +83,7 @@ def draw_scene(
         )
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap is a share from 0 up to 1, not {overlap}")
-    choices = looks(split)
+    choices = looks(split, pattern)
     chosen = [choices[i] for i in random.choice(len(choices), figures, replace=False)]
     background = str(random.choice(list(BACKGROUNDS)))
     placed = _place(random, width, height, figures, overlap)

@@ -80,13 +80,17 @@ def _held_out() -> frozenset[Look]:
 HELD_OUT = _held_out()
 
 
-def looks(split: Split) -> tuple[Look, ...]:
-    """The combinations of a split, in a fixed order: `train`, `held-out`, or `all`."""
-    if split == "all":
-        return LOOKS
-    if split not in ("train", "held-out"):
+def looks(split: Split, pattern: str | None = None) -> tuple[Look, ...]:
+    """The combinations of a split (`train`, `held-out` or `all`) with any or one pattern, in a fixed order."""
+    if split not in ("train", "held-out", "all"):
         raise ValueError(f'there is no split {split!r}; choose "train", "held-out" or "all"')
-    return tuple(look for look in LOOKS if (look in HELD_OUT) == (split == "held-out"))
+    if pattern not in (None, *PATTERNS):
+        raise ValueError(f"there is no pattern {pattern!r}; choose {', '.join(PATTERNS)}")
+    return tuple(
+        look
+        for look in LOOKS
+        if (split == "all" or (look in HELD_OUT) == (split == "held-out")) and pattern in (None, look.pattern)
+    )
 
 
 def size_word(diameter: float) -> str:

@@ -36,7 +36,8 @@ class ShapesWorld:
     """Pictures numbered from 0; the same seed and settings give the same pictures on every machine.
 
     width and height in pixels; `figures` fixes the number of things per picture (default: 1 to 5, drawn);
-    `overlap` is the largest share of one that another may cover, in the share `overlapping` of the pictures.
+    `overlap` is the largest share of one that another may cover, in the share `overlapping` of the pictures;
+    `pattern` leaves only looks with that pattern.
     """
 
     seed: int = 0
@@ -46,6 +47,7 @@ class ShapesWorld:
     figures: int | None = None
     overlap: float = 0.0
     overlapping: float = 1.0
+    pattern: str | None = None
 
     def __getitem__(self, number: int) -> Sample:
         return make_sample(self.scene(number))
@@ -57,7 +59,7 @@ class ShapesWorld:
         if count is None:
             count = int(random.choice(len(FIGURE_SHARES), p=FIGURE_SHARES)) + 1
         overlap = self.overlap if random.random() < self.overlapping else 0.0
-        return draw_scene(random, self.width, self.height, count, self.split, overlap)
+        return draw_scene(random, self.width, self.height, count, self.split, overlap, self.pattern)
 
 
 def make_sample(scene: Scene, with_masks: bool = False) -> Sample:

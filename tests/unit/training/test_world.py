@@ -67,9 +67,23 @@ def test_pictures_of_a_split_show_only_its_combinations(split):
     assert all((look in HELD_OUT) == (split == "held-out") for look in shown)
 
 
-def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match='choose "train", "held-out" or "all"'):
-        ShapesWorld(split="test").scene(0)  # type: ignore[arg-type]
+@pytest.mark.parametrize("split", ["train", "held-out", "all"])
+def test_a_world_of_one_pattern_shows_all_its_looks_and_no_other(split):
+    world = ShapesWorld(split=split, pattern="checked")
+    shown = {f.look for number in range(200) for f in world.scene(number).figures}
+    assert shown == {look for look in looks(split) if look.pattern == "checked"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"split": "test"}, 'choose "train", "held-out" or "all"'),
+        ({"pattern": "tartan"}, "choose plain, striped, dotted, checked"),
+    ],
+)
+def test_what_the_vocabulary_does_not_know_is_refused(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        ShapesWorld(**settings).scene(0)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
