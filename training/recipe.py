@@ -107,7 +107,7 @@ _STAGES = (
         pictures=_MIXED,
         widened=True,
     ),
-    # Fields of a check are smaller than a latent's cell: checks came out as waves long after all else was right.
+    # Fields of a check are smaller than a cell of the latent, and came out as waves when all else was right.
     Stage(
         "base-checked",
         replace(_BASE, steps=2100, learning_rate=7e-4, warm_up=100, cool_down=1900),

@@ -81,7 +81,7 @@ HELD_OUT = _held_out()
 
 
 def looks(split: Split, pattern: str | None = None) -> tuple[Look, ...]:
-    """The combinations of a split (`train`, `held-out` or `all`) with any or one pattern, in a fixed order."""
+    """The combinations of a split (train, held-out or all) with any or one pattern, in a fixed order."""
     if split not in ("train", "held-out", "all"):
         raise ValueError(f'there is no split {split!r}; choose "train", "held-out" or "all"')
     if pattern not in (None, *PATTERNS):
