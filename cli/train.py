@@ -41,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     adapter.add_argument("--size", type=_size, default=(1024, 1024), help="width x height (1024x1024)")
     adapter.add_argument("--pictures", type=int, default=10_000, help="of Shapes World to encode (10000)")
+    adapter.add_argument(
+        "--checked", type=int, default=0, help="more of Shapes World, with checked things alone (0)"
+    )
     adapter.add_argument("--init", type=Path, help="start from this adapter instead of fresh weights")
     adapter.add_argument("--small", action="store_true", help="a fresh adapter of the demo model's size")
     adapter.add_argument(
@@ -155,6 +158,7 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
         data=arguments.data,
         size=arguments.size,
         pictures=arguments.pictures,
+        checked=arguments.checked,
         init=arguments.init,
         small=arguments.small,
         region_weight=arguments.region_weight,

@@ -29,6 +29,7 @@ _EXAMPLES_SEED = 2**31
 class AdapterRun:
     """What an adapter is trained on: `size` (width, height) in pixels; `data` None is Shapes World.
 
+    `checked` is how many of Shapes World's pictures with checked things alone come besides the `pictures`.
     `init` names an adapter to start from, else a fresh one is made, of the demo's size if `small`.
     """
 
@@ -36,6 +37,7 @@ class AdapterRun:
     data: Path | None = None
     size: tuple[int, int] = (1024, 1024)
     pictures: int = 10_000
+    checked: int = 0
     init: Path | None = None
     small: bool = False
     region_weight: float = 0.0
@@ -48,20 +50,24 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
     for name, value in (("region weight", run.region_weight), ("SNR power", run.snr_power)):
         if value < 0:
             raise SourceError(f"the {name} is {value:g}; 0 or more is allowed")
+    if run.checked and run.data is not None:
+        raise SourceError("checked pictures are Shapes World's; leave them out, or train without data")
     pipeline = load_sdxl(run.model)
-    latents = _latents(run, pipeline, folder)
+    sets = _latents(run, pipeline, folder)
     torch.manual_seed(_WEIGHTS_SEED)
     adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
-    task = IFAdapterTask(pipeline, adapter, [latents], run.region_weight, run.snr_power, _examples(run))
+    task = IFAdapterTask(pipeline, adapter, sets, run.region_weight, run.snr_power, _examples(run))
     Trainer(task, settings, folder).run()
 
 
-def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path) -> LatentSet:
+def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path) -> list[LatentSet]:
     width, height = run.size
     if run.data is None:
-        return encoded_world(pipeline.vae, Pictures(width, height, run.pictures), folder)
+        usual = Pictures(width, height, run.pictures)
+        checked = Pictures(width, height, run.checked, pattern="checked")
+        return [encoded_world(pipeline.vae, one, folder) for one in (usual, checked) if one.number]
     place = folder / f"latents-{width}x{height}"
     source = LayoutFolder(run.data, width, height)
     description: dict[str, Any] = {
@@ -69,7 +75,7 @@ def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path)
         "width": width,
         "height": height,
     }
-    return encode_once(source, len(source), pipeline.vae, place, description)
+    return [encode_once(source, len(source), pipeline.vae, place, description)]
 
 
 def _examples(run: AdapterRun) -> list[Layout]:

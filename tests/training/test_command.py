@@ -12,6 +12,7 @@ from tiny_rewards import write_tiny_rewards
 from instance_composer.cli import main
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.itercomp import open_unet
+from instance_composer.training.latents import LatentSet
 from instance_composer.training.recipe import STAGES, choose_stage
 from instance_composer.training.settings import SettingsError
 
@@ -23,6 +24,8 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
         "--small",
         "--pictures",
         "4",
+        "--checked",
+        "2",
         "--set",
         "batch=2",
         "--set",
@@ -34,6 +37,9 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
     assert main([*command, "--set", "steps=2"]) == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    checked = LatentSet.load(tmp_path / "run" / "latents-64x64-checked")
+    assert len(checked) == 2
+    assert all(" checked " in one.caption for layout in checked.layouts for one in layout.active)
     path = tmp_path / "run" / "model" / "ifadapter.safetensors"
     assert str(path) in capsys.readouterr().out
     assert IFAdapter.load(path).config.queries == 4
@@ -79,6 +85,7 @@ def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, caps
         (["base", "{}", "--stage", "base-mixed"], "train the stage base-scenes first"),
         (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
         (["ifadapter", "{}", "--model", "{}", "--region-weight", "-1"], "0 or more is allowed"),
+        (["ifadapter", "{}", "--model", "{}", "--data", "{}", "--checked", "8"], "are Shapes World's"),
         (["base", "{}", "--stage", "base-final"], "train the stage base-mixed first"),
         (["base", "{}", "--stage", "base-checked"], "train the stage base-final first"),
         (["feedback", "{}", "--model", "{}/none", "--rewards", "{}"], "there is no model at"),
