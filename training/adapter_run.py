@@ -47,7 +47,11 @@ class AdapterRun:
 
 def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
     """Train, or continue training, an adapter in `folder`."""
-    for name, value in (("region weight", run.region_weight), ("SNR power", run.snr_power)):
+    for name, value in (
+        ("region weight", run.region_weight),
+        ("SNR power", run.snr_power),
+        ("number of checked pictures", run.checked),
+    ):
         if value < 0:
             raise SourceError(f"the {name} is {value:g}; 0 or more is allowed")
     if run.checked and run.data is not None:
@@ -65,9 +69,10 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
 def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path) -> list[LatentSet]:
     width, height = run.size
     if run.data is None:
-        usual = Pictures(width, height, run.pictures)
-        checked = Pictures(width, height, run.checked, pattern="checked")
-        return [encoded_world(pipeline.vae, one, folder) for one in (usual, checked) if one.number]
+        chosen = [Pictures(width, height, run.pictures)]
+        if run.checked:
+            chosen.append(Pictures(width, height, run.checked, pattern="checked"))
+        return [encoded_world(pipeline.vae, one, folder) for one in chosen]
     place = folder / f"latents-{width}x{height}"
     source = LayoutFolder(run.data, width, height)
     description: dict[str, Any] = {

@@ -12,6 +12,7 @@ from tiny_rewards import write_tiny_rewards
 from instance_composer.cli import main
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.itercomp import open_unet
+from instance_composer.training.checkpoint import read_run
 from instance_composer.training.latents import LatentSet
 from instance_composer.training.recipe import STAGES, choose_stage
 from instance_composer.training.settings import SettingsError
@@ -37,6 +38,7 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
     assert main([*command, "--set", "steps=2"]) == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    assert read_run(tmp_path / "run")["task"]["sets"] == [[4, 64, 64], [2, 64, 64]]
     checked = LatentSet.load(tmp_path / "run" / "latents-64x64-checked")
     assert len(checked) == 2
     assert all(" checked " in one.caption for layout in checked.layouts for one in layout.active)
@@ -86,6 +88,7 @@ def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, caps
         (["ifadapter", "{}", "--model", "{}/none"], "there is no model at"),
         (["ifadapter", "{}", "--model", "{}", "--region-weight", "-1"], "0 or more is allowed"),
         (["ifadapter", "{}", "--model", "{}", "--data", "{}", "--checked", "8"], "are Shapes World's"),
+        (["ifadapter", "{}", "--model", "{}", "--checked", "-1"], "checked pictures is -1; 0 or more"),
         (["base", "{}", "--stage", "base-final"], "train the stage base-mixed first"),
         (["base", "{}", "--stage", "base-checked"], "train the stage base-final first"),
         (["feedback", "{}", "--model", "{}/none", "--rewards", "{}"], "there is no model at"),
