@@ -68,7 +68,7 @@ test-browser: install $(if $(COMFYUI),$(STAMPS)/frontend $(STAMPS)/npm)
 	$(BIN)/pytest tests/browser || [ $$? -eq 5 ] || $(BIN)/pytest tests/browser --last-failed
 
 test-diffusers: install
-	$(BIN)/pytest tests/diffusers
+	$(BIN)/pytest tests/diffusers tests/transformers
 
 test-training: install
 	$(BIN)/pytest tests/training
@@ -80,7 +80,7 @@ test-host: install
 # Again, what depends on it, with the other supported line of transformers.
 test-transformers4: export PYTHONPATH := $(CURDIR)/$(TRANSFORMERS4)
 test-transformers4: install $(STAMPS)/transformers4
-	$(BIN)/pytest tests/diffusers
+	$(BIN)/pytest tests/diffusers tests/transformers
 	$(if $(COMFYUI),$(BIN)/pytest tests/host -m text_encoders)
 
 install: $(STAMPS)/pack

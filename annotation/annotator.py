@@ -8,8 +8,13 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..layout import Box, Canvas, Instance, Layout
-from .models import Captioner, Detection, Detector
+from ..layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+)
+from ..models.vision.interfaces import Captioner, Detection, Detector
 from .selection import Limits, select
 from .words import tidy
 

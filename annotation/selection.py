@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..layout import Box
-from .models import Detection
+from ..models.vision.interfaces import Detection
 
 
 @dataclass(frozen=True)

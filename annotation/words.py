@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ..models.concentration.entities import find_entities
-from ..models.concentration.pipelines import DEFAULT_PIPELINE, parse
+from ..models.entities.extraction import find_entities
+from ..models.entities.pipelines import DEFAULT_PIPELINE, parse
 
 LONGEST = 100
 

@@ -97,10 +97,10 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
     from tqdm import tqdm
 
     from ..annotation.annotator import Annotator
-    from ..annotation.captioning import TransformersCaptioner
-    from ..annotation.grounding_dino import GroundingDino
     from ..annotation.selection import Limits
     from ..annotation.words import nouns
+    from ..models.vision.captioning import TransformersCaptioner
+    from ..models.vision.grounding_dino.detector import GroundingDino
 
     words = _words(arguments)
     if not words:

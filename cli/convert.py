@@ -80,7 +80,7 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
 def _unet(arguments: argparse.Namespace) -> int:
     from safetensors.torch import save_file
 
-    from ..models.itercomp import open_unet
+    from ..models.sdxl.files import open_unet
 
     source, target = Path(arguments.input), Path(arguments.output)
     with _whole(target, (".safetensors",), arguments.force, source) as unfinished:
@@ -94,7 +94,8 @@ def _unet(arguments: argparse.Namespace) -> int:
 def _delta(arguments: argparse.Namespace) -> int:
     from safetensors.torch import save_file
 
-    from ..models.itercomp import open_unet, with_delta
+    from ..models.itercomp import with_delta
+    from ..models.sdxl.files import open_unet
 
     source, target = Path(arguments.input), Path(arguments.output)
     with _whole(target, (".safetensors",), arguments.force, source) as unfinished:
@@ -121,10 +122,10 @@ def _lora(arguments: argparse.Namespace) -> int:
         deltas,
         error_table,
         extract_layer,
-        open_unet,
         save_lora,
         summary,
     )
+    from ..models.sdxl.files import open_unet
 
     method = "full" if arguments.full else "randomized"
     settings = ExtractionSettings(

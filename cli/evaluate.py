@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .arguments import number, size
 
 if TYPE_CHECKING:
-    from ..evaluation.runs import Evaluation
+    from ..evaluation.records import Evaluation
 
 # In the order of the tables; the same as the evaluation's, which is not imported for --help.
 _METHODS = "real,reconstructed,plain,area,mask,couple,ifadapter,no-appearance,no-eot"
@@ -119,9 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_layout(arguments: argparse.Namespace, report: Path) -> str:
-    from ..evaluation.plan import Plan, check_methods
-    from ..evaluation.report import write_report
-    from ..evaluation.runs import Evaluation
+    from ..evaluation.benchmarks.placement.plan import Plan, check_methods
+    from ..evaluation.benchmarks.placement.report import write_report
+    from ..evaluation.records import Evaluation
 
     methods = check_methods(_listed(arguments.methods))
     plan = Plan(**_settings(arguments, "base"))
@@ -134,11 +134,11 @@ def _evaluate_layout(arguments: argparse.Namespace, report: Path) -> str:
 
 
 def _evaluate_binding(arguments: argparse.Namespace, report: Path) -> str:
-    from ..evaluation.binding_plan import METHODS, BindingPlan, make_sweeps
-    from ..evaluation.binding_report import write_binding_report
-    from ..evaluation.binding_scoring import score
-    from ..evaluation.plan import check_methods
-    from ..evaluation.runs import Evaluation
+    from ..evaluation.benchmarks.binding.plan import METHODS, BindingPlan, make_sweeps
+    from ..evaluation.benchmarks.binding.report import write_binding_report
+    from ..evaluation.benchmarks.placement.plan import check_methods
+    from ..evaluation.records import Evaluation
+    from ..evaluation.scorers.binding import score
 
     methods = check_methods(_listed(arguments.methods), METHODS)
     guidance = ("strength", "token_weight", "pixel_weight", "start", "end", "layers")

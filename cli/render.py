@@ -7,7 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import best_device, file_with_strength, number, size
+from .arguments import (
+    best_device,
+    file_with_strength,
+    number,
+    size,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -134,8 +134,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _base(arguments: argparse.Namespace) -> int:
-    from ..training.recipe import choose_stage, train_stage
-    from ..training.settings import read_toml
+    from ..training.demo_model.recipe import choose_stage, train_stage
+    from ..training.engine.settings import read_toml
 
     tables = read_toml(arguments.settings) if arguments.settings else {}
     stages = [
@@ -149,8 +149,8 @@ def _base(arguments: argparse.Namespace) -> int:
 
 
 def _ifadapter(arguments: argparse.Namespace) -> int:
-    from ..training.adapter_run import AdapterRun, train_adapter
-    from ..training.settings import read_settings, read_toml
+    from ..training.engine.settings import read_settings, read_toml
+    from ..training.ifadapter.run import AdapterRun, train_adapter
 
     changes = {**(read_toml(arguments.settings) if arguments.settings else {}), **_changes(arguments.set)}
     plan = AdapterRun(
@@ -171,8 +171,8 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
 
 
 def _pack(arguments: argparse.Namespace) -> int:
-    from ..training.card import write_card
-    from ..training.packing import pack
+    from ..training.demo_model.card import write_card
+    from ..training.demo_model.packing import pack
 
     runs: Path = arguments.folder
     model = arguments.model or runs / "base-checked" / "model"
@@ -191,8 +191,13 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _reward(arguments: argparse.Namespace) -> int:
-    from ..training.reward_run import REWARD_SETTINGS, RewardRun, train_reward, train_world_rewards
-    from ..training.settings import read_settings, read_toml
+    from ..training.engine.settings import read_settings, read_toml
+    from ..training.itercomp.reward_run import (
+        REWARD_SETTINGS,
+        RewardRun,
+        train_reward,
+        train_world_rewards,
+    )
 
     changes = read_toml(arguments.settings) if arguments.settings else {}
     names = ("data", "validation", "init", "aspect")
@@ -211,8 +216,8 @@ def _reward(arguments: argparse.Namespace) -> int:
 
 
 def _feedback(arguments: argparse.Namespace) -> int:
-    from ..training.feedback_run import FEEDBACK_SETTINGS, FeedbackRun, train_feedback
-    from ..training.settings import read_settings, read_toml
+    from ..training.engine.settings import read_settings, read_toml
+    from ..training.itercomp.feedback_run import FEEDBACK_SETTINGS, FeedbackRun, train_feedback
 
     changes = {**(read_toml(arguments.settings) if arguments.settings else {}), **_changes(arguments.set)}
     run = FeedbackRun(

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..training.shapes_world import Look
-from .plan import Scenes
-from .runs import Record
+from ..shapes_world import Look
+from .benchmarks.placement.plan import Scenes
+from .records import Record
 from .statistics import Estimate, Floats
 
 BOOTSTRAP = 2000

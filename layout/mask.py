@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from operator import itemgetter
 
-from .box import HIGHEST, LOWEST, WHOLE, Box
+from .box import (
+    HIGHEST,
+    LOWEST,
+    WHOLE,
+    Box,
+)
 
 # Far above anything drawn by hand or traced from a picture; keeps rasterising within a second.
 MOST_POINTS = 5_000

@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .box import Box
-from .document import VERSION, Canvas, Instance, Layout
+from .document import (
+    VERSION,
+    Canvas,
+    Instance,
+    Layout,
+)
 from .mask import Mask, Polygon, RunLength
 from .problems import LayoutError, Problem, quote
 

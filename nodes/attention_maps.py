@@ -7,11 +7,11 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..hosts.comfyui.attention_maps import AttentionRecord, record_attention
-from ..hosts.comfyui.heat_maps import HeatMaps, heat_maps
-from ..hosts.comfyui.layer_presets import LAYER_PRESETS
+from ..hosts.comfyui.attention.unet.presets import LAYER_PRESETS
+from ..hosts.comfyui.attention_maps.heat_maps import HeatMaps, heat_maps
+from ..hosts.comfyui.attention_maps.record import AttentionRecord, record_attention
+from ..hosts.comfyui.conversions import image_tensor
 from ..hosts.comfyui.schema import schema, socket
-from ..hosts.comfyui.sockets import image_tensor
 from ..layout import Layout
 from .sockets import AttentionRecordSocket, EntitiesSocket, InstanceLayoutSocket
 

@@ -6,9 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..hosts.comfyui.concentration import MODES, WITHOUT_REGION, Concentration, apply_concentration
-from ..hosts.comfyui.entities import PromptEntities
-from ..hosts.comfyui.layer_presets import LAYER_PRESETS
+from ..hosts.comfyui.attention.unet.presets import LAYER_PRESETS
+from ..hosts.comfyui.concentration.apply import (
+    MODES,
+    WITHOUT_REGION,
+    Concentration,
+    apply_concentration,
+)
+from ..hosts.comfyui.prompts.entities import PromptEntities
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from .sockets import EntitiesSocket, InstanceLayoutSocket

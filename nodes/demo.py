@@ -5,10 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..demo import ADAPTER, demo_folder
-from ..hosts.comfyui.adapter import load_adapter
-from ..hosts.comfyui.demo import load_clip, load_vae
+from ..hosts.comfyui.checkpoints.small_sdxl import load_clip, load_vae
+from ..hosts.comfyui.checkpoints.unet import load_unet
+from ..hosts.comfyui.ifadapter.weights import load_adapter
 from ..hosts.comfyui.schema import schema
-from ..hosts.comfyui.unet import load_unet
 from .sockets import IFAdapterSocket
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..hosts.comfyui.entities import describe, find_prompt_entities
+from ..hosts.comfyui.prompts.entities import describe, find_prompt_entities
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
-from ..models.concentration.pipelines import DEFAULT_PIPELINE, installed_pipelines
+from ..models.entities.pipelines import DEFAULT_PIPELINE, installed_pipelines
 from .sockets import EntitiesSocket, InstanceLayoutSocket
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..hosts.comfyui.apply import apply_ifadapter
+from ..hosts.comfyui.ifadapter.apply import apply_ifadapter
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from .sockets import IFAdapterSocket, InstanceLayoutSocket

@@ -6,11 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..hosts.comfyui.delta import apply_delta, extract_lora
+from ..hosts.comfyui.checkpoints.delta import apply_delta, extract_lora
+from ..hosts.comfyui.checkpoints.unet import DTYPES, load_model
+from ..hosts.comfyui.checkpoints.unet_files import list_unets
 from ..hosts.comfyui.schema import schema, socket
-from ..hosts.comfyui.unet import DTYPES, load_model
-from ..hosts.comfyui.unet_files import list_unets
-from ..models.itercomp import GROUPS, METHODS
+from ..models.itercomp import METHODS
+from ..models.sdxl.names import GROUPS
 
 
 class LoadIterCompUNet(io.ComfyNode):

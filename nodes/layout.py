@@ -7,9 +7,20 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..hosts.comfyui.conversions import (
+    boxes_of,
+    image_tensor,
+    images_from,
+    masks_of,
+    with_upstream_regions,
+)
 from ..hosts.comfyui.schema import schema, socket
-from ..hosts.comfyui.sockets import boxes_of, image_tensor, images_from, masks_of, with_upstream_regions
-from ..layout import Box, Canvas, Layout, transform
+from ..layout import (
+    Box,
+    Canvas,
+    Layout,
+    transform,
+)
 from ..layout.formats import FORMATS, read
 from ..pictures import draw_layout
 from .sockets import BoundingBoxesSocket, BoundingBoxSocket, InstanceLayoutSocket

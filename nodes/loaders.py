@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..hosts.comfyui.adapter import load_adapter
-from ..hosts.comfyui.folders import adapter_path, list_adapters, register_folder
+from ..hosts.comfyui.ifadapter.folder import adapter_path, list_adapters, register_folder
+from ..hosts.comfyui.ifadapter.weights import load_adapter
 from ..hosts.comfyui.schema import schema, socket
 from .sockets import IFAdapterSocket
 

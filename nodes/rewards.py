@@ -10,14 +10,15 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..demo import FOLDER as DEMO_FOLDER
-from ..hosts.comfyui.reward_folder import (
+from ..hosts.comfyui.conversions import image_tensor, images_from
+from ..hosts.comfyui.rewards.folder import (
     NONE,
     chosen_files,
     list_reward_files,
     list_reward_folders,
     register_reward_folder,
 )
-from ..hosts.comfyui.rewards import (
+from ..hosts.comfyui.rewards.score import (
     DTYPES,
     CompositionRewards,
     load_rewards,
@@ -27,8 +28,12 @@ from ..hosts.comfyui.rewards import (
     select_latents,
 )
 from ..hosts.comfyui.schema import schema, socket
-from ..hosts.comfyui.sockets import image_tensor, images_from
-from ..models.rewards import ASPECTS, combine, rank, reward_files
+from ..models.rewards import (
+    ASPECTS,
+    combine,
+    rank,
+    reward_files,
+)
 from ..pictures.score_sheet import draw_score_sheet
 from .sockets import CompositionRewardsSocket
 

@@ -7,16 +7,16 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..hosts.comfyui.grounding_dino import BACKENDS, DEFAULT_BACKEND
 from ..hosts.comfyui.schema import schema, socket
-from ..hosts.comfyui.segmentation import Thresholds, segment_entities
-from ..hosts.comfyui.segmentation_files import (
+from ..hosts.comfyui.segmentation.detect import BACKENDS, DEFAULT_BACKEND
+from ..hosts.comfyui.segmentation.files import (
     detector_path,
     list_detectors,
     list_segmenters,
     register_folders,
     segmenter_path,
 )
+from ..hosts.comfyui.segmentation.segment import Thresholds, segment_entities
 from .sockets import EntitiesSocket, InstanceLayoutSocket
 
 register_folders()

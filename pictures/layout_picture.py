@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFilter
 
 from ..layout import Box, Layout
-from .captions import drawable, font_for, text_size, wrap
-from .labels import Color, Label, Rectangle, draw_labels
+from .captions import (
+    drawable,
+    font_for,
+    text_size,
+    wrap,
+)
+from .labels import (
+    Color,
+    Label,
+    Rectangle,
+    draw_labels,
+)
 
 # Distinct for the common colour blindnesses: Okabe and Ito (2008) without black, then three of Tol's "muted".
 PALETTE = (

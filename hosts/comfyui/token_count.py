@@ -9,8 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from .prompt_syntax import PromptSyntaxError
-from .tokens import count_tokens
+from .prompts.syntax import PromptSyntaxError
+from .prompts.tokens import count_tokens
 
 PATH = "/instance_composer/tokens"
 MOST_BYTES = 1_000_000

@@ -1,10 +1,26 @@
 """IFAdapter and attribute concentration on diffusers' SDXL, and a layout to a picture."""
 
-from .attention import Attachment, UnsuitableModelError, attach_ifadapter, attach_prompts
-from .concentration import attach_concentration, move_noise, preset_layers, record_attention
+from .concentration import (
+    attach_concentration,
+    move_noise,
+    preset_layers,
+    record_attention,
+)
+from .ifadapter import (
+    Attachment,
+    UnsuitableModelError,
+    attach_ifadapter,
+    attach_prompts,
+)
 from .loading import load_loras, load_sdxl
 from .phrases import Phrases, encode_phrases, encode_tokens
-from .pipeline import EncodedLayout, active_instances, encode_layout, fit_size, generate
+from .pipeline import (
+    EncodedLayout,
+    active_instances,
+    encode_layout,
+    fit_size,
+    generate,
+)
 
 __all__ = [
     "Attachment",

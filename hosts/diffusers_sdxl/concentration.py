@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ...models.concentration import LocalGuidance, Targets, concentrate, token_probabilities
+from ...models.attention.probabilities import token_probabilities
+from ...models.concentration import LocalGuidance, Targets, concentrate
 from ...models.concentration.energy import LATENT_STEP, Objective, unit_step
 
 Grid = tuple[int, int]

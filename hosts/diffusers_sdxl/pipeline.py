@@ -11,8 +11,14 @@ from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
 from ...layout import Instance, Layout, LayoutError
-from ...models.ifadapter import Gate, IFAdapter, InstancePrompt, Regions
-from .attention import Attachment, UnsuitableModelError, attach_prompts, find_adapted_layers
+from ...models.ifadapter import Gate, IFAdapter, InstancePrompt
+from ...models.regions import Regions
+from .ifadapter import (
+    Attachment,
+    UnsuitableModelError,
+    attach_prompts,
+    find_adapted_layers,
+)
 from .phrases import encode_phrases
 
 # Instances in one pass: the text encoders hand out all their layers, 13 MB a caption for SDXL.

@@ -12,7 +12,16 @@ from typing import Any
 from ..document import Canvas, Layout
 from ..json_text import decode, dump_json
 from ..problems import FormatError, LayoutError, quote
-from . import bounding_boxes, coco, document, ideogram, ifadapter, lines, llm, omost
+from . import (
+    bounding_boxes,
+    coco,
+    document,
+    ideogram,
+    ifadapter,
+    lines,
+    llm,
+    omost,
+)
 from .shared import json_part, parsed
 
 

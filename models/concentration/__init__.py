@@ -1,11 +1,17 @@
 """CoMat's attribute concentration (arXiv 2404.03653): attributes stay on their nouns."""
 
-from .attend_and_excite import max_attention_loss
-from .attention import token_probabilities
+from ..attention.probabilities import token_probabilities
+from ..baselines.attend_and_excite import max_attention_loss
+from ..entities.extraction import extract_entities
+from ..entities.matching import OverrideError, match_entities, read_overrides
 from .gradient import logit_gradient
 from .local import LocalGuidance, concentrate
-from .losses import pixel_loss, pixel_loss_official, token_loss, token_loss_official
-from .matching import OverrideError, match_entities, read_overrides
+from .losses import (
+    pixel_loss,
+    pixel_loss_official,
+    token_loss,
+    token_loss_official,
+)
 from .targets import NOWHERE, Targets
 
 __all__ = [
@@ -14,6 +20,7 @@ __all__ = [
     "OverrideError",
     "Targets",
     "concentrate",
+    "extract_entities",
     "logit_gradient",
     "match_entities",
     "max_attention_loss",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .attend_and_excite import max_attention_loss
+from ..baselines.attend_and_excite import max_attention_loss
 from .losses import pixel_loss, token_loss
 from .targets import Targets, own_masks
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .attention import token_probabilities
+from ..attention.probabilities import token_probabilities
 from .gradient import logit_gradient, pixel_direction, token_direction
 from .targets import Members, Targets, own_masks
 

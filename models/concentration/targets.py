@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ifadapter.regions import Regions
-from .heat_maps import OWN_REGION, stretch
+from ..attention.heat_maps import OWN_REGION, stretch
+from ..regions import Regions
 
 NOWHERE = (0.0, 0.0, 0.0, 0.0)
 

@@ -1,14 +1,20 @@
 """IFAdapter (arXiv 2409.08240): instance captions and regions through an instance semantic map."""
 
+from ..regions import Placement, Regions
+from ..sdxl.attention_layers import AttentionLayer, number_attention_layers
 from ..weights import CheckpointError
 from .adapter import IFAdapter
 from .attention import InstanceAttention
 from .checkpoint import read_checkpoint, write_checkpoint
 from .config import IFAdapterConfig
-from .layers import AttentionLayer, number_attention_layers
 from .prompt import InstancePrompt
-from .regions import Placement, Regions
-from .semantic_map import SLOTS, BatchPlacement, Gate, batch_semantic_map, semantic_map
+from .semantic_map import (
+    SLOTS,
+    BatchPlacement,
+    Gate,
+    batch_semantic_map,
+    semantic_map,
+)
 
 __all__ = [
     "SLOTS",

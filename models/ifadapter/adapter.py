@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..regions import Regions
 from .attention import InstanceAttention
 from .checkpoint import check_keys, read_checkpoint, write_checkpoint
 from .config import IFAdapterConfig
 from .position import PositionNet
 from .prompt import InstancePrompt
-from .regions import Regions
 from .resampler import Resampler
 from .semantic_map import Gate
 

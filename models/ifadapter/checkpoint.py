@@ -12,7 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..weights import TRUNCATED, CheckpointError, listing, read_torch
+from ..weights import (
+    TRUNCATED,
+    CheckpointError,
+    listing,
+    read_torch,
+)
 
 GROUPS = ("text_proj_model", "adapter_modules", "pos_net")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .regions import Regions
+from ..regions import Regions
 
 
 @dataclass(frozen=True, eq=False)

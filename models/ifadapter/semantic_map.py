@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .regions import Placement, box_cells
+from ..regions import Placement, box_cells
 from .resampler import RMS_EPSILON
 
 # The published adapter was trained with ten slots, empty ones taking part in the softmax (max_obj).

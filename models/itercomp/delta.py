@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from ..sdxl.files import UNetFile
+from ..sdxl.names import in_group
 from ..weights import CheckpointError, listing
-from .files import UNetFile
-from .names import in_group
 
 FIRST_CONVOLUTION = "input_blocks.0.0.weight"
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..sdxl.names import GROUPS, in_group
 from ..weights import CheckpointError
-from .names import GROUPS, in_group
 
 METHODS = ("randomized", "full")
 

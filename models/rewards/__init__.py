@@ -1,6 +1,13 @@
 """Reward models: how well a picture shows what a prompt says, in one aspect of composition."""
 
-from .aspects import ASPECTS, SUFFIXES, aspect_of_name, combine, rank, reward_files
+from .aspects import (
+    ASPECTS,
+    SUFFIXES,
+    aspect_of_name,
+    combine,
+    rank,
+    reward_files,
+)
 from .checkpoint import read_reward
 from .config import RewardConfig
 from .losses import pair_accuracy, pairs_of_ranks, pairwise_loss

@@ -12,7 +12,13 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..weights import CheckpointError, listing, open_weights, read_metadata, read_torch
+from ..weights import (
+    CheckpointError,
+    listing,
+    open_weights,
+    read_metadata,
+    read_torch,
+)
 
 _PARTS = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.layers.")
 # What trainers put around the weights, beside the step, the optimizer and the like.

@@ -10,7 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_weights, read_reward, to_published, write_reward
+from .checkpoint import (
+    check_weights,
+    read_reward,
+    to_published,
+    write_reward,
+)
 from .config import RewardConfig
 
 # After the first three layers of the head, in training.

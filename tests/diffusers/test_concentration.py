@@ -21,7 +21,7 @@ from instance_composer.models.concentration import (
     token_loss_official,
 )
 from instance_composer.models.concentration.energy import LATENT_STEP, ConcentrationObjective
-from instance_composer.models.ifadapter import Regions
+from instance_composer.models.regions import Regions
 
 TARGETS = Targets(
     ((2, 3), (6, 7)),

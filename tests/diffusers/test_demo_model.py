@@ -13,11 +13,21 @@ from safetensors.torch import load_file, save_file
 from instance_composer.cli import main
 from instance_composer.demo import ADAPTER, FOLDER, demo_folder
 from instance_composer.hosts.diffusers_sdxl import encode_layout, generate, load_sdxl
-from instance_composer.layout import Box, Canvas, Instance, Layout
+from instance_composer.layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+)
 from instance_composer.models.ifadapter import IFAdapter
-from instance_composer.training.latents import SourceError
-from instance_composer.training.packing import known_tokens, pack
-from instance_composer.training.shapes_world import ShapesWorld, caption, parse, parse_figure
+from instance_composer.shapes_world import (
+    ShapesWorld,
+    caption,
+    parse,
+    parse_figure,
+)
+from instance_composer.training.data.latents import SourceError
+from instance_composer.training.demo_model.packing import known_tokens, pack
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from instance_composer.hosts.diffusers_sdxl import attach_ifadapter, attach_prompts, encode_tokens
-from instance_composer.models.ifadapter import IFAdapter, Regions
+from instance_composer.models.ifadapter import IFAdapter
+from instance_composer.models.regions import Regions
 
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason=HOW_TO_GET_GOLDEN)
 CASES = ["three_cfg", "ten_cfg", "batch_1_5_cfg", "two_no_cfg", "one_full_cfg"]

@@ -13,8 +13,9 @@ from single_file import write_single_file
 from tiny_sdxl import UNET
 
 from instance_composer.cli import main
-from instance_composer.models.itercomp import open_unet, sdxl_structure, unet_names
-from instance_composer.models.itercomp.architecture import SDXL_DEPTHS
+from instance_composer.models.sdxl.architecture import SDXL_DEPTHS, sdxl_structure
+from instance_composer.models.sdxl.files import open_unet
+from instance_composer.models.sdxl.names import unet_names
 from instance_composer.models.weights import CheckpointError
 
 SDXL = {

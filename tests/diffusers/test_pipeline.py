@@ -14,7 +14,13 @@ from instance_composer.hosts.diffusers_sdxl import (
     fit_size,
     generate,
 )
-from instance_composer.layout import Box, Instance, Layout, LayoutError, Polygon
+from instance_composer.layout import (
+    Box,
+    Instance,
+    Layout,
+    LayoutError,
+    Polygon,
+)
 from instance_composer.models.ifadapter import IFAdapter
 
 

@@ -82,7 +82,7 @@ def adapter_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def adapter(adapter_file):
-    from instance_composer.hosts.comfyui.adapter import load_adapter
+    from instance_composer.hosts.comfyui.ifadapter.weights import load_adapter
 
     return load_adapter(adapter_file)
 
@@ -116,7 +116,7 @@ def applied(model, clip, adapter, layout, prompts):
     """MODEL, positive and negative with the layout."""
     import torch
 
-    from instance_composer.hosts.comfyui.apply import apply_ifadapter
+    from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 
     with torch.inference_mode():
         return apply_ifadapter(model, clip, adapter, layout, *prompts)

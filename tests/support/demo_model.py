@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from instance_composer.training.adapters import make_adapter
-from instance_composer.training.packing import pack
-from instance_composer.training.shapes_world.architecture import make_autoencoder
-from instance_composer.training.shapes_world.pipeline import make_pipeline
+from instance_composer.training.demo_model.architecture import make_autoencoder
+from instance_composer.training.demo_model.packing import pack
+from instance_composer.training.demo_model.pipeline import make_pipeline
+from instance_composer.training.ifadapter.initial_weights import make_adapter
 
 
 def pack_fresh_demo(folder: Path, seed: int = 0) -> Path:

@@ -9,9 +9,9 @@ from comfyui_probe import Evaluation
 from torch import Tensor
 
 import nodes
-from instance_composer.hosts.comfyui.phrases import encode_phrases
+from instance_composer.hosts.comfyui.ifadapter.phrases import encode_phrases
 from instance_composer.layout import Layout
-from instance_composer.models.ifadapter import Regions
+from instance_composer.models.regions import Regions
 
 # Two float32 evaluations whose sums run in another order; predictions are of order one and the adapter
 # changes them by more than EFFECT.

@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from instance_composer.layout import Box, Canvas, Instance, Layout, Mask, Polygon, RunLength
+from instance_composer.layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+    Mask,
+    Polygon,
+    RunLength,
+)
 
 # For tests that draw whole layouts, which takes ten times as long as anything else.
 fewer = settings(max_examples=max(10, settings().max_examples // 3))

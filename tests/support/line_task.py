@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from instance_composer.training.latents import encode_once
-from instance_composer.training.loop import Trainer
-from instance_composer.training.order import sample_numbers
-from instance_composer.training.settings import Settings
-from instance_composer.training.shapes_world import ShapesWorld
-from instance_composer.training.shapes_world.architecture import make_autoencoder
+from instance_composer.shapes_world import ShapesWorld
+from instance_composer.training.data.latents import encode_once
+from instance_composer.training.demo_model.architecture import make_autoencoder
+from instance_composer.training.engine.loop import Trainer
+from instance_composer.training.engine.order import sample_numbers
+from instance_composer.training.engine.settings import Settings
 
 TRUTH = torch.tensor([1.0, -2.0, 0.5])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instance_composer.models.concentration.entities import Entity, EntityTokens, Word
+from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
 
 # The CLIP tokens of this prompt are its words and its comma, the first one at 1.
 PROMPT = "a red book, a yellow vase and a blue cup"

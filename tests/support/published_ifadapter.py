@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from instance_composer.models.ifadapter import InstanceAttention
-from instance_composer.models.ifadapter.regions import box_cells
+from instance_composer.models.regions import box_cells
 
 SLOTS = 10
 

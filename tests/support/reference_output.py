@@ -17,7 +17,7 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from published_ifadapter import published_term
 from torch import Tensor
 
-from instance_composer.hosts.comfyui.layers import adapted_blocks
+from instance_composer.hosts.comfyui.attention.unet.layers import adapted_blocks
 from instance_composer.models.ifadapter import IFAdapter
 
 

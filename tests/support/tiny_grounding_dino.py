@@ -11,7 +11,7 @@ from comfyui_location import REPOSITORY
 from torch import Tensor
 from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
 
-from instance_composer.models.segmentation.grounding_dino import convert
+from instance_composer.models.vision.grounding_dino.conversion import convert
 
 # transformers builds its text masks on BERT's numbers of these.
 SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}

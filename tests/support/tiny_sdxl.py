@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from instance_composer.models.ifadapter import IFAdapter, IFAdapterConfig, number_attention_layers
+from instance_composer.models.ifadapter import IFAdapter, IFAdapterConfig
+from instance_composer.models.sdxl.attention_layers import number_attention_layers
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 TEXT_WIDTHS = (20, 28)

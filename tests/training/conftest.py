@@ -9,8 +9,8 @@ import torch
 from tiny_sdxl import write_tiny_sdxl
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
-from instance_composer.training.latents import LatentSet
-from instance_composer.training.shapes_world import ShapesWorld
+from instance_composer.shapes_world import ShapesWorld
+from instance_composer.training.data.latents import LatentSet
 
 
 @pytest.fixture(autouse=True)

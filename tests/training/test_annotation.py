@@ -10,11 +10,11 @@ from PIL import Image
 
 from instance_composer.annotation.annotator import Annotator
 from instance_composer.annotation.folder import PictureFolder, annotate_folder
-from instance_composer.annotation.models import Detection
 from instance_composer.annotation.words import nouns
 from instance_composer.layout import Box, Layout
-from instance_composer.training.folder import LayoutFolder
-from instance_composer.training.shapes_world import Sample, ShapesWorld
+from instance_composer.models.vision.interfaces import Detection
+from instance_composer.shapes_world import Sample, ShapesWorld
+from instance_composer.training.data.folder import LayoutFolder
 
 # Larger than the smallest crop, so that crops are the boxes' own pixels.
 SIDE = 192

@@ -11,11 +11,11 @@ from tiny_rewards import write_tiny_rewards
 
 from instance_composer.cli import main
 from instance_composer.models.ifadapter import IFAdapter
-from instance_composer.models.itercomp import open_unet
-from instance_composer.training.checkpoint import read_run
-from instance_composer.training.latents import LatentSet
-from instance_composer.training.recipe import STAGES, choose_stage
-from instance_composer.training.settings import SettingsError
+from instance_composer.models.sdxl.files import open_unet
+from instance_composer.training.data.latents import LatentSet
+from instance_composer.training.demo_model.recipe import STAGES, choose_stage
+from instance_composer.training.engine.checkpoint import read_run
+from instance_composer.training.engine.settings import SettingsError
 
 
 @pytest.mark.slow

@@ -12,23 +12,33 @@ from tiny_rewards import HEADS, WORDS, tiny_state
 from tiny_sdxl import tiny_vae
 
 from instance_composer.hosts.diffusers_sdxl import encode_tokens, load_sdxl
-from instance_composer.layout import Box, Canvas, Instance, Layout
+from instance_composer.layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+)
 from instance_composer.models.ifadapter import IFAdapter
-from instance_composer.models.itercomp import open_unet
 from instance_composer.models.rewards import RewardModel, RewardTokenizer
-from instance_composer.training.adapters import adapted_layers, make_adapter
-from instance_composer.training.latents import Buckets, LatentSet, SourceError, encode
-from instance_composer.training.loop import Trainer
+from instance_composer.models.sdxl.files import open_unet
+from instance_composer.shapes_world import ShapesWorld
+from instance_composer.training.data.latents import (
+    Buckets,
+    LatentSet,
+    SourceError,
+    encode,
+)
+from instance_composer.training.data.pictures import decode, posterior
+from instance_composer.training.demo_model.autoencoder import AutoencoderTask, normalize_latents
+from instance_composer.training.demo_model.text_to_image import BaseTask
+from instance_composer.training.engine.loop import Trainer
+from instance_composer.training.engine.order import generator_at
+from instance_composer.training.engine.settings import Settings
+from instance_composer.training.engine.task import Place
+from instance_composer.training.ifadapter.initial_weights import adapted_layers, make_adapter
+from instance_composer.training.ifadapter.objective import IFAdapterTask
+from instance_composer.training.itercomp.feedback_objective import FeedbackTask, Judge
 from instance_composer.training.noise import add_noise, drop, signal_to_noise_weights
-from instance_composer.training.order import generator_at
-from instance_composer.training.pictures import decode, posterior
-from instance_composer.training.settings import Settings
-from instance_composer.training.shapes_world import ShapesWorld
-from instance_composer.training.task import Place
-from instance_composer.training.tasks.autoencoder import AutoencoderTask, normalize_latents
-from instance_composer.training.tasks.base import BaseTask
-from instance_composer.training.tasks.feedback import FeedbackTask, Judge
-from instance_composer.training.tasks.ifadapter import IFAdapterTask
 
 FIRST = Place(0, 0, 0, 1, 1)
 
@@ -409,7 +419,7 @@ def test_pictures_without_instances_are_left_out(pipeline, latents):
 
 
 def test_a_folder_of_pictures_with_layouts(tmp_path):
-    from instance_composer.training.folder import LayoutFolder
+    from instance_composer.training.data.folder import LayoutFolder
 
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[:, 100:] = 255

@@ -23,7 +23,7 @@ PROJECT = PYPROJECT["project"]
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 # Folders of the checkout that are no part of the installed package.
-NOT_INSTALLED = {"tests", "benchmarks", "docs", "web", "requirements", "scripts"}
+NOT_INSTALLED = {"tests", "timing", "docs", "web", "requirements", "scripts"}
 
 
 def packages_on_disk() -> set[str]:
@@ -78,8 +78,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     data = {
         "instance_composer/py.typed",
         "instance_composer/layout/layout.schema.json",
-        "instance_composer/models/concentration/unlocalisable_nouns.txt",
-        *(f"instance_composer/training/shapes_world/tokenizer/{name}" for name in vocabulary),
+        "instance_composer/models/entities/unlocalisable_nouns.txt",
+        *(f"instance_composer/training/demo_model/tokenizer/{name}" for name in vocabulary),
         *(f"instance_composer/{file.relative_to(REPOSITORY)}" for file in demo_files()),
     }
     assert {name for name in wheel if name.startswith("instance_composer/")} == expected | data

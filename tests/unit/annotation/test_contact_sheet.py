@@ -12,7 +12,12 @@ from PIL import Image
 
 from instance_composer.annotation import contact_sheet
 from instance_composer.annotation.contact_sheet import write_contact_sheet
-from instance_composer.layout import Box, Canvas, Instance, Layout
+from instance_composer.layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+)
 
 HOSTILE = "<script>alert(1)</script> \" onload='x' &amp; \x07 \ud800 cat"
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from instance_composer.annotation.annotator import Annotator, Subject, crop_around
 from instance_composer.annotation.folder import FolderError, PictureFolder, annotate_folder
-from instance_composer.annotation.models import Detection
 from instance_composer.layout import Box, Layout
+from instance_composer.models.vision.interfaces import Detection
 
 WORDS = ("left", "right")
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instance_composer.annotation.models import Detection
 from instance_composer.annotation.selection import Limits, intersection_over_union, select
 from instance_composer.layout import Box
+from instance_composer.models.vision.interfaces import Detection
 
 numbers = st.floats(-0.5, 1.5)
 detections = st.lists(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from instance_composer.evaluation.plan import Plan
+from instance_composer.evaluation.benchmarks.placement.plan import Plan
 from instance_composer.evaluation.statistics import success_rate
 from instance_composer.evaluation.tables import by_word
-from instance_composer.training.shapes_world import Look, parse_figure
+from instance_composer.shapes_world import Look, parse_figure
 
 RIGHT = {"overlap": 0.9, "shape": True, "color": True, "pattern": True}
 WRONG = {**RIGHT, "pattern": False}

@@ -23,7 +23,12 @@ from instance_composer.layout import (
     RunLength,
     formats,
 )
-from instance_composer.layout.formats import bounding_boxes, coco, ideogram, omost
+from instance_composer.layout.formats import (
+    bounding_boxes,
+    coco,
+    ideogram,
+    omost,
+)
 
 CANVAS = Canvas(200, 100)
 CAT = Instance("1", Box(0.1, 0.2, 0.5, 0.6), "a red cat")

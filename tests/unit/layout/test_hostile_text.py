@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import json_values, texts
 
-from instance_composer.layout import Box, Canvas, Instance, Layout, LayoutError, formats
+from instance_composer.layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+    LayoutError,
+    formats,
+)
 
 KEYS = [
     *("version", "canvas", "instances", "annotations", "images", "categories", "caption", "box", "bbox"),

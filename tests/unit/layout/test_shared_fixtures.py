@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from instance_composer.layout import Canvas, FormatError, Layout, LayoutError, Polygon, RunLength, formats
+from instance_composer.layout import (
+    Canvas,
+    FormatError,
+    Layout,
+    LayoutError,
+    Polygon,
+    RunLength,
+    formats,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "layouts"
 CASES = {

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import fewer, layouts, polygons
 
-from instance_composer.layout import Box, Canvas, Instance, Layout, LayoutError, Mask, Polygon, RunLength
+from instance_composer.layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+    LayoutError,
+    Mask,
+    Polygon,
+    RunLength,
+)
 from instance_composer.layout.transform import (
     combine,
     crop,

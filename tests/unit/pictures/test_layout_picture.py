@@ -10,8 +10,20 @@ from hypothesis import strategies as st
 from layouts import fewer, layouts, texts
 from PIL import Image, ImageChops, ImageColor
 
-from instance_composer.layout import Box, Canvas, Instance, Layout, LayoutError, Polygon
-from instance_composer.pictures import PALETTE, draw_layout, instance_color, side_by_side
+from instance_composer.layout import (
+    Box,
+    Canvas,
+    Instance,
+    Layout,
+    LayoutError,
+    Polygon,
+)
+from instance_composer.pictures import (
+    PALETTE,
+    draw_layout,
+    instance_color,
+    side_by_side,
+)
 from instance_composer.pictures.captions import drawable, font_for, wrap
 from instance_composer.pictures.labels import Label, _places, _set
 

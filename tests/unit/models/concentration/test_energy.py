@@ -14,7 +14,7 @@ from instance_composer.models.concentration.energy import (
     MaxAttentionObjective,
     unit_step,
 )
-from instance_composer.models.ifadapter import Regions
+from instance_composer.models.regions import Regions
 
 GROUPS, NOUNS = ((2, 3), (5,)), ((3,), (5,))
 BOXES = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 0.5)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from instance_composer.models.concentration import pixel_loss, token_loss
 from instance_composer.models.concentration.local import LocalGuidance, concentrate
 from instance_composer.models.concentration.targets import NOWHERE, Targets, own_masks
-from instance_composer.models.ifadapter import Regions
+from instance_composer.models.regions import Regions
 
 HEADS, WIDTH, TEXT = 4, 16, 12
 GROUPS, NOUNS = ((2, 3), (6, 7, 8)), ((3,), (7, 8))

@@ -10,12 +10,9 @@ from golden_files import TRIMMED, read_facts
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from instance_composer.models.ifadapter import (
-    CheckpointError,
-    IFAdapter,
-    IFAdapterConfig,
-    number_attention_layers,
-)
+from instance_composer.models.ifadapter import IFAdapter, IFAdapterConfig
+from instance_composer.models.sdxl.attention_layers import number_attention_layers
+from instance_composer.models.weights import CheckpointError
 
 SMALL = TRIMMED / "ifadapter" / "adapter_small.safetensors"
 MANIFEST = read_facts(TRIMMED / "ifadapter" / "sdxl_manifest.json")

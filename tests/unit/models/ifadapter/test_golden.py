@@ -12,12 +12,11 @@ from instance_composer.models.ifadapter import (
     BatchPlacement,
     IFAdapter,
     InstanceAttention,
-    Regions,
     semantic_map,
 )
 from instance_composer.models.ifadapter.position import fourier_features
-from instance_composer.models.ifadapter.regions import box_cells
 from instance_composer.models.ifadapter.resampler import visible_words
+from instance_composer.models.regions import Regions, box_cells
 
 
 def assert_near(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:

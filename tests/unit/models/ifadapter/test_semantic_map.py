@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from published_ifadapter import published_term
 from torch import Tensor
 
-from instance_composer.models.ifadapter import BatchPlacement, InstanceAttention, Regions, semantic_map
+from instance_composer.models.ifadapter import BatchPlacement, InstanceAttention, semantic_map
+from instance_composer.models.regions import Regions
 
 WIDTH, HEAD_DIM, TEXT = 64, 16, 24
 # Both sum the same float32 numbers in another order.

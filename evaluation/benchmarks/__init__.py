@@ -1,0 +1,1 @@
+"""Benchmarks: one package each, with its plan, its scores and its report."""

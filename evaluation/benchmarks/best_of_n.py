@@ -1,0 +1,274 @@
+"""How much better the best of N pictures is, chosen in different ways, on Shapes World's model.
+
+`best`: for each prompt ("a red striped circle left of a blue square on grey") eight pictures are drawn from
+the caption without the relation, which the demo model does not know. Chosen by
+
+- `reward`: the mean of the three composition rewards on their common scale;
+- `likelihood`: how much better the demo model predicts noise in the picture with the caption than without
+  (diffusion classifier, arXiv 2303.16203): the text-image similarity the demo's own encoders and UNet give;
+- `chance`: the mean over all pictures;
+- `truth`: what the judge measures, the most any way of choosing can reach.
+
+What is chosen is measured by the judge: `attribute` is binding (share of named shapes, colours and
+patterns on the right things), `spatial` whether the relation holds, `non-spatial` number, sizes and
+background. Means over prompts with 95 % intervals; "reward less chance" is the difference on the same
+pictures. For N below eight the eight pictures are cut into groups.
+
+`pairs`: accuracy of the rewards on held-out pairs of renders, of known looks and of combinations never seen;
+"alone" are pairs of pictures that differ in this aspect and in no other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ...hosts.diffusers_sdxl import load_sdxl
+from ...models.rewards import (
+    ASPECTS,
+    RewardModel,
+    RewardTokenizer,
+    combine,
+    find_tokenizer,
+    prepare_pictures,
+    reward_files,
+)
+from ...shapes_world import ShapesWorld
+from ...shapes_world.preferences import (
+    Comparisons,
+    Wish,
+    measure,
+    read_content,
+    wish_for,
+)
+from ...training.data.comparisons import Ranked, WorldPreferences
+from ...training.data.pictures import posterior, to_tensor
+from ...training.data.text import Tokenizer, encode_prompts
+from ...training.demo_model.text_to_image import generate_base
+from ...training.itercomp.reward_objective import collate, share_with_error
+from ...training.itercomp.reward_run import EVALUATION_SEED, FIGURES
+from ...training.noise import size_conditioning
+
+PICTURES = 8
+NUMBERS = (1, 2, 4, 8)
+# Where noise hides neither everything nor nothing.
+TIMESTEPS = (200, 400, 600, 800)
+
+Reward = tuple[RewardModel, RewardTokenizer]
+
+
+def load_rewards(folder: Path) -> dict[str, Reward]:
+    rewards: dict[str, Reward] = {}
+    for aspect, path in reward_files(folder).items():
+        model = RewardModel.load(path)
+        config = model.config
+        rewards[aspect] = model, find_tokenizer(path, model.told, config.vocabulary, config.tokens)
+    return rewards
+
+
+@torch.no_grad()
+def reward_scores(rewards: Mapping[str, Reward], pictures: Sequence[Image.Image], prompt: str) -> Tensor:
+    """Combined rewards (N,), all aspects alike."""
+    scores: dict[str, Tensor] = {}
+    for aspect, (model, tokenizer) in rewards.items():
+        ids, mask, _ = tokenizer([prompt] * len(pictures))
+        scores[aspect] = model.score(prepare_pictures(pictures, model.config.image_size), ids, mask)
+    return combine(scores, dict.fromkeys(scores, 1.0))
+
+
+@torch.no_grad()
+def likelihoods(pipeline: Any, tokenizer: Tokenizer, pictures: np.ndarray, caption: str) -> Tensor:
+    """How much the error of predicted noise falls when the caption is given (N,)."""
+    count, height, width, _ = pictures.shape
+    latents = posterior(pipeline.vae, to_tensor(pictures)).mean * pipeline.vae.config.scaling_factor
+    prompt, pooled = encode_prompts(pipeline.text_encoder, pipeline.text_encoder_2, tokenizer([caption]))
+    sizes = size_conditioning([(height, width)] * count)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    gain = torch.zeros(count)
+    kept = pipeline.scheduler.alphas_cumprod
+    for step in TIMESTEPS:
+        share = kept[step]
+        noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
+        errors = []
+        for scale in (0.0, 1.0):
+            conditions = {"text_embeds": (scale * pooled).expand(count, -1), "time_ids": sizes}
+            words = (scale * prompt).expand(count, -1, -1)
+            found = pipeline.unet(noisy, torch.tensor([step]), words, added_cond_kwargs=conditions).sample
+            errors.append((found - noise).square().mean(dim=(1, 2, 3)))
+        gain += errors[0] - errors[1]
+    return gain / len(TIMESTEPS)
+
+
+def wishes(count: int, things: int) -> list[Wish]:
+    """Prompts with a relation, of looks known from training."""
+    world = ShapesWorld(EVALUATION_SEED, figures=things)
+    found: list[Wish] = []
+    number = 0
+    while len(found) < count:
+        wish = wish_for(np.random.default_rng([EVALUATION_SEED, number]), world.scene(number))
+        if wish.relation:
+            found.append(wish)
+        number += 1
+    return found
+
+
+def measure_best_of_n(arguments: argparse.Namespace) -> dict[str, Any]:
+    pipeline = load_sdxl(arguments.model)
+    tokenizer, rewards = Tokenizer(pipeline), load_rewards(arguments.rewards)
+    truths: list[Tensor] = []
+    choices: dict[str, list[Tensor]] = {"reward": [], "likelihood": [], "truth": []}
+    for number, wish in enumerate(tqdm(wishes(arguments.prompts, arguments.things), unit="prompt")):
+        pictures = generate_base(
+            pipeline,
+            [wish.caption] * PICTURES,
+            128,
+            128,
+            steps=arguments.steps,
+            guidance=arguments.guidance,
+            seed=1000 * number,
+        )
+        truth = torch.tensor([measure(wish, read_content(picture)) for picture in pictures])
+        truths.append(truth)
+        shown = [Image.fromarray(picture) for picture in pictures]
+        choices["reward"].append(reward_scores(rewards, shown, wish.prompt))
+        choices["likelihood"].append(likelihoods(pipeline, tokenizer, pictures, wish.caption))
+        choices["truth"].append(truth.sum(dim=1))
+    stacked = torch.stack(truths)
+    chosen = {"chance": dict.fromkeys(NUMBERS, stacked.mean(dim=1))}
+    for name, scores in choices.items():
+        chosen[name] = {n: _chosen(stacked, torch.stack(scores), n) for n in NUMBERS}
+    return {
+        "prompts": len(truths),
+        "things": arguments.things,
+        "table": {name: {n: _mean(own) for n, own in of.items()} for name, of in chosen.items()},
+        "gain": {
+            name: {n: _mean(chosen["reward"][n] - chosen[name][n]) for n in NUMBERS[1:]}
+            for name in ("chance", "likelihood")
+        },
+    }
+
+
+def _chosen(truth: Tensor, scores: Tensor, number: int) -> Tensor:
+    """Truth (prompts, aspects) of the best of each group of `number` pictures, averaged over groups."""
+    groups = scores.unflatten(1, (-1, number))
+    best = groups.argmax(dim=2, keepdim=True)
+    values = truth.unflatten(1, (-1, number))
+    picked = values.gather(2, best[..., None].expand(-1, -1, -1, truth.shape[-1]))
+    return picked[:, :, 0].mean(dim=1)
+
+
+def _mean(values: Tensor) -> list[tuple[float, float]]:
+    """Mean and half the 95 % interval of values (prompts, aspects) for each aspect."""
+    error = 1.96 * values.std(dim=0) / math.sqrt(len(values))
+    return [
+        (round(m, 4), round(e, 4)) for m, e in zip(values.mean(dim=0).tolist(), error.tolist(), strict=True)
+    ]
+
+
+@torch.no_grad()
+def measure_pairs(arguments: argparse.Namespace) -> dict[str, Any]:
+    rewards = load_rewards(arguments.rewards)
+    found: dict[str, Any] = {}
+    for split in ("train", "held-out"):
+        world = Comparisons(EVALUATION_SEED, split=split, figures=FIGURES)
+        source = WorldPreferences(world, arguments.comparisons)
+        shares: dict[str, list[tuple[int, int]]] = {name: [] for name in (*ASPECTS, *map(_alone, ASPECTS))}
+        for number in tqdm(range(len(source)), desc=split, unit="comparison"):
+            ranked, truth = source[number], world[number].truth
+            for place, aspect in enumerate(ASPECTS):
+                pairs = [pair for pair in ranked.pairs if pair[0] == place]
+                if not pairs or aspect not in rewards:
+                    continue
+                right = _right(rewards[aspect], ranked._replace(pairs=[(0, *pair[1:]) for pair in pairs]))
+                alone = [r for r, pair in zip(right, pairs, strict=True) if _differs_alone(truth, *pair)]
+                shares[aspect].append((sum(right), len(right)))
+                shares[_alone(aspect)].append((sum(alone), len(alone)))
+        found[split] = {}
+        for name, own in shares.items():
+            share, error = share_with_error([one for one in own if one[1]])
+            count = sum(total for _, total in own)
+            found[split][name] = {
+                "accuracy": round(share, 4),
+                "error": round(1.96 * error, 4),
+                "pairs": count,
+            }
+    return found
+
+
+def _alone(aspect: str) -> str:
+    return f"{aspect} alone"
+
+
+def _differs_alone(truth: np.ndarray, place: int, prompt: int, better: int, worse: int) -> bool:
+    """Whether two pictures are as true of a prompt in both other aspects."""
+    others = [n for n in range(len(ASPECTS)) if n != place]
+    return np.array_equal(truth[prompt, better, others], truth[prompt, worse, others], equal_nan=True)
+
+
+def _right(reward: Reward, ranked: Ranked) -> list[bool]:
+    """For each pair whether the better picture has the higher reward."""
+    model, tokenizer = reward
+    batch = collate([ranked], tokenizer, model.config.image_size)
+    seen = model.see(batch["pixels"])[batch["picture"]]
+    values = model.reward(model.read(seen, batch["input_ids"], batch["attention_mask"]))[:, 0]
+    better, worse = (values[batch["pairs"][:, n]] for n in (1, 2))
+    return (better > worse).tolist()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    best = commands.add_parser("best", help="the best of N generated pictures")
+    best.add_argument("--model", type=Path, required=True, help="diffusers folder of the demo model")
+    best.add_argument("--prompts", type=int, default=100, help="how many prompts (100)")
+    best.add_argument("--things", type=int, default=2, help="things in a prompt (2)")
+    best.add_argument("--steps", type=int, default=25, help="sampling steps (25)")
+    best.add_argument("--guidance", type=float, default=5.0, help="guidance scale (5)")
+    best.set_defaults(run=measure_best_of_n)
+    pairs = commands.add_parser("pairs", help="accuracy on held-out pairs of renders")
+    pairs.add_argument("--comparisons", type=int, default=300, help="comparisons of each split (300)")
+    pairs.set_defaults(run=measure_pairs)
+    for command in (best, pairs):
+        command.add_argument("--rewards", type=Path, required=True, help="folder of the reward models")
+        command.add_argument("--out", type=Path, help="JSON file for the numbers")
+    arguments = parser.parse_args()
+    found = arguments.run(arguments)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    if "table" not in found:
+        for split, aspects in found.items():
+            for aspect, own in aspects.items():
+                print(
+                    f"{split:9} {aspect:18} {own['accuracy']:.3f} ± {own['error']:.3f} ({own['pairs']} pairs)"
+                )
+        return
+    print(f"{found['prompts']} prompts of {found['things']} things")
+    for place, aspect in enumerate(ASPECTS):
+        print(f"\n{aspect:12}" + "".join(f"{f'best of {n}':>18}" for n in NUMBERS))
+        for name, own in found["table"].items():
+            cells = (f"{own[n][place][0]:.3f} ± {own[n][place][1]:.3f}" for n in NUMBERS)
+            print(f"{name:12}" + "".join(f"{cell:>18}" for cell in cells))
+        for name, own in found["gain"].items():
+            gains = (f"{own[n][place][0]:+.3f} ± {own[n][place][1]:.3f}" for n in NUMBERS[1:])
+            print(f"reward less {name:<18}" + "".join(f"{gain:>18}" for gain in gains))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

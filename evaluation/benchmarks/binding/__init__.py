@@ -1,0 +1,1 @@
+"""Binding: do attributes stay on their nouns, by method of guidance."""

@@ -1,0 +1,1 @@
+"""Placement: do things stand where the layout puts them, by method of placing."""

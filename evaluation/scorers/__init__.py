@@ -1,0 +1,1 @@
+"""Scorers: a picture and what was asked of it, to plain values."""

@@ -1,0 +1,1 @@
+"""Ways of drawing: how a picture is asked for, whoever asks."""

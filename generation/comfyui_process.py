@@ -1,0 +1,91 @@
+"""The process in which ComfyUI samples, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.benchmarks.placement.plan import PlanError
+
+_WORKER = "instance_composer.hosts.comfyui.methods.process"
+
+
+class SamplingError(ValueError):
+    """ComfyUI could not make a picture."""
+
+
+class Sampler:
+    """A running process; `sample` gives it one job after the other."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Any) -> None:
+        self._process, self._log = process, log
+
+    def sample(self, job: dict[str, Any]) -> dict[str, float]:
+        """Make one picture; the seconds it took, of CPU time and of the clock."""
+        return self._ask(job)["seconds"]
+
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        # A process that is gone leaves the reason in its log, which is read below.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{json.dumps(job)}\n")
+            self._process.stdin.flush()
+        reply = self.read()
+        if "error" in reply:
+            raise SamplingError(f"{job['method']}: {reply['error']}")
+        return reply
+
+    def read(self) -> dict[str, Any]:
+        """The next answer; `PlanError` with the end of the log if the process is gone."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            told = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
+            raise PlanError(f"the ComfyUI process ended: {' | '.join(told) or 'without a word'}")
+        return json.loads(line)
+
+
+@contextmanager
+def running_comfyui(
+    comfyui: Path, model: Path, packs: Path | None, python: str | None = None, threads: int = 1
+) -> Iterator[Sampler]:
+    """A process that has loaded the demo model in the ComfyUI of this folder."""
+    comfyui = comfyui.expanduser().resolve()
+    if not (comfyui / "comfy").is_dir():
+        raise PlanError(f"--comfyui: there is no ComfyUI in {comfyui}")
+    words: Sequence[str] = [python or sys.executable, "-m", _WORKER, str(comfyui), str(model.resolve())]
+    words = [*words, *([] if packs is None else [str(packs.expanduser().resolve())])]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            words,
+            cwd=comfyui,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        try:
+            sampler = Sampler(process, log)
+            sampler.read()
+            yield sampler
+        finally:
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()

@@ -1,0 +1,153 @@
+"""What is applied to a prompt, as it travels on its conditioning.
+
+A conditioning carries its own terms, so areas, masks, ranges, batches and guiders that evaluate several
+conditionings keep working and nobody has to guess which row of a batch is the positive one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import comfy.conds
+import node_helpers
+import torch
+from torch import Tensor
+
+from ....models.regions import Rectangle
+from .unet.patch import Group
+from .window import Sampling
+
+# Under this name the terms lie among a conditioning's `model_conds` and reach the UNet as a keyword.
+KEY = "instance_composer"
+
+Made = TypeVar("Made")
+
+logger = logging.getLogger("instance_composer")
+
+
+class Text(NamedTuple):
+    """A conditioning's text: how many tokens, and whether ConditioningZeroOut made it all zeros."""
+
+    length: int
+    zeroed: bool
+
+
+class Kept(Protocol):
+    """What stays for the length of a sampling run, made once."""
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made: ...
+
+
+class Term(Protocol):
+    """One node's effect on one conditioning."""
+
+    @property
+    def node(self) -> str:
+        """The display name of the node."""
+        ...
+
+    def on_zeros(self) -> Term:
+        """The same for a conditioning that was zeroed out before the node."""
+        ...
+
+    def at(self, sigma: float, sampling: Sampling, text: Text) -> StepTerm | None:
+        """What acts at a noise level; None if nothing does."""
+        ...
+
+
+class StepTerm(Protocol):
+    """A term at one sampling step."""
+
+    @property
+    def kind(self) -> Hashable:
+        """Terms of one kind can be computed together."""
+        ...
+
+    def crop(self, rectangle: Rectangle, kept: Kept) -> StepTerm:
+        """The same seen from a rectangle of the picture."""
+        ...
+
+    def group(self, members: Sequence[tuple[int, Any]], device: torch.device, kept: Kept) -> Group:
+        """This and the other terms of its kind, each with the index of its chunk, for one UNet call."""
+        ...
+
+
+class CarriedTerms(comfy.conds.CONDRegular):
+    """The terms of one conditioning, as its author left them.
+
+    A MODEL that came through the same node replaces them by `StepTerms` at every step, so ComfyUI asks these
+    only when the terms meet another MODEL.
+    """
+
+    cond: tuple[Term, ...]
+    _warned = False
+
+    def process_cond(self, batch_size: int, **_: Any) -> CarriedTerms:
+        if not self._warned:
+            self._warned = True
+            for node in dict.fromkeys(term.node for term in self.cond):
+                logger.warning(
+                    "A conditioning that came through %s is sampled on a MODEL that did not: what the node "
+                    "does has no effect. Connect the MODEL output of %s to the sampler.",
+                    node,
+                    node,
+                )
+        return self
+
+    def can_concat(self, other: comfy.conds.CONDRegular) -> bool:
+        return isinstance(other, CarriedTerms)
+
+    def concat(self, others: list[CarriedTerms]) -> tuple[()]:
+        return ()
+
+    def size(self) -> list[int]:
+        return [1]
+
+
+class StepTerms(comfy.conds.CONDRegular):
+    """The terms of one conditioning at one step, for a latent of (height, width)."""
+
+    cond: tuple[StepTerm, ...]
+
+    def __init__(self, cond: tuple[StepTerm, ...], latent: tuple[int, int], kept: Kept) -> None:
+        super().__init__(cond)
+        self.latent = latent
+        self.kept = kept
+
+    def process_cond(self, batch_size: int, area: list[int] | None = None, **_: Any) -> StepTerms:
+        if area is None:
+            return self
+        height, width, top, left = area
+        rows, columns = self.latent
+        rectangle = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
+        return StepTerms(tuple(term.crop(rectangle, self.kept) for term in self.cond), self.latent, self.kept)
+
+    def can_concat(self, other: comfy.conds.CONDRegular) -> bool:
+        return isinstance(other, StepTerms)
+
+    def concat(self, others: list[StepTerms]) -> tuple[tuple[StepTerm, ...], ...]:
+        # Not a list: ComfyUI casts the entries of a list to the model's dtype.
+        return tuple(step.cond for step in (self, *others))
+
+    def size(self) -> list[int]:
+        return [1]
+
+
+def carry(conditioning: list[Any], term: Term) -> list[Any]:
+    """The conditioning with the term on each of its entries, on top of what they carry already."""
+    return [_carry_one(entry, term) for entry in conditioning]
+
+
+def _carry_one(entry: Any, term: Term) -> Any:
+    text, values = entry[0], entry[1]
+    others = values.get("model_conds", {})
+    earlier = others[KEY].cond if KEY in others else ()
+    terms = CarriedTerms((*earlier, term.on_zeros() if is_zero(text) else term))
+    return node_helpers.conditioning_set_values([entry], {"model_conds": {**others, KEY: terms}})[0]
+
+
+def is_zero(text: Tensor | None) -> bool:
+    """Whether a conditioning's text is all zeros, as ConditioningZeroOut leaves it."""
+    return text is not None and not bool(text.any())

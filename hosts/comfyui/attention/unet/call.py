@@ -1,0 +1,41 @@
+"""Changing the transformer_options of one UNet call, inside a DIFFUSION_MODEL wrapper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .layers import Block
+from .patch import Attention
+
+# Place of transformer_options among the positional arguments of the UNet's forward.
+OPTIONS_POSITION = 5
+
+
+def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The transformer_options of the call."""
+    return args[OPTIONS_POSITION] if len(args) > OPTIONS_POSITION else kwargs["transformer_options"]
+
+
+def with_options(
+    args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the call with other transformer_options."""
+    if len(args) > OPTIONS_POSITION:
+        return (*args[:OPTIONS_POSITION], options, *args[OPTIONS_POSITION + 1 :]), kwargs
+    return args, {**kwargs, "transformer_options": options}
+
+
+def over_attn2(
+    options: dict[str, Any], blocks: Iterable[Block], patch: Callable[[Attention | None, Block], Attention]
+) -> dict[str, Any]:
+    """A copy of the options (they are shared between steps) with patches over those installed by now.
+
+    `patch` makes the one of a block from what is there, None for plain attention.
+    """
+    replace = options.get("patches_replace", {})
+    attn2: dict[Any, Attention] = dict(replace.get("attn2", {}))
+    for block in dict.fromkeys(blocks):
+        # An entry for the whole transformer is hidden by ours for one of its blocks, so ours calls it.
+        attn2[block] = patch(attn2.get(block) or attn2.get(block[:2]), block)
+    return {**options, "patches_replace": {**replace, "attn2": attn2}}

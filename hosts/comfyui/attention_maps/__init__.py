@@ -1,0 +1,1 @@
+"""Attention maps: recorded while sampling, shown as heat maps."""

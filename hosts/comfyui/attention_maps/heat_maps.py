@@ -1,0 +1,184 @@
+"""A record of attention made visible: heat maps over pictures, and how concentrated each entity is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.latent_formats
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ....layout import Instance, Layout
+from ....models.attention.heat_maps import concentration, own_regions, stretch
+from ....models.entities.matching import match_entities
+from ....pictures import draw_heat_map
+from ..conversions import image_tensor, images_from, shape_of
+from .record import AttentionRecord, Maps
+
+# Cells of a map are this much finer where the share that a region covers is counted.
+FINER = 8
+OWN_REGION = "its own"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One entity in one picture: shares of attention inside its region, and of the picture inside it."""
+
+    picture: int
+    entity: str
+    region: str
+    area: float
+    whole: float
+    noun: float
+    modifiers: float
+
+    def cells(self) -> tuple[str, ...]:
+        """A row of the table; "-" where there is no attention to share."""
+        shares = (self.area, self.whole, self.noun, self.modifiers)
+        percent = ("-" if share != share else f"{share:.0%}" for share in shares)
+        return str(self.picture), self.entity, self.region, *percent
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMaps:
+    """What is shown of a record: N pictures, E entities.
+
+    `heats` and `regions` (N, E, h, w) in 0..1; `instances` the layout's instances by entity.
+    """
+
+    pictures: Sequence[Image.Image]
+    names: Sequence[str]
+    heats: Tensor
+    regions: Tensor
+    scores: Sequence[Score]
+    instances: Mapping[int, Instance]
+
+    def drawn(self, opacity: float) -> Tensor:
+        """IMAGE (N * E, H, W, 3): picture by picture, each entity's heat; the pictures if there are none."""
+        scores = iter(self.scores)
+        drawn = [
+            draw_heat_map(
+                picture,
+                _grey(self.heats[row, index]),
+                f"{name} {next(scores).whole:.0%}",
+                index + 1,
+                _grey(self.regions[row, index]),
+                opacity,
+            )
+            for row, picture in enumerate(self.pictures)
+            for index, name in enumerate(self.names)
+        ]
+        return image_tensor(drawn or self.pictures)
+
+    def masks(self) -> Tensor:
+        """MASK (N * E, H, W) at the pictures' size, soft; one empty mask if there are none."""
+        width, height = self.pictures[0].size
+        if not self.names:
+            return torch.zeros(1, height, width)
+        large = F.interpolate(self.heats, (height, width), mode="bilinear", align_corners=False)
+        return large.flatten(0, 1).clamp(0, 1)
+
+    def for_editor(self) -> list[tuple[str, Image.Image]]:
+        """(instance id, grey picture) of the last picture, which is the one the editor shows."""
+        return [(instance.id, _grey(self.heats[-1, index])) for index, instance in self.instances.items()]
+
+    def table(self) -> str:
+        """The scores as a table in plain text."""
+        if not self.scores:
+            return "The prompt has no entities."
+        heads = ("picture", "entity", "region", "area", "concentration", "noun", "modifiers")
+        rows = [score.cells() for score in self.scores]
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def heat_maps(
+    record: AttentionRecord, latents: Tensor | None, images: Tensor | None, layout: Layout | None
+) -> HeatMaps:
+    """What a record shows of these pictures: LATENT samples (B, 4, h, w), IMAGE (B, H, W, 3), or both.
+
+    An entity's region is its instance of the layout, else where its noun's own map is hot.
+    """
+    if images is not None:
+        pictures = images_from(images)
+    elif latents is not None:
+        pictures = latent_pictures(latents)
+    else:
+        raise ValueError(
+            "Connect the sampler's LATENT or the finished IMAGE: heat maps are of the pictures that were "
+            "sampled."
+        )
+    if latents is not None and len(pictures) != len(latents):
+        raise ValueError(
+            f"There are {len(latents)} latents and {len(pictures)} images; both have to be of the same "
+            "pictures."
+        )
+    entities = [tokens.entity for tokens in record.settings.entities.entities]
+    if not entities:
+        nothing = torch.zeros(len(pictures), 0, 1, 1)
+        return HeatMaps(pictures, (), nothing, nothing, (), {})
+    maps = record.maps_of(latents, len(pictures))
+    matched = match_entities(entities, layout) if layout is not None else {}
+    instances = {index: layout.instances[place] for index, place in matched.items()} if layout else {}
+    names = [_name(entity, entities) for entity in entities]
+    regions = _regions(maps, instances)
+    scores = _scores(maps, regions, names, instances)
+    return HeatMaps(pictures, names, stretch(maps.entities), regions, scores, instances)
+
+
+def latent_pictures(latents: Tensor) -> list[Image.Image]:
+    """What ComfyUI's quick previews make of SDXL latents, at the pictures' size."""
+    form = comfy.latent_formats.SDXL()
+    factors = torch.tensor(form.latent_rgb_factors)
+    bias = torch.tensor(form.latent_rgb_factors_bias or [0.0, 0.0, 0.0])
+    scaled = form.process_in(latents.float().cpu()).movedim(1, -1)
+    small = images_from((scaled @ factors + bias + 1) / 2)
+    size = (latents.shape[-1] * 8, latents.shape[-2] * 8)
+    return [picture.resize(size, Image.Resampling.BICUBIC) for picture in small]
+
+
+def _regions(maps: Maps, instances: Mapping[int, Instance]) -> Tensor:
+    """How much of each cell belongs to the region: (N, E, h, w)."""
+    regions = own_regions(maps.nouns)
+    height, width = (side * FINER for side in regions.shape[-2:])
+    for index, instance in instances.items():
+        pixels = bytearray(shape_of(instance).raster(width, height))
+        fine = torch.frombuffer(pixels, dtype=torch.uint8).view(1, height, width)
+        regions[:, index] = F.avg_pool2d(fine.float(), FINER)
+    return regions
+
+
+def _scores(
+    maps: Maps, regions: Tensor, names: Sequence[str], instances: Mapping[int, Instance]
+) -> list[Score]:
+    shares = [concentration(one, regions).tolist() for one in (maps.entities, maps.nouns, maps.modifiers)]
+    areas = regions.mean((-2, -1)).tolist()
+    return [
+        Score(
+            row + 1,
+            name,
+            instances[index].id if index in instances else OWN_REGION,
+            areas[row][index],
+            *(share[row][index] for share in shares),
+        )
+        for row in range(len(areas))
+        for index, name in enumerate(names)
+    ]
+
+
+def _name(entity: Any, entities: Sequence[Any]) -> str:
+    """The entity's words, with its number where another has the same."""
+    words = " ".join((*entity.modifiers, entity.noun))
+    same = [one for one in entities if (one.modifiers, one.noun) == (entity.modifiers, entity.noun)]
+    return words if len(same) == 1 else f"{words} ({same.index(entity) + 1})"
+
+
+def _grey(one: Tensor) -> Image.Image:
+    return Image.fromarray((one.clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy(), "L")

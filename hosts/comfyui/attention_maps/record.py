@@ -1,0 +1,318 @@
+"""Recording what a prompt's entities attend to while a MODEL samples.
+
+The MODEL only looks: each recorded layer computes its attention as it would have, and the probabilities of
+the entities' tokens are computed beside it from the same queries and keys. Sums are kept, one for each size
+of map, never the maps of single steps or layers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, chain
+from typing import Any
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ....models.attention.heat_maps import average_maps
+from ....models.attention.probabilities import token_probabilities
+from ..attention.unet.call import options_of, over_attn2, with_options
+from ..attention.unet.layers import Block
+from ..attention.unet.patch import Attention, copies_of_chunks, plain_attention
+from ..attention.unet.presets import preset_blocks
+from ..attention.window import (
+    Sampling,
+    Window,
+    acts,
+    check_window,
+)
+from ..prompts.entities import PromptEntities
+
+KEY = "instance_composer_attention_maps"
+# Sampling runs whose maps are kept, a few hundred kilobytes each.
+RUNS_KEPT = 16
+
+logger = logging.getLogger("instance_composer")
+
+
+class EmptyRecordError(ValueError):
+    """A record of a MODEL that has not sampled."""
+
+
+class OtherPicturesError(ValueError):
+    """Pictures that are not those a record was made of."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is recorded: of which entities, in which layers, when."""
+
+    entities: PromptEntities
+    blocks: tuple[Block, ...]
+    window: Window
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Mean attention (B, E, h, w) of each entity's noun and of its modifiers, summed over their tokens."""
+
+    nouns: Tensor
+    modifiers: Tensor
+
+    @property
+    def entities(self) -> Tensor:
+        """Noun and modifiers together."""
+        return self.nouns + self.modifiers
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedRun:
+    """The maps of one sampling run; `pictures` names each picture of the batch by its latent."""
+
+    settings: Settings
+    pictures: tuple[str, ...]
+    maps: Maps
+
+    def rows(self) -> Iterator[tuple[str, Maps]]:
+        """Each picture's name with its own maps."""
+        for row, name in enumerate(self.pictures):
+            part = slice(row, row + 1)
+            yield name, Maps(self.maps.nouns[part], self.maps.modifiers[part])
+
+
+# ComfyUI may drop a record from its cache and keep the sampler's LATENT. These are then found by the latent.
+_recent: deque[RecordedRun] = deque(maxlen=RUNS_KEPT)
+
+
+class AttentionRecord:
+    """What its MODEL's sampling runs leave behind; empty until the first one has ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._runs: deque[RecordedRun] = deque(maxlen=RUNS_KEPT)
+
+    def add(self, run: RecordedRun) -> None:
+        """Keep the maps of a run that has ended."""
+        self._runs.append(run)
+        _recent.append(run)
+
+    def maps_of(self, latents: Tensor | None, count: int) -> Maps:
+        """The maps of `count` pictures.
+
+        Of the run these latents (B, 4, h, w) came out of, whole or in part; if none did, of the last run.
+        Raises `EmptyRecordError`, and `OtherPicturesError` if the last run made another number of pictures.
+        """
+        if latents is not None and (found := self._find(latents)) is not None:
+            return found
+        if not self._runs:
+            raise EmptyRecordError(
+                "Nothing was recorded for these pictures. Connect the MODEL that comes out of Record "
+                "Attention Maps to the sampler, with a range (start to end) that has steps in it and without "
+                "areas on the prompt. If the sampler did not run because ComfyUI kept its result, connect "
+                "its LATENT too, or change the seed."
+            )
+        last = self._runs[-1]
+        if count != len(last.pictures):
+            raise OtherPicturesError(
+                f"The record is of {len(last.pictures)} pictures and {count} came in. Connect the LATENT of "
+                "the sampler as well: then the maps of each picture are found."
+            )
+        return last.maps
+
+    def _find(self, latents: Tensor) -> Maps | None:
+        known: dict[str, Maps] = {}
+        for run in chain(_recent, self._runs):
+            if run.settings == self.settings:
+                known.update(run.rows())
+        rows = [known.get(name) for name in name_pictures(latents)]
+        found = [row for row in rows if row is not None]
+        if len(found) < len(rows) or len({row.nouns.shape for row in found}) != 1:
+            return None
+        return Maps(torch.cat([row.nouns for row in found]), torch.cat([row.modifiers for row in found]))
+
+
+def name_pictures(latents: Tensor) -> tuple[str, ...]:
+    """A name for each latent of a batch, the same in half and in full precision."""
+    return tuple(
+        hashlib.sha256(one.to("cpu", torch.float16).contiguous().numpy().tobytes()).hexdigest()
+        for one in latents
+    )
+
+
+def record_attention(
+    model: Any, entities: PromptEntities, preset: str, start: float, end: float
+) -> tuple[Any, AttentionRecord]:
+    """A clone of the MODEL that records while it samples, and its record.
+
+    Without entities nothing is recorded and the MODEL is handed back as it came.
+    """
+    check_window(start, end)
+    settings = Settings(entities, preset_blocks(model, preset), (start, end))
+    record = AttentionRecord(settings)
+    if not entities.entities:
+        logger.warning("The prompt has no entities, so no attention is recorded: %.80s", entities.prompt)
+        return model, record
+    recorded, recorder = model.clone(), Recorder(record)
+    recorded.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, recorder.on_sample)
+    recorded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, recorder.on_conditionings)
+    recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, recorder.on_unet)
+    return recorded, record
+
+
+class Recorder:
+    """The wrappers of a recorded MODEL, and the run that is under way."""
+
+    def __init__(self, record: AttentionRecord) -> None:
+        self._record = record
+        self._run: Run | None = None
+
+    def on_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """OUTER_SAMPLE: one run. What was interrupted is not recorded."""
+        settings, outer = self._record.settings, self._run
+        run = self._run = Run(settings, executor.class_obj)
+        try:
+            samples = executor(*args, **kwargs)
+        finally:
+            self._run = outer
+        if (maps := run.maps()) is not None:
+            self._record.add(RecordedRun(settings, name_pictures(samples), maps))
+        return samples
+
+    def on_conditionings(
+        self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        """CALC_COND_BATCH: which of the conditionings are the prompt, and whether the step is recorded."""
+        if self._run is not None:
+            self._run.begin_step(model.model_sampling, conds, latent, float(sigmas[0]))
+        return executor(model, conds, latent, sigmas, *args, **kwargs)
+
+    def on_unet(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """DIFFUSION_MODEL: patches attn2 for this call."""
+        if self._run is not None:
+            options = self._run.patched(options_of(args, kwargs), args[0])
+            args, kwargs = with_options(args, kwargs, options)
+        return executor(*args, **kwargs)
+
+
+@dataclass(eq=False)
+class Run:
+    """The sums of one sampling run. `guider` is ComfyUI's, whose "positive" is the prompt."""
+
+    settings: Settings
+    guider: Any
+    sums: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    counts: dict[tuple[int, int], int] = field(default_factory=dict)
+    # Of the present step: length of the text by the conditioning's id, empty where nothing is recorded.
+    texts: Mapping[Any, int] = field(default_factory=dict)
+    latent: tuple[int, ...] = ()
+    told: set[str] = field(default_factory=set)
+
+    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
+        # Guiders differ in the order of their conditionings. All of core's call the prompt "positive".
+        prompt = (getattr(self.guider, "conds", None) or {}).get("positive") or conds[0] or ()
+        acting = acts(self.settings.window, sigma, sampling)
+        self.texts = {c["uuid"]: c["model_conds"]["c_crossattn"].cond.shape[1] for c in prompt if acting}
+        self.latent = tuple(latent.shape[-2:])
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        last = max(chain.from_iterable(e.tokens for e in self.settings.entities.entities), default=0)
+        if self.texts and last >= max(self.texts.values()):
+            raise ValueError(
+                f"The entities reach to token {last + 1}, the prompt that is sampled has "
+                f"{max(self.texts.values())}. Give Prompt Entities the text of the positive prompt."
+            )
+
+    def patched(self, options: dict[str, Any], latent: Tensor) -> dict[str, Any]:
+        """The options of a UNet call, with attn2 recorded where a chunk of the batch is the prompt."""
+        chunks = options.get("uuids", ())
+        lengths = {index: self.texts[name] for index, name in enumerate(chunks) if name in self.texts}
+        if not lengths:
+            return options
+        if tuple(latent.shape[-2:]) != self.latent:
+            self.tell("A prompt with an area is not recorded.")
+            return options
+        labels, rows = tuple(options["cond_or_uncond"]), len(latent) // len(chunks)
+
+        def patch(base: Attention | None, _: Block) -> Attention:
+            return RecordingPatch(base, self, lengths, labels, rows)
+
+        return over_attn2(options, self.settings.blocks, patch)
+
+    def add(self, maps: Tensor) -> None:
+        """The maps (B, N, h, w) of one layer at one step."""
+        size = (maps.shape[-2], maps.shape[-1])
+        self.sums[size] = self.sums[size] + maps if size in self.sums else maps
+        self.counts[size] = self.counts.get(size, 0) + 1
+
+    def maps(self) -> Maps | None:
+        """The means, None if nothing was recorded."""
+        if not self.sums:
+            return None
+        means = [(total / self.counts[size]).cpu() for size, total in self.sums.items()]
+        nouns, modifiers = average_maps(means).chunk(2, dim=1)
+        return Maps(nouns.clone(), modifiers.clone())
+
+    def tell(self, message: str) -> None:
+        """A warning, once a run."""
+        if message not in self.told:
+            self.told.add(message)
+            logger.warning("Attention maps: %s", message)
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingPatch:
+    """One attn2 layer of one UNet call: what was there, and the entities' probabilities beside it.
+
+    `lengths` are those of the prompt's text, for each chunk of the batch that is the prompt; `labels` are the
+    call's `cond_or_uncond`, one for each chunk of `rows` rows.
+    """
+
+    base: Attention | None
+    run: Run
+    lengths: Mapping[int, int]
+    labels: tuple[int, ...]
+    rows: int
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        attended = (self.base or plain_attention)(query, key, value, extra_options)
+        with torch.no_grad():
+            self._record(query, key, extra_options)
+        return attended
+
+    def _record(self, query: Tensor, key: Tensor, extra_options: dict[str, Any]) -> None:
+        height, width = extra_options["activations_shape"][-2:]
+        try:
+            copies = copies_of_chunks(self.labels, len(query), self.rows, extra_options)
+        except ValueError as error:
+            return self.run.tell(str(error))
+        if query.shape[1] != height * width:
+            return self.run.tell("Another node pack changes the number of places in a layer; it is left out.")
+        first = [0, *accumulate(copies)]
+        for index, length in self.lengths.items():
+            # Attention couple packs put the prompt before its regions.
+            part = slice(first[index] * self.rows, (first[index] + 1) * self.rows)
+            repeats, rest = divmod(key.shape[1], length)
+            if rest:
+                self.run.tell("Another node pack changes the length of the prompt; its layers are left out.")
+                continue
+            maps = self._entity_maps(query[part], key[part], extra_options["n_heads"], length, repeats)
+            self.run.add(maps.unflatten(-1, (height, width)))
+        return None
+
+    def _entity_maps(self, query: Tensor, key: Tensor, heads: int, length: int, repeats: int) -> Tensor:
+        """(B, 2E, L): nouns, then modifiers. A text shorter than another of the batch comes repeated."""
+        entities = self.run.settings.entities.entities
+        groups: list[Sequence[int]] = [entity.noun_tokens for entity in entities]
+        groups += [entity.modifier_tokens for entity in entities]
+        tokens = sorted(set(chain.from_iterable(groups)))
+        spread = [token + length * repeat for repeat in range(repeats) for token in tokens]
+        probabilities = token_probabilities(query, key, heads, spread).mean(1)
+        each = probabilities.unflatten(-1, (repeats, len(tokens))).sum(-2)
+        belongs = [float(token in group) for token in tokens for group in groups]
+        return (each @ each.new_tensor(belongs).view(len(tokens), len(groups))).transpose(1, 2)

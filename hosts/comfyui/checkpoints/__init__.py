@@ -1,0 +1,1 @@
+"""Checkpoints: UNets, text encoders and VAEs from files, and deltas between UNets."""

@@ -1,0 +1,81 @@
+"""Text encoders and autoencoder beside a UNet: in its diffusers folder, or in the same file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import comfy.sd
+import comfy.utils
+import folder_paths
+
+from ....models.weights import open_weights
+from .small_sdxl import load_clip, load_vae
+
+_ENCODER_FILES = (
+    "model.safetensors",
+    "model.fp16.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.fp16.bin",
+)
+_VAE_FILES = tuple(
+    f"diffusion_pytorch_model{end}" for end in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+)
+_IN_A_CHECKPOINT = ("conditioner.embedders.", "first_stage_model.")
+
+
+# SDXL's sizes, which ComfyUI's own loaders take for granted, by part and name in its config.json.
+_PUBLISHED = {
+    "text_encoder": ("hidden_size", 768),
+    "text_encoder_2": ("hidden_size", 1280),
+    "vae": ("block_out_channels", [128, 256, 512, 512]),
+}
+
+
+def load_companions(path: Path) -> tuple[Any, Any]:
+    """(CLIP, VAE) that come with the UNet at a path, None for what does not; ComfyUI reads them.
+
+    Those of a smaller model than SDXL, as its config.json tells, are read from a diffusers folder alone.
+    """
+    if path.is_dir():
+        return _folder_clip(path), _folder_vae(path)
+    if not any(name.startswith(_IN_A_CHECKPOINT) for name in open_weights([path])):
+        return None, None
+    _, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(
+        str(path), embedding_directory=_embeddings(), output_model=False
+    )
+    return clip, vae
+
+
+def _folder_clip(folder: Path) -> Any:
+    parts = ("text_encoder", "text_encoder_2")
+    files = [str(file) for name in parts if (file := _first(folder / name, _ENCODER_FILES)) is not None]
+    if len(files) < len(parts):
+        return None
+    if any(_is_smaller(folder, part) for part in parts):
+        return load_clip(folder)
+    return comfy.sd.load_clip(files, embedding_directory=_embeddings())
+
+
+def _folder_vae(folder: Path) -> Any:
+    file = _first(folder / "vae", _VAE_FILES)
+    if file is None:
+        return None
+    if _is_smaller(folder, "vae"):
+        return load_vae(folder)
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file), safe_load=True))
+
+
+def _is_smaller(folder: Path, part: str) -> bool:
+    """Whether the config.json of a part tells other sizes than SDXL's; without one it does not."""
+    file, (size, published) = folder / part / "config.json", _PUBLISHED[part]
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get(size, published) != published
+
+
+def _embeddings() -> list[str]:
+    return folder_paths.get_folder_paths("embeddings")
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)

@@ -1,0 +1,1 @@
+"""Attribute concentration while sampling, local and through the latent."""

@@ -1,0 +1,122 @@
+"""Attribute concentration in the UNet, as it travels on a conditioning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ....models.concentration import LocalGuidance, Targets, concentrate
+from ....models.regions import Rectangle
+from ..attention.terms import Kept, Text
+from ..attention.unet.layers import Block
+from ..attention.unet.patch import LayerCall
+from ..attention.window import Sampling, Window, acts
+
+NODE = "Attribute Concentration"
+
+
+class OtherPromptError(ValueError):
+    """Entities whose tokens are not those of the conditioning they were applied to."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalTerm:
+    """Entities of one conditioning, concentrated in each of these layers as it runs."""
+
+    targets: Targets
+    guidance: LocalGuidance
+    layers: tuple[Block, ...]
+    window: Window
+    node: str = NODE
+
+    def on_zeros(self) -> LocalTerm:
+        return self
+
+    def at(self, sigma: float, sampling: Sampling, text: Text) -> LocalStep | None:
+        active = acting_entities(self.targets, self.window, sigma, sampling, text)
+        if active is None:
+            return None
+        return LocalStep(self.targets, self.guidance, self.layers, active, text.length)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalStep:
+    """A term at one sampling step; `text` is the number of the conditioning's own tokens."""
+
+    targets: Targets
+    guidance: LocalGuidance
+    layers: tuple[Block, ...]
+    active: tuple[bool, ...]
+    text: int
+
+    @property
+    def kind(self) -> Hashable:
+        return self.targets, self.guidance, self.layers, self.active, self.text
+
+    def crop(self, rectangle: Rectangle, kept: Kept) -> LocalStep:
+        return replace(self, targets=cropped(self.targets, rectangle, kept))
+
+    def group(self, members: Sequence[tuple[int, LocalStep]], device: torch.device, kept: Kept) -> LocalGroup:
+        return LocalGroup(self, tuple(index for index, _ in members))
+
+
+@dataclass(frozen=True, eq=False)
+class LocalGroup:
+    """Chunks of a UNet batch whose entities are the same."""
+
+    step: LocalStep
+    chunks: tuple[int, ...]
+
+    @property
+    def blocks(self) -> Collection[Block]:
+        return self.step.layers
+
+    def act(self, call: LayerCall) -> None:
+        """Adds what concentration changes to the prompt's own rows of every chunk."""
+        step = self.step
+        for chunk in self.chunks:
+            # A shorter text is repeated up to the length of the others, which leaves its attention as it is.
+            query, key, value = call.inputs(chunk)
+            key, value = key[:, : step.text], value[:, : step.text]
+            plain = call.plain(chunk)
+            call.add(
+                chunk,
+                concentrate(
+                    query, key, value, plain, call.heads, step.targets, call.grid, step.guidance, step.active
+                ),
+            )
+
+
+def acting_entities(
+    targets: Targets, window: Window, sigma: float, sampling: Sampling, text: Text
+) -> tuple[bool, ...] | None:
+    """Which entities act at a noise level, by the window and by their instances'; None when none does.
+
+    OtherPromptError when the text cannot be the one the targets' tokens were counted in.
+    """
+    # Zeros have no words whose attention could be moved.
+    if text.zeroed or not acts(window, sigma, sampling):
+        return None
+    windows = targets.regions.windows
+    open_windows = {own for own in set(windows) if acts(own, sigma, sampling)}
+    if not open_windows:
+        return None
+    check_tokens(targets, text.length)
+    return tuple(own in open_windows for own in windows)
+
+
+def cropped(targets: Targets, rectangle: Rectangle, kept: Kept) -> Targets:
+    """The targets seen from a rectangle of the picture, the same object for the same question."""
+    return kept.once((targets, rectangle), lambda: targets.crop(targets.regions.crop(*rectangle)))
+
+
+def check_tokens(targets: Targets, length: int) -> None:
+    """OtherPromptError unless a text of this many tokens has those of the targets."""
+    if targets.tokens[-1] >= length:
+        raise OtherPromptError(
+            f"The entities stand at tokens up to {targets.tokens[-1]} of their prompt, but the conditioning "
+            f"has {length} tokens: it was made from another text. Give {NODE} the entities of the prompt "
+            "that the conditioning was encoded from."
+        )

@@ -1,0 +1,127 @@
+"""Between layouts and ComfyUI's own types: IMAGE, MASK, BOUNDING_BOX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...layout import (
+    Instance,
+    Layout,
+    LayoutError,
+    Mask,
+    Polygon,
+    RunLength,
+)
+from ...layout.formats import bounding_boxes
+from ...layout.transform import combine
+
+# A MASK is soft; what is at least half covered belongs to the instance.
+COVERED = 0.5
+UPSTREAM = "upstream"
+
+
+def images_from(tensor: Tensor) -> list[Image.Image]:
+    """An IMAGE (B, H, W, 3) in 0..1 as pictures."""
+    pixels = (tensor[..., :3].clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+def image_tensor(images: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size as an IMAGE (B, H, W, 3) in 0..1."""
+    return torch.stack([torch.from_numpy(np.array(image.convert("RGB"))) for image in images]).float() / 255
+
+
+def with_boxes(layout: Layout, boxes: Any) -> Layout:
+    """The layout with the regions of a BOUNDING_BOX, in pixels of its canvas.
+
+    The first box goes to the first instance and so on; further boxes become instances, captioned by their
+    label if they have one.
+    """
+    if isinstance(boxes, list) and len(boxes) > 1 and isinstance(boxes[0], list):
+        raise LayoutError(
+            f"There are boxes for {len(boxes)} pictures, a layout is for one. Give the detector one picture."
+        )
+    found = bounding_boxes.read(boxes, canvas=layout.canvas).instances
+    return _with_regions(layout, found)
+
+
+def with_masks(layout: Layout, masks: Tensor) -> Layout:
+    """The layout with the regions of a MASK (N, H, W), the first mask for the first instance and so on."""
+    shapes = [run_length(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
+    found = tuple(Instance(f"mask-{n}", shape.bounds, mask=shape) for n, shape in enumerate(shapes, 1))
+    return _with_regions(layout, found)
+
+
+def with_upstream_regions(layout: Layout, boxes: Any, masks: Tensor | None) -> Layout:
+    """The layout with the regions of a BOUNDING_BOX and a MASK; itself if it has taken in the same before.
+
+    The key "upstream" of the document names the regions taken in last: edits made since then win until other
+    regions come in.
+    """
+    if boxes is None and masks is None:
+        return layout
+    name = _name_of(boxes, masks)
+    if layout.extra.get(UPSTREAM) == name:
+        return layout
+    if boxes is not None:
+        layout = with_boxes(layout, boxes)
+    if masks is not None:
+        layout = with_masks(layout, masks)
+    return replace(layout, extra={**layout.extra, UPSTREAM: name})
+
+
+def boxes_of(layout: Layout) -> list[list[dict[str, Any]]]:
+    """A BOUNDING_BOX of the enabled instances: boxes in pixels of the canvas, for one picture."""
+    return [bounding_boxes.write(layout)]
+
+
+def masks_of(layout: Layout) -> Tensor:
+    """A MASK (N, H, W) of the enabled instances at the canvas size; one empty mask if there are none."""
+    width, height = layout.canvas.width, layout.canvas.height
+    enabled = [instance for instance in layout.instances if instance.enabled]
+    if not enabled:
+        return torch.zeros(1, height, width)
+    pixels = bytearray().join(shape_of(instance).raster(width, height) for instance in enabled)
+    return torch.frombuffer(pixels, dtype=torch.uint8).view(-1, height, width).float()
+
+
+def _name_of(boxes: Any, masks: Tensor | None) -> str:
+    digest = hashlib.sha256(json.dumps(boxes, sort_keys=True, default=str).encode())
+    if masks is not None:
+        digest.update(repr(tuple(masks.shape)).encode())
+        digest.update((masks >= COVERED).to("cpu", torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _with_regions(layout: Layout, found: tuple[Instance, ...]) -> Layout:
+    regions = {instance.id: region for instance, region in zip(layout.instances, found, strict=False)}
+    matched = tuple(
+        replace(instance, box=regions[instance.id].box, mask=regions[instance.id].mask)
+        if instance.id in regions
+        else instance
+        for instance in layout.checked().instances
+    )
+    further = Layout(found[len(matched) :], layout.canvas)
+    return combine(replace(layout, instances=matched), further)
+
+
+def shape_of(instance: Instance) -> Mask:
+    """The region of an instance: its mask, or its box as a polygon."""
+    x0, y0, x1, y1 = instance.box
+    return instance.mask or Polygon(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+
+
+def run_length(mask: Tensor) -> RunLength:
+    """A soft mask (H, W) as a run-length."""
+    height, width = mask.shape
+    raster = (mask >= COVERED).to("cpu", torch.uint8).numpy().tobytes()
+    return RunLength.from_raster(raster, width, height)

@@ -1,0 +1,1 @@
+"""IFAdapter: its weights, its folder, and its term on a MODEL."""

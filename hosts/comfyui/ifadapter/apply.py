@@ -1,0 +1,131 @@
+"""Applying an IFAdapter: captions and regions become terms on the conditionings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ....layout import Layout
+from ....models.ifadapter import IFAdapter, InstancePrompt
+from ....models.regions import Regions
+from ..attention.terms import carry
+from ..attention.unet.layers import ModelMismatchError, adapted_blocks
+from ..attention.window import check_window
+from ..attention.wrappers import bind
+from .phrases import Phrases, count_passes, encode_phrases
+from .term import AdaptedLayers, InstanceTerm
+
+# Instances in one pass of the resampler: between passes the run can be interrupted.
+INSTANCES_PER_PASS = 4
+
+logger = logging.getLogger("instance_composer")
+
+
+class EmptyLayoutError(ValueError):
+    """A layout without anything to place."""
+
+
+def apply_ifadapter(
+    model: Any,
+    clip: Any,
+    adapter: Any,
+    layout: Layout,
+    positive: list[Any],
+    negative: list[Any],
+    strength: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+) -> tuple[Any, list[Any], list[Any]]:
+    """MODEL, positive and negative that place the layout's instances.
+
+    `adapter` is the ModelPatcher of an `IFAdapter`. The negative gets the unconditional tokens of the same
+    boxes, as the released code guides, or an instance's own negative where it has one. At strength 0
+    everything is handed back as it came. Source of the method: IFAdapter (arXiv 2409.08240).
+    """
+    check_window(start, end)
+    if strength == 0.0:
+        return model, positive, negative
+    _check_layout(layout)
+    blocks = adapted_blocks(model, adapter.model.config)
+    conditional, unconditional = _prompts(clip, adapter, layout)
+    layers = AdaptedLayers(adapter.model.gates(), blocks).to(_resting_place())
+    term = InstanceTerm(layers, conditional, unconditional, strength, (start, end))
+    guidance = replace(term, prompt=unconditional)
+    return bind(model), carry(positive, term), carry(negative, guidance)
+
+
+def _check_layout(layout: Layout) -> None:
+    """LayoutError for errors of the layout, EmptyLayoutError for nothing to place; warnings go to the log."""
+    layout.checked()
+    if not layout.active:
+        raise EmptyLayoutError(
+            f"The layout has {len(layout.instances)} instances and none to place: an instance needs a "
+            "caption and has to be enabled. Add one, or set strength to 0 to sample without the adapter."
+        )
+    for problem in layout.problems():
+        logger.warning("%s", problem)
+
+
+def _prompts(clip: Any, adapter: Any, layout: Layout) -> tuple[InstancePrompt, InstancePrompt]:
+    """Keys and values of the captions and of the unconditional branch, where ComfyUI keeps results.
+
+    In the unconditional branch an instance has no words unless it has a negative of its own.
+    """
+    instances = layout.active
+    spoken = [index for index, instance in enumerate(instances) if instance.negative.strip()]
+    captions = [(instance.id, instance.caption) for instance in instances]
+    captions += [(f"{instances[index].id} (negative)", instances[index].negative) for index in spoken]
+    resampler_passes = -(-len(captions) // INSTANCES_PER_PASS)
+    progress = comfy.utils.ProgressBar(count_passes(len(captions)) + resampler_passes + 2)
+    phrases = encode_phrases(clip, captions, lambda: progress.update(1))
+    _check_width(phrases, adapter.model)
+
+    comfy.model_management.load_models_gpu([adapter])
+    regions = Regions.from_layout(layout)
+    boxes = torch.tensor(regions.boxes, dtype=torch.float32, device=adapter.load_device)
+    tokens = _instance_tokens(
+        adapter.model, phrases, torch.cat((boxes, boxes[spoken])), lambda: progress.update(1)
+    )
+    without = adapter.model.unconditional_tokens(boxes, phrases.hidden_states.shape[1])
+    without[spoken] = tokens[len(instances) :]
+    prompts: list[InstancePrompt] = []
+    for branch in (tokens[: len(instances)], without):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        prompts.append(adapter.model.prompt(branch, regions).to(_resting_place()))
+        progress.update(1)
+    return prompts[0], prompts[1]
+
+
+def _instance_tokens(
+    adapter: IFAdapter, phrases: Phrases, boxes: Tensor, on_pass: Callable[[], None]
+) -> Tensor:
+    parts: list[Tensor] = []
+    for start in range(0, len(boxes), INSTANCES_PER_PASS):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        part = slice(start, start + INSTANCES_PER_PASS)
+        states, mask, eot = (
+            t[part].to(boxes.device) for t in (phrases.hidden_states, phrases.attention_mask, phrases.eot)
+        )
+        parts.append(adapter.instance_tokens(states, mask, eot, boxes[part]))
+        on_pass()
+    return torch.cat(parts)
+
+
+def _check_width(phrases: Phrases, adapter: IFAdapter) -> None:
+    width = phrases.eot.shape[-1]
+    if width != adapter.config.phrase_width:
+        raise ModelMismatchError(
+            f"The text encoders of this CLIP give features of width {width}, the adapter was trained on "
+            f"{adapter.config.phrase_width}. Connect the CLIP of an SDXL checkpoint."
+        )
+
+
+def _resting_place() -> torch.device:
+    return comfy.model_management.intermediate_device()

@@ -1,0 +1,129 @@
+"""What an applied IFAdapter adds in the UNet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....models.ifadapter import Gate, InstancePrompt, semantic_map
+from ....models.regions import Rectangle, Regions
+from ..attention.terms import Kept, Text
+from ..attention.unet.layers import Block
+from ..attention.unet.patch import LayerCall
+from ..attention.window import Sampling, Window, acts
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedLayers:
+    """What sampling needs of an adapter; `blocks` maps ComfyUI's attn2 keys to the numbers of `gates`."""
+
+    gates: Mapping[int, Gate]
+    blocks: Mapping[Block, int]
+
+    def to(self, device: torch.device) -> AdaptedLayers:
+        return replace(self, gates={number: gate.to(device) for number, gate in self.gates.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceTerm:
+    """One adapter applied to one conditioning.
+
+    `prompt` belongs to the captions or, for a negative, to the unconditional tokens; `when_zeroed` takes its
+    place once the conditioning has been zeroed out after the adapter was applied.
+    """
+
+    layers: AdaptedLayers
+    prompt: InstancePrompt
+    when_zeroed: InstancePrompt
+    strength: float
+    window: Window
+    node: str = "Apply IFAdapter"
+
+    def on_zeros(self) -> InstanceTerm:
+        # Zeros before the adapter was applied are a choice: a picture from its regions alone.
+        return replace(self, when_zeroed=self.prompt)
+
+    def at(self, sigma: float, sampling: Sampling, text: Text) -> InstanceStep | None:
+        prompt = self.when_zeroed if text.zeroed else self.prompt
+        if not acts(self.window, sigma, sampling):
+            return None
+        windows = prompt.regions.windows
+        open_windows = {window for window in set(windows) if acts(window, sigma, sampling)}
+        active = tuple(window in open_windows for window in windows)
+        if not any(active):
+            return None
+        return InstanceStep(self.layers, prompt, self.strength, prompt.regions, active)
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceStep:
+    """A term at one sampling step; `regions` are those of the latent it is evaluated on."""
+
+    layers: AdaptedLayers
+    prompt: InstancePrompt
+    strength: float
+    regions: Regions
+    active: tuple[bool, ...]
+
+    @property
+    def kind(self) -> Hashable:
+        """Terms of one kind differ in keys and values alone."""
+        return self.layers, self.strength, self.regions, self.active
+
+    def crop(self, rectangle: Rectangle, kept: Kept) -> InstanceStep:
+        return replace(
+            self, regions=kept.once((self.regions, rectangle), lambda: self.regions.crop(*rectangle))
+        )
+
+    def group(
+        self, members: Sequence[tuple[int, InstanceStep]], device: torch.device, kept: Kept
+    ) -> InstanceGroup:
+        def moved(movable: Any) -> Any:
+            return kept.once((movable, device), lambda: movable.to(device))
+
+        return InstanceGroup(
+            chunks=tuple(index for index, _ in members),
+            prompts=tuple(moved(member.prompt) for _, member in members),
+            layers=moved(self.layers),
+            strength=self.strength,
+            regions=self.regions,
+            active=self.active,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceGroup:
+    """Chunks of a UNet batch that share gates, regions and strength, each with its own keys and values."""
+
+    layers: AdaptedLayers
+    chunks: tuple[int, ...]
+    prompts: tuple[InstancePrompt, ...]
+    strength: float
+    regions: Regions
+    active: tuple[bool, ...]
+
+    @property
+    def blocks(self) -> Collection[Block]:
+        return self.layers.blocks.keys()
+
+    def act(self, call: LayerCall) -> None:
+        """Adds the instances of every chunk to the layer."""
+        term = self.term(call.block, [call.query(chunk) for chunk in self.chunks], call.grid)
+        for chunk, part in zip(self.chunks, term, strict=True):
+            # Couple masks sum to 1 in every place, so each copy of a chunk gets the whole term.
+            call.add_to_copies(chunk, part)
+
+    def term(self, block: Block, queries: Sequence[Tensor], grid: tuple[int, int]) -> Sequence[Tensor]:
+        """What one layer adds for the queries (rows, L, C) of each of the group's chunks."""
+        placement = self.regions.place(grid, self.active, queries[0].device)
+        if placement is None:
+            return [torch.zeros_like(query) for query in queries]
+        number = self.layers.blocks[block]
+        keys = torch.stack([prompt.keys[number] for prompt in self.prompts])
+        values = torch.stack([prompt.values[number] for prompt in self.prompts])
+        term = semantic_map(torch.cat(tuple(queries)), keys, values, self.layers.gates[number], placement)
+        return (self.strength * term).split(len(queries[0]))

@@ -1,0 +1,32 @@
+"""IFAdapter weights under ComfyUI's memory management."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+
+from ....models.ifadapter import IFAdapter, read_checkpoint
+
+try:
+    # Newer versions page weights from disk with their own patcher class.
+    from comfy.model_patcher import CoreModelPatcher
+except ImportError:
+    from comfy.model_patcher import ModelPatcher as CoreModelPatcher
+
+Patcher = CoreModelPatcher
+
+
+def load_adapter(path: str | PathLike[str]) -> comfy.model_patcher.ModelPatcher:
+    """An IFAdapter in the file's own precision, loaded and offloaded by ComfyUI like any model.
+
+    Raises `CheckpointError` for a file that is not a whole IFAdapter.
+    """
+    adapter = IFAdapter.from_state_dict(read_checkpoint(path), operations=comfy.ops.manual_cast)
+    return Patcher(
+        adapter,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )

@@ -1,0 +1,1 @@
+"""Methods that evaluations compare, and the process that samples with them."""

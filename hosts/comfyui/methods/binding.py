@@ -1,0 +1,133 @@
+"""Ways of keeping attributes on their nouns in ComfyUI, for measured comparisons.
+
+Every function takes the loaded `Parts` and a `BindingRequest` and gives MODEL, positive and negative
+CONDITIONING, the negative zeroed out as in `comparison`. Entities are given word for word, so that no
+parser's mistakes are measured.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ....layout import Layout
+from ....models.concentration.energy import MaxAttentionObjective
+from ....models.entities.extraction import (
+    Entity,
+    EntityTokens,
+    Word,
+    locate_entities,
+)
+from ..attention.terms import carry
+from ..attention.unet.presets import preset_blocks
+from ..attention.wrappers import bind
+from ..concentration.apply import Concentration, apply_concentration, find_targets
+from ..concentration.latent import LatentTerm
+from ..prompts.tokens import Span, token_spans
+from .placing import (
+    Parts,
+    Request,
+    Trio,
+    ifadapter,
+    plain,
+)
+
+
+@dataclass(frozen=True)
+class BindingRequest(Request):
+    """A prompt, that of the layout, with its entities, and the settings of what guides it.
+
+    `entities`: for each the character spans of its words in the prompt, the noun last.
+    """
+
+    entities: tuple[tuple[Span, ...], ...] = ()
+    settings: Concentration = field(default_factory=Concentration)
+
+    @classmethod
+    def from_job(cls, job: Mapping[str, Any]) -> BindingRequest:
+        """What an evaluation asks for, in plain JSON values."""
+        return cls(
+            Layout.from_dict(job["layout"]),
+            (),
+            job["width"],
+            job["height"],
+            entities=tuple(tuple((start, end) for start, end in words) for words in job["entities"]),
+            settings=Concentration(**job["concentration"]),
+        )
+
+
+Method = Callable[[Parts, BindingRequest], Trio]
+
+
+def find_entities(clip: Any, request: BindingRequest) -> tuple[EntityTokens, ...]:
+    """The entities as Prompt Entities gives them, of the words that the request names."""
+    text, spans = token_spans(clip, request.layout.prompt)
+    counts: Counter[str] = Counter()
+    return locate_entities((_entity(text.text, words, counts) for words in request.entities), spans)
+
+
+def _entity(text: str, spans: Sequence[Span], counts: Counter[str]) -> Entity:
+    words = tuple(Word(text[start:end], start, end) for start, end in spans)
+    *modifiers, noun = words
+    counts[noun.text] += 1
+    return Entity(
+        noun=noun.text,
+        modifiers=tuple(word.text for word in modifiers),
+        text=text[words[0].start : noun.end],
+        start=noun.start,
+        end=noun.end,
+        words=words,
+        number=counts[noun.text],
+    )
+
+
+def _guided(before: Method, mode: str, boxes: bool) -> Method:
+    """Attribute Concentration after `before`, with the layout's regions or with self-derived ones."""
+
+    def method(parts: Parts, request: BindingRequest) -> Trio:
+        model, positive, negative = before(parts, request)
+        layout = request.layout if boxes else None
+        settings = replace(request.settings, mode=mode)
+        entities = find_entities(parts.clip, request)
+        model, positive = apply_concentration(model, positive, entities, settings, layout)
+        return model, positive, negative
+
+    return method
+
+
+def attend_and_excite(parts: Parts, request: BindingRequest) -> Trio:
+    """Attend-and-Excite's objective (arXiv 2301.13826), followed to the latent as the mode latent does.
+
+    Of the original this is the objective alone: step size, layers and part of the run are those of the
+    settings, and there is no refinement within a step.
+    """
+    model, positive, negative = plain(parts, request)
+    settings, (_, spans) = request.settings, token_spans(parts.clip, request.layout.prompt)
+    targets = find_targets(find_entities(parts.clip, request))
+    if targets is None or not settings.strength:
+        return model, positive, negative
+    # The words are the tokens from 1 on: the prompts of this world fit one chunk.
+    words = sum(start < end for start, end in spans)
+    term = LatentTerm(
+        targets,
+        lambda found: MaxAttentionObjective(found.nouns, words),
+        settings.strength,
+        preset_blocks(model, settings.layers),
+        (settings.start, settings.end),
+    )
+    return bind(model), carry(positive, term), negative
+
+
+METHODS: dict[str, Method] = {
+    "plain": plain,
+    "local": _guided(plain, "local", boxes=False),
+    "latent": _guided(plain, "latent", boxes=False),
+    "attend-and-excite": attend_and_excite,
+    "local-boxes": _guided(plain, "local", boxes=True),
+    "latent-boxes": _guided(plain, "latent", boxes=True),
+    "ifadapter": ifadapter,
+    "ifadapter+local": _guided(ifadapter, "local", boxes=True),
+    "ifadapter+latent": _guided(ifadapter, "latent", boxes=True),
+}

@@ -1,0 +1,125 @@
+"""ComfyUI without its server: a process that samples what it is asked for, one line of JSON each way.
+
+`python -m instance_composer.hosts.comfyui.methods.process COMFYUI MODEL [PACKS]`, started in its folder,
+loads the demo model folder MODEL and answers every line on standard input, a job, with the picture written
+and the seconds it took, or with an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def start_comfyui(comfyui: Path, base: str) -> None:
+    """Make ComfyUI importable, on the CPU, with a base directory of its own.
+
+    Arguments are not parsed unless ComfyUI's main.py runs, and most modules read them when they are imported.
+    """
+    sys.path.insert(0, str(comfyui))
+    from comfy.cli_args import args
+
+    args.cpu = True
+    args.base_directory = base
+
+
+def answer(parts: Any, vae: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Make the picture of a job and write it; seconds of CPU time and of the clock, loading not counted."""
+    import torch
+
+    started, cpu = time.perf_counter(), time.process_time()
+    with torch.inference_mode():
+        pixels = _reconstruct(vae, job) if job["method"] == "reconstructed" else _sample(parts, vae, job)
+    seconds = {"cpu": time.process_time() - cpu, "clock": time.perf_counter() - started}
+    _write(pixels, job["file"])
+    return {"file": job["file"], "seconds": seconds}
+
+
+def _sample(parts: Any, vae: Any, job: dict[str, Any]) -> Any:
+    import comfy.sample
+    import torch
+
+    model, positive, negative = _prepare(parts, job)
+    empty = torch.zeros(1, 4, job["height"] // 8, job["width"] // 8)
+    latents = comfy.sample.sample(
+        model,
+        comfy.sample.prepare_noise(empty, job["seed"]),
+        job["steps"],
+        job["cfg"],
+        job["sampler"],
+        job["scheduler"],
+        positive,
+        negative,
+        empty,
+        disable_pbar=True,
+        seed=job["seed"],
+    )
+    return vae.decode(latents)
+
+
+def _prepare(parts: Any, job: dict[str, Any]) -> Any:
+    """MODEL, positive and negative; a job that names entities is about binding, any other about placing."""
+    from . import binding, placing
+
+    if "entities" in job:
+        asked = binding.BindingRequest.from_job(job)
+        return binding.METHODS[job["method"]](parts, asked)
+    return placing.METHODS[job["method"]](parts, placing.Request.from_job(job))
+
+
+def _reconstruct(vae: Any, job: dict[str, Any]) -> Any:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(job["original"]).convert("RGB"))
+    return vae.decode(vae.encode(torch.from_numpy(pixels.astype(np.float32) / 255)[None]))
+
+
+def _write(pixels: Any, file: str) -> None:
+    import numpy as np
+    from PIL import Image
+
+    picture = Image.fromarray(np.rint(pixels[0].float().cpu().numpy() * 255).astype(np.uint8))
+    # Whole or not at all: what is there need not be made again.
+    picture.save(f"{file}.part", format="PNG")
+    os.replace(f"{file}.part", file)
+
+
+def main(comfyui: str, model: str, packs: str | None = None) -> None:
+    """Load once, then answer until standard input ends."""
+    lines, replies = sys.stdin, sys.stdout
+    # Whatever ComfyUI and other packs print must not end up between the answers.
+    sys.stdout = sys.stderr
+    with tempfile.TemporaryDirectory(prefix="instance-composer-") as base:
+        start_comfyui(Path(comfyui), base)
+        from ....demo import ADAPTER
+        from ..checkpoints.small_sdxl import load_clip, load_vae
+        from ..checkpoints.unet import load_unet
+        from ..ifadapter.weights import load_adapter
+        from .placing import Parts
+
+        vae = load_vae(model)
+        parts = Parts(
+            load_unet(model),
+            load_clip(model),
+            load_adapter(Path(model) / ADAPTER),
+            None if packs is None else Path(packs),
+        )
+        print(json.dumps({"ready": True}), file=replies, flush=True)
+        for line in lines:
+            job = json.loads(line)
+            try:
+                reply = answer(parts, vae, job)
+            except Exception as error:
+                reply = {"file": job["file"], "error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

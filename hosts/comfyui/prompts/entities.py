@@ -1,0 +1,97 @@
+"""ENTITIES: the entities of a prompt and where they stand in the CONDITIONING that ComfyUI makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ....layout import Layout
+from ....models.entities.extraction import (
+    EntityTokens,
+    extract_entities,
+    find_entities,
+    singular_forms,
+    unlocalisable_nouns,
+)
+from ....models.entities.matching import match_entities
+from ....models.entities.pipelines import DEFAULT_PIPELINE, parse
+from .tokens import token_spans
+
+__all__ = ["EntityTokens", "PromptEntities", "describe", "find_prompt_entities"]
+
+HEADER = ("noun", "words", "tokens", "remark")
+
+
+@dataclass(frozen=True)
+class PromptEntities:
+    """Value of an ENTITIES socket.
+
+    `prompt`: the plain text, without weights and embeddings, that the spans of entities refer to. Tokens are
+    indices into the text axis of the CONDITIONING that SDXL's CLIP makes of the prompt as written.
+    """
+
+    prompt: str
+    entities: tuple[EntityTokens, ...]
+
+
+def find_prompt_entities(
+    clip: Any,
+    prompt: str,
+    pipeline: str = DEFAULT_PIPELINE,
+    *,
+    layout: Layout | None = None,
+    ignored: Iterable[str] = (),
+) -> PromptEntities:
+    """The entities of a prompt as the CLIP reads it; nouns to be ignored, singular or plural, are left out.
+
+    What a caption of the layout is about has a region: the stop list does not count for its noun.
+    Raises `PromptSyntaxError`, `PipelineError`; ValueError for a CLIP that is not SDXL's.
+    """
+    plain, spans = token_spans(clip, prompt)
+    captions = [instance.caption for instance in layout.active] if layout else []
+    doc, *described = parse([plain.text, *captions], pipeline)
+    drawn = {form for caption in described for form in _subject(caption)}
+    entities = extract_entities(doc, spans, stop_list=unlocalisable_nouns() - drawn)
+    unwanted = {form for noun in ignored for form in singular_forms(noun.strip().lower())}
+    kept = (one for one in entities if unwanted.isdisjoint(singular_forms(one.entity.noun)))
+    return PromptEntities(plain.text, tuple(kept))
+
+
+def describe(found: PromptEntities, layout: Layout | None = None) -> str:
+    """A table for people: nouns, their words and tokens, and the instance they match in a layout."""
+    if not found.entities:
+        return "No entities: the pipeline finds no noun in this prompt."
+    places = match_entities([one.entity for one in found.entities], layout) if layout else {}
+    rows: list[tuple[str, ...]] = [HEADER]
+    for index, one in enumerate(found.entities):
+        remarks: list[str] = []
+        if not one.entity.localisable:
+            remarks.append("no region: on the stop list")
+        if not one.tokens:
+            remarks.append("not among the tokens")
+        if layout and index in places:
+            remarks.append(f"instance {layout.instances[places[index]].id}")
+        number = f" {one.entity.number}" if one.entity.number > 1 else ""
+        words = " ".join(word.text for word in one.entity.words)
+        rows.append((one.entity.noun + number, words, _ranges(one.tokens), "; ".join(remarks)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _subject(caption: Any) -> tuple[str, ...]:
+    """The noun that a parsed caption is about, in all forms."""
+    entities = find_entities(caption)
+    return tuple(singular_forms(entities[0].noun)) if entities else ()
+
+
+def _ranges(tokens: tuple[int, ...]) -> str:
+    """Ascending numbers, neighbours as a range: 2-4, 7."""
+    parts: list[list[int]] = []
+    for token in tokens:
+        if parts and token == parts[-1][-1] + 1:
+            parts[-1].append(token)
+        else:
+            parts.append([token])
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)

@@ -1,0 +1,166 @@
+"""Where the words of a prompt stand among the tokens that ComfyUI makes of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from functools import cache
+from itertools import accumulate, pairwise
+from numbers import Integral
+from typing import Any
+
+import comfy.sdxl_clip
+import folder_paths
+
+from .syntax import PlainPrompt, read_prompt
+
+# What a chunk of 77 tokens holds besides the start and the end of the text.
+TOKENS_PER_CHUNK = 75
+# CLIP's tokenizer never joins what stands on both sides of these; older ones drop other white space.
+WORD = re.compile(r"[^ \t\n\r]+")
+
+Chunks = list[list[tuple[Any, float, int]]]
+Span = tuple[int, int]
+NO_TEXT: Span = (0, 0)
+
+logger = logging.getLogger("instance_composer")
+
+
+def count_tokens(texts: Sequence[str]) -> list[int]:
+    """Tokens of each text for SDXL's text encoders, without start, end and padding; no weights are needed.
+
+    Read as ComfyUI reads a prompt: brackets and weights count nothing, an embedding counts its vectors (the
+    larger number where the encoders differ). One chunk holds `TOKENS_PER_CHUNK`.
+    Raises `PromptSyntaxError` for a text that ComfyUI cannot read.
+    """
+    tokenizer = _sdxl_tokenizer()
+    for text in texts:
+        read_prompt(text)  # what ComfyUI would stumble over gets its own words there
+    chunks = [tokenizer.tokenize_with_weights(text, return_word_ids=True).values() for text in texts]
+    return [max(_count(one) for one in encoders) for encoders in chunks]
+
+
+def token_spans(clip: Any, prompt: str) -> tuple[PlainPrompt, list[Span]]:
+    """A prompt's plain text, and for each index of the CONDITIONING's text axis its span there.
+
+    The axis is that of ComfyUI's CLIP Text Encode: 77 tokens a chunk, chunks one after another, the encoders
+    side by side along the channels. (0, 0) for what stands for no text: start, end, padding, embeddings.
+    Where an embedding makes the encoders differ, the one with more tokens counts.
+    Raises `PromptSyntaxError`; ValueError for a CLIP that is not SDXL's.
+    """
+    tokenizers = _tokenizers(clip)
+    embeddings = any(tokenizer.embedding_directory is not None for tokenizer in tokenizers.values())
+    plain = read_prompt(prompt, embeddings=embeddings)
+    chunks: dict[str, Chunks] = clip.tokenize(prompt, return_word_ids=True)
+    found = {key: list(_content(chunks[key], _width(clip, key))) for key in tokenizers}
+    if found["l"] != found["g"]:
+        logger.warning(
+            "An embedding takes more tokens in one text encoder than in the other, so that the words after "
+            "it are at different places in the two. Places of the longer one are used."
+        )
+    longer = max(found.values(), key=len)
+    length = min(sum(len(chunk) for chunk in chunks[key]) for key in tokenizers)
+    spans = [NO_TEXT] * length
+    for index, span in _located(longer, list(_expected(tokenizers["l"], plain))):
+        if index < length:
+            spans[index] = span
+    return plain, spans
+
+
+def _tokenizers(clip: Any) -> dict[str, Any]:
+    tokenizer, model = clip.tokenizer, clip.cond_stage_model
+    names = {name for name in ("clip_l", "clip_g") if hasattr(tokenizer, name) and hasattr(model, name)}
+    if len(names) < 2 or hasattr(tokenizer, "t5xxl"):
+        raise ValueError(
+            f"This CLIP is {type(model).__name__}. Places of words are those in SDXL's two text encoders "
+            "(CLIP-L and CLIP-G): connect the CLIP of an SDXL checkpoint, or load both with DualCLIPLoader, "
+            "type sdxl."
+        )
+    return {"l": tokenizer.clip_l, "g": tokenizer.clip_g}
+
+
+def _width(clip: Any, key: str) -> int:
+    encoder = getattr(clip.cond_stage_model, f"clip_{key}")
+    return encoder.transformer.get_input_embeddings().weight.shape[1]
+
+
+def _content(chunks: Chunks, width: int) -> Iterator[tuple[int, int | None]]:
+    """Index and id of each token that belongs to the prompt; id None for a vector of an embedding.
+
+    ComfyUI drops vectors of another width than the encoder's, and what follows in the chunk moves up.
+    """
+    start = 0
+    for chunk in chunks:
+        index = start
+        for token, _, word in chunk:
+            if isinstance(token, Integral):
+                if word:
+                    yield index, int(token)
+            elif token.shape[-1] != width:
+                continue
+            else:
+                yield index, None
+            index += 1
+        start += len(chunk)
+
+
+def _expected(tokenizer: Any, plain: PlainPrompt) -> Iterator[tuple[int, Span]]:
+    """Id and span of the tokens of a plain prompt, word for word."""
+    places = [match.span() for piece in plain.pieces for match in WORD.finditer(plain.text, *piece)]
+    words = [plain.text[start:end] for start, end in places]
+    encoded = tokenizer.tokenizer(words)["input_ids"] if words else []
+    last = -1 if tokenizer.tokenizer_adds_end_token else None
+    for (start, _), word, ids in zip(places, words, encoded, strict=True):
+        ids = ids[tokenizer.tokens_start : last]
+        lengths = [len(tokenizer.inv_vocab[token].removesuffix("</w>")) for token in ids]
+        for token, (first, end) in zip(ids, _split(word, lengths), strict=True):
+            yield token, (start + first, start + end)
+
+
+def _split(word: str, lengths: Sequence[int]) -> list[Span]:
+    """Spans of a word's pieces from their lengths in bytes; the whole word where they do not add up.
+
+    CLIP's pieces are cut from the UTF-8 bytes of the composed lower-case word; a piece has every character of
+    which it has a byte.
+    """
+    starts = [n for n, character in enumerate(word) if n == 0 or not unicodedata.combining(character)]
+    owners = [
+        span
+        for span in pairwise([*starts, len(word)])
+        for _ in unicodedata.normalize("NFC", word[slice(*span)]).lower().encode()
+    ]
+    if sum(lengths) != len(owners):
+        return [(0, len(word))] * len(lengths)
+    ends = list(accumulate(lengths))
+    return [(owners[end - n][0], owners[end - 1][1]) for n, end in zip(lengths, ends, strict=True)]
+
+
+def _located(
+    content: Sequence[tuple[int, int | None]], expected: Sequence[tuple[int, Span]]
+) -> Iterator[tuple[int, Span]]:
+    """Index and span of the tokens that are text."""
+    texts = [(index, token) for index, token in content if token is not None]
+    ids, wanted = [token for _, token in texts], [token for token, _ in expected]
+    if ids == wanted:
+        yield from zip((index for index, _ in texts), (span for _, span in expected), strict=True)
+        return
+    logger.warning(
+        "This CLIP makes other tokens of the prompt than ComfyUI's own tokenizer. Words are looked for where "
+        "both agree."
+    )
+    for block in SequenceMatcher(None, ids, wanted, autojunk=False).get_matching_blocks():
+        for n in range(block.size):
+            yield texts[block.a + n][0], expected[block.b + n][1]
+
+
+def _count(chunks: Chunks) -> int:
+    # Word 0 is what belongs to no word: start, end and padding.
+    return sum(word != 0 for chunk in chunks for _, _, word in chunk)
+
+
+@cache
+def _sdxl_tokenizer() -> Any:
+    return comfy.sdxl_clip.SDXLTokenizer(embedding_directory=folder_paths.get_folder_paths("embeddings"))

@@ -1,0 +1,1 @@
+"""Composition rewards: their folder, and scores of pictures."""

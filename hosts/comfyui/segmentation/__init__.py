@@ -1,0 +1,1 @@
+"""Segment Entities: detection, outlines, and the files they need."""

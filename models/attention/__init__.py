@@ -1,0 +1,1 @@
+"""Attention probabilities and heat maps of them."""

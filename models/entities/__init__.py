@@ -1,0 +1,1 @@
+"""Entities of a prompt: nouns with the words that describe them."""

@@ -1,0 +1,196 @@
+"""Regions of a picture, and where they fall on a token grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..layout import Layout
+
+# Resolution at which polygons and run-lengths of a layout become masks: four times as fine as the
+# 64 x 64 token grid of a 2048 px picture, so that "a cell is touched" is decided well below cell size.
+MASK_SIDE = 256
+
+Rectangle = tuple[float, float, float, float]
+Cells = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where the active instances of one prompt fall on a token grid of `grid` = (height, width) cells.
+
+    `indices` are the instances that are active; the other fields run parallel to it. `cells` are half-open
+    x0, y0, x1, y1; `masks` (bool) cover those cells, None where all of them belong to the instance; `ratios`
+    (float32) are the area of the union over the area of the instance, infinite for an instance without cells.
+    """
+
+    grid: tuple[int, int]
+    indices: tuple[int, ...]
+    cells: tuple[Cells, ...]
+    masks: tuple[Tensor | None, ...]
+    ratios: Tensor
+    strengths: tuple[float, ...]
+
+    def crop(self, slot: int) -> tuple[slice, slice]:
+        """Rows and columns of one instance on the grid."""
+        x0, y0, x1, y1 = self.cells[slot]
+        return slice(y0, y1), slice(x0, x1)
+
+    def has_cells(self, slot: int) -> bool:
+        """Whether one instance touches the grid at all; a box thinner than a line between cells does not."""
+        x0, y0, x1, y1 = self.cells[slot]
+        return x1 > x0 and y1 > y0
+
+    def covers_grid(self, slot: int) -> bool:
+        """Whether one instance takes up every cell of the grid."""
+        return self.masks[slot] is None and self.cells[slot] == (0, 0, self.grid[1], self.grid[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Boxes x0, y0, x1, y1 in 0..1 with, per instance, an optional mask, a strength and a start and end.
+
+    A mask is a boolean tensor (H, W) over the whole picture at any resolution and replaces the box as the
+    instance's shape. `windows` are fractions of the sampling run, 0 at its beginning.
+    """
+
+    boxes: tuple[Rectangle, ...]
+    masks: tuple[Tensor | None, ...]
+    strengths: tuple[float, ...]
+    windows: tuple[tuple[float, float], ...]
+    _placements: dict[tuple[tuple[int, int], tuple[bool, ...] | None, str], Placement] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @classmethod
+    def of_boxes(cls, boxes: Tensor | Sequence[Sequence[float]]) -> Regions:
+        """Plain boxes (P, 4) at full strength for the whole run."""
+        rows = boxes.tolist() if isinstance(boxes, Tensor) else boxes
+        n = len(rows)
+        return cls(
+            tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in rows), (None,) * n, (1.0,) * n, ((0.0, 1.0),) * n
+        )
+
+    @classmethod
+    def from_layout(cls, layout: Layout) -> Regions:
+        """The regions of a layout's active instances, in stacking order.
+
+        Only what lies on the canvas counts, and where an instance has a mask, the mask's bounding box takes
+        the place of its box. Raises `LayoutError` for a layout that has errors.
+        """
+        active = layout.checked().active
+        return cls(
+            boxes=tuple(_rectangle(instance.bounds.clipped() or instance.bounds) for instance in active),
+            masks=tuple(
+                None if i.mask is None else _mask_tensor(i.mask.raster(MASK_SIDE, MASK_SIDE)) for i in active
+            ),
+            strengths=tuple(instance.strength for instance in active),
+            windows=tuple((instance.start, instance.end) for instance in active),
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def crop(self, x0: float, y0: float, x1: float, y1: float) -> Regions:
+        """The same regions seen from a rectangle of the picture, given as fractions of it."""
+        width, height = x1 - x0, y1 - y0
+        boxes = tuple(
+            (
+                min(max((a - x0) / width, 0.0), 1.0),
+                min(max((b - y0) / height, 0.0), 1.0),
+                min(max((c - x0) / width, 0.0), 1.0),
+                min(max((d - y0) / height, 0.0), 1.0),
+            )
+            for a, b, c, d in self.boxes
+        )
+        masks = tuple(None if mask is None else _crop_mask(mask, x0, y0, x1, y1) for mask in self.masks)
+        return Regions(boxes, masks, self.strengths, self.windows)
+
+    def active(self, progress: float) -> tuple[bool, ...]:
+        """Which instances act at `progress` (0 at the beginning of sampling, 1 at its end)."""
+        return tuple(start <= progress < end for start, end in self.windows)
+
+    def place(
+        self,
+        grid: tuple[int, int],
+        active: tuple[bool, ...] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Placement | None:
+        """Where the (active) instances fall on a grid of (height, width) cells; None if nowhere.
+
+        Kept for the next call: sampling asks for the same few placements at every step and layer.
+        """
+        key = (grid, active, str(device))
+        if key not in self._placements:
+            self._placements[key] = self._place(grid, active, device)
+        placement = self._placements[key]
+        return placement if any(placement.has_cells(slot) for slot in range(len(placement.cells))) else None
+
+    def _place(
+        self, grid: tuple[int, int], active: tuple[bool, ...] | None, device: torch.device | str
+    ) -> Placement:
+        indices = tuple(i for i in range(len(self)) if active is None or active[i])
+        shapes = [_cover(self.boxes[i], self.masks[i], grid) for i in indices]
+        covered = torch.zeros(len(indices), *grid, dtype=torch.bool)
+        for raster, ((x0, y0, x1, y1), mask) in zip(covered, shapes, strict=True):
+            raster[y0:y1, x0:x1] = True if mask is None else mask
+        ratios = covered.any(0).sum() / covered.sum((1, 2)) if indices else torch.zeros(0)
+        return Placement(
+            grid=grid,
+            indices=indices,
+            cells=tuple(cells for cells, _ in shapes),
+            masks=tuple(None if mask is None else mask.to(device) for _, mask in shapes),
+            ratios=ratios.to(device),
+            strengths=tuple(self.strengths[i] for i in indices),
+        )
+
+
+def box_cells(box: Rectangle, grid: tuple[int, int]) -> Cells:
+    """The cells a box touches on a (height, width) grid: starts rounded down, ends up, in float32.
+
+    float32 because the reference rounds there: a pixel box may end one cell later than exact arithmetic says.
+    """
+    height, width = grid
+    x0, y0, x1, y1 = (
+        torch.tensor(box, dtype=torch.float32) * torch.tensor((width, height, width, height))
+    ).tolist()
+    left, top = max(math.floor(x0), 0), max(math.floor(y0), 0)
+    return left, top, max(min(math.ceil(x1), width), left), max(min(math.ceil(y1), height), top)
+
+
+def _cover(box: Rectangle, mask: Tensor | None, grid: tuple[int, int]) -> tuple[Cells, Tensor | None]:
+    if mask is None:
+        return box_cells(box, grid), None
+    # A cell belongs to the instance if any pixel of the mask in it does, which is the rule for boxes too.
+    touched = F.adaptive_max_pool2d(mask[None].float(), grid)[0] > 0
+    if not touched.any():
+        return (0, 0, 0, 0), None
+    rows, columns = touched.any(1).nonzero(), touched.any(0).nonzero()
+    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    inside = touched[y0:y1, x0:x1]
+    return (x0, y0, x1, y1), None if inside.all() else inside
+
+
+def _rectangle(box: Iterable[float]) -> Rectangle:
+    x0, y0, x1, y1 = box
+    return x0, y0, x1, y1
+
+
+def _mask_tensor(raster: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(raster), dtype=torch.uint8).view(MASK_SIDE, MASK_SIDE).bool()
+
+
+def _crop_mask(mask: Tensor, x0: float, y0: float, x1: float, y1: float) -> Tensor:
+    height, width = mask.shape
+    left, top, right, bottom = (
+        math.floor(x0 * width),
+        math.floor(y0 * height),
+        math.ceil(x1 * width),
+        math.ceil(y1 * height),
+    )
+    return mask[top:bottom, left:right]

@@ -1,0 +1,1 @@
+"""SDXL's UNet: its architecture, its weight files and names, its attention layers."""

@@ -1,1 +1,0 @@
-"""Finding things in pictures: what Segment Entities needs of Grounding DINO, without a host."""

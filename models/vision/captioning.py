@@ -1,0 +1,122 @@
+"""Captions by a vision-language model of the transformers library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+)
+
+from .interfaces import ModelError
+from .loading import DTYPE, find_model, loaded
+
+# What a model with a chat template is asked; the questions that IFAdapter's authors asked are not published.
+PICTURE_PROMPT = (
+    "Describe this picture in one sentence. Name the things in it, and nothing that is not in it."
+)
+INSTANCE_PROMPT = (
+    "This is a part of a picture that shows: {word}. Describe it in one short phrase: what it is, its "
+    "colours, material, pattern and other details. Leave out the background."
+)
+# CLIP reads 75 tokens of a caption.
+MOST_TOKENS = 75
+
+
+class TransformersCaptioner:
+    """A `Captioner`: any model that makes text of a picture and a text.
+
+    With a chat template it is asked `picture_prompt` and `instance_prompt`, in which "{word}" stands for what
+    the detector found. Without one, as BLIP, prompts are the beginning of the caption, by default empty.
+    Captions are the likeliest by the model's own settings, never drawn at random.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        picture_prompt: str | None = None,
+        instance_prompt: str | None = None,
+        most_tokens: int = MOST_TOKENS,
+        batch: int = 1,
+    ) -> None:
+        self.model, self.processor = model.eval().requires_grad_(False), processor
+        self.chats = bool(getattr(processor, "chat_template", None))
+        defaults = (PICTURE_PROMPT, INSTANCE_PROMPT) if self.chats else ("", "")
+        self.picture_prompt = defaults[0] if picture_prompt is None else picture_prompt
+        self.instance_prompt = defaults[1] if instance_prompt is None else instance_prompt
+        self.most_tokens, self.batch = most_tokens, batch
+        if self.chats:
+            # Answers follow the text directly: what makes rows equally long has to be before it.
+            processor.tokenizer.padding_side = "left"
+            if processor.tokenizer.pad_token is None:
+                processor.tokenizer.pad_token = processor.tokenizer.eos_token
+
+    @classmethod
+    def load(
+        cls, name: str, device: str = "cpu", dtype: torch.dtype = torch.float32, **settings: Any
+    ) -> TransformersCaptioner:
+        """Read a folder or fetch a name from the hub; `ModelError` for what is not there or no such model."""
+        source = find_model(name, "--vlm")
+        config = loaded(name, "--vlm", lambda: AutoConfig.from_pretrained(source))
+        if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            raise ModelError(
+                f"--vlm: {name} is a {config.model_type} model, which makes no text of pictures; a BLIP, or "
+                "one that transformers lists as image-text-to-text, is needed"
+            )
+        model = loaded(
+            name, "--vlm", lambda: AutoModelForImageTextToText.from_pretrained(source, **{DTYPE: dtype})
+        )
+        processor = loaded(name, "--vlm", lambda: AutoProcessor.from_pretrained(source))
+        return cls(model.to(device), processor, **settings)
+
+    def caption_pictures(self, pictures: Sequence[Image]) -> list[str]:
+        """A caption for each whole picture."""
+        return self._caption(pictures, [self.picture_prompt] * len(pictures))
+
+    def caption_instances(self, crops: Sequence[Image], words: Sequence[str]) -> list[str]:
+        """A caption for each thing."""
+        return self._caption(crops, [self.instance_prompt.replace("{word}", word) for word in words])
+
+    def _caption(self, pictures: Sequence[Image], prompts: Sequence[str]) -> list[str]:
+        captions: list[str] = []
+        for first in range(0, len(pictures), self.batch):
+            some = slice(first, first + self.batch)
+            captions += self._generate(pictures[some], prompts[some])
+        return captions
+
+    @torch.inference_mode()
+    def _generate(self, pictures: Sequence[Image], prompts: Sequence[str]) -> list[str]:
+        inputs = self._inputs(pictures, prompts).to(self.model.device, self.model.dtype)
+        made = self.model.generate(**inputs, max_new_tokens=self.most_tokens, do_sample=False)
+        asked = inputs.get("input_ids") if self.chats else None
+        # Some models repeat the question, some do not.
+        if asked is not None and torch.equal(made[:, : asked.shape[1]], asked):
+            made = made[:, asked.shape[1] :]
+        return [text.strip() for text in self.processor.batch_decode(made, skip_special_tokens=True)]
+
+    def _inputs(self, pictures: Sequence[Image], prompts: Sequence[str]) -> Any:
+        if not self.chats:
+            texts = {"text": list(prompts), "padding": True} if any(prompts) else {}
+            return self.processor(images=list(pictures), return_tensors="pt", **texts)
+        questions = [
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
+            for prompt in prompts
+        ]
+        texts = self.processor.apply_chat_template(questions, add_generation_prompt=True, tokenize=False)
+        start = self.processor.tokenizer.bos_token
+        return self.processor(
+            images=[[picture] for picture in pictures],
+            text=texts,
+            padding=True,
+            return_tensors="pt",
+            # Where the template has written the beginning, it is not written twice.
+            add_special_tokens=not (start and texts[0].startswith(start)),
+        )

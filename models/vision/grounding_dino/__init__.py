@@ -1,0 +1,1 @@
+"""Grounding DINO: its checkpoints, its backends, and detection by it."""

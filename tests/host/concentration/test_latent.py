@@ -1,0 +1,250 @@
+"""The energy of attention followed to the latent, inside ComfyUI's inference mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import comfy.samplers
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfyui_probe import evaluate
+from host_cases import assert_close, noise, sample
+from prompt_entities import entities_of_prompt
+from tiny_comfyui import tiny_model
+from tiny_sdxl import UNET
+
+from instance_composer.hosts.comfyui.attention.terms import carry
+from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
+from instance_composer.hosts.comfyui.attention.wrappers import bind
+from instance_composer.hosts.comfyui.concentration import latent
+from instance_composer.hosts.comfyui.concentration.apply import (
+    Concentration,
+    apply_concentration,
+    find_targets,
+)
+from instance_composer.hosts.comfyui.concentration.latent import LatentGuidanceError, LatentTerm, check_memory
+from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
+from instance_composer.models.concentration.energy import LATENT_STEP as STEP
+from instance_composer.models.concentration.energy import (
+    ConcentrationObjective,
+    MaxAttentionObjective,
+    unit_step,
+)
+
+LATENTS = noise(2, 12, 16)
+LATENT = Concentration(mode="latent", strength=2.0)
+# The gradient is normalised, so rounding shows relative to one.
+GRADIENT = 2e-3
+
+
+@pytest.fixture(scope="module")
+def loaded(unet_weights):
+    """A MODEL as a loader node makes it: its weights are tensors of inference mode."""
+    with torch.inference_mode():
+        made = tiny_model(UNET, unet_weights)
+    assert all(p.is_inference() for p in made.model.diffusion_model.parameters())
+    return made
+
+
+def guide(model, prompts, layout, settings=LATENT, **options):
+    return *apply_concentration(
+        model, prompts[0], entities_of_prompt(), settings, layout, **options
+    ), prompts[1]
+
+
+def predicted(trio, latents=LATENTS, cfg=7.5, timestep=500):
+    """The guided noise prediction, as a sampler sees it."""
+    model, positive, negative = trio
+    sigma = model.get_model_object("model_sampling").sigmas[timestep]
+    noisy = latents * (sigma**2 + 1).sqrt()
+    kept = []
+
+    def once(denoiser, x, sigmas, extra_args, **_):
+        kept.append(denoiser(noisy, sigmas[:1].expand(len(x)), **extra_args))
+        return kept[0]
+
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    zeros, ends = torch.zeros_like(latents), torch.stack((sigma, torch.zeros(())))
+    guider.sample(zeros, zeros, comfy.samplers.KSAMPLER(once), ends, disable_pbar=True, seed=0)
+    return (noisy - kept[0]) / sigma
+
+
+def unet_arguments(model, prompts, latents):
+    """What the UNet is called with for the positive alone, as normal tensors."""
+    kept = []
+
+    def keep(executor, *args, **kwargs):
+        kept.extend(args[:4])
+        return executor(*args, **kwargs)
+
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "keep", keep)
+    evaluate(model, *prompts, latents, 500, cfg=1.0)
+    with torch.inference_mode(False):
+        return [one.clone() for one in kept]
+
+
+def reference_step(model, prompts, objective, preset="middle and decoder"):
+    """The unit step by plain autograd through a MODEL whose weights are normal tensors."""
+    latents, timestep, context, pooled = unet_arguments(model, prompts, LATENTS)
+    maps = []
+
+    def attend(query, key, value, options):
+        heads = options["n_heads"]
+        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+        attention = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        maps.append(attention.unflatten(2, tuple(options["activations_shape"][-2:])))
+        return (attention @ v).transpose(1, 2).flatten(2)
+
+    patches = {"attn2": dict.fromkeys(preset_blocks(model, preset), attend)}
+    options = {"patches_replace": patches, "cond_or_uncond": [0], "sigmas": timestep}
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = latents.requires_grad_()
+        model.model.diffusion_model(leaf, timestep, context, pooled, None, options)
+        rows = [objective([one[row] for one in maps], (True,) * 3) for row in range(len(latents))]
+        (gradient,) = torch.autograd.grad(sum(row.value for row in rows), leaf)
+        return unit_step(gradient, torch.stack([row.distance for row in rows]))
+
+
+@pytest.fixture(scope="module")
+def plain(loaded, prompts):
+    with torch.inference_mode():
+        return predicted((loaded, *prompts))
+
+
+@pytest.fixture(params=["all is kept", "checkpoints"])
+def memory(request, monkeypatch):
+    """Whether activations are kept for the backward pass, or most of them computed again."""
+    if request.param == "checkpoints":
+        monkeypatch.setattr(latent, "ALL_PER_CELL", 1 << 60)
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize(("preset", "cfg"), [("coarse", 1.0), ("middle and decoder", 7.5)])
+def test_the_prediction_moves_along_the_gradient_at_any_cfg(model, loaded, prompts, layout, preset, cfg):
+    trio = guide(loaded, prompts, layout, replace(LATENT, layers=preset))
+    moved = predicted(trio, cfg=cfg) - predicted((loaded, *prompts), cfg=cfg)
+    objective = ConcentrationObjective(find_targets(entities_of_prompt(), layout))
+    step = 2.0 * STEP * reference_step(model, prompts, objective, preset)
+    # The denoised latent moves by step times sigma, so the noise moves the other way.
+    assert_close(moved, -step, GRADIENT * STEP)
+    assert step.abs().max() > STEP
+    # The gradient takes the positive alone, then comes the usual evaluation.
+    assert evaluate(*trio, LATENTS, 500).calls == [[0], [1, 0]]
+
+
+def test_attend_and_excite_as_the_objective(model, loaded, prompts, layout, plain):
+    targets = find_targets(entities_of_prompt(), layout)
+    objective = MaxAttentionObjective(targets.nouns, words=75)
+    blocks = preset_blocks(loaded, "middle and decoder")
+    term = LatentTerm(targets, lambda _: objective, 1.0, blocks, (0.0, 1.0))
+    found = predicted((bind(loaded), carry(prompts[0], term), prompts[1]))
+    step = STEP * reference_step(model, prompts, objective)
+    assert_close(found - plain, -step, GRADIENT * STEP)
+
+
+@pytest.mark.parametrize("off", [{"strength": 0.0}, {"end": 0.2}], ids=str)
+def test_switched_off_nothing_changes_by_a_bit(loaded, prompts, layout, plain, off):
+    trio = guide(loaded, prompts, layout, replace(LATENT, **off))
+    assert_close(predicted(trio), plain, 0)
+    assert evaluate(*trio, LATENTS, 500).calls == [[1, 0]]
+
+
+def test_the_model_stays_as_it_was_and_a_second_run_is_equal(loaded, prompts, layout, plain):
+    trio = guide(loaded, prompts, layout)
+    first, second = (predicted(trio) for _ in range(2))
+    assert_close(first, second, 0)
+    assert not first.requires_grad
+    assert_close(predicted((loaded, *prompts)), plain, 0)
+    assert not any("forward" in vars(module) for module in loaded.model.diffusion_model.modules())
+    assert all(p.is_inference() for p in loaded.model.diffusion_model.parameters())
+
+
+def test_pictures_of_a_batch_are_guided_each_for_itself(loaded, prompts, layout):
+    trio = guide(loaded, prompts, layout)
+    together = predicted(trio)
+    alone = torch.cat([predicted(trio, LATENTS[[n]]) for n in range(2)])
+    assert_close(together, alone, GRADIENT * STEP)
+
+
+def test_with_an_adapter_and_local_guidance_in_either_order(loaded, clip, adapter, layout, prompts):
+    local = replace(LATENT, mode="local")
+    placed = apply_ifadapter(loaded, clip, adapter, layout, *prompts)
+    first = guide(*_both(guide(*_both(placed), layout, local)), layout)
+    bound = guide(*_both(guide(loaded, prompts, layout)), layout, local)
+    last = apply_ifadapter(bound[0], clip, adapter, layout, *bound[1:])
+    found = predicted(first)
+    assert_close(found, predicted(last), GRADIENT * STEP)
+    assert (found - predicted(guide(*_both(placed), layout, local))).abs().max() > STEP
+
+
+def _both(trio):
+    """A trio as (MODEL, prompts)."""
+    return trio[0], trio[1:]
+
+
+@pytest.mark.usefixtures("memory")
+def test_weights_brought_in_for_one_operation(loaded, prompts, layout):
+    """As offloaded weights: a buffer for each operation, overwritten before the backward pass needs it."""
+    expected = predicted(guide(loaded, prompts, layout))
+    buffers = {}
+
+    def bring(weight):
+        buffer = buffers.setdefault(weight.shape, torch.empty_like(weight))
+        return buffer.copy_(weight)
+
+    weighted = [m for m in loaded.model.diffusion_model.modules() if getattr(m, "weight", None) is not None]
+
+    def offload(executor, *args, **kwargs):
+        # ComfyUI loads a model whole onto the CPU and clears these then, so they are set while it samples.
+        for module in weighted:
+            module.weight_function = [bring]
+        return executor(*args, **kwargs)
+
+    offloaded = loaded.clone()
+    offloaded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "offload", offload)
+    try:
+        found = predicted(guide(offloaded, prompts, layout))
+    finally:
+        for module in weighted:
+            module.weight_function = []
+    assert buffers
+    assert_close(found, expected, GRADIENT * STEP)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_models(unet_weights, loaded, prompts, layout, plain, dtype):
+    half = tiny_model(UNET, unet_weights, dtype)
+    moved = predicted(guide(half, prompts, layout)) - predicted((half, *prompts))
+    full = predicted(guide(loaded, prompts, layout)) - plain
+    alike = torch.nn.functional.cosine_similarity(moved.flatten(1), full.flatten(1))
+    assert alike.min() > 0.9
+
+
+def test_quantised_weights_are_refused(unet_weights, prompts, layout):
+    model = tiny_model(UNET, unet_weights)
+    layer = model.model.diffusion_model.middle_block[1].proj_in
+    with torch.inference_mode(False):
+        layer.weight = torch.nn.Parameter(layer.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(LatentGuidanceError, match=r"middle_block\.1\.proj_in\.weight is .*int8"):
+        evaluate(*guide(model, prompts, layout), LATENTS, 500)
+
+
+def test_too_little_memory_is_told_in_numbers(loaded):
+    unet, latents = loaded.model.diffusion_model, torch.zeros(2, 4, 128, 96)
+    check_memory(unet, latents, 1 << 40)
+    with pytest.raises(
+        LatentGuidanceError, match=r"needs about \d+ MiB for 2 picture\(s\) of 768 x 1024 pixels"
+    ):
+        check_memory(unet, latents, 1 << 20)
+
+
+def test_sampling_with_it_changes_the_picture(loaded, prompts, layout):
+    empty = {"samples": torch.zeros(1, 4, 16, 16)}
+    trio = guide(loaded, prompts, layout, replace(LATENT, end=0.5))
+    moved = sample(trio, empty)
+    assert moved.isfinite().all()
+    assert (moved - sample((loaded, *prompts), empty)).abs().max() > 0.01

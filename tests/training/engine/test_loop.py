@@ -1,0 +1,224 @@
+"""The loop, with a model of a handful of weights: what it promises holds for every model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from line_task import Line, LineTask, settings
+from torch import nn
+
+from instance_composer.training.engine.checkpoint import FILE, ResumeError
+from instance_composer.training.engine.loop import OutOfMemoryError, Trainer
+from instance_composer.training.engine.order import generator_at, sample_numbers
+from instance_composer.training.engine.settings import Settings, SettingsError, read_settings
+from instance_composer.training.engine.task import Place, parameter_groups
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in trainer.task.objective.state_dict().items()}
+
+
+def assert_same(one, two) -> None:
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name], two[name]), name
+
+
+def straight(tmp_path, **changes) -> Trainer:
+    trainer = Trainer(LineTask(), settings(**changes), tmp_path / "straight")
+    trainer.run()
+    return trainer
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate": 3}, {"cool_down": 4}, {"weight_decay": 0.3}])
+def test_a_resumed_run_equals_a_straight_one(tmp_path, changes):
+    """Interrupted between two checkpoints, so that steps are done again."""
+    whole = straight(tmp_path, **changes)
+    first = Trainer(LineTask(), settings(**changes), tmp_path / "resumed")
+    for _ in range(5):
+        first.advance()
+        if first.step == 3:
+            first.save()
+    torch.manual_seed(12345)
+    second = Trainer(LineTask(), settings(**changes), tmp_path / "resumed")
+    assert second.step == 3
+    second.run()
+    assert_same(weights(whole), weights(second))
+    one, two = whole.state(), second.state()
+    for a, b in zip(one["average"]["shadow_params"], two["average"]["shadow_params"], strict=True):
+        assert torch.equal(a, b)
+    assert one["optimizer"]["param_groups"] == two["optimizer"]["param_groups"]
+    for number, moments in one["optimizer"]["state"].items():
+        assert_same(moments, two["optimizer"]["state"][number])
+    assert torch.equal(one["random"], two["random"])
+
+
+def test_training_fits(tmp_path):
+    trainer = Trainer(LineTask(), settings(steps=200, batch=16, learning_rate=3e-2), tmp_path)
+    losses = [trainer.advance()["loss"] for _ in range(200)]
+    assert sum(losses[-10:]) / 10 < 0.1 * losses[0]
+
+
+def test_accumulated_parts_make_one_large_batch(tmp_path):
+    """Without noise, four parts of 4 have the gradient of one batch of 16."""
+
+    class Quiet(Line):
+        def forward(self, batch, generator):
+            return {"loss": (self.head(self.body(batch["x"]))[:, 0] - batch["y"]).square().mean()}
+
+    runs = []
+    for name, batch, parts in (("whole", 16, 1), ("parts", 4, 4)):
+        task = LineTask()
+        torch.manual_seed(7)
+        task.objective = Quiet()
+        trainer = Trainer(task, settings(batch=batch, accumulate=parts), tmp_path / name)
+        for _ in range(4):
+            trainer.advance()
+        runs.append(weights(trainer))
+    for name in runs[0]:
+        torch.testing.assert_close(runs[0][name], runs[1][name], atol=1e-6, rtol=1e-5)
+
+
+def test_what_is_frozen_stays(tmp_path):
+    task = LineTask()
+    before = task.objective.fixed.weight.clone()
+    trainer = Trainer(task, settings(), tmp_path)
+    trainer.run()
+    assert torch.equal(task.objective.fixed.weight, before)
+    assert not any(name.startswith("fixed") for name in trainer.state()["weights"])
+
+
+def test_every_field_of_every_optimizer_group(tmp_path):
+    chosen = settings(weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-6)
+    trainer = Trainer(LineTask(), chosen, tmp_path)
+    trainer.advance()
+    groups = trainer.optimizer.param_groups
+    body, head = (trainer.task.objective.body, trainer.task.objective.head)
+    by_decay = {group["weight_decay"]: group["params"] for group in groups}
+    assert {id(p) for p in by_decay[0.2]} == {id(body.weight), id(head.weight)}
+    assert {id(p) for p in by_decay[0.0]} == {id(body.bias), id(head.bias)}
+    for group in groups:
+        assert group["lr"] == pytest.approx(1e-2 / 3)
+        assert group["betas"] == (0.8, 0.95)
+        assert group["eps"] == 1e-6
+        assert (group["amsgrad"], group["maximize"]) == (False, False)
+        assert group["scale"] == 1.0
+
+
+def test_groups_can_have_rates_of_their_own():
+    module = nn.ModuleDict({"text": nn.Linear(2, 2), "unet": nn.Embedding(3, 2)})
+    named = [("text.weight", module["text"].weight), ("unet.embedding.weight", module["unet"].weight)]
+    groups = parameter_groups(named, 0.1, {"text": 0.5})
+    assert [(g["scale"], g["weight_decay"]) for g in groups] == [(0.5, 0.1), (1.0, 0.0)]
+
+
+def test_the_rate_rises_stays_and_falls():
+    rates = [Settings(steps=10, warm_up=4, cool_down=4).rate(step) for step in range(10)]
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
+
+
+def test_pictures_show_the_average_and_leave_the_run_alone(tmp_path):
+    shown = straight(tmp_path)
+    silent = Trainer(LineTask(), settings(every_sample=0, every_checkpoint=0), tmp_path / "silent")
+    while silent.step < 8:
+        silent.advance()
+    assert_same(weights(shown), weights(silent))
+    last = shown.task.shown[-1]
+    head = [id(p) for p in shown.trained].index(id(shown.task.objective.head.weight))
+    assert torch.equal(last, shown.average.shadow_params[head])
+    assert not torch.equal(last, shown.task.objective.head.weight)
+    assert sorted(p.name for p in (tmp_path / "straight/samples").iterdir()) == ["000004.png", "000008.png"]
+
+
+def test_metrics_are_one_line_every_few_steps_and_never_twice(tmp_path):
+    trainer = Trainer(LineTask(), settings(), tmp_path)
+    trainer.run()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10, "loss": 1.0}\n')
+    Trainer(LineTask(), settings(steps=12), tmp_path).run()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+    assert {"loss", "bias", "gradient", "rate", "seconds_per_step"} <= lines[-1].keys()
+
+
+def test_a_part_is_let_go_of_after_its_backward_pass(tmp_path):
+    task = LineTask()
+    Trainer(task, settings(accumulate=3), tmp_path).advance()
+    assert task.let_go == 3
+
+
+@pytest.mark.parametrize("changes", [{"batch": 8}, {"seed": 1}, {"accumulate": 2}, {"ema_decay": 0.5}])
+def test_a_run_is_not_continued_with_other_numbers(tmp_path, changes):
+    straight(tmp_path)
+    (name,) = changes
+    with pytest.raises(ResumeError, match=name):
+        Trainer(LineTask(), settings(**changes), tmp_path / "straight")
+
+
+def test_a_run_is_not_continued_with_other_data(tmp_path):
+    straight(tmp_path)
+    with pytest.raises(ResumeError, match="data was 64 and is now 32"):
+        Trainer(LineTask(32), settings(), tmp_path / "straight")
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    straight(tmp_path)
+    path = tmp_path / "straight" / FILE
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ResumeError, match="damaged"):
+        Trainer(LineTask(), settings(), tmp_path / "straight")
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+    torch.save({"step": Place}, tmp_path / FILE)
+    with pytest.raises(ResumeError):
+        Trainer(LineTask(), settings(), tmp_path)
+
+
+def test_too_little_memory_is_told_with_a_way_out(tmp_path):
+    class Huge(Line):
+        def forward(self, batch, generator):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    task = LineTask()
+    task.objective = Huge()
+    with pytest.raises(OutOfMemoryError, match="set batch to 2 and accumulate to 2"):
+        Trainer(task, settings(), tmp_path).advance()
+
+
+def test_an_epoch_has_every_sample_once():
+    numbers = [n for batch in range(5) for n in sample_numbers(10, 4, batch, seed=1)]
+    assert sorted(numbers[:10]) == sorted(numbers[10:]) == list(range(10))
+    assert numbers[:10] != numbers[10:]
+
+
+def test_noise_is_new_at_every_place_and_the_same_again():
+    def noise(*place):
+        return torch.rand(3, generator=generator_at(Place(*place), seed=1)).tolist()
+
+    places = [(0, 0, 0, 2, 2), (0, 0, 1, 2, 2), (0, 1, 0, 2, 2), (1, 0, 0, 2, 2)]
+    assert len({tuple(noise(*place)) for place in places}) == 4
+    assert noise(1, 0, 0, 2, 2) == noise(1, 0, 0, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"stepz": 5}, "unknown settings: stepz"),
+        ({"learning_rate": "fast"}, "must be of type float"),
+        ({"batch": 2.5}, "must be of type int"),
+        ({"mixed_precision": "half"}, "one of no, fp16, bf16"),
+        ({"ema_decay": 1.0}, "from 0 up to 1"),
+    ],
+)
+def test_settings_are_checked(values, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        read_settings(values)
+
+
+def test_settings_of_a_file_keep_the_defaults_they_do_not_name():
+    read = read_settings({"steps": 5, "learning_rate": 1}, Settings(batch=7))
+    assert (read.steps, read.batch, read.learning_rate) == (5, 7, 1.0)

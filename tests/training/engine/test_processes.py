@@ -1,0 +1,78 @@
+"""Training in several processes, and in mixed precision."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import line_task
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from line_task import LineTask, settings
+
+from instance_composer.training.engine.checkpoint import ResumeError, read_run
+from instance_composer.training.engine.loop import Trainer
+
+
+def train_in_two(folder: Path, *ends: int) -> None:
+    """Two processes that talk over gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node=2", line_task.__file__, str(folder), *map(str, ends)],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_large_batch_and_continue(tmp_path):
+    """Two processes see what one sees in two parts; interrupted in between, they end at the same weights."""
+    train_in_two(tmp_path / "two", 4, 8)
+    two = read_run(tmp_path / "two")
+    one = Trainer(LineTask(), settings(accumulate=2), tmp_path / "one")
+    one.run()
+    assert two["step"] == 8
+    assert two["processes"] == 2
+    for name, weight in one.state()["weights"].items():
+        torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5)
+    with pytest.raises(ResumeError, match="number of processes was 2 and is now 1"):
+        Trainer(LineTask(), settings(), tmp_path / "two")
+
+
+@pytest.fixture
+def _fresh_accelerator():
+    """Accelerate keeps one precision for a process; a test of another one starts from nothing."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("_fresh_accelerator")
+def test_mixed_precision_computes_in_halves_and_keeps_whole_weights(tmp_path):
+    seen: list[torch.dtype] = []
+    task = LineTask()
+    task.objective.head.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    chosen = settings(steps=200, batch=16, learning_rate=3e-2, mixed_precision="bf16")
+    trainer = Trainer(task, chosen, tmp_path)
+    losses = [trainer.advance()["loss"] for _ in range(200)]
+    assert set(seen) == {torch.bfloat16}
+    assert all(weight.dtype == torch.float32 for weight in trainer.trained)
+    assert sum(losses[-10:]) / 10 < 0.1 * losses[0]
+
+
+@pytest.mark.usefixtures("_fresh_accelerator")
+def test_a_resumed_run_in_mixed_precision_equals_a_straight_one(tmp_path):
+    whole = Trainer(LineTask(), settings(mixed_precision="bf16"), tmp_path / "straight")
+    whole.run()
+    Trainer(LineTask(), settings(mixed_precision="bf16", steps=3), tmp_path / "resumed").run()
+    second = Trainer(LineTask(), settings(mixed_precision="bf16"), tmp_path / "resumed")
+    second.run()
+    for name, weight in whole.state()["weights"].items():
+        assert torch.equal(second.state()["weights"][name], weight), name

@@ -1,0 +1,95 @@
+"""Entities and instances brought together by words and by overrides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from instance_composer.layout import Box, Instance, Layout
+from instance_composer.models.entities.matching import OverrideError, match_entities, read_overrides
+
+
+@dataclass(frozen=True)
+class Named:
+    text: str
+    number: int = 0
+
+    @property
+    def noun(self) -> str:
+        return self.text.split()[-1]
+
+    @property
+    def modifiers(self) -> tuple[str, ...]:
+        return tuple(self.text.split()[:-1])
+
+
+def layout(*captions: str, **disabled: bool) -> Layout:
+    box = Box(0.0, 0.0, 1.0, 1.0)
+    return Layout(
+        tuple(
+            Instance(f"i{n}", box, caption, enabled=f"i{n}" not in disabled)
+            for n, caption in enumerate(captions)
+        )
+    )
+
+
+def match(texts: list[str], *captions: str, **options) -> dict[int, int]:
+    return match_entities([Named(text) for text in texts], layout(*captions), **options)
+
+
+CASES = {
+    "by noun": (["red book", "vase"], ["a vase", "a book"], {0: 1, 1: 0}),
+    "modifiers decide": (["red vase", "blue vase"], ["a blue vase", "a red vase"], {0: 1, 1: 0}),
+    "order decides": (["vase", "vase"], ["tall vase", "round vase"], {0: 0, 1: 1}),
+    "fewest other words": (["hat"], ["a man with a hat and a dog", "a hat"], {0: 1}),
+    "one caption for two nouns": (["man", "red hat"], ["a man with a red hat"], {0: 0, 1: 0}),
+    "one caption for one of two": (["red vase", "blue vase"], ["a blue vase"], {1: 0}),
+    "plural": (["dogs", "berry", "glasses"], ["one glass", "berries", "a dog"], {0: 2, 1: 1, 2: 0}),
+    "case": (["BOOK"], ["The Book"], {0: 0}),
+    "whole words": (["cat"], ["a caterpillar", "a concatenation"], {}),
+    "hyphens and other scripts": (["t-shirt", "猫"], ["黑 猫", "a red t-shirt"], {0: 1, 1: 0}),
+    "nothing there": ([], ["a cat"], {}),
+}
+
+
+@pytest.mark.parametrize(("texts", "captions", "expected"), CASES.values(), ids=list(CASES))
+def test_matching_by_words(texts, captions, expected) -> None:
+    assert match(texts, *captions) == expected
+
+
+def test_instances_that_do_not_count_are_not_matched() -> None:
+    entities = [Named("cat")]
+    assert match_entities(entities, layout("a cat", "a cat", i0=True)) == {0: 1}
+    assert match_entities(entities, layout("a cat", i0=True)) == {}
+
+
+def test_overrides_win_and_leave_the_rest_to_words() -> None:
+    texts = ["red vase", "blue vase", "book"]
+    captions = ("a blue vase", "a red vase", "a book")
+    assert match(texts, *captions, overrides={0: 0}) == {0: 0, 1: 1, 2: 2}
+    assert match(texts, *captions, overrides={2: None}) == {0: 1, 1: 0}
+    assert match(texts, *captions, overrides={2: 0}) == {0: 1, 1: 0, 2: 0}
+
+
+def test_overrides_name_entities_and_instances() -> None:
+    entities = [Named("red vase"), Named("vase"), Named("book"), Named("old vase")]
+    text = "# mine\n\nbook = none\nRed Vase=2\nvase 2 = i0\nold vase = 1"
+    assert read_overrides(text, entities, layout("a", "b")) == {2: None, 0: 1, 1: 0, 3: 0}
+    assert read_overrides("", entities, layout()) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("cup = 1", "no entity of the prompt is called 'cup'; the entities are: 'red vase'"),
+        ("red vase 2 = 1", "no entity of the prompt is called 'red vase 2'"),
+        ("vase = 3", "no instance '3'; name one by its number from 1 to 2 or by its id"),
+        ("vase = i7", "no instance 'i7'"),
+        ("vase", "'vase' is not an override"),
+        ("= 2", "is not an override"),
+    ],
+)
+def test_an_override_that_names_nothing_is_told(text, told) -> None:
+    with pytest.raises(OverrideError, match=told):
+        read_overrides(text, [Named("red vase")], layout("a", "b"))

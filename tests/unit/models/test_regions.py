@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from instance_composer.layout import Layout, LayoutError
+from instance_composer.models.regions import Regions
+
+
+def layout(*instances: str) -> Layout:
+    canvas = '"canvas": {"width": 1024, "height": 1024}'
+    return Layout.from_json(f'{{"version": 1, {canvas}, "instances": [{", ".join(instances)}]}}')
+
+
+def test_regions_of_a_layout_are_its_active_instances_in_order() -> None:
+    regions = Regions.from_layout(
+        layout(
+            '{"id": "a", "caption": "a cat", "box": [0, 0, 0.5, 1], "strength": 0.5,'
+            ' "start": 0.1, "end": 0.9}',
+            '{"id": "b", "caption": "off", "box": [0, 0, 1, 1], "enabled": false}',
+            '{"id": "c", "caption": "  ", "box": [0, 0, 1, 1]}',
+            '{"id": "d", "caption": "half outside", "box": [0.5, -0.5, 1.5, 0.5]}',
+            '{"id": "e", "caption": "a roof", "box": [0, 0, 1, 1],'
+            ' "mask": {"polygon": [[0.25, 0.5], [0.75, 0.5], [0.75, 1], [0.25, 1]]}}',
+        )
+    )
+    assert regions.boxes == ((0, 0, 0.5, 1), (0.5, 0, 1, 0.5), (0.25, 0.5, 0.75, 1))
+    assert regions.strengths == (0.5, 1, 1)
+    assert regions.windows == ((0.1, 0.9), (0, 1), (0, 1))
+    placement = regions.place((8, 8))
+    assert placement is not None
+    assert placement.cells == ((0, 0, 4, 8), (4, 0, 8, 4), (2, 4, 6, 8))
+
+
+def test_a_layout_with_errors_is_refused() -> None:
+    with pytest.raises(LayoutError, match="same"):
+        Regions.from_layout(
+            layout(
+                '{"id": "same", "caption": "x", "box": [0, 0, 1, 1]}',
+                '{"id": "same", "caption": "y", "box": [0, 0, 1, 1]}',
+            )
+        )
+
+
+def test_a_mask_covers_the_cells_it_touches() -> None:
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[15:17, 40] = True  # two pixels on both sides of a cell's edge
+    placement = Regions(((0, 0, 1, 1),), (mask,), (1.0,), ((0.0, 1.0),)).place((4, 4))
+    assert placement is not None
+    assert placement.cells == ((2, 0, 3, 2),)
+    assert placement.masks == (None,)
+    ell = torch.ones(4, 4, dtype=torch.bool)
+    ell[:2, 2:] = False
+    placement = Regions(((0, 0, 1, 1),), (ell,), (1.0,), ((0.0, 1.0),)).place((2, 2))
+    assert placement is not None
+    assert placement.cells == ((0, 0, 2, 2),)
+    assert placement.masks[0] is not None
+    assert placement.masks[0].tolist() == [[True, False], [True, True]]
+    assert placement.ratios.tolist() == [1.0]
+
+
+def test_a_crop_sees_what_the_whole_picture_shows_there() -> None:
+    """A quarter of a 16 x 16 grid is the 8 x 8 grid of that quarter."""
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    mask[4:20, 10:30] = True
+    regions = Regions(
+        ((0.1, 0.2, 0.7, 0.9), (0.6, 0.6, 0.9, 0.9), (0.3, 0.1, 0.95, 0.65)),
+        (None, None, mask),
+        (1.0, 0.5, 1.0),
+        ((0.0, 1.0),) * 3,
+    )
+    whole, quarter = regions.place((16, 16)), regions.crop(0.5, 0.0, 1.0, 0.5).place((8, 8))
+    assert whole is not None
+    assert quarter is not None
+    for slot in range(3):
+        seen = torch.zeros(16, 16, dtype=torch.bool)
+        inside = whole.masks[slot]
+        seen[whole.crop(slot)] = True if inside is None else inside
+        cropped = torch.zeros(8, 8, dtype=torch.bool)
+        inside = quarter.masks[slot]
+        cropped[quarter.crop(slot)] = True if inside is None else inside
+        assert torch.equal(cropped, seen[:8, 8:])
+
+
+def test_a_crop_beside_all_regions_is_nowhere() -> None:
+    assert Regions.of_boxes([(0.0, 0.0, 0.4, 0.4)]).crop(0.5, 0.5, 1.0, 1.0).place((8, 8)) is None
+    assert Regions.of_boxes([]).place((8, 8)) is None
+
+
+def test_placements_are_kept() -> None:
+    regions = Regions.of_boxes([(0.0, 0.0, 0.4, 0.4)])
+    assert regions.place((8, 8)) is regions.place((8, 8))
+    assert regions.place((8, 8)) is not regions.place((8, 8), (True,))

@@ -1,0 +1,1 @@
+"""Data of training runs: pictures, latents, prompts and rankings, by number."""

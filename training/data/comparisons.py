@@ -1,0 +1,179 @@
+"""What a reward model learns from: pictures of the same prompt, in the order people or a judge put them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image
+
+from ...models.rewards import ASPECTS, pairs_of_ranks
+from ...shapes_world import paint
+from ...shapes_world.preferences import (
+    Comparison,
+    Comparisons,
+    content_of,
+    word_truths,
+)
+from .latents import SourceError
+
+# Differences in truth below this make no pair.
+_LEAST = 1e-6
+
+
+class Ranked(NamedTuple):
+    """Pictures and prompts; `pairs` are (aspect, prompt, better picture, worse picture), by their numbers.
+
+    `words`, where known, says for (prompt, picture) of each token whether it is true of the picture; nan is
+    neither.
+    """
+
+    pictures: list[Image.Image]
+    prompts: list[str]
+    pairs: list[tuple[int, int, int, int]]
+    words: Mapping[tuple[int, int], list[float]] = {}
+
+
+class RankedSource(Protocol):
+    """Numbered comparisons, the same ones under the same number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Ranked: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class WorldPreferences:
+    """The first `count` comparisons of Shapes World, in some aspects."""
+
+    comparisons: Comparisons
+    count: int
+    aspects: tuple[str, ...] = ASPECTS
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Ranked:
+        comparison, pictures = _painted(self.comparisons, number)
+        pairs = [
+            (place, prompt, better, worse)
+            for place, aspect in enumerate(self.aspects)
+            for prompt, truth in enumerate(comparison.truth[..., ASPECTS.index(aspect)])
+            if not np.isnan(truth).any()
+            for better, worse in pairs_of_ranks((-truth).tolist())
+            if truth[better] - truth[worse] > _LEAST
+        ]
+        contents = [content_of(scene) for scene in comparison.scenes]
+        words = {
+            (prompt, number): word_truths(wish, content)
+            for prompt, wish in enumerate(comparison.wishes)
+            for number, content in enumerate(contents)
+        }
+        return Ranked([*pictures], [wish.prompt for wish in comparison.wishes], pairs, words)
+
+    def describe(self) -> dict[str, Any]:
+        world = self.comparisons
+        return {
+            "world": "shapes",
+            "seed": world.seed,
+            "size": [world.width, world.height],
+            "count": self.count,
+            "aspects": list(self.aspects),
+        }
+
+
+@lru_cache(maxsize=4096)
+def _painted(comparisons: Comparisons, number: int) -> tuple[Comparison, tuple[Image.Image, ...]]:
+    """Painting takes longer than learning from it, and pictures come again every epoch."""
+    comparison = comparisons[number]
+    return comparison, tuple(Image.fromarray(paint(scene).image) for scene in comparison.scenes)
+
+
+class PreferenceFile:
+    """Comparisons of a JSON Lines file, one object a line; picture files relative to its folder.
+
+    A pair: `{"prompt", "better", "worse", "aspect"}`. A ranking: `{"prompt", "images": [file, …],
+    "ranks": {aspect: [place of each image, 1 is best, equal is a tie]}}`. Lines that say nothing of the
+    aspect are left out. Raises `SourceError` naming the line.
+    """
+
+    def __init__(self, path: Path, aspect: str) -> None:
+        self.path, self.aspect = path, aspect
+        lines = path.read_text(encoding="utf-8").splitlines()
+        read = (self._line(number, line) for number, line in enumerate(lines, 1) if line.strip())
+        self._rankings = [ranking for ranking in read if ranking is not None]
+        if not self._rankings:
+            raise SourceError(f'{path} has no pair that differs in the aspect "{aspect}"')
+
+    def __len__(self) -> int:
+        return len(self._rankings)
+
+    def __getitem__(self, number: int) -> Ranked:
+        prompt, files, pairs = self._rankings[number]
+        return Ranked([_open(file) for file in files], [prompt], [(0, 0, *pair) for pair in pairs])
+
+    def describe(self) -> dict[str, Any]:
+        return {"file": self.path.name, "count": len(self)}
+
+    def _line(self, number: int, line: str) -> tuple[str, list[Path], list[tuple[int, int]]] | None:
+        where = f"{self.path}, line {number}"
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SourceError(f"{where} is no JSON: {error}") from error
+        if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+            raise SourceError(f'{where} needs "prompt", a text')
+        files, ranks = _pair(entry, where) if "better" in entry else _ranking(entry, where)
+        if self.aspect not in ranks:
+            return None
+        paths = [self.path.parent / file for file in files]
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing:
+            raise SourceError(f"{where}: there is no file {', '.join(missing)}")
+        pairs = pairs_of_ranks(ranks[self.aspect])
+        return (entry["prompt"], paths, pairs) if pairs else None
+
+
+def _pair(entry: dict[str, Any], where: str) -> tuple[list[str], dict[str, list[float]]]:
+    files = [entry.get(name) for name in ("better", "worse")]
+    if not _texts(files) or entry.get("aspect") not in ASPECTS:
+        raise SourceError(
+            f'{where} needs "better" and "worse", picture files, and "aspect", one of {", ".join(ASPECTS)}'
+        )
+    return files, {entry["aspect"]: [1, 2]}  # pyright: ignore[reportReturnType]
+
+
+def _ranking(entry: dict[str, Any], where: str) -> tuple[list[str], dict[str, list[float]]]:
+    files, ranks = entry.get("images"), entry.get("ranks")
+    if not isinstance(files, list) or not _texts(files) or not isinstance(ranks, dict):
+        raise SourceError(
+            f'{where} needs "images", a list of picture files, and "ranks", one list of places for each of '
+            f"{', '.join(ASPECTS)}; or a pair with better, worse and aspect"
+        )
+    for aspect, places in ranks.items():
+        fits = isinstance(places, list) and len(places) == len(files)
+        if aspect not in ASPECTS or not fits or not all(type(p) in (int, float) for p in places):
+            raise SourceError(
+                f"{where}: the ranks of {aspect!r} are {places!r}; {len(files)} places are needed, one for "
+                f"each image, for {', '.join(ASPECTS)}"
+            )
+    return files, ranks
+
+
+def _texts(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read as a picture: {error}") from error

@@ -1,0 +1,185 @@
+"""Pictures encoded once, so that training never waits for the autoencoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ...layout import Layout
+from ..engine.order import sample_numbers
+from ..engine.task import Place
+from .pictures import posterior, to_tensor
+
+# Pictures in one file: what an interruption can lose.
+_SHARD = 512
+_BATCH = 16
+
+
+class SourceError(ValueError):
+    """Pictures or latents that cannot be trained on."""
+
+
+class Picture(Protocol):
+    """A picture (height, width, 3) of bytes with its layout; all of one source have one size."""
+
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def layout(self) -> Layout: ...
+
+
+class Source(Protocol):
+    """Numbered pictures."""
+
+    def __getitem__(self, number: int) -> Picture: ...
+
+
+@dataclass(frozen=True, eq=False)
+class LatentSet:
+    """N encoded pictures of one size: latents (N, 4, h, w), ready for the UNet, and their layouts' JSON."""
+
+    latents: Tensor
+    documents: Sequence[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures in pixels."""
+        height, width = self.latents.shape[-2:]
+        return 8 * height, 8 * width
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        return [Layout.from_dict(document) for document in self.documents]
+
+    @classmethod
+    def load(cls, folder: Path) -> LatentSet:
+        """Read what `encode` wrote; `SourceError` for a folder that is not complete."""
+        index = _read_index(folder)
+        files = [folder / _name(number) for number in range(-(-index["count"] // _SHARD))]
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise SourceError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
+        documents: list[dict[str, Any]] = []
+        for file in files:
+            documents += json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        return cls(torch.cat([load_file(file)["latents"] for file in files]), documents)
+
+
+class Buckets:
+    """Latent sets of several sizes; every batch comes from one of them, in proportion to their numbers.
+
+    All processes of a step take the same one, so that none waits for another's larger pictures.
+    """
+
+    def __init__(self, sets: Sequence[LatentSet]) -> None:
+        self.sets = sets
+        counts = np.array([len(one) for one in sets], dtype=np.float64)
+        self._shares = counts / counts.sum()
+
+    def choose(self, place: Place, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
+        """The set and the samples of a batch, a function of the arguments alone."""
+        turn = place.number // place.processes
+        which = int(np.random.default_rng([seed, 2, turn]).choice(len(self.sets), p=self._shares))
+        return self.sets[which], sample_numbers(len(self.sets[which]), batch, place.number, seed + which)
+
+
+@torch.no_grad()
+def encode(
+    source: Source,
+    count: int,
+    autoencoder: AutoencoderKL,
+    folder: Path,
+    description: dict[str, Any],
+    on_pictures: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Encode the first `count` pictures into `folder`; what is there already is not done again.
+
+    `description` says in plain values what the source is: a folder made from another source or by another
+    autoencoder is refused with `SourceError`. `on_pictures` is called with the number of pictures done.
+    """
+    index = {"count": count, "source": description, "encoder": encoder_digest(autoencoder)}
+    if not (folder / "index.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another process may be reading: it must find all of it or nothing.
+        beginning = folder / f"index-{os.getpid()}.part"
+        beginning.write_text(json.dumps(index), encoding="utf-8")
+        os.replace(beginning, folder / "index.json")
+    elif _read_index(folder) != index:
+        raise SourceError(
+            f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
+            "delete it"
+        )
+    for shard, first in enumerate(range(0, count, _SHARD)):
+        numbers = range(first, min(first + _SHARD, count))
+        file = folder / _name(shard)
+        if not file.is_file():
+            _encode_shard(source, numbers, autoencoder, file)
+        on_pictures(len(numbers))
+
+
+def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, file: Path) -> None:
+    latents, documents = [], []
+    for first in range(0, len(numbers), _BATCH):
+        pictures = [source[number] for number in numbers[first : first + _BATCH]]
+        pixels = to_tensor(np.stack([picture.image for picture in pictures])).to(autoencoder.device)
+        means = posterior(autoencoder, pixels).mode() * autoencoder.config["scaling_factor"]
+        latents.append(means.half().cpu())
+        documents += [picture.layout.to_dict() for picture in pictures]
+    file.with_suffix(".json").write_text(json.dumps(documents), encoding="utf-8")
+    beginning = file.with_suffix(".part")
+    save_file({"latents": torch.cat(latents).contiguous()}, beginning)
+    os.replace(beginning, file)
+
+
+def encode_once(
+    source: Source, count: int, autoencoder: AutoencoderKL, folder: Path, description: dict[str, Any]
+) -> LatentSet:
+    """The first `count` pictures encoded, now or earlier, by one of the processes, with a progress bar."""
+    # Without the flag this would be the first to say that each process on a CPU is alone.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
+    with (
+        state.main_process_first(),
+        tqdm(total=count, desc="encode", unit="picture", mininterval=5) as progress,
+    ):
+        encode(source, count, autoencoder, folder, description, progress.update)
+    return LatentSet.load(folder)
+
+
+def encoder_digest(autoencoder: AutoencoderKL) -> str:
+    """A digest of the weights that latents depend on; the decoder may be trained on without spoiling them."""
+    digest = hashlib.sha256()
+    for name, value in sorted(autoencoder.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(name.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _name(shard: int) -> str:
+    return f"latents-{shard:05d}.safetensors"
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "index.json"
+    if not path.is_file():
+        raise SourceError(f"{folder} holds no encoded pictures")
+    return json.loads(path.read_text(encoding="utf-8"))

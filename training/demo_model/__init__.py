@@ -1,0 +1,1 @@
+"""The demo model: the stages that train it, and its packing."""

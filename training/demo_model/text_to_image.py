@@ -1,0 +1,133 @@
+"""Training the demo world's text-to-image model: UNet and both text encoders, from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, StableDiffusionXLPipeline
+from torch import Generator, Tensor, nn
+
+from ...shapes_world import ShapesWorld, Split, caption
+from ..data.latents import Buckets, LatentSet
+from ..data.pictures import save_grid
+from ..data.text import TokenIds, Tokenizer, encode_prompts
+from ..engine.task import Place
+from ..noise import (
+    add_noise,
+    drop,
+    signal_to_noise_weights,
+    size_conditioning,
+)
+from .pipeline import SCHEDULE
+
+# Captions left out, so that guidance has something to guide away from: half become SDXL's zeros, half the
+# empty caption that ComfyUI users give as a negative.
+_DROP = 0.1
+# Where nearly all is noise, errors of the noise are small whatever the picture; without weights a model this
+# small learns textures and leaves to chance how many things there are and on what ground.
+_SNR_POWER = 0.5
+# Twice SDXL's: the maps are smaller, so that their means say more of the picture.
+_NOISE_OFFSET = 0.1
+_EXAMPLES: tuple[Split, ...] = ("train", "held-out")
+
+
+class BaseObjective(nn.Module):
+    """Noise prediction given captions."""
+
+    def __init__(self, pipeline: StableDiffusionXLPipeline) -> None:
+        super().__init__()
+        self.unet: Any = pipeline.unet
+        self.text_encoder: Any = pipeline.text_encoder
+        self.text_encoder_2: Any = pipeline.text_encoder_2
+        self.scheduler = DDPMScheduler(**SCHEDULE)
+
+    def forward(self, batch: dict[str, Any], generator: Generator) -> dict[str, Tensor]:
+        """batch: latents (B, 4, h, w), ids (B, T) and empty (1, T) as `TokenIds`, sizes (B, 6)."""
+        latents: Tensor = batch["latents"].float()
+        dropped, zeroed = (drop((len(latents),), share, generator) for share in (_DROP, 0.5))
+        empty, zero = dropped & ~zeroed, dropped & zeroed
+        ids = TokenIds(
+            *(torch.where(empty[:, None], e, i) for e, i in zip(batch["empty"], batch["ids"], strict=True))
+        )
+        prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, ids)
+        conditions = {"text_embeds": pooled * ~zero[:, None], "time_ids": batch["sizes"]}
+        noisy, noise, timesteps = add_noise(latents, self.scheduler, generator, _NOISE_OFFSET)
+        predicted = self.unet(noisy, timesteps, prompt * ~zero[:, None, None], added_cond_kwargs=conditions)
+        errors = F.mse_loss(predicted.sample.float(), noise, reduction="none").mean(dim=(1, 2, 3))
+        weights = signal_to_noise_weights(self.scheduler, timesteps, _SNR_POWER)
+        return {"loss": (weights * errors).mean(), "error": errors.mean()}
+
+
+class BaseTask:
+    """A pipeline trained on encoded pictures of one or several sizes."""
+
+    def __init__(self, pipeline: StableDiffusionXLPipeline, sets: Sequence[LatentSet]) -> None:
+        self.pipeline = pipeline
+        self.objective = BaseObjective(pipeline)
+        self._freeze_unused()
+        self._buckets = Buckets(sets)
+        self._tokenizer = Tokenizer(pipeline)
+
+    def _freeze_unused(self) -> None:
+        # Nothing reads the first encoder beyond its penultimate layer, so no gradient ever arrives there.
+        encoder: Any = self.pipeline.text_encoder
+        body = getattr(encoder, "text_model", encoder)
+        for module in (body.encoder.layers[-1], body.final_layer_norm):
+            module.requires_grad_(False)
+
+    def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
+        """Latents, token ids of the captions for both encoders, and size conditioning."""
+        one, numbers = self._buckets.choose(place, size, seed)
+        return {
+            "latents": one.latents[numbers],
+            "ids": self._tokenizer([one.documents[number]["prompt"] for number in numbers]),
+            "empty": self._tokenizer([""]),
+            "sizes": size_conditioning([one.size] * size),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        return {"task": "base", "sets": [[len(one), *one.size] for one in self._buckets.sets]}
+
+    def after_backward(self) -> None:
+        """Nothing is held between a step's forward and backward pass."""
+
+    def sample(self, path: Path) -> None:
+        """Eight captions of known combinations above eight of combinations never seen."""
+        height, width = max((one.size for one in self._buckets.sets), key=min)
+        worlds = [ShapesWorld(2**31, width, height, split) for split in _EXAMPLES]
+        captions = [caption(world.scene(number)) for world in worlds for number in range(8)]
+        save_grid(generate_base(self.pipeline, captions, height, width), 8, path)
+
+    def export(self, folder: Path) -> None:
+        """A diffusers folder."""
+        self.pipeline.save_pretrained(folder)
+
+
+def generate_base(
+    pipeline: StableDiffusionXLPipeline,
+    prompts: Sequence[str],
+    height: int,
+    width: int,
+    *,
+    steps: int = 25,
+    guidance: float = 5.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """Pictures (B, height, width, 3) of bytes, one per prompt, each with a noise of its own."""
+    pipeline.set_progress_bar_config(disable=True)
+    run: Any = pipeline
+    pictures = run(
+        prompt=list(prompts),
+        height=height,
+        width=width,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=[torch.Generator("cpu").manual_seed(seed + number) for number in range(len(prompts))],
+        output_type="np",
+    ).images
+    return np.rint(pictures * 255).astype(np.uint8)

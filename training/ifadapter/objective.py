@@ -1,0 +1,220 @@
+"""Training an IFAdapter on a frozen SDXL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, StableDiffusionXLPipeline
+from PIL import Image, ImageDraw
+from torch import Generator, Tensor, nn
+
+from ...hosts.diffusers_sdxl import (
+    attach_ifadapter,
+    encode_layout,
+    encode_tokens,
+    generate,
+)
+from ...layout import Layout
+from ...models.ifadapter import IFAdapter
+from ...models.regions import Regions
+from ..data.latents import Buckets, LatentSet, SourceError
+from ..data.pictures import save_grid
+from ..data.text import TokenIds, Tokenizer, encode_prompts
+from ..engine.task import Place
+from ..noise import (
+    add_noise,
+    drop,
+    signal_to_noise_weights,
+    size_conditioning,
+)
+
+# IFAdapter (arXiv 2409.08240), section 4.1; "set to 0", as its unconditional branch has it. That both are
+# drawn per picture and independently of each other is our reading, the paper does not say.
+DROP_INSTANCES, DROP_PROMPT = 0.15, 0.3
+
+
+class IFAdapterObjective(nn.Module):
+    """Noise prediction given a caption, and captions with boxes; only the adapter is trained.
+
+    `region_weight` adds the error inside the boxes once more, times this weight (OccluRank, arXiv 2608.20932,
+    uses 2); `snr_power` weighs errors by SNR ** -power, which turns training from nearly clean latents, where
+    errors are largest, to those noisy enough that places are still open. 0 of both is the paper's objective.
+    """
+
+    def __init__(
+        self,
+        pipeline: StableDiffusionXLPipeline,
+        adapter: IFAdapter,
+        region_weight: float = 0.0,
+        snr_power: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.adapter = adapter.requires_grad_(True)
+        self.unet: Any = pipeline.unet.requires_grad_(False)
+        self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
+        self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
+        self.region_weight, self.snr_power = region_weight, snr_power
+        schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
+        self.scheduler: DDPMScheduler = schedule
+        self._attached = ExitStack()
+
+    def forward(self, batch: dict[str, Any], generator: Generator) -> dict[str, Tensor]:
+        """batch: latents (B, 4, h, w), ids (B, T), phrases (P, T), boxes (P, 4), counts (B), sizes (B, 6).
+
+        The adapter stays attached until `detach`, because gradient checkpointing calls the UNet once more
+        during the backward pass.
+        """
+        self.detach()
+        latents: Tensor = batch["latents"].float()
+        silent, wordless = (
+            drop((len(latents),), share, generator) for share in (DROP_INSTANCES, DROP_PROMPT)
+        )
+        with torch.no_grad():
+            prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, batch["ids"])
+        tokens = self._instance_tokens(batch, silent)
+        noisy, noise, timesteps = add_noise(latents, self.scheduler, generator)
+        self._attached.enter_context(
+            attach_ifadapter(self.unet, self.adapter, tokens, batch["boxes"], batch["counts"])
+        )
+        conditions = {"text_embeds": pooled * ~wordless[:, None], "time_ids": batch["sizes"]}
+        predicted = self.unet(
+            noisy, timesteps, prompt * ~wordless[:, None, None], added_cond_kwargs=conditions
+        )
+        errors = F.mse_loss(predicted.sample.float(), noise, reduction="none").mean(dim=1)
+        height, width = errors.shape[-2:]
+        inside = _inside(batch["boxes"], batch["counts"], (height, width)).to(errors)
+        weighted = errors
+        if self.snr_power:
+            weights = signal_to_noise_weights(self.scheduler, timesteps, self.snr_power)
+            weighted = errors * weights[:, None, None]
+        loss = weighted.mean() + self.region_weight * _share(weighted, inside)
+        return {"loss": loss, "error": errors.mean(), "region": _share(errors, inside)}
+
+    def detach(self) -> None:
+        """Take the adapter off the UNet."""
+        self._attached.close()
+
+    def _instance_tokens(self, batch: dict[str, Any], silent: Tensor) -> Tensor:
+        """Tokens of all instances; those of `silent` pictures are without words, in the same boxes."""
+        ids = batch["phrases"]
+        # Nothing looks beyond its own place in a text, so padding that no phrase needs is only work.
+        ids = TokenIds(*(part[:, : int(ids.mask.sum(-1).max())] for part in ids))
+        phrases = encode_tokens((self.text_encoder, self.text_encoder_2), (ids.first, ids.second), ids.mask)
+        counts = torch.tensor(batch["counts"], device=silent.device)
+        spoken = ~silent.repeat_interleave(counts)
+        return self.adapter.instance_tokens(
+            phrases.hidden_states * spoken[:, None, None, None],
+            phrases.attention_mask * spoken[:, None],
+            phrases.eot * spoken[:, None],
+            batch["boxes"],
+        )
+
+
+def _share(errors: Tensor, inside: Tensor) -> Tensor:
+    """The mean error of the cells inside; 0 where there are none."""
+    return (errors * inside).sum() / inside.sum().clamp(min=1)
+
+
+def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tensor:
+    """1 in the cells (B, h, w) that any box of a picture touches."""
+    cells = torch.zeros(len(counts), *grid)
+    for row, own in zip(cells, boxes.cpu().split(list(counts)), strict=True):
+        placement = Regions.of_boxes(own).place(grid)
+        for slot in range(0 if placement is None else len(placement.cells)):
+            y, x = placement.crop(slot)  # pyright: ignore[reportOptionalMemberAccess]
+            row[y, x] = 1
+    return cells
+
+
+class IFAdapterTask:
+    """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains."""
+
+    def __init__(
+        self,
+        pipeline: StableDiffusionXLPipeline,
+        adapter: IFAdapter,
+        sets: Sequence[LatentSet],
+        region_weight: float = 0.0,
+        snr_power: float = 0.0,
+        examples: Sequence[Layout] = (),
+    ) -> None:
+        self.pipeline, self.adapter = pipeline, adapter
+        self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_power)
+        self._buckets = Buckets([_with_instances(one) for one in sets])
+        self._tokenizer = Tokenizer(pipeline)
+        self._examples = list(examples) or self._buckets.sets[0].layouts[:8]
+
+    def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
+        """Latents, captions of pictures and instances, boxes, and size conditioning."""
+        one, numbers = self._buckets.choose(place, size, seed)
+        layouts = [one.layouts[number] for number in numbers]
+        instances = [instance for layout in layouts for instance in layout.active]
+        return {
+            "latents": one.latents[numbers],
+            "ids": self._tokenizer([layout.prompt for layout in layouts]),
+            "phrases": self._tokenizer([instance.caption for instance in instances]),
+            "boxes": torch.tensor(
+                [list(instance.bounds.clipped() or instance.bounds) for instance in instances]
+            ),
+            "counts": [len(layout.active) for layout in layouts],
+            "sizes": size_conditioning([one.size] * size),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "task": "ifadapter",
+            "sets": [[len(one), *one.size] for one in self._buckets.sets],
+            "region_weight": self.objective.region_weight,
+            "snr_power": self.objective.snr_power,
+        }
+
+    def after_backward(self) -> None:
+        """Take the adapter off the UNet again."""
+        self.objective.detach()
+
+    def sample(self, path: Path) -> None:
+        """Examples without the adapter, above the same noise with it, regions drawn over."""
+        self.pipeline.set_progress_bar_config(disable=True)
+        rows: list[list[np.ndarray]] = [[], []]
+        for seed, layout in enumerate(self._examples):
+            encoded = encode_layout(self.pipeline, self.adapter, layout)
+            height, width = layout.canvas.height, layout.canvas.width
+            for row, scale in zip(rows, (0.0, 1.0), strict=True):
+                (picture,) = generate(
+                    self.pipeline, encoded, height=height, width=width, seeds=[seed], steps=25, scale=scale
+                )
+                row.append(np.asarray(_outlined(picture, layout)))
+        save_grid(np.stack(rows[0] + rows[1]), len(self._examples), path)
+
+    def export(self, folder: Path) -> None:
+        """The adapter as half-precision safetensors, readable wherever the published one is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.adapter.save(folder / "ifadapter.safetensors", torch.float16)
+
+
+def _outlined(picture: Image.Image, layout: Layout) -> Image.Image:
+    """A picture with thin boxes; the labels of a full layout picture would hide one this small."""
+    draw = ImageDraw.Draw(picture)
+    for instance in layout.active:
+        x0, y0, x1, y1 = instance.bounds
+        draw.rectangle(
+            (x0 * picture.width, y0 * picture.height, x1 * picture.width - 1, y1 * picture.height - 1),
+            outline="black",
+        )
+    return picture
+
+
+def _with_instances(one: LatentSet) -> LatentSet:
+    """Those pictures of a set that have an instance to learn from."""
+    kept = [number for number, layout in enumerate(one.layouts) if layout.active]
+    if not kept:
+        raise SourceError("none of the pictures has an instance with a caption; there is nothing to learn")
+    if len(kept) == len(one):
+        return one
+    return LatentSet(one.latents[kept], [one.documents[number] for number in kept])

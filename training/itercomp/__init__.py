@@ -1,0 +1,1 @@
+"""Training of rewards, and of UNets by them."""
