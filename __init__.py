@@ -24,7 +24,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     ComfyUI logs an exception raised here without its traceback, so that is logged before raising again.
     """
     try:
-        from ..nodes import InstanceComposerExtension
+        from .nodes import InstanceComposerExtension
 
         return InstanceComposerExtension()
     except Exception:
