@@ -12,6 +12,7 @@ from ..problems import FormatError, LayoutError, quote
 from .shared import (
     canvas_of,
     exported,
+    given,
     parsed,
     require_list,
     require_number,
@@ -51,11 +52,11 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
         if "id" not in chosen or item.get("image_id") == chosen["id"]
     ]
     instances = tuple(_instance(item, str(place), canvas, names) for place, item in enumerate(annotations, 1))
-    return Layout(instances, canvas, require_text(chosen.get("caption", ""), "an image's caption"))
+    return Layout(instances, canvas, require_text(given(chosen, "caption"), "an image's caption"))
 
 
 def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    return [require_object(item, f"each of {key}") for item in require_list(data.get(key, []), key)]
+    return [require_object(item, f"each of {key}") for item in require_list(given(data, key, []), key)]
 
 
 def _choose(data: Mapping[str, Any], image: int | str | None) -> dict[str, Any]:

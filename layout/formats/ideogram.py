@@ -12,6 +12,7 @@ from ..document import Canvas, Layout
 from .shared import (
     caption_and_extra,
     exported,
+    given,
     grid_box,
     metadata_of,
     numbered,
@@ -45,10 +46,10 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     if isinstance(data, dict) and _SCENE in data:
         scene = require_object(data[_SCENE], _SCENE)
         style = require_object(data.get("style_description") or {}, "style_description")
-        parts = [data.get("high_level_description", ""), scene.get("background", "")]
-        parts += [style.get(name, "") for name in _STYLE]
+        parts = [given(data, "high_level_description"), given(scene, "background")]
+        parts += [given(style, name) for name in _STYLE]
         prompt = ", ".join(text for part in parts if (text := require_text(part, "a description")).strip())
-        data = scene.get("elements", [])
+        data = given(scene, "elements", [])
     elements = [data] if isinstance(data, dict) else require_list(data, "elements")
     return Layout(
         numbered(_element(item, f"element {number}") for number, item in enumerate(elements, 1)),

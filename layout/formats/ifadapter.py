@@ -11,6 +11,7 @@ from ..box import Box
 from ..document import Canvas, Layout
 from .shared import (
     exported,
+    given,
     numbered,
     one_text,
     parsed,
@@ -37,9 +38,9 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     for number, item in enumerate(require_list(data.get("annotations"), "annotations"), 1):
         item = require_object(item, f"annotation {number}")
         pixels = require_numbers(item.get("box"), 4, f"annotation {number}: box")
-        caption = one_text(item.get("caption", ""), f"annotation {number}: caption")
+        caption = one_text(given(item, "caption"), f"annotation {number}: caption")
         contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, None, {}))
-    return Layout(numbered(contents), canvas, one_text(data.get("caption", ""), "caption"))
+    return Layout(numbered(contents), canvas, one_text(given(data, "caption"), "caption"))
 
 
 def write(layout: Layout) -> dict[str, Any]:

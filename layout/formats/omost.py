@@ -19,6 +19,7 @@ from ..problems import FormatError, LayoutError, quote
 from .shared import (
     FENCE,
     exported,
+    given,
     grid_box,
     numbered,
     on_canvas,
@@ -174,12 +175,12 @@ def _arguments(name: str, call: ast.Call) -> dict[str, Any]:
 
 
 def _details(arguments: Mapping[str, Any], where: str) -> list[Any]:
-    return require_list(arguments.get("detailed_descriptions", []), f"{where}: detailed_descriptions")
+    return require_list(given(arguments, "detailed_descriptions", []), f"{where}: detailed_descriptions")
 
 
 def _distance(arguments: Mapping[str, Any], where: str) -> float:
     (distance,) = require_numbers(
-        [arguments.get("distance_to_viewer", 1.0)], 1, f"{where}: distance_to_viewer"
+        [given(arguments, "distance_to_viewer", 1.0)], 1, f"{where}: distance_to_viewer"
     )
     if not distance > 0:
         raise LayoutError(f"{where}: distance_to_viewer must be above 0, got {distance:g}")
@@ -223,7 +224,7 @@ def _read_conditions(data: Any, canvas: Canvas) -> Layout:
 
 
 def _texts(condition: Mapping[str, Any], key: str) -> list[str]:
-    return [require_text(item, key) for item in require_list(condition.get(key, []), key)]
+    return [require_text(item, key) for item in require_list(given(condition, key, []), key)]
 
 
 def _condition(item: Mapping[str, Any], prefixes: list[str]) -> tuple[Box, str, str | None, dict[str, Any]]:

@@ -94,6 +94,12 @@ def require_canvas(canvas: Canvas | None, what: str) -> Canvas:
     return canvas
 
 
+def given(values: Mapping[str, Any], key: str, default: Any = "") -> Any:
+    """The value of a key; the default where it is missing or null, which say the same in foreign JSON."""
+    value = values.get(key)
+    return default if value is None else value
+
+
 def one_text(value: Any, where: str) -> str:
     """A text, or a list of texts joined by ", "."""
     if isinstance(value, (list, tuple)):
@@ -152,8 +158,8 @@ def caption_and_extra(
 
     The words a text region shows become part of the caption; type, text and palette come back on writing.
     """
-    caption = require_text(region.get("desc", ""), f"{where}: desc")
-    words = require_text(region.get("text", ""), f"{where}: text") if region.get("type") == "text" else ""
+    caption = require_text(given(region, "desc"), f"{where}: desc")
+    words = require_text(given(region, "text"), f"{where}: text") if region.get("type") == "text" else ""
     colors = [color for color in require_list(palette or [], f"{where}: palette") if isinstance(color, str)]
     metadata: dict[str, Any] = {}
     if words:
@@ -173,8 +179,8 @@ def metadata_of(item: Instance) -> dict[str, Any]:
     kept = kept if isinstance(kept, Mapping) else {}
     palette: Sequence[str] = kept.get("palette") or ([item.color] if item.color else [])
     return {
-        "type": kept.get("type", "obj"),
-        "text": kept.get("text", ""),
+        "type": given(kept, "type", "obj"),
+        "text": given(kept, "text"),
         "desc": item.caption,
         "palette": list(palette),
     }

@@ -45,12 +45,12 @@ export function read(data, { canvas = null, image = null } = {}) {
     .map((item, index) => ({ item, path: ["annotations", index] }))
     .filter(({ item }) => !("id" in chosen) || item.image_id === chosen.id)
     .map((entry, index) => instance(entry, String(index + 1), size, names));
-  const prompt = needText(chosen.caption === undefined ? "" : chosen.caption, [...path, "caption"]);
+  const prompt = needText(chosen.caption ?? "", [...path, "caption"]);
   return createLayout(size.width, size.height, { instances, prompt });
 }
 
 const objects = (data, key) =>
-  needList(data[key] === undefined ? [] : data[key], [key]).map((item, index) =>
+  needList(data[key] ?? [], [key]).map((item, index) =>
     needObject(item, [key, index]),
   );
 

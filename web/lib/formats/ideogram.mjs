@@ -51,7 +51,7 @@ function promptOf(data, scene) {
     ...STYLE.map((name) => [style[name], ["style_description", name]]),
   ];
   return parts
-    .map(([text, path]) => needText(text === undefined ? "" : text, path))
+    .map(([text, path]) => needText(text ?? "", path))
     .filter(strip)
     .join(", ");
 }

@@ -27,7 +27,7 @@ export function read(data, { canvas = null } = {}) {
 }
 
 const textAt = (holder, path) =>
-  oneText(holder.caption === undefined ? "" : holder.caption, [...path, "caption"]);
+  oneText(holder.caption ?? "", [...path, "caption"]);
 
 export function write(layout) {
   const annotations = exported(layout).map((item) => ({

@@ -106,8 +106,9 @@ export function gridBox(box, columns, rows) {
 
 function span(start, end, cells) {
   const [first, last] = [round(start * cells), round(end * cells)];
-  if (first !== last) return [first, last];
-  return last < cells ? [first, last + 1] : [first - 1, last];
+  if (first < last) return [first, last];
+  const middle = Math.floor(((start + end) / 2) * cells);
+  return [middle, middle + 1];
 }
 
 /** The part of a box that lies on the canvas. */
