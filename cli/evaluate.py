@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models.sdxl.layer_presets import LAYER_PRESETS
 from .arguments import number, size
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _BINDING_METHODS = (
     "real,reconstructed,plain,local,latent,attend-and-excite,"
     "local-boxes,latent-boxes,ifadapter,ifadapter+local,ifadapter+latent"
 )
-_LAYERS = ("middle and decoder", "coarse", "fine", "all")
+_LAYERS = tuple(LAYER_PRESETS)
 _KEPT = "What is there is kept: stop it at any time, and start it again to go on or with more."
 
 

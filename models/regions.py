@@ -15,6 +15,8 @@ from ..layout import Layout
 # Resolution at which polygons and run-lengths of a layout become masks: four times as fine as the
 # 64 x 64 token grid of a 2048 px picture, so that "a cell is touched" is decided well below cell size.
 MASK_SIDE = 256
+# A mask may be soft; what is at least half covered belongs to the instance.
+COVERED = 0.5
 
 Rectangle = tuple[float, float, float, float]
 Cells = tuple[int, int, int, int]

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ...models.attention.probabilities import token_probabilities
 from ...models.concentration import LocalGuidance, Targets, concentrate
 from ...models.concentration.energy import LATENT_STEP, Objective, unit_step
+from ...models.sdxl.layer_presets import check_preset
 
 Grid = tuple[int, int]
-PRESETS = ("middle and decoder", "coarse", "fine", "all")
 
 
 class _LayerInputs(NamedTuple):
@@ -48,8 +48,7 @@ def preset_layers(unet: UNet2DConditionModel, preset: str = "middle and decoder"
     "middle and decoder" are those CoMat trains with, "coarse" and "fine" the wider and the narrower of them,
     "all" adds the encoder. ValueError for another name.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"layers is {preset!r}; allowed are {', '.join(PRESETS)}")
+    check_preset(preset)
     names = [name for name, _ in unet.named_modules() if name.endswith(".attn2")]
     stages = ("down_blocks", "mid_block", "up_blocks")
     names.sort(key=lambda name: stages.index(name.partition(".")[0]))

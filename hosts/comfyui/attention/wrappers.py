@@ -14,9 +14,9 @@ import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
+from ..concentration.differentiable_unet import differentiable_options
 from ..concentration.latent import (
     LatentStep,
-    differentiable_options,
     move_denoised,
     until_captured,
 )

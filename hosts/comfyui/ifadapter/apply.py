@@ -15,8 +15,9 @@ from torch import Tensor
 from ....layout import Layout
 from ....models.ifadapter import IFAdapter, InstancePrompt
 from ....models.regions import Regions
+from ..attention.errors import ModelMismatchError
 from ..attention.terms import carry
-from ..attention.unet.layers import ModelMismatchError, adapted_blocks
+from ..attention.unet.layers import adapted_blocks
 from ..attention.window import check_window
 from ..attention.wrappers import bind
 from .phrases import Phrases, count_passes, encode_phrases

@@ -1,4 +1,4 @@
-"""Which attention layers of a ComfyUI UNet an IFAdapter speaks of."""
+"""Cross-attention layers of a ComfyUI UNet: their keys, their numbers, and those that an IFAdapter adapts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from torch import nn
 
 from .....models.ifadapter import IFAdapterConfig
 from .....models.sdxl.attention_layers import number_attention_layers
+from ..errors import ModelMismatchError
 
 # ComfyUI's key of one cross-attention: block ("input", "middle", "output"), its number, transformer block.
 Block = tuple[str, int, int]
-
-
-class ModelMismatchError(ValueError):
-    """The MODEL is not one this adapter was made for."""
 
 
 def adapted_blocks(model: Any, config: IFAdapterConfig) -> dict[Block, int]:
