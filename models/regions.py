@@ -59,8 +59,8 @@ class Placement:
         counts = [len(shapes)] if counts is None else list(counts)
         if sum(counts) != len(shapes):
             raise ValueError(
-                f"counts {counts} add up to {sum(counts)} instances, but there are {len(shapes)} boxes; there "
-                "must be as many of each"
+                f"counts {counts} add up to {sum(counts)} instances, but there are {len(shapes)} boxes; "
+                "there must be as many of each"
             )
         places = [_cover(box, mask, grid) for box, mask in shapes]
         covered = _rasters(places, grid)

@@ -9,7 +9,7 @@ from .cell_lists import SLOTS
 from .checkpoint import read_checkpoint, write_checkpoint
 from .config import IFAdapterConfig
 from .gate import Gate
-from .prompt import InstancePrompt
+from .prompt import InstancePrompt, StackedPrompts
 from .semantic_map import semantic_map
 from .semantic_map_cropped import cropped_semantic_map
 from .semantic_map_gathered import gathered_semantic_map
@@ -25,6 +25,7 @@ __all__ = [
     "InstancePrompt",
     "Placement",
     "Regions",
+    "StackedPrompts",
     "cropped_semantic_map",
     "gathered_semantic_map",
     "number_attention_layers",
