@@ -18,13 +18,12 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from ...models.ifadapter import (
-    BatchPlacement,
     Gate,
     IFAdapter,
     InstancePrompt,
     semantic_map,
 )
-from ...models.regions import Regions
+from ...models.regions import Placement, Regions
 
 Grid = tuple[int, int]
 # Number, query (B, L, C) and grid of a layer -> the term (B, L, C), None where nothing is to be added.
@@ -99,13 +98,13 @@ def attach_ifadapter(
             f"and {len(boxes)} boxes; there must be as many of each"
         )
     layers = find_adapted_layers(unet, adapter)
-    placements: dict[Grid, BatchPlacement] = {}
+    placements: dict[Grid, Placement] = {}
 
     def term(number: int, query: Tensor, grid: Grid) -> Tensor:
         _check_rows(len(counts), query)
         if grid not in placements:
-            placements[grid] = BatchPlacement.of_boxes(boxes, counts, grid, query.device)
-        return scale * adapter.attention[number](query, tokens, placements[grid])
+            placements[grid] = Placement.of_boxes(boxes, counts, grid, query.device)
+        return scale * adapter.attention[number].placed(query, tokens, placements[grid])
 
     with _adding(layers if scale else [], term):
         yield
