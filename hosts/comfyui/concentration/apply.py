@@ -15,8 +15,8 @@ from ....models.concentration import LocalGuidance, Targets
 from ....models.concentration.energy import ConcentrationObjective, Objective
 from ....models.concentration.find_targets import OWN_MAP, WITHOUT_REGION, find_targets
 from ....models.entities.extraction import EntityTokens
+from ..attention.layer_call import Block
 from ..attention.terms import Term, carry
-from ..attention.unet.layers import Block
 from ..attention.unet.presets import preset_blocks
 from ..attention.window import check_window
 from ..attention.wrappers import bind

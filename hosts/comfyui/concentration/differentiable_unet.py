@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from ..attention.unet.layers import Block
+from ..attention.layer_call import Block
 from .local import NODE
 
 # Numbers kept for the backward pass for each cell of the latent, for an SDXL UNet of width 320: everything

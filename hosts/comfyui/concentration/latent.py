@@ -19,23 +19,20 @@ from ....models.concentration.energy import (
     unit_step,
 )
 from ....models.regions import Rectangle
-from ..attention.terms import Kept, Text
-from ..attention.unet.layers import Block
-from ..attention.unet.patch import LayerCall
+from ..attention.layer_call import AllReadError, Block, LayerCall
+from ..attention.run_cache import RunCache
+from ..attention.terms import Text
 from ..attention.window import Sampling, Window
 from .differentiable_unet import (
     LatentGuidanceError,
     check_memory,
     check_model,
     differentiable,
+    differentiable_options,
     memory_message,
     needs_checkpoints,
 )
 from .local import NODE, acting_entities, cropped
-
-
-class _AllCapturedError(Exception):
-    """The layers that are left have nothing to do with the energy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +79,65 @@ class LatentStep:
     def kind(self) -> Hashable:
         return self
 
-    def crop(self, rectangle: Rectangle, kept: Kept) -> LatentStep:
+    def crop(self, rectangle: Rectangle, cache: RunCache) -> LatentStep:
         # What it captures goes where the whole picture's goes.
-        return replace(self, targets=cropped(self.targets, rectangle, kept))
+        return replace(self, targets=cropped(self.targets, rectangle, cache))
 
     def group(
-        self, members: Sequence[tuple[int, LatentStep]], device: torch.device, kept: Kept
+        self, members: Sequence[tuple[int, LatentStep]], device: torch.device, cache: RunCache
     ) -> CaptureGroup:
         captured = Captured(objective=self.term.make_objective(self.targets))
         self.captured.append(captured)
         return CaptureGroup(self, tuple(index for index, _ in members), captured)
+
+    def options(self, options: dict[str, Any]) -> dict[str, Any]:
+        return differentiable_options(options)
+
+    def move(self, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:
+        """LATENT_STEP times strength along the normalised gradient of the energy.
+
+        Classifier guidance (Dhariwal and Nichol, arXiv 2105.05233, algorithm 2) with the energy for a
+        classifier's logarithm: what it moves is the predicted noise.
+        """
+        unet = model.diffusion_model
+        check_model(model)
+        free = comfy.model_management.get_free_memory(latent.device)
+        check_memory(unet, latent, free)
+        checkpoints = needs_checkpoints(unet, latent, free)
+        try:
+            return LATENT_STEP * self.term.strength * self._unit_step(run, unet, latent, checkpoints)
+        except torch.cuda.OutOfMemoryError as error:
+            raise LatentGuidanceError(memory_message(unet, latent, free)) from error
+
+    def _unit_step(
+        self, run: Callable[[Tensor], Any], unet: nn.Module, latent: Tensor, checkpoints: bool
+    ) -> Tensor:
+        self.captured.clear()
+        with differentiable(unet, self.term.layers, checkpoints):
+            leaf = latent.clone().requires_grad_()
+            run(leaf)
+            energies = [self._energies(captured) for captured in self.captured]
+            for captured in self.captured:
+                captured.closed = True
+            total = torch.stack([row.value for rows in energies for row in rows]).sum()
+            if not total.requires_grad:
+                raise LatentGuidanceError(
+                    "The attention of this MODEL cannot be differentiated: its weights are quantised, or "
+                    f"another node pack computes it. Choose the mode local of {NODE}, which needs no "
+                    "gradient."
+                )
+            (gradient,) = torch.autograd.grad(total, leaf)
+            rows = zip(*energies, strict=True)
+            distance = torch.stack([torch.stack([part.distance for part in row]).mean() for row in rows])
+            return unit_step(gradient, distance)
+
+    def _energies(self, captured: Captured) -> list[Energy]:
+        """The energy of every picture of the batch."""
+        assert captured.objective is not None
+        rows = range(len(captured.maps[0]))
+        return [
+            captured.objective([one[row : row + 1] for one in captured.maps], self.active) for row in rows
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,72 +162,4 @@ class CaptureGroup:
             return  # a checkpoint runs the layer again
         self.captured.maps.append(found)
         if len(self.captured.maps) == len(self.blocks):
-            raise _AllCapturedError
-
-
-def until_captured(executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """A UNet call that ends with the last captured layer; what it gives has no meaning then."""
-    try:
-        return executor(*args, **kwargs)
-    except _AllCapturedError:
-        return torch.zeros_like(args[0])
-
-
-def move_denoised(
-    run: Callable[[Tensor, LatentStep], Any],
-    model: Any,
-    steps: Sequence[LatentStep],
-    latent: Tensor,
-    sigmas: Tensor,
-) -> Tensor:
-    """What guidance adds to the denoised latent (B, C, h, w), whatever conditioning it was predicted with.
-
-    `run` evaluates the UNet on a latent for the conditioning of a step. The predicted noise moves by
-    LATENT_STEP times strength along the normalised gradient of each energy: classifier guidance (Dhariwal
-    and Nichol, arXiv 2105.05233, algorithm 2) with the energy for a classifier's logarithm.
-    """
-    unet = model.diffusion_model
-    check_model(model)
-    free = comfy.model_management.get_free_memory(latent.device)
-    check_memory(unet, latent, free)
-    checkpoints = needs_checkpoints(unet, latent, free)
-    moved = torch.zeros_like(latent)
-    try:
-        for step in steps:
-            moved += (
-                LATENT_STEP
-                * step.term.strength
-                * _unit_step(lambda x, step=step: run(x, step), unet, step, latent, checkpoints)
-            )
-    except torch.cuda.OutOfMemoryError as error:
-        raise LatentGuidanceError(memory_message(unet, latent, free)) from error
-    return moved * sigmas.reshape(-1, 1, 1, 1)
-
-
-def _unit_step(
-    run: Callable[[Tensor], Any], unet: nn.Module, step: LatentStep, latent: Tensor, checkpoints: bool
-) -> Tensor:
-    step.captured.clear()
-    with differentiable(unet, step.term.layers, checkpoints):
-        leaf = latent.clone().requires_grad_()
-        run(leaf)
-        energies = [_energies(step, captured) for captured in step.captured]
-        for captured in step.captured:
-            captured.closed = True
-        total = torch.stack([row.value for rows in energies for row in rows]).sum()
-        if not total.requires_grad:
-            raise LatentGuidanceError(
-                "The attention of this MODEL cannot be differentiated: its weights are quantised, or another "
-                f"node pack computes it. Choose the mode local of {NODE}, which needs no gradient."
-            )
-        (gradient,) = torch.autograd.grad(total, leaf)
-        rows = zip(*energies, strict=True)
-        distance = torch.stack([torch.stack([part.distance for part in row]).mean() for row in rows])
-        return unit_step(gradient, distance)
-
-
-def _energies(step: LatentStep, captured: Captured) -> list[Energy]:
-    """The energy of every picture of the batch."""
-    assert captured.objective is not None
-    rows = range(len(captured.maps[0]))
-    return [captured.objective([one[row : row + 1] for one in captured.maps], step.active) for row in rows]
+            raise AllReadError

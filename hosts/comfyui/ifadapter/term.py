@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ....models.ifadapter import Gate, InstancePrompt, StackedPrompts, semantic_map
 from ....models.regions import Rectangle, Regions
-from ..attention.terms import Kept, Text
-from ..attention.unet.layers import Block
-from ..attention.unet.patch import LayerCall
+from ..attention.layer_call import Block, LayerCall
+from ..attention.run_cache import RunCache
+from ..attention.terms import Text
 from ..attention.window import Sampling, Window, acts
 
 
@@ -73,19 +73,19 @@ class InstanceStep:
         """Terms of one kind differ in keys and values alone."""
         return self.layers, self.strength, self.regions, self.active
 
-    def crop(self, rectangle: Rectangle, kept: Kept) -> InstanceStep:
+    def crop(self, rectangle: Rectangle, cache: RunCache) -> InstanceStep:
         return replace(
-            self, regions=kept.once((self.regions, rectangle), lambda: self.regions.crop(*rectangle))
+            self, regions=cache.get((self.regions, rectangle), lambda: self.regions.crop(*rectangle))
         )
 
     def group(
-        self, members: Sequence[tuple[int, InstanceStep]], device: torch.device, kept: Kept
+        self, members: Sequence[tuple[int, InstanceStep]], device: torch.device, cache: RunCache
     ) -> InstanceGroup:
         prompts = tuple(member.prompt for _, member in members)
         return InstanceGroup(
-            layers=kept.once((self.layers, device), lambda: self.layers.to(device)),
+            layers=cache.get((self.layers, device), lambda: self.layers.to(device)),
             chunks=tuple(index for index, _ in members),
-            prompts=kept.once((prompts, device), lambda: StackedPrompts.of(prompts, device)),
+            prompts=cache.get((prompts, device), lambda: StackedPrompts.of(prompts, device)),
             strength=self.strength,
             regions=self.regions,
             active=self.active,

@@ -103,7 +103,9 @@ def watch_evaluation(unet: UNetModel, run: Callable[..., Any], times: int = 1, *
 
 def adapter_watch(unet: UNetModel, rectangles: list[Rectangle], times: int = 2) -> Watch:
     """An evaluation with an instance at each of the boxes in both rows; by default not the first one."""
-    model = bind(ModelPatcher(unet, load_device=DEVICE, offload_device=DEVICE))
+    whole = torch.nn.Module()
+    whole.diffusion_model = unet
+    model = bind(ModelPatcher(whole, load_device=DEVICE, offload_device=DEVICE))
     (wrapper,) = model.get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
     layers, regions = adapted_layers(), Regions.of_boxes(rectangles)
     assert len(layers.blocks) == 16

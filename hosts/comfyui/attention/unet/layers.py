@@ -12,13 +12,13 @@ from torch import nn
 from .....models.ifadapter import IFAdapterConfig
 from .....models.sdxl.attention_layers import number_attention_layers
 from ..errors import ModelMismatchError
-
-# ComfyUI's key of one cross-attention: block ("input", "middle", "output"), its number, transformer block.
-Block = tuple[str, int, int]
+from ..layer_call import Block
 
 
 def adapted_blocks(model: Any, config: IFAdapterConfig) -> dict[Block, int]:
     """ComfyUI's attn2 keys of the adapter's layers -> official processor numbers.
+
+    A key is the kind of block ("input", "middle", "output"), its number, and the transformer block in it.
 
     `model` is the ModelPatcher of an SDXL UNet. Raises `ModelMismatchError` for another architecture, or if
     a layer of the adapter is absent or has another size.

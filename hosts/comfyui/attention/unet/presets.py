@@ -8,7 +8,8 @@ import comfy.model_base
 
 from .....models.sdxl.layer_presets import check_preset
 from ..errors import ModelMismatchError
-from .layers import Block, attention_layers
+from ..layer_call import Block
+from .layers import attention_layers
 
 
 def preset_blocks(model: Any, preset: str) -> tuple[Block, ...]:
