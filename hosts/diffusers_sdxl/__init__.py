@@ -6,12 +6,8 @@ from .concentration import (
     preset_layers,
     record_attention,
 )
-from .ifadapter import (
-    Attachment,
-    UnsuitableModelError,
-    attach_ifadapter,
-    attach_prompts,
-)
+from .errors import UnsuitableModelError
+from .ifadapter import Attachment, attach_ifadapter, attach_prompts
 from .loading import load_loras, load_sdxl
 from .phrases import Phrases, encode_phrases, encode_tokens
 from .pipeline import (

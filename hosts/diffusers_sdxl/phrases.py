@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
-from .ifadapter import UnsuitableModelError
+from .errors import UnsuitableModelError
 
 # The hidden states the published adapter was trained on: every second one from the penultimate down.
 LAYERS = (-2, -4, -6)

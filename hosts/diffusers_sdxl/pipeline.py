@@ -13,12 +13,8 @@ from torch import Tensor
 from ...layout import Instance, Layout, LayoutError
 from ...models.ifadapter import Gate, IFAdapter, InstancePrompt
 from ...models.regions import Regions
-from .ifadapter import (
-    Attachment,
-    UnsuitableModelError,
-    attach_prompts,
-    find_adapted_layers,
-)
+from .errors import UnsuitableModelError
+from .ifadapter import Attachment, attach_prompts, find_adapted_layers
 from .phrases import encode_phrases
 
 # Instances in one pass: the text encoders hand out all their layers, 13 MB a caption for SDXL.

@@ -1,0 +1,5 @@
+"""The error of this host."""
+
+
+class UnsuitableModelError(ValueError):
+    """A model that the given IFAdapter, or this host, cannot work with."""
