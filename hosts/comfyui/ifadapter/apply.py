@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ....layout import Layout
 from ....models.ifadapter import IFAdapter, InstancePrompt
+from ....models.ifadapter.phrases import Phrases
 from ....models.regions import Regions
 from ..attention.terms import carry
 from ..attention.unet.layers import ModelMismatchError, adapted_blocks
 from ..attention.window import check_window
 from ..attention.wrappers import bind
-from .phrases import Phrases, count_passes, encode_phrases
+from .phrases import count_passes, encode_phrases
 from .term import AdaptedLayers, InstanceTerm
 
 # Instances in one pass of the resampler: between passes the run can be interrupted.
