@@ -94,7 +94,7 @@ def move_noise(
     layers: Sequence[str] | None = None,
     gradient_checkpointing: bool = False,
 ) -> Tensor:
-    """What guidance of the latent adds to the noise prediction, shaped like `sample` (B, C, h, w).
+    """The change of the noise prediction that guides the latent, shaped like `sample` (B, C, h, w).
 
     `sample`, `prompt` (B, T, D) and `added_conditions` are those of the conditional rows alone. The step is
     LATENT_STEP times strength along the normalised gradient of each picture's energy, times its distance:

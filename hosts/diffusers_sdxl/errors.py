@@ -1,4 +1,4 @@
-"""The error of this host."""
+"""The error of this host: a model that does not fit."""
 
 
 class UnsuitableModelError(ValueError):

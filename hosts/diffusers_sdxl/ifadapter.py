@@ -30,7 +30,9 @@ class Attachment:
     """The instances attached to a UNet.
 
     Set `progress`, 0 at the beginning of sampling and 1 at its end, before each step: it decides which
-    instances act. Those that do not act cost nothing.
+    instances act. Those that do not act cost nothing. It is a fraction of the steps, as the authors' is; in
+    ComfyUI start and end are fractions of the noise schedule, so there a step near them may fall on the other
+    side.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Attachment:
         self._groups = [_Group(prompts) for prompts in shared.values()]
 
     def term(self, number: int, query: Tensor, grid: Grid) -> Tensor | None:
-        """What to add to a layer at the present progress: query (B, L, C) -> (B, L, C), None for nothing."""
+        """The addition to a layer at the present progress: query (B, L, C) -> (B, L, C), None for nothing."""
         _check_rows(self._rows, query)
         out = None
         for group in self._groups:

@@ -1,4 +1,4 @@
-"""From a layout to pictures, around an unchanged diffusers SDXL pipeline."""
+"""Pictures of a layout, or of prompts alone, from an unchanged diffusers SDXL pipeline."""
 
 from __future__ import annotations
 
@@ -78,17 +78,18 @@ def encode_layout(
     boxes = torch.tensor(regions.boxes, device=adapter.text_proj_model.latents.device)
     names = [instance.id for instance in instances]
     positive = _tokens(pipeline, adapter, [i.caption for i in instances], names, boxes, on_instances)
-    without = adapter.unconditional_tokens(boxes)
-    spoken = [index for index, instance in enumerate(instances) if instance.negative.strip()]
-    if spoken:
-        texts, of = [instances[i].negative for i in spoken], [f"{names[i]} (negative)" for i in spoken]
-        without[spoken] = _tokens(pipeline, adapter, texts, of, boxes[spoken])
+    unconditional = adapter.unconditional_tokens(boxes)
+    with_negative = [index for index, instance in enumerate(instances) if instance.negative.strip()]
+    if with_negative:
+        texts = [instances[i].negative for i in with_negative]
+        of = [f"{names[i]} (negative)" for i in with_negative]
+        unconditional[with_negative] = _tokens(pipeline, adapter, texts, of, boxes[with_negative])
     return EncodedLayout(
         prompt,
         pooled,
         *without_prompt,
         adapter.prompt(positive, regions),
-        adapter.prompt(without, regions),
+        adapter.prompt(unconditional, regions),
         adapter.gates(),
     )
 
@@ -110,8 +111,9 @@ def generate(
     """One picture per seed, in one batch; a picture depends on its own seed, not on the others.
 
     height and width in pixels, multiples of 8; guidance 1 leaves the unconditional rows out; `scale` is the
-    adapter's strength and start to end the part of the run, within 0..1, in which it acts. Returns PIL
-    images, or what diffusers makes of another `output_type`.
+    adapter's strength and start to end the part of the run, within 0..1, in which it acts: step i of n begins
+    at i / n (ComfyUI's nodes count in the noise schedule instead). Returns PIL images, or what diffusers
+    makes of another `output_type`.
     """
     # Distilled models take guidance as an input instead of unconditional rows.
     guided = guidance > 1 and pipeline.unet.config["time_cond_proj_dim"] is None

@@ -66,7 +66,7 @@ def encode_phrases(
 
 
 def count_passes(captions: int) -> int:
-    """How often `encode_phrases` calls `on_pass`."""
+    """The number of times that `encode_phrases` calls `on_pass`."""
     return 2 * -(-captions // CAPTIONS_PER_PASS)
 
 
