@@ -104,7 +104,7 @@ class Placement:
 
     @property
     def device(self) -> torch.device:
-        """Where masks and ratios are."""
+        """The device of masks and ratios."""
         return self.ratios.device
 
     def row(self, number: int) -> Placement:
@@ -128,12 +128,12 @@ class Placement:
         return slice(y0, y1), slice(x0, x1)
 
     def has_cells(self, slot: int) -> bool:
-        """Whether one instance touches the grid at all; a box thinner than a line between cells does not."""
+        """True if one instance touches the grid at all; a box thinner than a line between cells does not."""
         x0, y0, x1, y1 = self.cells[slot]
         return x1 > x0 and y1 > y0
 
     def covers_grid(self, slot: int) -> bool:
-        """Whether one instance takes up every cell of the grid."""
+        """True if one instance takes up every cell of the grid."""
         return self.masks[slot] is None and self.cells[slot] == (0, 0, self.grid[1], self.grid[0])
 
 
@@ -142,7 +142,8 @@ class Regions:
     """Boxes x0, y0, x1, y1 in 0..1 with, per instance, an optional mask, a strength and a start and end.
 
     A mask is a boolean tensor (H, W) over the whole picture at any resolution and replaces the box as the
-    instance's shape. `windows` are fractions of the sampling run, 0 at its beginning.
+    instance's shape. `windows` are fractions of the sampling run, 0 at its beginning. The host says of what:
+    diffusers counts steps, ComfyUI goes by the model's noise schedule, as its own nodes do.
     """
 
     boxes: tuple[Rectangle, ...]
@@ -198,7 +199,7 @@ class Regions:
         return Regions(boxes, masks, self.strengths, self.windows)
 
     def active(self, progress: float) -> tuple[bool, ...]:
-        """Which instances act at `progress` (0 at the beginning of sampling, 1 at its end)."""
+        """The instances that act at `progress` (0 at the beginning of sampling, 1 at its end)."""
         return tuple(start <= progress < end for start, end in self.windows)
 
     def place(
@@ -207,7 +208,7 @@ class Regions:
         active: tuple[bool, ...] | None = None,
         device: torch.device | str = "cpu",
     ) -> Placement | None:
-        """Where the (active) instances fall on a grid of (height, width) cells; None if nowhere.
+        """The (active) instances on a grid of (height, width) cells; None if none of them touches it.
 
         Kept for the next call: sampling asks for the same few placements at every step and layer.
         """

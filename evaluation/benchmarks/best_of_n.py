@@ -35,6 +35,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...hosts.diffusers_sdxl import load_sdxl
+from ...hosts.diffusers_sdxl.pipeline import generate_base
 from ...models.rewards import (
     ASPECTS,
     RewardModel,
@@ -55,7 +56,6 @@ from ...shapes_world.preferences import (
 from ...training.data.comparisons import Ranked, WorldPreferences
 from ...training.data.pictures import posterior, to_tensor
 from ...training.data.text import Tokenizer, encode_prompts
-from ...training.demo_model.text_to_image import generate_base
 from ...training.itercomp.reward_objective import collate, share_with_error
 from ...training.itercomp.reward_run import EVALUATION_SEED, FIGURES
 from ...training.noise import size_conditioning

@@ -53,7 +53,7 @@ class Gate:
 
     @property
     def trained(self) -> bool:
-        """Whether gradients of a weight are wanted."""
+        """True if gradients of a weight are wanted."""
         return torch.is_grad_enabled() and any(getattr(self, f.name).requires_grad for f in fields(self))
 
     def channel_attention(self, pooled: Tensor) -> Tensor:

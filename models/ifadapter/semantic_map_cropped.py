@@ -68,7 +68,7 @@ def _rows(stacked: Tensor, index: int, each: int) -> Tensor:
 
 
 def _attention(query: Tensor, keys: Tensor) -> Tensor:
-    """How a crop (R, h, w, heads, d) attends to tokens (R, heads, N, d): (R, heads, N, h * w)."""
+    """Attention of a crop (R, h, w, heads, d) to tokens (R, heads, N, d): (R, heads, N, h * w)."""
     q = query.float().permute(0, 3, 1, 2, 4).flatten(2, 3)
     # The query's normalisation is one factor per cell and head, so it goes onto the few scores.
     mean_square = torch.linalg.vector_norm(q, dim=-1).square() / q.shape[-1]

@@ -65,7 +65,7 @@ def _of_group(stacked: Tensor, group: CellGroup, copies: int) -> Tensor:
 
 
 def _gate_planes(attended: _Attended, group: CellGroup, gate: Gate, cells: int) -> Tensor:
-    """What the gate needs to know of each cell: (copies, P * 3 * M), a list's planes after each other.
+    """Planes of each cell for the gate: (copies, P * 3 * M), those of a list after each other.
 
     The planes are the maximum and the mean over the channels, after channel attention, and the 1 x 1
     convolution without bias.
