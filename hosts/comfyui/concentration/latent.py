@@ -34,6 +34,12 @@ from .differentiable_unet import (
 )
 from .local import NODE, acting_entities, cropped
 
+# Loss scale of the gradient, without which half precision would make zeros of it: an energy is a mean over
+# cells, heads and layers. Where a gradient overflows, the smaller scales are tried in turn. The scale cancels
+# in `unit_step`, which divides by the gradient's length.
+LOSS_SCALE = 2.0**16
+SMALLER_LOSS_SCALES = (2.0**8, 1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class LatentTerm:
@@ -112,6 +118,17 @@ class LatentStep:
     def _unit_step(
         self, run: Callable[[Tensor], Any], unet: nn.Module, latent: Tensor, checkpoints: bool
     ) -> Tensor:
+        gradient, distance = self._gradient(run, unet, latent, checkpoints, LOSS_SCALE)
+        for scale in SMALLER_LOSS_SCALES:
+            if gradient.isfinite().all():
+                break
+            gradient, distance = self._gradient(run, unet, latent, checkpoints, scale)
+        return unit_step(gradient, distance)
+
+    def _gradient(
+        self, run: Callable[[Tensor], Any], unet: nn.Module, latent: Tensor, checkpoints: bool, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient (B, C, h, w) of the energy times `scale`, and each picture's distance (B,)."""
         self.captured.clear()
         with differentiable(unet, self.term.layers, checkpoints):
             leaf = latent.clone().requires_grad_()
@@ -126,10 +143,10 @@ class LatentStep:
                     f"another node pack computes it. Choose the mode local of {NODE}, which needs no "
                     "gradient."
                 )
-            (gradient,) = torch.autograd.grad(total, leaf)
+            (gradient,) = torch.autograd.grad(scale * total, leaf)
             rows = zip(*energies, strict=True)
             distance = torch.stack([torch.stack([part.distance for part in row]).mean() for row in rows])
-            return unit_step(gradient, distance)
+            return gradient, distance
 
     def _energies(self, captured: Captured) -> list[Energy]:
         """The energy of every picture of the batch."""

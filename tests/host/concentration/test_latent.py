@@ -17,7 +17,7 @@ from tiny_sdxl import UNET
 from instance_composer.hosts.comfyui.attention.terms import carry
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
 from instance_composer.hosts.comfyui.attention.wrappers import bind
-from instance_composer.hosts.comfyui.concentration import differentiable_unet
+from instance_composer.hosts.comfyui.concentration import differentiable_unet, latent
 from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.concentration.differentiable_unet import (
     LatentGuidanceError,
@@ -28,6 +28,7 @@ from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.models.concentration.energy import LATENT_STEP as STEP
 from instance_composer.models.concentration.energy import (
     ConcentrationObjective,
+    Energy,
     MaxAttentionObjective,
     unit_step,
 )
@@ -223,6 +224,38 @@ def test_half_precision_models(unet_weights, loaded, prompts, layout, plain, dty
     full = predicted(guide(loaded, prompts, layout)) - plain
     alike = torch.nn.functional.cosine_similarity(moved.flatten(1), full.flatten(1))
     assert alike.min() > 0.9
+
+
+@pytest.mark.parametrize("checkpoints", [False, True], ids=["all is kept", "checkpoints"])
+def test_the_direction_is_right_in_half_precision(
+    unet_weights, loaded, prompts, layout, checkpoints, monkeypatch
+):
+    """SDXL's energy is a mean over far more layers and heads than the tiny UNet's, so here it is divided."""
+    if checkpoints:
+        monkeypatch.setattr(differentiable_unet, "ALL_PER_CELL", 1 << 60)
+    targets = find_targets(entities_of_prompt(), layout)
+    objective = ConcentrationObjective(targets)
+
+    def divided(maps, active):
+        value, distance = objective(maps, active)
+        return Energy(value / 2048, distance)
+
+    def moved(model):
+        term = LatentTerm(targets, lambda _: divided, 1.0, preset_blocks(model, "all"), (0.0, 1.0))
+        guided = predicted((bind(model), carry(prompts[0], term), prompts[1]))
+        return guided - predicted((model, *prompts))
+
+    half, full = moved(tiny_model(UNET, unet_weights, torch.float16)), moved(loaded)
+    alike = torch.nn.functional.cosine_similarity(half.flatten(1), full.flatten(1))
+    assert alike.min() > 0.99
+
+
+def test_a_gradient_that_overflows_is_taken_at_a_smaller_scale(unet_weights, prompts, layout, monkeypatch):
+    half = tiny_model(UNET, unet_weights, torch.float16)
+    expected = predicted(guide(half, prompts, layout))
+    monkeypatch.setattr(latent, "SMALLER_LOSS_SCALES", (latent.LOSS_SCALE, 1.0))
+    monkeypatch.setattr(latent, "LOSS_SCALE", 2.0**120)
+    assert_close(predicted(guide(half, prompts, layout)), expected, 0)
 
 
 def test_quantised_weights_are_refused(unet_weights, prompts, layout):
