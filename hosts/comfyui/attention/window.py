@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .run_cache import RunCache
+
 Window = tuple[float, float]
 
 
@@ -11,6 +13,17 @@ class Sampling(Protocol):
     """ComfyUI's `model_sampling`: 0 per cent is the beginning of the whole schedule, 100 its end."""
 
     def percent_to_sigma(self, percent: float) -> float: ...
+
+
+class CachedSampling:
+    """A `Sampling` asked once in a run for each percentage; ComfyUI makes a tensor for each answer."""
+
+    def __init__(self, sampling: Sampling, cache: RunCache) -> None:
+        self._sampling = sampling
+        self._cache = cache
+
+    def percent_to_sigma(self, percent: float) -> float:
+        return self._cache.get((self._sampling, percent), lambda: self._sampling.percent_to_sigma(percent))
 
 
 def check_window(start: float, end: float) -> None:

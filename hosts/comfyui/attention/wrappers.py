@@ -20,7 +20,7 @@ from .errors import UnexplainedRowsError
 from .layer_call import AllReadError, Group
 from .run_cache import RunCache
 from .terms import KEY, GuidingStep, StepTerm, StepTerms, Text, is_zero
-from .window import Sampling
+from .window import CachedSampling, Sampling
 
 Chunks = tuple[tuple[StepTerm, ...], ...]
 
@@ -76,16 +76,17 @@ class ModelWrappers:
         entries. At a step where nothing acts none gets one, and the model runs as if nothing were applied.
         A guiding term runs the model before, for its own conditioning alone.
         """
+        sigma, sampling = float(sigmas[0]), CachedSampling(model.model_sampling, self.cache)
         for observer in self.observers:
-            observer.begin_step(model.model_sampling, conds, latent, float(sigmas[0]))
+            observer.begin_step(sampling, conds, latent, sigma)
         if not any(KEY in cond["model_conds"] for group in conds for cond in group or ()):
             return executor(model, conds, latent, sigmas, *args, **kwargs)
 
         def evaluate(conds: Any, latent: Tensor) -> Any:
             return executor(model, conds, latent, sigmas, *args, **kwargs)
 
-        sigma, size = float(sigmas[0]), (latent.shape[-2], latent.shape[-1])
-        terms = [[self._terms_at(c, sigma, model.model_sampling) for c in group or ()] for group in conds]
+        size = (latent.shape[-2], latent.shape[-1])
+        terms = [[self._terms_at(c, sigma, sampling) for c in group or ()] for group in conds]
         within = [[_not_guiding(steps) for steps in group] for group in terms]
         acting = any(found for group in within for found in group)
         evaluated = [

@@ -205,6 +205,7 @@ class Run:
     texts: Mapping[Any, int] = field(default_factory=dict)
     latent: tuple[int, ...] = ()
     warned: set[str] = field(default_factory=set)
+    indices: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
         # The place of the prompt among `conds` depends on the guider; those of ComfyUI name it "positive".
@@ -232,6 +233,22 @@ class Run:
             self.warn("A prompt with an area is not recorded.")
             return None
         return RecordingGroup(self, lengths)
+
+    def tokens(self, length: int, repeats: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Indices of the N tokens of all entities in each repeat of the text, and (N, 2E) whose they are.
+
+        Nouns, then modifiers. Made once: a list would be copied to the device in every layer.
+        """
+        key = (length, repeats, device)
+        if key not in self.indices:
+            entities = self.settings.entities.entities
+            groups: list[Sequence[int]] = [entity.noun_tokens for entity in entities]
+            groups += [entity.modifier_tokens for entity in entities]
+            tokens = sorted(set(chain.from_iterable(groups)))
+            spread = [token + length * repeat for repeat in range(repeats) for token in tokens]
+            belongs = [[float(token in group) for group in groups] for token in tokens]
+            self.indices[key] = torch.tensor(spread, device=device), torch.tensor(belongs, device=device)
+        return self.indices[key]
 
     def add(self, maps: Tensor) -> None:
         """The maps (B, N, h, w) of one layer at one step."""
@@ -289,12 +306,7 @@ class RecordingGroup:
 
     def _entity_maps(self, query: Tensor, key: Tensor, heads: int, length: int, repeats: int) -> Tensor:
         """(B, 2E, L): nouns, then modifiers. A text shorter than another of the batch comes repeated."""
-        entities = self.run.settings.entities.entities
-        groups: list[Sequence[int]] = [entity.noun_tokens for entity in entities]
-        groups += [entity.modifier_tokens for entity in entities]
-        tokens = sorted(set(chain.from_iterable(groups)))
-        spread = [token + length * repeat for repeat in range(repeats) for token in tokens]
+        spread, belongs = self.run.tokens(length, repeats, query.device)
         probabilities = token_probabilities(query, key, heads, spread).mean(1)
-        each = probabilities.unflatten(-1, (repeats, len(tokens))).sum(-2)
-        belongs = [float(token in group) for token in tokens for group in groups]
-        return (each @ each.new_tensor(belongs).view(len(tokens), len(groups))).transpose(1, 2)
+        each = probabilities.unflatten(-1, (repeats, len(belongs))).sum(-2)
+        return (each @ belongs).transpose(1, 2)

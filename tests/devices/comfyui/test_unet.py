@@ -14,7 +14,10 @@ from device_watch import DEVICE, Watch, watched
 
 from instance_composer.hosts.comfyui.attention.terms import KEY
 from instance_composer.hosts.comfyui.attention.wrappers import bind
+from instance_composer.hosts.comfyui.attention_maps.record import RecordingGroup, Run, Settings
 from instance_composer.hosts.comfyui.ifadapter.term import AdaptedLayers, InstanceStep
+from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
+from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
 from instance_composer.models.ifadapter import InstanceAttention, InstancePrompt
 from instance_composer.models.regions import Rectangle, Regions
 from instance_composer.models.sdxl.attention_layers import number_attention_layers
@@ -101,11 +104,16 @@ def watch_evaluation(unet: UNetModel, run: Callable[..., Any], times: int = 1, *
     return watch
 
 
-def adapter_watch(unet: UNetModel, rectangles: list[Rectangle], times: int = 2) -> Watch:
-    """An evaluation with an instance at each of the boxes in both rows; by default not the first one."""
+def patcher(unet: UNetModel) -> ModelPatcher:
+    """A MODEL as far as binding looks at it."""
     whole = torch.nn.Module()
     whole.diffusion_model = unet
-    model = bind(ModelPatcher(whole, load_device=DEVICE, offload_device=DEVICE))
+    return ModelPatcher(whole, load_device=DEVICE, offload_device=DEVICE)
+
+
+def adapter_watch(unet: UNetModel, rectangles: list[Rectangle], times: int = 2) -> Watch:
+    """An evaluation with an instance at each of the boxes in both rows; by default not the first one."""
+    model = bind(patcher(unet))
     (wrapper,) = model.get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
     layers, regions = adapted_layers(), Regions.of_boxes(rectangles)
     assert len(layers.blocks) == 16
@@ -147,3 +155,31 @@ def test_the_same_in_bfloat16():
     watch = adapter_watch(unet, ALIKE[:4])
     assert watch.launches - plain.launches <= MOST_LAUNCHES
     assert watch.copies == plain.copies
+
+
+def test_recording_copies_to_the_device_in_its_first_evaluation_alone(unet, plain):
+    """Three entities in the second of two chunks, in all 16 layers."""
+    word = Word("cup", 0, 3)
+    cup = Entity("cup", (), "cup", 0, 3, (word,))
+    entities = tuple(EntityTokens(cup, (n, n + 1), (n + 1,), (n,)) for n in (2, 6, 9))
+    settings = Settings(PromptEntities("cup", entities), tuple(adapted_layers().blocks), (0.0, 1.0))
+    recording = Run(settings, None)
+
+    class Observer:
+        def begin_step(self, *_: Any) -> None:
+            """Nothing: the wrapper is called by itself."""
+
+        def group(self, *_: Any) -> RecordingGroup:
+            return RecordingGroup(recording, {1: 77})
+
+    (wrapper,) = bind(patcher(unet), Observer()).get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(unet._forward, *args, **kwargs)
+
+    assert watch_evaluation(unet, run).copies.total() > plain.copies.total()
+    watch = watch_evaluation(unet, run)
+    assert recording.counts == {(32, 32): 32}
+    assert watch.launches > plain.launches
+    assert watch.copies == plain.copies
+    assert watch.on_cpu == plain.on_cpu

@@ -11,8 +11,10 @@ from comfyui_probe import evaluate
 from host_cases import assert_close, noise
 
 from instance_composer.hosts.comfyui.attention.layer_call import AllReadError
+from instance_composer.hosts.comfyui.attention.run_cache import RunCache
 from instance_composer.hosts.comfyui.attention.terms import carry
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
+from instance_composer.hosts.comfyui.attention.window import CachedSampling, acts
 from instance_composer.hosts.comfyui.attention.wrappers import bind
 
 LATENTS = noise(2, 12, 16)
@@ -77,6 +79,25 @@ def test_any_term_with_these_methods_guides(model, prompts):
     assert found.calls == [[0], [1], [1, 0]]
     for push in pushes:
         assert [len(query) for query in push.queries] == [len(LATENTS)], "one run, ended by its first layer"
+
+
+def test_a_schedule_is_asked_once_in_a_run_for_each_percentage(model):
+    class Counting:
+        def __init__(self, sampling):
+            self.sampling, self.asked = sampling, []
+
+        def percent_to_sigma(self, percent):
+            self.asked.append(percent)
+            return self.sampling.percent_to_sigma(percent)
+
+    counting, cache = Counting(model.get_model_object("model_sampling")), RunCache()
+    for sigma in (10.0, 1.0, 0.1):
+        found = acts((0.25, 0.5), sigma, CachedSampling(counting, cache))
+        assert found == acts((0.25, 0.5), sigma, counting.sampling)
+    assert sorted(counting.asked) == [0.25, 0.5]
+    cache.clear()
+    acts((0.25, 0.5), 0.1, CachedSampling(counting, cache))
+    assert len(counting.asked) == 4
 
 
 @pytest.mark.parametrize("observers", [1, 2])
