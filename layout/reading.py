@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .box import Box
-from .document import (
+from .instance import (
     VERSION,
     Canvas,
+    Document,
     Instance,
-    Layout,
 )
 from .mask import Mask, Polygon, RunLength
 from .problems import LayoutError, Problem, quote
@@ -45,8 +45,8 @@ class _Fields:
             return default
 
 
-def read_layout(data: Any) -> Layout:
-    """A layout from parsed JSON; LayoutError with one Problem per unreadable field."""
+def read_document(data: Any) -> Document:
+    """A document from parsed JSON; LayoutError with one Problem per unreadable field."""
     fields = _Fields(data, "document")
     if not fields.problems:
         fields.take("version", _version, VERSION, f"version {VERSION} is read", required=True)
@@ -60,7 +60,7 @@ def read_layout(data: Any) -> Layout:
     instances = tuple(_instance(value, number, problems) for number, value in enumerate(listed, 1))
     if problems:
         raise LayoutError("\n".join(map(str, problems)), problems)
-    return Layout(instances, canvas, prompt, negative, fields.rest)
+    return Document(instances, canvas, prompt, negative, fields.rest)
 
 
 def _canvas(data: Any, problems: list[Problem]) -> Canvas:

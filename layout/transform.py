@@ -11,7 +11,8 @@ from dataclasses import replace
 from itertools import count, pairwise
 
 from .box import WHOLE, Box
-from .document import Canvas, Instance, Layout
+from .document import Layout
+from .instance import Canvas, Instance
 from .mask import Mask, Polygon
 from .problems import LayoutError
 from .validation import LARGEST_CANVAS, SMALLEST_CANVAS

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from ..json_text import decode, dump_json
 from ..problems import FormatError, LayoutError, quote
 from . import (

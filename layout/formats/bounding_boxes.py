@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from ..problems import LayoutError, quote
 from .shared import (
     caption_and_extra,

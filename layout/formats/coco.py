@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Instance, Layout
+from ..document import Layout
+from ..instance import Canvas, Instance
 from ..mask import Mask, Polygon, RunLength
 from ..problems import FormatError, LayoutError, quote
 from .shared import (

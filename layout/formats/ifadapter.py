@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from .shared import (
     exported,
     given,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from ..json_text import decode
 from ..problems import FormatError
 from .shared import canvas_of, exported, numbered

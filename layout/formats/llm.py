@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from ..problems import LayoutError, quote
 from .shared import (
     canvas_of,

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from ..json_text import decode
 from ..problems import FormatError, LayoutError, quote
 from .shared import (

@@ -9,7 +9,8 @@ from numbers import Real
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Instance, Layout
+from ..document import Layout
+from ..instance import Canvas, Instance
 from ..json_text import decode, parse_json
 from ..problems import LayoutError, quote
 
