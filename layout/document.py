@@ -7,7 +7,7 @@ from typing import Any
 
 from .instance import Document
 from .json_text import parse_json
-from .problems import LayoutError, Problem
+from .problems import Problem, problems_fault
 from .reading import read_document
 from .validation import find_problems
 from .writing import document_data, document_text
@@ -25,7 +25,7 @@ class Layout(Document):
         """The layout itself; LayoutError naming every error in it (warnings pass)."""
         errors = [problem for problem in self.problems() if problem.severity == "error"]
         if errors:
-            raise LayoutError("\n".join(map(str, errors)), errors)
+            raise problems_fault("has_errors", errors)
         return self
 
     @classmethod

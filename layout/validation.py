@@ -11,7 +11,8 @@ from typing import Any
 from .box import HIGHEST, LOWEST, Box
 from .instance import Document, Instance
 from .mask import Polygon
-from .problems import Problem, Severity, quote
+from .messages import quote
+from .problems import Problem, Severity
 
 SMALLEST_CANVAS, LARGEST_CANVAS = 16, 16_384
 # Artists' range: 0 turns an instance off, 1 is as trained, above 5 nothing but artefacts grows.
