@@ -55,7 +55,7 @@ function theme(element) {
   return luminance(color) > 0.35 ? "light" : "dark";
 }
 
-/** Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/token_count.py); null without that route. */
+/** Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py); null without that route. */
 async function countTokens(texts) {
   const headers = { "Content-Type": "application/json" };
   const answer = await api.fetchApi("/instance_composer/tokens", { method: "POST", headers, body: JSON.stringify({ texts }) });
