@@ -11,7 +11,7 @@ from comfyui_location import REPOSITORY
 from instance_composer.hosts.comfyui.server import layouts
 
 CANVAS = {"width": 200, "height": 100}
-FIXTURES = sorted((REPOSITORY / "tests").glob("*/layouts/*.json"))
+FIXTURES = sorted((REPOSITORY / "tests" / "data" / "layouts").glob("*.json"))
 
 
 @pytest.fixture
