@@ -1,17 +1,21 @@
-// The part of the exchange that is loaded on demand: every format, the sheet to paste into, files, the picture.
+// Import and export, loaded on demand: the sheet to paste into, files, copies in other formats, the picture.
 import { createState } from "../lib/commands.mjs";
-import { detect, FORMATS, read, write } from "../lib/formats/index.mjs";
+import { parse, pathText, serialise } from "../lib/document.mjs";
+import { excerpt, LayoutError } from "../lib/errors.mjs";
+import { FORMATS, readOwn } from "../lib/formats.mjs";
 import { tError } from "../lib/i18n.mjs";
 import { layoutsFromPng } from "../lib/png.mjs";
+import { findProblems } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { instanceColor, textOn } from "./colors.mjs";
 import { html, set, svg } from "./dom.mjs";
-import { excerpt } from "./exchange.mjs";
 import { layoutPicture } from "./layout_picture.mjs";
 
 const LARGEST_FILE = 64_000_000;
 
-export class ExchangeDesk {
+const PAUSE = 150; // milliseconds without a key before the host is asked
+
+export class ImportExport {
   constructor(editor) {
     this.editor = editor;
     this.formats = FORMATS;
@@ -36,8 +40,7 @@ export class ExchangeDesk {
       if (all) this.replace(found);
       else editor.run("append", found);
     };
-    const look = () => {
-      const seen = this.look(area.value, format.value, order.value);
+    const show = (seen) => {
       found = seen.layout;
       message.textContent = seen.message;
       message.style.color = seen.error ? "var(--ic-error)" : "";
@@ -46,8 +49,19 @@ export class ExchangeDesk {
       order.hidden = !seen.takesOrder;
       drawMini(mini, found);
       replace.disabled = append.disabled = found === null;
-      if (seen.error?.offset !== undefined && seen.error.offset !== null) set(area, { "aria-invalid": "true" });
-      else set(area, { "aria-invalid": null });
+      set(area, { "aria-invalid": Number.isInteger(seen.error?.offset) ? "true" : null });
+    };
+    let question = 0;
+    const look = async () => {
+      const own = (question += 1);
+      const answered = this.lookHere(area.value, format.value);
+      if (answered) return show(answered);
+      replace.disabled = append.disabled = true;
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      // What was asked before the last change is of no interest any more.
+      const seen = own === question && (await this.ask(area.value, format.value, order.value));
+      if (seen && own === question) show(seen);
+      return undefined;
     };
     for (const input of [area, format, order]) input.addEventListener("input", look);
     const close = editor.menus.sheet(t("editor.paste_layout"), area, html("div", { class: "ic-row" }, format, order),
@@ -57,21 +71,41 @@ export class ExchangeDesk {
     area.focus();
   }
 
-  /** What a text holds, or why it cannot be read. */
-  look(text, format, order) {
-    const { t, layout } = this.editor;
-    if (text.trim() === "") return { layout: null, message: t("editor.paste_help") };
+  /** What a text holds that can be read here, or why it cannot be read; null for one that the host must read. */
+  lookHere(text, format) {
+    if (text.trim() === "") return { layout: null, message: this.editor.t("editor.paste_help") };
     try {
-      const name = format || detect(text);
-      const known = FORMATS.find((one) => one.name === name);
-      const takesOrder = Boolean(known?.options?.includes?.("order"));
-      // Boxes of the IFAdapter dataset are in pixels of its own sizes, never of ours.
-      const canvas = name === "ifadapter" ? undefined : layout.canvas;
-      const found = read(text, name, { canvas, ...(takesOrder && order ? { order } : {}) });
-      return { layout: found, takesOrder, message: t("editor.paste_found", { count: found.instances.length, format: t(known.key), width: String(found.canvas.width), height: String(found.canvas.height) }) };
+      const layout = readOwn(text, format);
+      return layout && this.found(layout, "layout");
     } catch (error) {
-      return { layout: null, error, message: tError(t, error), excerpt: excerpt(text, error), takesOrder: true };
+      return this.refused(text, error);
     }
+  }
+
+  /** What a text of another program holds, or why it cannot be read. */
+  async ask(text, format, order) {
+    const { host, layout } = this.editor;
+    const { width, height } = layout.canvas;
+    try {
+      const answer = await answerTo(host.readLayout(text, { format, order, canvas: { width, height } }), text);
+      return this.found(parse(answer.document), answer.format);
+    } catch (error) {
+      return this.refused(text, error);
+    }
+  }
+
+  found(layout, name) {
+    const { t } = this.editor;
+    const { key, options } = FORMATS.find((one) => one.name === name);
+    const { width, height } = layout.canvas;
+    const message = t("editor.paste_found", { count: layout.instances.length, format: t(key), width: String(width), height: String(height) });
+    return { layout, message, takesOrder: options.includes("order") };
+  }
+
+  refused(text, error) {
+    // Without a place there is nothing to show but the text itself, which stands above.
+    const place = Number.isInteger(error.offset) ? excerpt(text, error) : "";
+    return { layout: null, error, message: tError(this.editor.t, error), excerpt: place, takesOrder: true };
   }
 
   /** Take over a whole layout with its size, unless a link gives the size. */
@@ -109,11 +143,11 @@ export class ExchangeDesk {
   }
 
   copyAs(format) {
-    try {
-      this.editor.exchange.toClipboard(write(this.editor.layout, format));
-    } catch (error) {
-      this.editor.sayError(error);
-    }
+    const { exchange, host, layout } = this.editor;
+    const count = findProblems(layout).filter(({ severity }) => severity === "error").length;
+    if (count) return this.editor.sayError(new LayoutError("error.has_errors", { count }));
+    const text = serialise(layout);
+    return exchange.toClipboard(format === "layout" ? text : answerTo(host.writeLayout(text, format), text).then((answer) => answer.text));
   }
 
   /** The layout drawn over the picture under it, as a PNG file. */
@@ -125,6 +159,16 @@ export class ExchangeDesk {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
+}
+
+/** The host's answer about a text; LayoutError where there is none and for what it refuses. */
+async function answerTo(asked, text) {
+  const answer = await asked.catch(() => null);
+  if (!answer) throw new LayoutError("error.no_server");
+  if (!answer.error) return answer;
+  const { code, params, path, position } = answer.error;
+  const where = path.length ? pathText(path) : params.where;
+  throw new LayoutError(`error.${code}`, { ...params, where }, { path, text, offset: position ?? undefined });
 }
 
 function choice(label, values, automatic) {

@@ -1,16 +1,16 @@
-"""The layout editor's question how many tokens its captions have, answered by ComfyUI's server."""
+"""Numbers of tokens of captions, counted for the layout editor by ComfyUI's server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any
 
 from aiohttp import web
 
-from .prompts.syntax import PromptSyntaxError
-from .prompts.tokens import count_tokens
+from ..prompts.syntax import PromptSyntaxError
+from ..prompts.tokens import count_tokens
+from .body import read_body, refusal
 
 PATH = "/instance_composer/tokens"
 MOST_BYTES = 1_000_000
@@ -18,24 +18,14 @@ MOST_TEXTS = 200
 START_AND_END = 2
 
 
-def register_route() -> None:
-    """Answer POST `PATH` on the running server, once; without a server nothing happens."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is None or any(getattr(route, "path", None) == PATH for route in server.routes):
-        return
-    server.routes.post(PATH)(answer)
-
-
 async def answer(request: web.Request) -> web.Response:
     """`{"texts": [...]}` to `{"tokens": [...]}`: with start and end, null for a text that cannot be read."""
-    body = bytearray()
-    async for part in request.content.iter_chunked(2**16):
-        body += part
-        if len(body) > MOST_BYTES:
-            return _refusal(413, f"The texts are larger than {MOST_BYTES} bytes together.")
-    texts = _texts(bytes(body))
+    body = await read_body(request, MOST_BYTES)
+    if body is None:
+        return refusal(413, f"The texts are larger than {MOST_BYTES} bytes together.")
+    texts = _texts(body)
     if texts is None:
-        return _refusal(400, f'Send {{"texts": [...]}} with at most {MOST_TEXTS} texts.')
+        return refusal(400, f'Send {{"texts": [...]}} with at most {MOST_TEXTS} texts.')
     # Reading the vocabulary takes a moment the first time; the server goes on meanwhile.
     return web.json_response({"tokens": await asyncio.to_thread(_counts, texts)})
 
@@ -60,7 +50,3 @@ def _count(text: str) -> int | None:
         return count_tokens([text])[0] + START_AND_END
     except PromptSyntaxError:
         return None
-
-
-def _refusal(status: int, message: str) -> web.Response:
-    return web.json_response({"error": message}, status=status)
