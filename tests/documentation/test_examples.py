@@ -234,29 +234,32 @@ def test_the_grammar_is_the_parsers():
     assert [line for line in block.text.splitlines() if line not in captions.__doc__] == []
     example = re.search(r'as in "(.+?)"', pages()["docs/shapes-world.md"])
     assert example is not None
-    first, second = (captions.parse_figure(part) for part in example[1].split(" and "))
-    assert (first.size, first.look.pattern, second.size, second.look.pattern) == (
-        "large",
-        "striped",
-        "",
-        "plain",
-    )
+    (first, second), background = captions.parse(example[1])
+    assert (first.size, first.look.pattern) == ("large", "striped")
+    assert (second.size, second.look.pattern, background) == ("", "plain", "grey")
 
 
 def test_overrides_are_read():
+    from instance_composer.layout import Box, Instance
     from instance_composer.models.concentration import read_overrides
-
-    (block,) = data_of("web/docs/IC_AttributeConcentration.md")
-    assert len(read_overrides(block.text)) == 3
-
-
-def test_the_table_of_entities_is_the_nodes():
-    (block,) = data_of("web/docs/IC_PromptEntities.md")
     from instance_composer.models.entities.extraction import find_entities
     from instance_composer.models.entities.pipelines import parse
 
-    text = re.search(r"`([^`]*red book[^`]*)`", pages()["web/docs/IC_PromptEntities.md"])
-    assert text is not None
-    (doc,) = parse([text[1]])
-    nouns = [line.split()[0] for line in block.text.splitlines()[1:]]
-    assert [entity.noun for entity in find_entities(doc)] == nouns
+    (block,) = data_of("web/docs/IC_AttributeConcentration.md")
+    (doc,) = parse(["a red book, a yellow vase, a blue vase and a black hat"])
+    things = Layout(tuple(Instance(name, Box(0.0, 0.0, 1.0, 1.0), name) for name in ("plate", "lamp", "cup")))
+    assert read_overrides(block.text, find_entities(doc), things) == {0: 1, 2: 2, 3: None}
+
+
+def test_the_table_of_entities_is_the_nodes():
+    """Nouns, words and remarks are those of the prompt that the page names last above the table."""
+    from instance_composer.models.entities.extraction import find_entities
+    from instance_composer.models.entities.pipelines import parse
+
+    (block,) = data_of("web/docs/IC_PromptEntities.md")
+    before = pages()[block.page].partition(block.text)[0]
+    (doc,) = parse([re.findall(r"\*(a red book[^*]*)\*", before)[-1]])
+    rows = [re.split(r"  +", line) for line in block.text.splitlines()[1:]]
+    found = find_entities(doc)
+    assert [(row[0], row[1]) for row in rows] == [(entity.noun, entity.text) for entity in found]
+    assert [len(row) == 3 for row in rows] == [entity.localisable for entity in found]
