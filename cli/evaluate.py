@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..generation import binding_methods, placing_methods
 from .arguments import number, size
 
 if TYPE_CHECKING:
     from ..evaluation.records import Evaluation
 
-# In the order of the tables; the same as the evaluation's, which is not imported for --help.
-_METHODS = "real,reconstructed,plain,area,mask,couple,ifadapter,no-appearance,no-eot"
-_BINDING_METHODS = (
-    "real,reconstructed,plain,local,latent,attend-and-excite,"
-    "local-boxes,latent-boxes,ifadapter,ifadapter+local,ifadapter+latent"
-)
 _LAYERS = ("middle and decoder", "coarse", "fine", "all")
 _KEPT = "What is there is kept: stop it at any time, and start it again to go on or with more."
 
@@ -43,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_layout(layout: argparse.ArgumentParser) -> None:
-    what = _add_what(layout, _METHODS, "2-5")
+    what = _add_what(layout, placing_methods.METHODS, "2-5")
     what.add_argument("--layouts", type=number(3, 100_000, whole=True), default=300, help="how many (300)")
     run = _add_run(layout)
     run.add_argument(
@@ -57,7 +53,7 @@ def _add_layout(layout: argparse.ArgumentParser) -> None:
 
 
 def _add_binding(binding: argparse.ArgumentParser) -> None:
-    what = _add_what(binding, _BINDING_METHODS, "2-4")
+    what = _add_what(binding, binding_methods.METHODS, "2-4")
     what.add_argument("--prompts", type=number(3, 100_000, whole=True), default=300, help="how many (300)")
     _add_run(binding)
     guidance = binding.add_argument_group("guidance, as in the node Attribute Concentration")
@@ -79,12 +75,13 @@ def _add_binding(binding: argparse.ArgumentParser) -> None:
     _add_where(binding)
 
 
-def _add_what(parser: argparse.ArgumentParser, methods: str, figures: str) -> Any:
+def _add_what(parser: argparse.ArgumentParser, methods: Iterable[str], figures: str) -> Any:
     parser.add_argument("folder", type=Path, help="where pictures and records are kept")
     parser.add_argument("--report", type=Path, help="the .md to write; plots go beside it (FOLDER/report.md)")
     parser.add_argument("--report-only", action="store_true", help="write the report of what is there")
     what = parser.add_argument_group("what is compared")
-    what.add_argument("--methods", default=methods, help=f"separated by commas ({methods})")
+    listed = ",".join(methods)
+    what.add_argument("--methods", default=listed, help=f"separated by commas ({listed})")
     what.add_argument("--figures", default=figures, help=f"things in a picture: 2-5, 6-8, or 3 ({figures})")
     what.add_argument("--size", type=size, default=(128, 128), help="width x height in pixels (128x128)")
     what.add_argument("--split", choices=("held-out", "train", "all"), default="held-out", help="of looks")
@@ -119,11 +116,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_layout(arguments: argparse.Namespace, report: Path) -> str:
-    from ..evaluation.benchmarks.placement.plan import Plan, check_methods
+    from ..evaluation.benchmarks.placement.plan import Plan
     from ..evaluation.benchmarks.placement.report import write_report
     from ..evaluation.records import Evaluation
+    from ..evaluation.scenes import check_methods
 
-    methods = check_methods(_listed(arguments.methods))
+    methods = check_methods(_listed(arguments.methods), placing_methods.METHODS)
     plan = Plan(**_settings(arguments, "base"))
     evaluation = Evaluation(arguments.folder, plan, _model(arguments))
     packs = arguments.packs
@@ -134,13 +132,13 @@ def _evaluate_layout(arguments: argparse.Namespace, report: Path) -> str:
 
 
 def _evaluate_binding(arguments: argparse.Namespace, report: Path) -> str:
-    from ..evaluation.benchmarks.binding.plan import METHODS, BindingPlan, make_sweeps
+    from ..evaluation.benchmarks.binding.plan import BindingPlan, make_sweeps
     from ..evaluation.benchmarks.binding.report import write_binding_report
-    from ..evaluation.benchmarks.placement.plan import check_methods
     from ..evaluation.records import Evaluation
+    from ..evaluation.scenes import check_methods
     from ..evaluation.scorers.binding import score
 
-    methods = check_methods(_listed(arguments.methods), METHODS)
+    methods = check_methods(_listed(arguments.methods), binding_methods.METHODS)
     guidance = ("strength", "token_weight", "pixel_weight", "start", "end", "layers")
     plan = BindingPlan(**_settings(arguments, *guidance))
     if plan.start >= plan.end:
@@ -149,7 +147,7 @@ def _evaluate_binding(arguments: argparse.Namespace, report: Path) -> str:
     weights = [_pair(one) for one in _listed(arguments.weights or "")]
     if weights and not strengths:
         raise ValueError("--weights: name the strengths to compare them at with --strengths")
-    swept = check_methods(_listed(arguments.sweep), METHODS) if strengths else []
+    swept = check_methods(_listed(arguments.sweep), binding_methods.METHODS) if strengths else []
     sweeps = make_sweeps(swept, strengths, weights or [(plan.token_weight, plan.pixel_weight)])
     evaluation = Evaluation(arguments.folder, plan, _model(arguments), score)
     points = [name for sweep in sweeps for name in sweep.names(plan)]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..generation.comfyui_process import Sampler, running_comfyui
+from ..generation.methods import NOT_SAMPLED
 from ..layout import Layout
-from .benchmarks.placement.plan import NOT_SAMPLED, PlanError, Scenes
+from .scenes import PlanError, Scenes
 from .scorers.features import PictureFeatures
 from .scorers.placement import score
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..generation.methods import Method
 from ..shapes_world import Look
-from .benchmarks.placement.plan import Scenes
 from .records import Record
+from .scenes import Scenes
 from .statistics import Estimate, Floats
 
 BOOTSTRAP = 2000
@@ -29,7 +30,7 @@ def settings(plan: Scenes, records: Sequence[Record], noun: str) -> str:
 
 def by_count(
     groups: Mapping[str, Sequence[Record]],
-    labels: Mapping[str, str],
+    methods: Mapping[str, Method],
     rate: Callable[[Sequence[Record], Floats], Floats],
 ) -> str:
     """A table of a rate by the number of things in the picture, in per cent."""
@@ -40,13 +41,13 @@ def by_count(
         for count in counts:
             some = [record for record in records if record["things"] == count]
             cells.append(f"{100 * rate(some, np.ones((1, len(some))))[0]:.1f}")
-        body.append((labels[method], *cells))
+        body.append((methods[method].label, *cells))
     return table(("method", *(f"{count} things" for count in counts)), body)
 
 
 def by_word(
     groups: Mapping[str, Sequence[Record]],
-    labels: Mapping[str, str],
+    methods: Mapping[str, Method],
     words: Sequence[str],
     looks: Mapping[int, Sequence[Look]],
     rate: Callable[[Sequence[Record], Floats], Floats],
@@ -68,7 +69,7 @@ def by_word(
                 for record in records
             ]
             cells.append(f"{100 * rate(some, np.ones((1, len(some))))[0]:.1f}")
-        body.append((labels[method], *cells))
+        body.append((methods[method].label, *cells))
     return table(("method", *words), body)
 
 

@@ -1,1 +1,1 @@
-"""Ways of drawing: how a picture is asked for, whoever asks."""
+"""Generation: how a picture is asked for, whoever asks and whoever draws."""

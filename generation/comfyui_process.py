@@ -1,4 +1,4 @@
-"""The process in which ComfyUI samples, seen from outside."""
+"""Process in which ComfyUI samples, seen from outside."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.benchmarks.placement.plan import PlanError
-
-_WORKER = "instance_composer.hosts.comfyui.methods.process"
+_PROCESS = "instance_composer.hosts.comfyui.methods.process"
 
 
 class SamplingError(ValueError):
-    """ComfyUI could not make a picture."""
+    """ComfyUI is not there, ended, or could not make a picture."""
 
 
 class Sampler:
@@ -43,13 +41,13 @@ class Sampler:
         return reply
 
     def read(self) -> dict[str, Any]:
-        """The next answer; `PlanError` with the end of the log if the process is gone."""
+        """The next answer; `SamplingError` with the end of the log if the process is gone."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
-            told = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
-            raise PlanError(f"the ComfyUI process ended: {' | '.join(told) or 'without a word'}")
+            last = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
+            raise SamplingError(f"the ComfyUI process ended: {' | '.join(last) or 'without a word'}")
         return json.loads(line)
 
 
@@ -60,8 +58,8 @@ def running_comfyui(
     """A process that has loaded the demo model in the ComfyUI of this folder."""
     comfyui = comfyui.expanduser().resolve()
     if not (comfyui / "comfy").is_dir():
-        raise PlanError(f"--comfyui: there is no ComfyUI in {comfyui}")
-    words: Sequence[str] = [python or sys.executable, "-m", _WORKER, str(comfyui), str(model.resolve())]
+        raise SamplingError(f"there is no ComfyUI in {comfyui}; name the folder that holds its main.py")
+    words: Sequence[str] = [python or sys.executable, "-m", _PROCESS, str(comfyui), str(model.resolve())]
     words = [*words, *([] if packs is None else [str(packs.expanduser().resolve())])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile() as log:

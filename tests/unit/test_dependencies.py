@@ -30,7 +30,7 @@ OWN: dict[str, set[str]] = {
     },
     "demo": set(),
     "evaluation": {"generation", "hosts.diffusers_sdxl", "layout", "models", "shapes_world", "training"},
-    "generation": {"layout", "evaluation"},
+    "generation": {"layout"},
     "hosts.comfyui": {"demo", "models", "layout", "pictures"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "layout": set(),

@@ -1,42 +1,15 @@
-"""What is compared where attributes are to stay on their nouns, with boxes and without."""
+"""Plan of an evaluation of binding: its scenes, the settings of guided methods, and sweeps over them."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..placement.plan import PlanError, Scenes
-
-# In the order of the tables.
-METHODS: Mapping[str, str] = {
-    "real": "real renders",
-    "reconstructed": "real renders through the autoencoder",
-    "plain": "no guidance",
-    "local": "local, own maps",
-    "latent": "latent, own maps",
-    "attend-and-excite": "Attend-and-Excite's objective",
-    "local-boxes": "local, boxes",
-    "latent-boxes": "latent, boxes",
-    "ifadapter": "IFAdapter",
-    "ifadapter+local": "IFAdapter, local",
-    "ifadapter+latent": "IFAdapter, latent",
-}
-WITH_BOXES = ("local-boxes", "latent-boxes", "ifadapter", "ifadapter+local", "ifadapter+latent")
-# What each guided method adds to which.
-BASELINES: Mapping[str, str] = {
-    "local": "plain",
-    "latent": "plain",
-    "attend-and-excite": "plain",
-    "local-boxes": "plain",
-    "latent-boxes": "plain",
-    "ifadapter+local": "ifadapter",
-    "ifadapter+latent": "ifadapter",
-}
-# Without a term of the concentration energy that could be weighed.
-_UNWEIGHTED = ("attend-and-excite",)
+from ....generation.binding_methods import BASELINES, METHODS
+from ...scenes import PlanError, Scenes
 
 # A figure in a caption: its words without the article.
 _FIGURE = re.compile(r"\ban? (.+?)(?=, | and | on )")
@@ -82,7 +55,7 @@ class BindingPlan(Scenes):
 
         What makes no difference has one name: without strength or weights a method is its baseline.
         """
-        if method in _UNWEIGHTED:
+        if not METHODS[method].weighted:
             weights = self.token_weight, self.pixel_weight
         elif not any(weights):
             return BASELINES[method]
@@ -119,7 +92,7 @@ def make_sweeps(
     ordered = tuple(sorted(set(strengths)))
     # Whatever the weights are, they are not this method's.
     pairs = [
-        (method, (1.0, 1.0) if method in _UNWEIGHTED else pair)
+        (method, (1.0, 1.0) if not METHODS[method].weighted else pair)
         for method, pair in itertools.product(methods, dict.fromkeys(weights))
     ]
     return [Sweep(method, pair, ordered) for method, pair in dict.fromkeys(pairs)]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ....generation.binding_methods import BASELINES, METHODS, WITH_BOXES
+from ....generation.methods import NOT_SAMPLED
 from ...plots import (
     Bar,
     Line,
@@ -37,14 +39,7 @@ from ...tables import (
     settings,
     table,
 )
-from ..placement.plan import NOT_SAMPLED
-from .plan import (
-    BASELINES,
-    METHODS,
-    WITH_BOXES,
-    BindingPlan,
-    Sweep,
-)
+from .plan import BindingPlan, Sweep
 
 # What cannot tell places: rows of the table without boxes, and of the one with boxes for comparison.
 _COMMON = (*NOT_SAMPLED, "plain")
@@ -71,7 +66,7 @@ def write_binding_report(
     rows = _rows(evaluation, groups)
     plot = target.with_suffix(".svg")
     target.parent.mkdir(parents=True, exist_ok=True)
-    bars = [Bar(METHODS[r.method], _color(r.method), r.estimates["binding"], r.seconds) for r in rows]
+    bars = [Bar(METHODS[r.method].label, _color(r.method), r.estimates["binding"], r.seconds) for r in rows]
     draw_bars(bars, "binding accuracy", plot)
     some = next(iter(groups.values()))
     parts = [
@@ -149,7 +144,7 @@ def _main_table(rows: Sequence[Row], placed: bool) -> str:
         shares |= {"located": "located", "IFS rate": "success"}
     body: list[Sequence[str]] = [
         (
-            METHODS[row.method],
+            METHODS[row.method].label,
             *(percent(row.estimates[name]) for name in shares.values()),
             plain(row.estimates["extra"], 2),
             plain(row.estimates["distance"]),
@@ -166,8 +161,8 @@ def _differences(rows: Sequence[Row]) -> str:
     pairs = [*BASELINES.items(), ("latent", "local"), ("latent-boxes", "local-boxes")]
     body = [
         (
-            METHODS[method],
-            METHODS[other],
+            METHODS[method].label,
+            METHODS[other].label,
             percent(interval(known[method].binding - known[other].binding)),
             f"{(known[method].seconds or 0) / (known[other].seconds or 1):.2f}",
         )
@@ -189,7 +184,7 @@ def _sweep_part(evaluation: Evaluation[BindingPlan], sweeps: Sequence[Sweep], ta
     body: list[Sequence[str]] = []
     for sweep in sweeps:
         points = [found[name].estimates for name in sweep.names(evaluation.plan)]
-        label = f"{METHODS[sweep.method]}, {sweep.weights[0]:g} : {sweep.weights[1]:g}"
+        label = f"{METHODS[sweep.method].label}, {sweep.weights[0]:g} : {sweep.weights[1]:g}"
         rates, distances = ([point[name] for point in points] for name in ("binding", "distance"))
         lines.append(Line(label, sweep.strengths, rates, distances))
         for strength, point in zip(sweep.strengths, points, strict=True):

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ....generation.methods import NOT_SAMPLED
+from ....generation.placing_methods import METHODS, TRAINING_FREE
 from ....shapes_world import PATTERNS, SHAPES
 from ...plots import Bar, draw_bars
 from ...records import Evaluation, Record
@@ -33,12 +35,7 @@ from ...tables import (
     settings,
     table,
 )
-from .plan import (
-    METHODS,
-    NOT_SAMPLED,
-    TRAINING_FREE,
-    Plan,
-)
+from .plan import Plan
 
 
 class Row(NamedTuple):
@@ -65,7 +62,7 @@ def write_report(evaluation: Evaluation[Plan], methods: Sequence[str], target: P
     looks = {number: evaluation.plan.looks(number) for number in numbers}
     plot = target.with_suffix(".svg")
     target.parent.mkdir(parents=True, exist_ok=True)
-    bars = [Bar(METHODS[r.method], _color(r.method), r.estimates["success"], r.seconds) for r in rows]
+    bars = [Bar(METHODS[r.method].label, _color(r.method), r.estimates["success"], r.seconds) for r in rows]
     draw_bars(bars, "IFS rate", plot)
     parts = [
         settings(evaluation.plan, groups[methods[0]], "layouts"),
@@ -104,7 +101,7 @@ def _main_table(rows: Sequence[Row]) -> str:
     header = ("method", "IFS rate", "located", "spatial AP", "attributes of located", "distance", "seconds")
     body: list[Sequence[str]] = [
         (
-            METHODS[row.method],
+            METHODS[row.method].label,
             *(percent(row.estimates[name]) for name in ("success", "located", "precision", "bound")),
             plain(row.estimates["distance"]),
             "" if row.seconds is None else f"{row.seconds:.1f}",
@@ -115,7 +112,9 @@ def _main_table(rows: Sequence[Row]) -> str:
 
 
 def _attribute_table(rows: Sequence[Row]) -> str:
-    body = [(METHODS[r.method], *(f"{100 * r.attributes[name]:.1f}" for name in ATTRIBUTES)) for r in rows]
+    body = [
+        (METHODS[r.method].label, *(f"{100 * r.attributes[name]:.1f}" for name in ATTRIBUTES)) for r in rows
+    ]
     return "Right among the located, in per cent:\n\n" + table(("method", "shape", "colour", "pattern"), body)
 
 
@@ -131,7 +130,7 @@ def _claims(rows: Sequence[Row]) -> str:
     others = [known[method] for method in TRAINING_FREE if method in known]
     if others:
         best = max(others, key=lambda row: row.estimates["success"].value)
-        name = METHODS[best.method]
+        name = METHODS[best.method].label
         lines.append(f"- over that of the best method without training, {name}: {_ratio(ours, best)}")
         lines.append(
             f"- its CPU seconds over those of {name}: {(ours.seconds or 0) / (best.seconds or 1):.2f}"

@@ -8,24 +8,17 @@ import numpy as np
 import pytest
 
 from instance_composer.cli import main
-from instance_composer.cli.evaluate import _BINDING_METHODS, _LAYERS
+from instance_composer.cli.evaluate import _LAYERS
 from instance_composer.evaluation.benchmarks.binding.plan import (
-    BASELINES,
-    METHODS,
-    WITH_BOXES,
     BindingPlan,
     Sweep,
     entity_words,
     make_sweeps,
 )
 from instance_composer.evaluation.benchmarks.binding.report import write_binding_report
-from instance_composer.evaluation.benchmarks.placement.plan import (
-    NOT_SAMPLED,
-    Plan,
-    PlanError,
-    check_methods,
-)
+from instance_composer.evaluation.benchmarks.placement.plan import Plan
 from instance_composer.evaluation.records import Evaluation
+from instance_composer.evaluation.scenes import PlanError, check_methods
 from instance_composer.evaluation.scorers.binding import assign, bindings, score
 from instance_composer.evaluation.statistics import (
     binding_rate,
@@ -33,6 +26,8 @@ from instance_composer.evaluation.statistics import (
     missing_rate,
     present_rate,
 )
+from instance_composer.generation.binding_methods import BASELINES, METHODS, WITH_BOXES
+from instance_composer.generation.methods import NOT_SAMPLED
 from instance_composer.layout import Box
 from instance_composer.shapes_world import Look, parse
 from instance_composer.shapes_world.judge import UNKNOWN, Reading
@@ -201,7 +196,7 @@ def test_sweeps_are_of_guided_methods():
 
 
 def test_methods_are_known_and_in_the_order_of_the_tables():
-    assert check_methods(_BINDING_METHODS.split(","), METHODS) == list(METHODS)
+    assert check_methods(reversed(METHODS), METHODS) == list(METHODS)
     assert set(WITH_BOXES) | set(BASELINES) | {*NOT_SAMPLED, "plain"} == set(METHODS)
     assert PLAN.layers == _LAYERS[0]
     with pytest.raises(PlanError, match="no method area; choose from real, reconstructed, plain, local"):

@@ -7,14 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from instance_composer.cli.evaluate import _METHODS
-from instance_composer.evaluation.benchmarks.placement.plan import (
-    METHODS,
-    Plan,
-    PlanError,
-    check_methods,
-)
+from instance_composer.evaluation.benchmarks.placement.plan import Plan
+from instance_composer.evaluation.scenes import PlanError, check_methods
 from instance_composer.evaluation.scorers.placement import score
+from instance_composer.generation.placing_methods import METHODS, TRAINING_FREE
 from instance_composer.layout import Box
 from instance_composer.shapes_world import HELD_OUT, parse
 
@@ -68,7 +64,7 @@ def test_a_job_holds_whole_sentences_and_a_noise_of_its_own():
 
 
 def test_methods_are_known_and_in_the_order_of_the_tables():
-    assert check_methods(["ifadapter", "real"]) == ["real", "ifadapter"]
-    assert check_methods(_METHODS.split(",")) == list(METHODS)
+    assert check_methods(["ifadapter", "real"], METHODS) == ["real", "ifadapter"]
+    assert TRAINING_FREE == ("area", "mask", "couple")
     with pytest.raises(PlanError, match="no method gligen; choose from real, reconstructed"):
-        check_methods(["gligen"])
+        check_methods(["gligen"], METHODS)
