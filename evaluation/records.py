@@ -16,6 +16,7 @@ from PIL import Image
 from ..generation.comfyui_process import Sampler, running_comfyui
 from ..generation.methods import NOT_SAMPLED
 from ..layout import Layout
+from ..pictures.reading import read_picture
 from .scenes import PlanError, Scenes
 from .scorers.features import PictureFeatures
 from .scorers.placement import score
@@ -152,8 +153,7 @@ class Evaluation(Generic[AnyPlan]):
         path.unlink()
 
     def _record(self, method: str, number: int, seconds: Any, features: Any) -> None:
-        with Image.open(self._picture(method, number)) as opened:
-            image = np.array(opened.convert("RGB"))
+        image = np.array(read_picture(self._picture(method, number)))
         layout: Layout = self.plan.sample(number).layout
         record: Record = {
             "method": method,

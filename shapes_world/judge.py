@@ -66,7 +66,7 @@ class Reading:
     mask: Mask
 
 
-def read_picture(image: NDArray[np.uint8]) -> list[Reading]:
+def read_things(image: NDArray[np.uint8]) -> list[Reading]:
     """Find and read everything in a picture (height, width, 3); largest things first."""
     pixels = image.astype(np.float32)
     found = [_read(pixels, mask, color) for mask, color in find_things(pixels)]

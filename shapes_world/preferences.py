@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from .captions import Phrase, join
-from .judge import read_background, read_picture
+from .judge import read_background, read_things
 from .scenes import (
     MOST_FIGURES,
     Figure,
@@ -131,7 +131,7 @@ def read_content(image: NDArray[np.uint8]) -> Content:
     """What the judge finds in a picture (height, width, 3)."""
     height, width, _ = image.shape
     things: list[Thing] = []
-    for reading in read_picture(image):
+    for reading in read_things(image):
         x0, y0, x1, y1 = reading.box
         size = max((x1 - x0) * width, (y1 - y0) * height) / (width * height) ** 0.5
         look = Look(reading.shape, reading.color, reading.pattern)

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...layout import Layout
 from ...shapes_world import Look, parse
-from ...shapes_world.judge import Reading, read_picture
+from ...shapes_world.judge import Reading, read_things
 from .placement import placement
 
 # What agreement is worth, each more than all that follows it can add up to in one picture of 8 things.
@@ -24,7 +24,7 @@ def score(image: NDArray[np.uint8], layout: Layout) -> dict[str, Any]:
     Beside what `scoring.score` says of places: `bindings` (see there) of the things the prompt names, and
     `extra`, how many things there are beyond those.
     """
-    readings = read_picture(image)
+    readings = read_things(image)
     phrases, _ = parse(layout.prompt)
     things = [phrase.look for phrase in phrases]
     return {

@@ -14,7 +14,7 @@ from ...shapes_world.judge import (
     Reading,
     box_overlap,
     match,
-    read_picture,
+    read_things,
 )
 
 ATTRIBUTES = ("shape", "color", "pattern")
@@ -27,7 +27,7 @@ def score(image: NDArray[np.uint8], layout: Layout) -> dict[str, Any]:
     matched to it, 0 if nothing was, and whether each attribute is right. `detections`: for each thing found
     how well its outline fits a shape of the world, and its overlap with every instance's box.
     """
-    return placement(read_picture(image), layout)
+    return placement(read_things(image), layout)
 
 
 def placement(readings: Sequence[Reading], layout: Layout) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ...models.rewards import ASPECTS, pairs_of_ranks
+from ...pictures.reading import PictureError, read_picture
 from ...shapes_world import paint
 from ...shapes_world.preferences import (
     Comparison,
@@ -173,7 +174,6 @@ def _texts(values: Sequence[Any]) -> bool:
 
 def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read as a picture: {error}") from error
+        return read_picture(path)
+    except PictureError as error:
+        raise SourceError(f"{path} {error}") from error

@@ -75,9 +75,10 @@ def _prepare(parts: Any, job: dict[str, Any]) -> Any:
 def _reconstruct(vae: Any, job: dict[str, Any]) -> Any:
     import numpy as np
     import torch
-    from PIL import Image
 
-    pixels = np.asarray(Image.open(job["original"]).convert("RGB"))
+    from ....pictures.reading import read_picture
+
+    pixels = np.asarray(read_picture(job["original"]))
     return vae.decode(vae.encode(torch.from_numpy(pixels.astype(np.float32) / 255)[None]))
 
 
