@@ -1,4 +1,4 @@
-"""Which of two pictures shows a prompt better: preferences in Shapes World, from what is really there.
+"""Preferences in Shapes World: which of two pictures shows a prompt better, from what is really there.
 
 A comparison is a scene, scenes that differ from it in a thing or two, and a stranger; the prompts of all but
 the stranger rank all of them in three aspects. The same measure, fed by the judge, ranks generated pictures.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ RELATIONS = ("left of", "right of", "above", "below")
 _APART = 0.12
 # In this share of prompts two things are said to stand in a relation.
 _RELATED = 0.7
+# Differences in truth below this make no pair.
+_LEAST = 1e-6
+# Shares of scenes with 1, 2, … things: with one or two, what is bound to what is learnt soonest.
+FEW_THINGS = (0.25, 0.35, 0.2, 0.12, 0.08)
 _VARIANTS = 2
 _EDITS = (0.55, 0.3, 0.15)
 _TRIES = 20
@@ -89,6 +94,16 @@ class Comparison:
     scenes: tuple[Scene, ...]
     wishes: tuple[Wish, ...]
     truth: NDArray[np.float64]
+
+    def pairs(self, aspect: int) -> list[tuple[int, int, int]]:
+        """(prompt, better scene, worse scene) of all that differ in an aspect, from the best scene down."""
+        return [
+            (prompt, better, worse)
+            for prompt, truth in enumerate(self.truth[..., aspect])
+            if not np.isnan(truth).any()
+            for better, worse in combinations(np.argsort(-truth, kind="stable").tolist(), 2)
+            if truth[better] - truth[worse] > _LEAST
+        ]
 
 
 @dataclass(frozen=True)
@@ -178,20 +193,20 @@ def word_truths(wish: Wish, content: Content) -> list[float]:
     """
     nothing = float("nan")
     things = _assign(wish, content)
-    told: list[list[float]] = []
+    truths: list[list[float]] = []
     for phrase, thing in zip(wish.phrases, things, strict=True):
         shape, color, pattern = (
             (a == b for a, b in zip(phrase.look, thing.look, strict=True)) if thing else [False] * 3
         )
         words = [nothing, *([_sized(phrase, thing)] if phrase.size else []), color]
         words += [shape and pattern] if phrase.look.pattern == "plain" else [pattern, shape]
-        told.append([float(word) for word in words])
+        truths.append([float(word) for word in words])
     if wish.relation:
         relation = [_related(wish, things)] * len(wish.relation.split())
-        told = [[*told[0], *relation, *told[1]], *told[2:]]
+        truths = [[*truths[0], *relation, *truths[1]], *truths[2:]]
     # Between any two stands one word, a comma or "and".
-    truths = [truth for words in told for truth in (*words, nothing)][:-1]
-    return [*truths, float(len(content.things) == len(things)), float(content.background == wish.background)]
+    flat = [truth for words in truths for truth in (*words, nothing)][:-1]
+    return [*flat, float(len(content.things) == len(things)), float(content.background == wish.background)]
 
 
 def _assign(wish: Wish, content: Content) -> list[Thing | None]:

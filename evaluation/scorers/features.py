@@ -1,4 +1,4 @@
-"""What pictures look like, in the numbers that picture quality is measured in."""
+"""Features of a picture, in which its likeness to real ones is measured (as KID measures it)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-
-from ...training.data.pictures import to_tensor
 
 
 class PictureFeatures:
@@ -31,7 +29,7 @@ class PictureFeatures:
         seen: list[torch.Tensor] = []
         handle = self._encoder.conv_act.register_forward_hook(lambda *arguments: seen.append(arguments[2]))
         try:
-            self._encoder(to_tensor(image[None]))
+            self._encoder(torch.from_numpy(image[None]).permute(0, 3, 1, 2).float() / 127.5 - 1)
         finally:
             handle.remove()
         (hidden,) = seen[-1]

@@ -36,7 +36,6 @@ OWN: dict[str, set[str]] = {
         "models",
         "pictures",
         "shapes_world",
-        "training",
     },
     "generation": {"layout"},
     "hosts.comfyui": {"demo", "models", "layout", "pictures"},

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from PIL import Image
 
 from ...models.rewards import ASPECTS, pairs_of_ranks
@@ -22,9 +21,6 @@ from ...shapes_world.preferences import (
     word_truths,
 )
 from .latents import SourceError
-
-# Differences in truth below this make no pair.
-_LEAST = 1e-6
 
 
 class Ranked(NamedTuple):
@@ -64,12 +60,9 @@ class WorldPreferences:
     def __getitem__(self, number: int) -> Ranked:
         comparison, pictures = _painted(self.comparisons, number)
         pairs = [
-            (place, prompt, better, worse)
+            (place, *pair)
             for place, aspect in enumerate(self.aspects)
-            for prompt, truth in enumerate(comparison.truth[..., ASPECTS.index(aspect)])
-            if not np.isnan(truth).any()
-            for better, worse in pairs_of_ranks((-truth).tolist())
-            if truth[better] - truth[worse] > _LEAST
+            for pair in comparison.pairs(ASPECTS.index(aspect))
         ]
         contents = [content_of(scene) for scene in comparison.scenes]
         words = {
