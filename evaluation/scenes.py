@@ -1,43 +1,36 @@
-"""Scenes of Shapes World that methods are measured on, and the settings that every picture of them shares."""
+"""Scenes of Shapes World that methods are measured on, and plans of benchmarks on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
 
+from ..generation.jobs import Job, Sampling
 from ..shapes_world import (
     Look,
     Sample,
     ShapesWorld,
     Split,
 )
+from .benchmark import Pixels, Point
+from .records import Record
 
 # Evaluated scenes and the renders that pictures are compared with; training draws from seed 1, calibration of
 # the judge and samples while training from others.
 _SCENES_SEED, _REFERENCE_SEED = 20_261_122, 20_261_123
 
 
-class PlanError(ValueError):
-    """An evaluation that cannot be run, or not continued, as asked."""
-
-
 @dataclass(frozen=True)
 class Scenes:
-    """What the pictures of every evaluation depend on, besides their method and number.
+    """Numbered scenes with their real pictures.
 
-    `figures` are the numbers of things per scene, taken in turn; `size` is (width, height) in pixels. Picture
-    `n` of every method has the noise of seed `seed + n`.
+    `figures` are the numbers of things per scene, taken in turn; `size` is (width, height) in pixels.
     """
 
     figures: tuple[int, ...] = (2, 3, 4, 5)
     size: tuple[int, int] = (128, 128)
     split: Split = "held-out"
-    steps: int = 20
-    cfg: float = 3.0
-    sampler: str = "euler"
-    scheduler: str = "normal"
-    seed: int = 0
 
     def sample(self, number: int) -> Sample:
         """Scene `number` with its real picture."""
@@ -51,30 +44,60 @@ class Scenes:
         """What the things of scene `number` are to look like, in the order of its layout."""
         return tuple(figure.look for figure in self._world(_SCENES_SEED, number).scene(number).figures)
 
-    def job(self, method: str, number: int) -> dict[str, Any]:
-        """What the sampling process is asked for, all but the file's place."""
-        return {
-            "method": method,
-            "layout": self.sample(number).layout.to_dict(),
-            "width": self.size[0],
-            "height": self.size[1],
-            "seed": self.seed + number,
-            **{name: getattr(self, name) for name in ("steps", "cfg", "sampler", "scheduler")},
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
     def _world(self, seed: int, number: int) -> ShapesWorld:
         width, height = self.size
         return ShapesWorld(seed, width, height, self.split, self.figures[number % len(self.figures)])
 
 
-def check_methods(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Known methods in the order of the tables; `PlanError` lists them."""
-    names, known = list(names), list(known)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise PlanError(f"there is no method {', '.join(unknown)}; choose from {', '.join(known)}")
-    return [name for name in known if name in names]
+@dataclass(frozen=True)
+class ScenePlan:
+    """Plan of a benchmark on the first `count` scenes; picture n has the sampling's seed plus n.
+
+    A benchmark says its family of methods, what they need besides a layout, and the settings of that.
+    """
+
+    family: ClassVar[str]
+
+    methods: tuple[str, ...] = ()
+    count: int = 300
+    scenes: Scenes = field(default_factory=Scenes)
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def points(self) -> Sequence[Point]:
+        """All methods at the plan's own settings."""
+        return [Point(method) for method in self.methods]
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of this benchmark alone that its pictures depend on, in plain JSON values."""
+        return {}
+
+    def options(self, point: Point, sample: Sample) -> dict[str, Any]:
+        """What a job needs besides a layout, in plain JSON values."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """All that the pictures depend on but point and number, in plain JSON values."""
+        values = {**asdict(self.scenes), **asdict(self.sampling), **self.settings()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def job(self, point: Point, number: int) -> Job:
+        """Picture `number` of a point."""
+        sample = self.scenes.sample(number)
+        sampling = replace(self.sampling, seed=self.sampling.seed + number)
+        options = self.options(point, sample)
+        return Job(self.family, point.method, sample.layout, *self.scenes.size, sampling, options)
+
+    def real(self, number: int) -> Pixels:
+        """The real picture of scene `number`."""
+        return self.scenes.sample(number).image
+
+    def describe(self, records: Sequence[Record], noun: str) -> str:
+        """What was run, in a sentence; `noun` is what scenes are to the methods: "layouts", "prompts"."""
+        things = sum(record["things"] for record in records)
+        (width, height), figures, sampling = self.scenes.size, self.scenes.figures, self.sampling
+        return (
+            f"{len(records)} {noun} of {self.scenes.split} looks, {min(figures)} to {max(figures)} things "
+            f"each, {things} in all; {width} × {height} pixels, {sampling.steps} steps of {sampling.sampler} "
+            f"({sampling.scheduler}), guidance {sampling.cfg:g}, one picture a {noun.removesuffix('s')}, the "
+            "same noise for every method. Brackets are 95 % intervals."
+        )

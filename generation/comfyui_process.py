@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .jobs import Job, Seconds
+
 _PROCESS = "instance_composer.hosts.comfyui.methods.process"
 
 
@@ -19,26 +21,24 @@ class SamplingError(ValueError):
     """ComfyUI is not there, ended, or could not make a picture."""
 
 
-class Sampler:
-    """A running process; `sample` gives it one job after the other."""
+class ComfyUIProcess:
+    """A running process that draws one job after the other."""
 
     def __init__(self, process: subprocess.Popen[str], log: Any) -> None:
         self._process, self._log = process, log
 
-    def sample(self, job: dict[str, Any]) -> dict[str, float]:
-        """Make one picture; the seconds it took, of CPU time and of the clock."""
-        return self._ask(job)["seconds"]
-
-    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+    def draw(self, job: Job, file: Path) -> Seconds:
+        """Write the picture of a job; `SamplingError` names its method."""
         assert self._process.stdin is not None
+        asked = {"job": job.to_dict(), "file": str(file.resolve())}
         # A process that is gone leaves the reason in its log, which is read below.
         with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{json.dumps(job)}\n")
+            self._process.stdin.write(f"{json.dumps(asked)}\n")
             self._process.stdin.flush()
         reply = self.read()
         if "error" in reply:
-            raise SamplingError(f"{job['method']}: {reply['error']}")
-        return reply
+            raise SamplingError(f"{job.method}: {reply['error']}")
+        return reply["seconds"]
 
     def read(self) -> dict[str, Any]:
         """The next answer; `SamplingError` with the end of the log if the process is gone."""
@@ -54,7 +54,7 @@ class Sampler:
 @contextmanager
 def running_comfyui(
     comfyui: Path, model: Path, packs: Path | None, python: str | None = None, threads: int = 1
-) -> Iterator[Sampler]:
+) -> Iterator[ComfyUIProcess]:
     """A process that has loaded the demo model in the ComfyUI of this folder."""
     comfyui = comfyui.expanduser().resolve()
     if not (comfyui / "comfy").is_dir():
@@ -73,9 +73,9 @@ def running_comfyui(
             text=True,
         )
         try:
-            sampler = Sampler(process, log)
-            sampler.read()
-            yield sampler
+            running = ComfyUIProcess(process, log)
+            running.read()
+            yield running
         finally:
             if process.stdin is not None:
                 with suppress(BrokenPipeError):

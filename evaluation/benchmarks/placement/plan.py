@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from ....shapes_world import join
-from ...scenes import Scenes
+from ....shapes_world import Sample, join
+from ...benchmark import Point
+from ...scenes import ScenePlan
 
 
 @dataclass(frozen=True)
-class Plan(Scenes):
+class PlacementPlan(ScenePlan):
     """An evaluation of placement; `base` is the weight of the whole prompt inside regional ones."""
+
+    family: ClassVar[str] = "placing"
 
     base: float = 1.0
 
-    def job(self, method: str, number: int) -> dict[str, Any]:
-        """What the sampling process is asked for, all but the file's place."""
-        sample = self.sample(number)
-        # As whole sentences, because the model has never read a caption without a background.
+    def settings(self) -> dict[str, Any]:
+        """The weight of the whole prompt."""
+        return {"base": self.base}
+
+    def options(self, point: Point, sample: Sample) -> dict[str, Any]:
+        """For each instance a whole sentence, because the model never read a caption without background."""
         sentences = [join([one.caption], sample.scene.background) for one in sample.layout.active]
-        return {**super().job(method, number), "sentences": sentences, "base": self.base}
+        return {"sentences": sentences, "base": self.base}

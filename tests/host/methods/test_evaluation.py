@@ -14,8 +14,10 @@ from PIL import Image
 import nodes
 from instance_composer.cli import main
 from instance_composer.demo import ADAPTER
-from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan
-from instance_composer.evaluation.benchmarks.placement.plan import Plan
+from instance_composer.evaluation.benchmark import Point
+from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan, Guidance
+from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
+from instance_composer.evaluation.scenes import Scenes
 from instance_composer.generation import binding_methods, placing_methods
 from instance_composer.generation.methods import NOT_SAMPLED
 from instance_composer.hosts.comfyui.attention.terms import KEY
@@ -41,7 +43,6 @@ from instance_composer.hosts.comfyui.methods.placing import (
     without_end_of_text,
 )
 from instance_composer.hosts.comfyui.prompts.tokens import token_spans
-from instance_composer.layout import Layout
 from instance_composer.models.entities.matching import match_entities
 
 PACKS = find_comfyui().parent / "packs"
@@ -65,8 +66,8 @@ def parts(folder):
 @pytest.fixture(scope="module")
 def request_of():
     def made(base: float = 1.0) -> Request:
-        job = Plan(size=(96, 64)).job("area", 1)
-        return Request(Layout.from_dict(job["layout"]), tuple(job["sentences"]), 96, 64, base)
+        plan = PlacementPlan(scenes=Scenes(size=(96, 64)), base=base)
+        return Request.from_job(plan.job(Point("area"), 1))
 
     return made
 
@@ -133,7 +134,8 @@ def test_every_method_that_has_a_name_is_there():
 
 
 def binding_request(number: int, **settings: float) -> BindingRequest:
-    return BindingRequest.from_job(BindingPlan(size=(96, 64), **settings).job("local", number))
+    plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings))
+    return BindingRequest.from_job(plan.job(Point("local"), number))
 
 
 def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
