@@ -66,7 +66,7 @@ class Scorer(Protocol):
     """A measure of one picture."""
 
     def __call__(self, picture: Pixels, layout: Layout, /) -> dict[str, Any]:
-        """What a picture (height, width, 3) shows of a layout and its prompt, in plain JSON values."""
+        """Scores of a picture (height, width, 3) against its layout and prompt, in plain JSON values."""
         ...
 
 

@@ -41,7 +41,7 @@ class Scenes:
         return self._world(_REFERENCE_SEED, number)[number]
 
     def looks(self, number: int) -> tuple[Look, ...]:
-        """What the things of scene `number` are to look like, in the order of its layout."""
+        """The looks of the things of scene `number`, in the order of its layout."""
         return tuple(figure.look for figure in self._world(_SCENES_SEED, number).scene(number).figures)
 
     def _world(self, seed: int, number: int) -> ShapesWorld:
@@ -72,7 +72,7 @@ class ScenePlan:
         return {}
 
     def options(self, point: Point, sample: Sample) -> dict[str, Any]:
-        """What a job needs besides a layout, in plain JSON values."""
+        """The options of a job of this family, in plain JSON values."""
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class ScenePlan:
         return self.scenes.sample(number).image
 
     def describe(self, records: Sequence[Record], noun: str) -> str:
-        """What was run, in a sentence; `noun` is what scenes are to the methods: "layouts", "prompts"."""
+        """The run in a sentence; `noun` is what scenes are to the methods: "layouts", "prompts"."""
         things = sum(record["things"] for record in records)
         (width, height), figures, sampling = self.scenes.size, self.scenes.figures, self.sampling
         return (

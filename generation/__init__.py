@@ -1,1 +1,1 @@
-"""Generation: how a picture is asked for, whoever asks and whoever draws."""
+"""Generation: jobs for pictures, names of the methods that draw them, and the processes that do."""

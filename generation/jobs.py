@@ -1,7 +1,4 @@
-"""Job: what a picture is asked for, as a value that every way of drawing reads.
-
-`Sampling.cfg` is the scale of classifier-free guidance (CFG).
-"""
+"""Job: a picture that is asked for, with the sampler's settings (steps, scale of CFG, seed), as a value."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from typing import Any, Protocol
 
 from ..layout import Layout
 
-# Seconds that a picture took, of CPU time ("cpu") and of the clock ("clock").
+# Seconds a picture took, of CPU time ("cpu") and of the clock ("clock").
 Seconds = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampler, as ComfyUI's KSampler names them."""
+    """Settings of the sampler as ComfyUI's KSampler names them; `cfg` is classifier-free guidance's scale."""
 
     steps: int = 20
     cfg: float = 3.0

@@ -1,4 +1,4 @@
-"""The judge: what is in a picture of Shapes World, read from its pixels alone.
+"""The judge: things in a picture of Shapes World, read from its pixels alone, and matched to boxes by IoU.
 
 Classic analysis with nothing learned: every decision follows from how the world paints, the few thresholds
 are set on fresh renders, and what resembles nothing is called "unknown" instead of the nearest class.

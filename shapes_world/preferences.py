@@ -59,7 +59,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Content:
-    """What is in a picture."""
+    """The things in a picture, and its background."""
 
     things: tuple[Thing, ...]
     background: str
@@ -67,7 +67,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a prompt asks for; `relation` is that of the first thing to the second, or empty."""
+    """A prompt's demands; `relation` is that of the first thing to the second, or empty."""
 
     phrases: tuple[Phrase, ...]
     relation: str
@@ -133,7 +133,7 @@ class Comparisons:
 
 
 def content_of(scene: Scene) -> Content:
-    """What a scene shows."""
+    """The content of a scene."""
     side = (scene.width * scene.height) ** 0.5
     things = (
         Thing(f.look, (f.center[0] / scene.width, f.center[1] / scene.height), f.diameter / side)
@@ -143,7 +143,7 @@ def content_of(scene: Scene) -> Content:
 
 
 def read_content(image: NDArray[np.uint8]) -> Content:
-    """What the judge finds in a picture (height, width, 3)."""
+    """The content of a picture (height, width, 3), as the judge finds it."""
     height, width, _ = image.shape
     things: list[Thing] = []
     for reading in read_things(image):
@@ -169,7 +169,7 @@ def wish_for(random: np.random.Generator, scene: Scene) -> Wish:
 
 
 def measure(wish: Wish, content: Content) -> tuple[float, float, float]:
-    """How far a picture fulfils a wish in each aspect, 0..1; nan where the wish says nothing of it.
+    """Fulfilment of a wish by a picture in each aspect, 0..1; nan where the wish says nothing of it.
 
     attribute: share of the named shapes, colours and patterns that are there, on the right things;
     spatial: 1 if the relation holds between the two things, which must be there with two of three attributes;

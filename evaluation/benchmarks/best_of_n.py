@@ -88,7 +88,7 @@ def reward_scores(rewards: Mapping[str, Reward], pictures: Sequence[Image.Image]
 
 @torch.no_grad()
 def likelihoods(pipeline: Any, pictures: NDArray[np.uint8], caption: str) -> Tensor:
-    """How much the error of predicted noise falls when the caption is given (N,)."""
+    """Fall (N,) of the error of predicted noise when the caption is given."""
     count, height, width, _ = pictures.shape
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = pipeline.vae.encode(pixels).latent_dist.mean * pipeline.vae.config.scaling_factor

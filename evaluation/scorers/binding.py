@@ -1,4 +1,4 @@
-"""One picture against its prompt, wherever things are, as the judge sees it."""
+"""Score of a picture against its prompt, wherever things are, as the judge sees it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SHAPE, _WHOLE, _ATTRIBUTE = 1000, 20, 1
 
 
 def score(image: NDArray[np.uint8], layout: Layout) -> dict[str, Any]:
-    """What the judge finds in a picture (height, width, 3), as plain JSON values.
+    """Score of a picture (height, width, 3) by the judge, as plain JSON values.
 
-    Beside what `scoring.score` says of places: `bindings` (see there) of the things the prompt names, and
+    Beside what `placement.score` says of places: `bindings` (see there) of the things the prompt names, and
     `extra`, how many things there are beyond those.
     """
     readings = read_things(image)

@@ -1,4 +1,4 @@
-"""One picture against its layout, as the judge sees it."""
+"""Score of a picture against its layout, by boxes that overlap (IoU) and looks, as the judge sees it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTRIBUTES = ("shape", "color", "pattern")
 
 
 def score(image: NDArray[np.uint8], layout: Layout) -> dict[str, Any]:
-    """What the judge finds in a picture (height, width, 3), as plain JSON values.
+    """Score of a picture (height, width, 3) by the judge, as plain JSON values.
 
     `instances`: for each active instance the overlap (intersection over union) of its box with what was
     matched to it, 0 if nothing was, and whether each attribute is right. `detections`: for each thing found

@@ -114,7 +114,7 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
 
 
 def _differences(rows: Sequence[Row]) -> str:
-    """What each guided method changes, on the same prompts and noise; and local against latent."""
+    """Each guided method less its baseline on the same prompts and noise; and latent less local."""
     known = by_method(rows)
     pairs = [*BASELINES.items(), ("latent", "local"), ("latent-boxes", "local-boxes")]
     body = [

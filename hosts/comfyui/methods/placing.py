@@ -32,7 +32,7 @@ Conditioning = list[Any]
 
 
 class Applied(NamedTuple):
-    """What a method gives the sampler: MODEL, positive and negative CONDITIONING."""
+    """MODEL, positive and negative CONDITIONING, as a method gives them to the sampler."""
 
     model: Any
     positive: Conditioning
@@ -55,7 +55,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be placed: the layout, and for regional prompts a whole sentence for each active instance.
+    """A layout to place, and for regional prompts a whole sentence for each active instance.
 
     `base` is the weight of the whole prompt inside the regions, beside a regional prompt's 1.
     """
@@ -193,9 +193,9 @@ def _couple_module(packs: Path | None) -> Any:
         )
     package = "instance_composer_compared_ppm"
     if package not in sys.modules:
-        made = types.ModuleType(package)
-        made.__path__ = [str(folder)]
-        sys.modules[package] = made
+        module = types.ModuleType(package)
+        module.__path__ = [str(folder)]
+        sys.modules[package] = module
     return importlib.import_module(f"{package}.unet_couple")
 
 

@@ -89,7 +89,7 @@ def _write(pixels: Any, file: str) -> None:
     from PIL import Image
 
     picture = Image.fromarray(np.rint(pixels[0].float().cpu().numpy() * 255).astype(np.uint8))
-    # Whole or not at all: what is there need not be made again.
+    # Whole or not at all: a picture that is there need not be drawn again.
     picture.save(f"{file}.part", format="PNG")
     os.replace(f"{file}.part", file)
 
