@@ -1,4 +1,4 @@
-"""The process in which ComfyUI samples, seen from outside."""
+"""Process in which ComfyUI samples, seen from outside."""
 
 from __future__ import annotations
 
@@ -12,56 +12,54 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.benchmarks.placement.plan import PlanError
+from .jobs import Job, Seconds
 
-_WORKER = "instance_composer.hosts.comfyui.methods.process"
+_PROCESS = "instance_composer.hosts.comfyui.methods.process"
 
 
 class SamplingError(ValueError):
-    """ComfyUI could not make a picture."""
+    """ComfyUI is not there, ended, or could not make a picture."""
 
 
-class Sampler:
-    """A running process; `sample` gives it one job after the other."""
+class ComfyUIProcess:
+    """A running process that draws one job after the other."""
 
     def __init__(self, process: subprocess.Popen[str], log: Any) -> None:
         self._process, self._log = process, log
 
-    def sample(self, job: dict[str, Any]) -> dict[str, float]:
-        """Make one picture; the seconds it took, of CPU time and of the clock."""
-        return self._ask(job)["seconds"]
-
-    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+    def draw(self, job: Job, file: Path) -> Seconds:
+        """Write the picture of a job; `SamplingError` names its method."""
         assert self._process.stdin is not None
+        asked = {"job": job.to_dict(), "file": str(file.resolve())}
         # A process that is gone leaves the reason in its log, which is read below.
         with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{json.dumps(job)}\n")
+            self._process.stdin.write(f"{json.dumps(asked)}\n")
             self._process.stdin.flush()
         reply = self.read()
         if "error" in reply:
-            raise SamplingError(f"{job['method']}: {reply['error']}")
-        return reply
+            raise SamplingError(f"{job.method}: {reply['error']}")
+        return reply["seconds"]
 
     def read(self) -> dict[str, Any]:
-        """The next answer; `PlanError` with the end of the log if the process is gone."""
+        """The next answer; `SamplingError` with the end of the log if the process is gone."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
-            told = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
-            raise PlanError(f"the ComfyUI process ended: {' | '.join(told) or 'without a word'}")
+            last = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
+            raise SamplingError(f"the ComfyUI process ended: {' | '.join(last) or 'without a word'}")
         return json.loads(line)
 
 
 @contextmanager
 def running_comfyui(
     comfyui: Path, model: Path, packs: Path | None, python: str | None = None, threads: int = 1
-) -> Iterator[Sampler]:
+) -> Iterator[ComfyUIProcess]:
     """A process that has loaded the demo model in the ComfyUI of this folder."""
     comfyui = comfyui.expanduser().resolve()
     if not (comfyui / "comfy").is_dir():
-        raise PlanError(f"--comfyui: there is no ComfyUI in {comfyui}")
-    words: Sequence[str] = [python or sys.executable, "-m", _WORKER, str(comfyui), str(model.resolve())]
+        raise SamplingError(f"there is no ComfyUI in {comfyui}; name the folder that holds its main.py")
+    words: Sequence[str] = [python or sys.executable, "-m", _PROCESS, str(comfyui), str(model.resolve())]
     words = [*words, *([] if packs is None else [str(packs.expanduser().resolve())])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile() as log:
@@ -75,9 +73,9 @@ def running_comfyui(
             text=True,
         )
         try:
-            sampler = Sampler(process, log)
-            sampler.read()
-            yield sampler
+            running = ComfyUIProcess(process, log)
+            running.read()
+            yield running
         finally:
             if process.stdin is not None:
                 with suppress(BrokenPipeError):

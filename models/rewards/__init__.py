@@ -10,7 +10,12 @@ from .aspects import (
 )
 from .checkpoint import read_reward
 from .config import RewardConfig
-from .losses import pair_accuracy, pairs_of_ranks, pairwise_loss
+from .losses import (
+    pair_accuracy,
+    pairs_of_ranks,
+    pairwise_loss,
+    share_with_error,
+)
 from .model import RewardModel
 from .pixels import prepare_decoded, prepare_pictures
 from .tokens import Prompts, RewardTokenizer, find_tokenizer
@@ -33,4 +38,5 @@ __all__ = [
     "rank",
     "read_reward",
     "reward_files",
+    "share_with_error",
 ]

@@ -20,6 +20,7 @@ from ...models.rewards import (
     pair_accuracy,
     pairwise_loss,
     prepare_pictures,
+    share_with_error,
 )
 from ..data.comparisons import Ranked, RankedSource
 from ..data.pictures import save_grid
@@ -214,16 +215,3 @@ def freeze(model: RewardModel, share: float) -> None:
     for layers, embeddings in towers:
         for module in (embeddings, *layers[: int(share * len(layers))]):
             module.requires_grad_(False)
-
-
-def share_with_error(shares: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Share of (right, all) summed over comparisons, and its standard error.
-
-    Pairs of one comparison are not independent, so the error is that of a ratio over comparisons.
-    """
-    right, total = (sum(column) for column in zip(*shares, strict=True)) if shares else (0, 0)
-    if not total:
-        return 0.0, 0.0
-    share, count = right / total, len(shares)
-    spread = sum((r - share * n) ** 2 for r, n in shares)
-    return share, math.sqrt(spread * count / max(count - 1, 1)) / total
