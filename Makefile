@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test editor lint lint-format lint-rules lint-types format test-unit test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4 install clean
+.PHONY: help demo test editor lint lint-format lint-rules lint-types format test-unit test-devices test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
@@ -33,7 +33,7 @@ help:
 demo: install
 	$(BIN)/instance-composer demo
 
-test: lint test-unit test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4
+test: lint test-unit test-devices test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4
 
 lint: lint-format lint-rules lint-types
 
@@ -52,6 +52,10 @@ format: install
 
 test-unit: install
 	$(BIN)/pytest tests/unit
+
+# What a GPU would meet, on a device without values: needs none.
+test-devices: install
+	$(BIN)/pytest tests/devices
 
 # Node comes from a wheel, as for pyright: none has to be on the machine.
 test-web: install $(STAMPS)/npm

@@ -1,10 +1,11 @@
-"""Regions of a picture, and where they fall on a token grid."""
+"""Regions of a picture, and their cells on a token grid: the only raster of boxes there is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from ..layout import Layout
 # Resolution at which polygons and run-lengths of a layout become masks: four times as fine as the
 # 64 x 64 token grid of a 2048 px picture, so that "a cell is touched" is decided well below cell size.
 MASK_SIDE = 256
+# A mask may be soft; what is at least half covered belongs to the instance.
+COVERED = 0.5
 
 Rectangle = tuple[float, float, float, float]
 Cells = tuple[int, int, int, int]
@@ -22,19 +25,102 @@ Cells = tuple[int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where the active instances of one prompt fall on a token grid of `grid` = (height, width) cells.
+    """P instances on a token grid of `grid` = (height, width) cells, in one row of a batch or in several.
 
-    `indices` are the instances that are active; the other fields run parallel to it. `cells` are half-open
-    x0, y0, x1, y1; `masks` (bool) cover those cells, None where all of them belong to the instance; `ratios`
-    (float32) are the area of the union over the area of the instance, infinite for an instance without cells.
+    A batch of more than `rows` rows repeats the placement. `indices` are the places of the instances among
+    all that there are, `row_of` the row of each; the other fields run parallel to them. `cells` are half-open
+    x0, y0, x1, y1; `masks` (bool) cover those cells, None where all of them belong to the instance; `covered`
+    (P, height, width, bool, on the CPU) says the same of the whole grid; `ratios` (float32) are the area of
+    the row's union over the area of the instance, infinite for an instance without cells. Masks and ratios
+    are on `device`. `made` keeps what the users of a placement make of it once.
     """
 
     grid: tuple[int, int]
+    rows: int
     indices: tuple[int, ...]
+    row_of: tuple[int, ...]
     cells: tuple[Cells, ...]
     masks: tuple[Tensor | None, ...]
+    covered: Tensor
     ratios: Tensor
     strengths: tuple[float, ...]
+    made: dict[str, Any] = field(default_factory=dict[str, Any], init=False, repr=False)
+
+    @classmethod
+    def of_shapes(
+        cls,
+        shapes: Sequence[tuple[Rectangle, Tensor | None]],
+        grid: tuple[int, int],
+        *,
+        indices: Sequence[int] | None = None,
+        counts: Sequence[int] | None = None,
+        strengths: Sequence[float] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Placement:
+        """Boxes, each with a mask or None, of rows with `counts` instances (default: all in one row)."""
+        counts = [len(shapes)] if counts is None else list(counts)
+        if sum(counts) != len(shapes):
+            raise ValueError(
+                f"counts {counts} add up to {sum(counts)} instances, but there are {len(shapes)} boxes; "
+                "there must be as many of each"
+            )
+        places = [_cover(box, mask, grid) for box, mask in shapes]
+        covered = _rasters(places, grid)
+        return cls(
+            grid=grid,
+            rows=len(counts),
+            indices=tuple(range(len(shapes)) if indices is None else indices),
+            row_of=tuple(row for row, count in enumerate(counts) for _ in range(count)),
+            cells=tuple(cells for cells, _ in places),
+            masks=tuple(None if mask is None else mask.to(device) for _, mask in places),
+            covered=covered,
+            ratios=area_ratios(covered, counts).to(device),
+            strengths=tuple(strengths or (1.0,) * len(shapes)),
+        )
+
+    @classmethod
+    def of_boxes(
+        cls,
+        boxes: Tensor | Sequence[Sequence[float]],
+        counts: Sequence[int],
+        grid: tuple[int, int],
+        device: torch.device | str = "cpu",
+    ) -> Placement:
+        """Boxes (P, 4) of all rows of a batch end to end, `counts` in each, at full strength."""
+        rectangles = boxes.tolist() if isinstance(boxes, Tensor) else boxes
+        return cls.of_shapes(
+            [(_rectangle(box), None) for box in rectangles], grid, counts=counts, device=device
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """The instances of each row."""
+        return [self.row_of.count(row) for row in range(self.rows)]
+
+    @property
+    def unions(self) -> Tensor:
+        """The cells that any instance of a row touches: (rows, height, width), bool, on the CPU."""
+        return torch.stack([own.any(0) for own in self.covered.split(self.counts)])
+
+    @property
+    def device(self) -> torch.device:
+        """The device of masks and ratios."""
+        return self.ratios.device
+
+    def row(self, number: int) -> Placement:
+        """One row by itself, its `indices` those of the whole."""
+        own = [slot for slot, row in enumerate(self.row_of) if row == number]
+        return Placement(
+            grid=self.grid,
+            rows=1,
+            indices=tuple(self.indices[slot] for slot in own),
+            row_of=(0,) * len(own),
+            cells=tuple(self.cells[slot] for slot in own),
+            masks=tuple(self.masks[slot] for slot in own),
+            covered=self.covered[own],
+            ratios=self.ratios[own[0] : own[-1] + 1] if own else self.ratios[:0],
+            strengths=tuple(self.strengths[slot] for slot in own),
+        )
 
     def crop(self, slot: int) -> tuple[slice, slice]:
         """Rows and columns of one instance on the grid."""
@@ -42,12 +128,12 @@ class Placement:
         return slice(y0, y1), slice(x0, x1)
 
     def has_cells(self, slot: int) -> bool:
-        """Whether one instance touches the grid at all; a box thinner than a line between cells does not."""
+        """True if one instance touches the grid at all; a box thinner than a line between cells does not."""
         x0, y0, x1, y1 = self.cells[slot]
         return x1 > x0 and y1 > y0
 
     def covers_grid(self, slot: int) -> bool:
-        """Whether one instance takes up every cell of the grid."""
+        """True if one instance takes up every cell of the grid."""
         return self.masks[slot] is None and self.cells[slot] == (0, 0, self.grid[1], self.grid[0])
 
 
@@ -56,14 +142,15 @@ class Regions:
     """Boxes x0, y0, x1, y1 in 0..1 with, per instance, an optional mask, a strength and a start and end.
 
     A mask is a boolean tensor (H, W) over the whole picture at any resolution and replaces the box as the
-    instance's shape. `windows` are fractions of the sampling run, 0 at its beginning.
+    instance's shape. `windows` are fractions of the sampling run, 0 at its beginning. The host says of what:
+    diffusers counts steps, ComfyUI goes by the model's noise schedule, as its own nodes do.
     """
 
     boxes: tuple[Rectangle, ...]
     masks: tuple[Tensor | None, ...]
     strengths: tuple[float, ...]
     windows: tuple[tuple[float, float], ...]
-    _placements: dict[tuple[tuple[int, int], tuple[bool, ...] | None, str], Placement] = field(
+    _placements: dict[tuple[tuple[int, int], tuple[bool, ...] | None, str], Placement | None] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -112,7 +199,7 @@ class Regions:
         return Regions(boxes, masks, self.strengths, self.windows)
 
     def active(self, progress: float) -> tuple[bool, ...]:
-        """Which instances act at `progress` (0 at the beginning of sampling, 1 at its end)."""
+        """The instances that act at `progress` (0 at the beginning of sampling, 1 at its end)."""
         return tuple(start <= progress < end for start, end in self.windows)
 
     def place(
@@ -121,33 +208,22 @@ class Regions:
         active: tuple[bool, ...] | None = None,
         device: torch.device | str = "cpu",
     ) -> Placement | None:
-        """Where the (active) instances fall on a grid of (height, width) cells; None if nowhere.
+        """The (active) instances on a grid of (height, width) cells; None if none of them touches it.
 
         Kept for the next call: sampling asks for the same few placements at every step and layer.
         """
         key = (grid, active, str(device))
         if key not in self._placements:
-            self._placements[key] = self._place(grid, active, device)
-        placement = self._placements[key]
-        return placement if any(placement.has_cells(slot) for slot in range(len(placement.cells))) else None
-
-    def _place(
-        self, grid: tuple[int, int], active: tuple[bool, ...] | None, device: torch.device | str
-    ) -> Placement:
-        indices = tuple(i for i in range(len(self)) if active is None or active[i])
-        shapes = [_cover(self.boxes[i], self.masks[i], grid) for i in indices]
-        covered = torch.zeros(len(indices), *grid, dtype=torch.bool)
-        for raster, ((x0, y0, x1, y1), mask) in zip(covered, shapes, strict=True):
-            raster[y0:y1, x0:x1] = True if mask is None else mask
-        ratios = covered.any(0).sum() / covered.sum((1, 2)) if indices else torch.zeros(0)
-        return Placement(
-            grid=grid,
-            indices=indices,
-            cells=tuple(cells for cells, _ in shapes),
-            masks=tuple(None if mask is None else mask.to(device) for _, mask in shapes),
-            ratios=ratios.to(device),
-            strengths=tuple(self.strengths[i] for i in indices),
-        )
+            indices = tuple(i for i in range(len(self)) if active is None or active[i])
+            placement = Placement.of_shapes(
+                [(self.boxes[i], self.masks[i]) for i in indices],
+                grid,
+                indices=indices,
+                strengths=tuple(self.strengths[i] for i in indices),
+                device=device,
+            )
+            self._placements[key] = placement if placement.covered.any() else None
+        return self._placements[key]
 
 
 def box_cells(box: Rectangle, grid: tuple[int, int]) -> Cells:
@@ -163,6 +239,13 @@ def box_cells(box: Rectangle, grid: tuple[int, int]) -> Cells:
     return left, top, max(min(math.ceil(x1), width), left), max(min(math.ceil(y1), height), top)
 
 
+def area_ratios(covered: Tensor, counts: Sequence[int]) -> Tensor:
+    """Area of a row's union over that of each of its instances (P,); infinite for one without cells."""
+    ratios = [own.any(0).sum() / own.sum((1, 2)) for own in covered.split(list(counts)) if len(own)]
+    # 0 / 0 where nothing of a row is on the grid.
+    return torch.cat([torch.zeros(0), *ratios]).nan_to_num(math.inf, math.inf)
+
+
 def _cover(box: Rectangle, mask: Tensor | None, grid: tuple[int, int]) -> tuple[Cells, Tensor | None]:
     if mask is None:
         return box_cells(box, grid), None
@@ -174,6 +257,14 @@ def _cover(box: Rectangle, mask: Tensor | None, grid: tuple[int, int]) -> tuple[
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     inside = touched[y0:y1, x0:x1]
     return (x0, y0, x1, y1), None if inside.all() else inside
+
+
+def _rasters(places: Sequence[tuple[Cells, Tensor | None]], grid: tuple[int, int]) -> Tensor:
+    """Cells and masks within them -> which cells of the grid belong to each: (P, height, width), bool."""
+    rasters = torch.zeros(len(places), *grid, dtype=torch.bool)
+    for raster, ((x0, y0, x1, y1), mask) in zip(rasters, places, strict=True):
+        raster[y0:y1, x0:x1] = True if mask is None else mask
+    return rasters
 
 
 def _rectangle(box: Iterable[float]) -> Rectangle:

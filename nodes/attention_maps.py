@@ -7,12 +7,12 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..hosts.comfyui.attention.unet.presets import LAYER_PRESETS
 from ..hosts.comfyui.attention_maps.heat_maps import HeatMaps, heat_maps
 from ..hosts.comfyui.attention_maps.record import AttentionRecord, record_attention
 from ..hosts.comfyui.conversions import image_tensor
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
+from ..models.sdxl.layer_presets import LAYER_PRESETS
 from .sockets import AttentionRecordSocket, EntitiesSocket, InstanceLayoutSocket
 
 CATEGORY = "instance composer/attention"
@@ -39,7 +39,7 @@ class RecordAttentionMaps(io.ComfyNode):
                     options=list(LAYER_PRESETS),
                     default=next(iter(LAYER_PRESETS)),
                     tooltip="Which cross-attention layers are averaged: "
-                    + "; ".join(f"{name}: {what}" for name, what in LAYER_PRESETS.items())
+                    + "; ".join(f"{name}: {layers}" for name, layers in LAYER_PRESETS.items())
                     + ".",
                 ),
                 socket(

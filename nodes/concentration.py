@@ -6,16 +6,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..hosts.comfyui.attention.unet.presets import LAYER_PRESETS
 from ..hosts.comfyui.concentration.apply import (
     MODES,
-    WITHOUT_REGION,
     Concentration,
     apply_concentration,
 )
 from ..hosts.comfyui.prompts.entities import PromptEntities
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
+from ..models.concentration.find_targets import WITHOUT_REGION
+from ..models.sdxl.layer_presets import LAYER_PRESETS
 from .sockets import EntitiesSocket, InstanceLayoutSocket
 
 DEFAULTS = Concentration()
@@ -112,7 +112,7 @@ class AttributeConcentration(io.ComfyNode):
                     options=list(LAYER_PRESETS),
                     default=DEFAULTS.layers,
                     tooltip="Which cross-attention layers: "
-                    + "; ".join(f"{name}: {told}" for name, told in LAYER_PRESETS.items())
+                    + "; ".join(f"{name}: {layers}" for name, layers in LAYER_PRESETS.items())
                     + ".",
                 ),
                 socket(

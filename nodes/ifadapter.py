@@ -64,7 +64,10 @@ class ApplyIFAdapter(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where in the sampling run the adapter begins to act: 0 is the first step.",
+                    tooltip=(
+                        "Where in the sampling run the adapter begins to act, as a share of the noise "
+                        "schedule (not of the steps): 0 is the first step."
+                    ),
                 ),
                 socket(
                     io.Float,

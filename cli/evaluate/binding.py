@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ...generation.binding_methods import METHODS
+from ...models.sdxl.layer_presets import LAYER_PRESETS
 from ..arguments import number
 from .scenes import (
     add_comparison,
@@ -27,7 +28,7 @@ DESCRIPTION = (
     "tables and plots."
 )
 
-_LAYERS = ("middle and decoder", "coarse", "fine", "all")
+_LAYERS = tuple(LAYER_PRESETS)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Between layouts and ComfyUI's own types: IMAGE, MASK, BOUNDING_BOX."""
+"""Conversions between layouts and ComfyUI's own types: IMAGE, MASK, BOUNDING_BOX."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from ...layout import (
 )
 from ...layout.formats import bounding_boxes
 from ...layout.transform import combine
+from ...models.regions import COVERED
 
-# A MASK is soft; what is at least half covered belongs to the instance.
-COVERED = 0.5
 UPSTREAM = "upstream"
 
 

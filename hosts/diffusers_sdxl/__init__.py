@@ -1,25 +1,23 @@
 """IFAdapter and attribute concentration on diffusers' SDXL, and a layout to a picture."""
 
+from ...models.ifadapter.phrases import Phrases
 from .concentration import (
     attach_concentration,
     move_noise,
     preset_layers,
     record_attention,
 )
-from .ifadapter import (
-    Attachment,
-    UnsuitableModelError,
-    attach_ifadapter,
-    attach_prompts,
-)
+from .errors import UnsuitableModelError
+from .ifadapter import Attachment, attach_ifadapter, attach_prompts
 from .loading import load_loras, load_sdxl
-from .phrases import Phrases, encode_phrases, encode_tokens
+from .phrases import encode_phrases, encode_tokens
 from .pipeline import (
     EncodedLayout,
     active_instances,
     encode_layout,
     fit_size,
     generate,
+    generate_base,
 )
 
 __all__ = [
@@ -36,6 +34,7 @@ __all__ = [
     "encode_tokens",
     "fit_size",
     "generate",
+    "generate_base",
     "load_loras",
     "load_sdxl",
     "move_noise",

@@ -1,41 +1,21 @@
-"""Attribute concentration on a diffusers SDXL UNet: its attention read, moved, and followed to the latent.
-
-As with an IFAdapter, hooks on a layer's own projections read the query, key and value and change the input of
-the output projection, so the attention processors stay as they are.
-"""
+"""Attribute concentration on a diffusers SDXL UNet: its attention read, moved, and followed to the latent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...models.attention.probabilities import token_probabilities
 from ...models.concentration import LocalGuidance, Targets, concentrate
 from ...models.concentration.energy import LATENT_STEP, Objective, unit_step
-
-Grid = tuple[int, int]
-PRESETS = ("middle and decoder", "coarse", "fine", "all")
-
-
-class _LayerInputs(NamedTuple):
-    """Query (B, L, C), key and value (B, T, C), plain attention (B, L, C) of a layer; its heads and grid."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    attended: Tensor
-    heads: int
-    grid: Grid
-
-
-# What a layer is given -> what is added to its attention, None for nothing.
-_Visit = Callable[[_LayerInputs], "Tensor | None"]
+from ...models.sdxl.layer_presets import check_preset
+from .layer_hooks import BatchRows, LayerInputs, visiting
 
 
 class _EnoughError(Exception):
@@ -48,8 +28,7 @@ def preset_layers(unet: UNet2DConditionModel, preset: str = "middle and decoder"
     "middle and decoder" are those CoMat trains with, "coarse" and "fine" the wider and the narrower of them,
     "all" adds the encoder. ValueError for another name.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"layers is {preset!r}; allowed are {', '.join(PRESETS)}")
+    check_preset(preset)
     names = [name for name, _ in unet.named_modules() if name.endswith(".attn2")]
     stages = ("down_blocks", "mid_block", "up_blocks")
     names.sort(key=lambda name: stages.index(name.partition(".")[0]))
@@ -77,18 +56,19 @@ def attach_concentration(
     `rows` are the conditional ones: with guidance and one picture, row 1 of two. `layers` as `preset_layers`
     names them. Afterwards the UNet is exactly as it was; at strength 0 nothing is computed.
     """
-    chosen = list(rows)
+    chosen = BatchRows(rows)
 
-    def visit(layer: _LayerInputs) -> Tensor:
-        inputs = (layer.query[chosen], layer.key[chosen], layer.value[chosen])
+    def visit(layer: LayerInputs) -> Tensor:
+        query, key, value = (chosen.of(x) for x in (layer.query, layer.key, layer.value))
+        inputs = (query, key, value)
         # Not what goes into the output projection: an adapter may have added its own to that.
         plain = _plain_attention(*inputs, layer.heads)
         moved = concentrate(*inputs, plain, layer.heads, targets, layer.grid, guidance)
         added = torch.zeros_like(layer.attended)
-        added[chosen] = moved.to(added.dtype)
+        chosen.put(added, moved)
         return added
 
-    with _visiting(unet, (layers or preset_layers(unet)) if guidance.strength else [], visit):
+    with visiting(unet, (layers or preset_layers(unet)) if guidance.strength else [], visit):
         yield
 
 
@@ -96,7 +76,7 @@ def attach_concentration(
 def record_attention(unet: UNet2DConditionModel, layers: Sequence[str]) -> Iterator[list[Tensor]]:
     """Inside the `with` block, the attention (B, heads, h, w, T) of each layer as it runs; differentiable."""
     maps: list[Tensor] = []
-    with _visiting(unet, layers, lambda layer: maps.append(_attention(layer))):
+    with visiting(unet, layers, lambda layer: maps.append(_attention(layer))):
         yield maps
 
 
@@ -112,7 +92,7 @@ def move_noise(
     layers: Sequence[str] | None = None,
     gradient_checkpointing: bool = False,
 ) -> Tensor:
-    """What guidance of the latent adds to the noise prediction, shaped like `sample` (B, C, h, w).
+    """The change of the noise prediction that guides the latent, shaped like `sample` (B, C, h, w).
 
     `sample`, `prompt` (B, T, D) and `added_conditions` are those of the conditional rows alone. The step is
     LATENT_STEP times strength along the normalised gradient of each picture's energy, times its distance:
@@ -123,7 +103,7 @@ def move_noise(
     maps: list[Tensor] = []
     closed = False
 
-    def visit(layer: _LayerInputs) -> None:
+    def visit(layer: LayerInputs) -> None:
         found = _attention(layer)
         if closed:
             return  # a checkpoint runs the layer again
@@ -131,7 +111,7 @@ def move_noise(
         if len(maps) == len(names) and not gradient_checkpointing:
             raise _EnoughError
 
-    with torch.enable_grad(), _visiting(unet, names, visit), _checkpointing(unet, gradient_checkpointing):
+    with torch.enable_grad(), visiting(unet, names, visit), _checkpointing(unet, gradient_checkpointing):
         leaf = sample.detach().clone().requires_grad_()
         with suppress(_EnoughError):
             unet(leaf, timestep, prompt, added_cond_kwargs=added_conditions)
@@ -146,8 +126,8 @@ def _plain_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> T
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
-def _attention(layer: _LayerInputs) -> Tensor:
-    tokens = range(layer.key.shape[1])
+def _attention(layer: LayerInputs) -> Tensor:
+    tokens = torch.arange(layer.key.shape[1], device=layer.key.device)
     return token_probabilities(layer.query, layer.key, layer.heads, tokens).unflatten(2, layer.grid)
 
 
@@ -161,45 +141,3 @@ def _checkpointing(unet: UNet2DConditionModel, wanted: bool) -> Iterator[None]:
         yield
     finally:
         unet.disable_gradient_checkpointing()
-
-
-@contextmanager
-def _visiting(unet: UNet2DConditionModel, names: Sequence[str], visit: _Visit) -> Iterator[None]:
-    with ExitStack() as hooks:
-        for name in names:
-            attention: Any = unet.get_submodule(name)
-            transformer = unet.get_submodule(name.partition(".transformer_blocks.")[0])
-            visitor = _Visitor(attention.heads, visit)
-            for handle in (
-                transformer.register_forward_pre_hook(visitor.note_grid, with_kwargs=True),
-                attention.to_q.register_forward_hook(visitor.note),
-                attention.to_k.register_forward_hook(visitor.note),
-                attention.to_v.register_forward_hook(visitor.note),
-                attention.to_out[0].register_forward_pre_hook(visitor.act),
-            ):
-                hooks.callback(handle.remove)
-        yield
-
-
-class _Visitor:
-    """Carries a layer's grid and projections from where they are made to where its attention is ready."""
-
-    def __init__(self, heads: int, visit: _Visit) -> None:
-        self.heads = heads
-        self.visit = visit
-        self.grid: Grid = (0, 0)
-        self.projections: list[Tensor] = []
-
-    def note_grid(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        height, width = (args[0] if args else kwargs["hidden_states"]).shape[-2:]
-        self.grid = (height, width)
-
-    def note(self, _: nn.Module, args: tuple[Any, ...], projected: Tensor) -> None:
-        self.projections.append(projected)
-
-    def act(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        # Processors project the query first, then key and value.
-        query, key, value = self.projections
-        self.projections = []
-        added = self.visit(_LayerInputs(query, key, value, args[0], self.heads, self.grid))
-        return None if added is None else (args[0] + added, *args[1:])

@@ -1,76 +1,91 @@
-"""An IFAdapter on a diffusers SDXL UNet, for the duration of a `with` block.
-
-The attention processors stay as they are. The term of each adapted layer is added by hooks on the layer's own
-projections: one reads the query where `to_q` makes it, one adds the term where `to_out` takes its input. So
-every processor that uses those two projections works (scaled dot product, xformers, sliced, fused,
-IP-Adapter), LoRAs on them take part, and removing the hooks leaves the UNet exactly as it was.
-"""
+"""An IFAdapter on a diffusers SDXL UNet, for the duration of a `with` block."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...models.ifadapter import (
-    BatchPlacement,
     Gate,
     IFAdapter,
     InstancePrompt,
+    StackedPrompts,
     semantic_map,
 )
-from ...models.regions import Regions
+from ...models.regions import Placement, Regions
+from .errors import UnsuitableModelError
+from .layer_hooks import BatchRows, Grid, LayerInputs, visiting
 
-Grid = tuple[int, int]
 # Number, query (B, L, C) and grid of a layer -> the term (B, L, C), None where nothing is to be added.
 Term = Callable[[int, Tensor, Grid], "Tensor | None"]
-
-
-class UnsuitableModelError(ValueError):
-    """A model that the given IFAdapter, or this host, cannot work with."""
 
 
 class Attachment:
     """The instances attached to a UNet.
 
     Set `progress`, 0 at the beginning of sampling and 1 at its end, before each step: it decides which
-    instances act. Those that do not act cost nothing.
+    instances act. Those that do not act cost nothing. It is a fraction of the steps, as the authors' is; in
+    ComfyUI start and end are fractions of the noise schedule, so there a step near them may fall on the other
+    side.
     """
 
     def __init__(
-        self, gates: Mapping[int, Gate], rows: Sequence[InstancePrompt | None], scale: float = 1.0
+        self, gates: Mapping[int, Gate], rows: Sequence[InstancePrompt | None], strength: float = 1.0
     ) -> None:
         self.progress = 0.0
         self._gates = gates
         self._rows = len(rows)
-        self._scale = scale
+        self._strength = strength
         # Rows that share their regions share their placement, so they are computed together.
-        self._groups: dict[int, tuple[Regions, dict[int, InstancePrompt]]] = {}
+        shared: dict[int, dict[int, InstancePrompt]] = {}
         for row, prompt in enumerate(rows):
             if prompt is not None:
-                self._groups.setdefault(id(prompt.regions), (prompt.regions, {}))[1][row] = prompt
+                shared.setdefault(id(prompt.regions), {})[row] = prompt
+        self._groups = [_Group(prompts) for prompts in shared.values()]
 
     def term(self, number: int, query: Tensor, grid: Grid) -> Tensor | None:
-        """What to add to a layer at the present progress: query (B, L, C) -> (B, L, C), None for nothing."""
+        """The addition to a layer at the present progress: query (B, L, C) -> (B, L, C), None for nothing."""
         _check_rows(self._rows, query)
         out = None
-        for regions, prompts in self._groups.values():
-            placement = regions.place(grid, regions.active(self.progress), query.device)
+        for group in self._groups:
+            placement = group.regions.place(grid, group.regions.active(self.progress), query.device)
             if placement is None:
                 continue
-            members = list(prompts)
-            keys = torch.stack([prompt.keys[number] for prompt in prompts.values()])
-            values = torch.stack([prompt.values[number] for prompt in prompts.values()])
-            out = torch.zeros_like(query) if out is None else out
-            out[members] = self._scale * semantic_map(
-                query[members], keys, values, self._gates[number], placement
+            prompts = group.on(query.device)
+            own = semantic_map(
+                group.rows.of(query),
+                prompts.keys[number],
+                prompts.values[number],
+                self._gates[number],
+                placement,
             )
+            own = own if self._strength == 1.0 else self._strength * own
+            if len(own) == len(query):
+                return own
+            out = torch.zeros_like(query) if out is None else out
+            group.rows.put(out, own)
         return out
+
+
+class _Group:
+    """The rows that share their regions, and their prompts stacked once per device."""
+
+    def __init__(self, prompts: Mapping[int, InstancePrompt]) -> None:
+        self.rows = BatchRows(list(prompts))
+        self.regions: Regions = next(iter(prompts.values())).regions
+        self._prompts = list(prompts.values())
+        self._stacked: dict[torch.device, StackedPrompts] = {}
+
+    def on(self, device: torch.device) -> StackedPrompts:
+        if device not in self._stacked:
+            self._stacked[device] = StackedPrompts.of(self._prompts, device)
+        return self._stacked[device]
 
 
 @contextmanager
@@ -99,15 +114,16 @@ def attach_ifadapter(
             f"and {len(boxes)} boxes; there must be as many of each"
         )
     layers = find_adapted_layers(unet, adapter)
-    placements: dict[Grid, BatchPlacement] = {}
+    attention, rectangles = adapter.attention, boxes.tolist()
+    placements: dict[Grid, Placement] = {}
 
     def term(number: int, query: Tensor, grid: Grid) -> Tensor:
         _check_rows(len(counts), query)
         if grid not in placements:
-            placements[grid] = BatchPlacement.of_boxes(boxes, counts, grid, query.device)
-        return scale * adapter.attention[number](query, tokens, placements[grid])
+            placements[grid] = Placement.of_boxes(rectangles, counts, grid, query.device)
+        return scale * attention[number].placed(query, tokens, placements[grid])
 
-    with _adding(layers if scale else [], term):
+    with _adding(unet, layers if scale else [], term):
         yield
 
 
@@ -135,17 +151,15 @@ def attach_prompts(
     }
     layers = _find_layers(unet, sizes)
     attachment = Attachment(gates, rows, scale)
-    with _adding(layers if scale else [], attachment.term):
+    with _adding(unet, layers if scale else [], attachment.term):
         yield attachment
 
 
 class AdaptedLayer(NamedTuple):
-    """One adapted cross-attention layer and the transformer that knows the shape of its token grid."""
+    """One adapted cross-attention layer: its official number and its name in the UNet."""
 
     number: int
     name: str
-    attention: Attention
-    transformer: nn.Module
 
 
 class _Sizes(NamedTuple):
@@ -178,21 +192,20 @@ def _find_layers(unet: UNet2DConditionModel, wanted: Mapping[int, _Sizes]) -> li
         if sizes.text_width is None:
             found = found._replace(text_width=None)
         if not name.endswith(".attn2") or found != sizes:
-            raise _misfit(unet, number, sizes, f"that is {name} with {_told(found)}")
-        transformer = unet.get_submodule(name.partition(".transformer_blocks.")[0])
-        layers.append(AdaptedLayer(number, name, attention, transformer))
+            raise _misfit(unet, number, sizes, f"that is {name} with {_described(found)}")
+        layers.append(AdaptedLayer(number, name))
     return layers
 
 
 def _misfit(unet: UNet2DConditionModel, number: int, wanted: _Sizes, found: str) -> UnsuitableModelError:
     return UnsuitableModelError(
         f"this IFAdapter does not fit this UNet (text width {unet.config['cross_attention_dim']}): it needs "
-        f"attention processor {number} to be a cross-attention with {_told(wanted)}, but {found}. The "
+        f"attention processor {number} to be a cross-attention with {_described(wanted)}, but {found}. The "
         "published IFAdapter works with SDXL and models made from it."
     )
 
 
-def _told(sizes: _Sizes) -> str:
+def _described(sizes: _Sizes) -> str:
     text = f" and text width {sizes.text_width}" if sizes.text_width else ""
     return f"{sizes.heads} heads, width {sizes.width}{text}"
 
@@ -206,46 +219,12 @@ def _check_rows(expected: int, query: Tensor) -> None:
 
 
 @contextmanager
-def _adding(layers: Sequence[AdaptedLayer], term: Term) -> Iterator[None]:
+def _adding(unet: UNet2DConditionModel, layers: Sequence[AdaptedLayer], term: Term) -> Iterator[None]:
     """Add `term` to these layers inside the `with` block."""
-    with ExitStack() as hooks:
-        for layer in layers:
-            carrier = _Carrier(layer, term)
-            # LoRAs replace these projections by modules of their own kind, so their types are left open.
-            to_q: Any = layer.attention.to_q
-            to_out: Any = layer.attention.to_out
-            for handle in (
-                layer.transformer.register_forward_pre_hook(carrier.note_grid, with_kwargs=True),
-                to_q.register_forward_hook(carrier.note_query),
-                to_out[0].register_forward_pre_hook(carrier.add_term),
-            ):
-                hooks.callback(handle.remove)
+    numbers = {layer.name: layer.number for layer in layers}
+
+    def visit(layer: LayerInputs) -> Tensor | None:
+        return term(numbers[layer.name], layer.query, layer.grid)
+
+    with visiting(unet, list(numbers), visit):
         yield
-
-
-class _Carrier:
-    """Carries a layer's grid and query from where they are known to where the term is added."""
-
-    def __init__(self, layer: AdaptedLayer, term: Term) -> None:
-        self.layer = layer
-        self.term = term
-        self.grid: Grid = (0, 0)
-        self.query: Tensor | None = None
-
-    def note_grid(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        height, width = (args[0] if args else kwargs["hidden_states"]).shape[-2:]
-        self.grid = (height, width)
-
-    def note_query(self, _: nn.Module, args: tuple[Any, ...], query: Tensor) -> None:
-        self.query = query
-
-    def add_term(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        query, self.query = self.query, None
-        if query is None:
-            processor = type(self.layer.attention.processor).__name__
-            raise UnsuitableModelError(
-                f"the attention processor {processor} of {self.layer.name} does not use the layer's to_q, "
-                "so an IFAdapter cannot be added to it; set another with unet.set_default_attn_processor()"
-            )
-        term = self.term(self.layer.number, query, self.grid)
-        return None if term is None else (args[0] + term, *args[1:])

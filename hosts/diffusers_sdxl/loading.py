@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers.utils import logging as transformers_logging
 
-from .ifadapter import UnsuitableModelError
+from .errors import UnsuitableModelError
 
 # Keys that tell the architectures of single-file checkpoints apart.
 _ARCHITECTURES = {

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
-from .ifadapter import UnsuitableModelError
-
-# The hidden states the published adapter was trained on: every second one from the penultimate down.
-LAYERS = (-2, -4, -6)
+from ...models.ifadapter.phrases import LAYERS, Phrases
+from .errors import UnsuitableModelError
 
 logger = logging.getLogger("instance_composer")
-
-
-@dataclass(frozen=True, eq=False)
-class Phrases:
-    """Text features of P captions, the arguments of `IFAdapter.instance_tokens`.
-
-    hidden_states (P, K, T, C) of K layers, channels of both encoders concatenated; attention_mask (P, T), 1
-    from start to end of text; eot (P, C), the penultimate layer at end of text.
-    """
-
-    hidden_states: Tensor
-    attention_mask: Tensor
-    eot: Tensor
-
-    def to(self, device: torch.device | str) -> Phrases:
-        """The same features on another device."""
-        return Phrases(self.hidden_states.to(device), self.attention_mask.to(device), self.eot.to(device))
 
 
 def encode_phrases(

@@ -1,4 +1,4 @@
-"""From a layout to pictures, around an unchanged diffusers SDXL pipeline."""
+"""Pictures of a layout, or of prompts alone, from an unchanged diffusers SDXL pipeline."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from torch import Tensor
 from ...layout import Instance, Layout, LayoutError
 from ...models.ifadapter import Gate, IFAdapter, InstancePrompt
 from ...models.regions import Regions
-from .ifadapter import (
-    Attachment,
-    UnsuitableModelError,
-    attach_prompts,
-    find_adapted_layers,
-)
+from .errors import UnsuitableModelError
+from .ifadapter import Attachment, attach_prompts, find_adapted_layers
 from .phrases import encode_phrases
 
 # Instances in one pass: the text encoders hand out all their layers, 13 MB a caption for SDXL.
@@ -82,17 +78,18 @@ def encode_layout(
     boxes = torch.tensor(regions.boxes, device=adapter.text_proj_model.latents.device)
     names = [instance.id for instance in instances]
     positive = _tokens(pipeline, adapter, [i.caption for i in instances], names, boxes, on_instances)
-    without = adapter.unconditional_tokens(boxes)
-    spoken = [index for index, instance in enumerate(instances) if instance.negative.strip()]
-    if spoken:
-        texts, of = [instances[i].negative for i in spoken], [f"{names[i]} (negative)" for i in spoken]
-        without[spoken] = _tokens(pipeline, adapter, texts, of, boxes[spoken])
+    unconditional = adapter.unconditional_tokens(boxes)
+    with_negative = [index for index, instance in enumerate(instances) if instance.negative.strip()]
+    if with_negative:
+        texts = [instances[i].negative for i in with_negative]
+        of = [f"{names[i]} (negative)" for i in with_negative]
+        unconditional[with_negative] = _tokens(pipeline, adapter, texts, of, boxes[with_negative])
     return EncodedLayout(
         prompt,
         pooled,
         *without_prompt,
         adapter.prompt(positive, regions),
-        adapter.prompt(without, regions),
+        adapter.prompt(unconditional, regions),
         adapter.gates(),
     )
 
@@ -114,8 +111,9 @@ def generate(
     """One picture per seed, in one batch; a picture depends on its own seed, not on the others.
 
     height and width in pixels, multiples of 8; guidance 1 leaves the unconditional rows out; `scale` is the
-    adapter's strength and start to end the part of the run, within 0..1, in which it acts. Returns PIL
-    images, or what diffusers makes of another `output_type`.
+    adapter's strength and start to end the part of the run, within 0..1, in which it acts: step i of n begins
+    at i / n (ComfyUI's nodes count in the noise schedule instead). Returns PIL images, or what diffusers
+    makes of another `output_type`.
     """
     # Distilled models take guidance as an input instead of unconditional rows.
     guided = guidance > 1 and pipeline.unet.config["time_cond_proj_dim"] is None
@@ -144,6 +142,31 @@ def generate(
             callback_on_step_end=_advance(attachment),
             output_type=output_type,
         ).images
+
+
+def generate_base(
+    pipeline: StableDiffusionXLPipeline,
+    prompts: Sequence[str],
+    height: int,
+    width: int,
+    *,
+    steps: int = 25,
+    guidance: float = 5.0,
+    seed: int = 0,
+) -> Any:
+    """A picture per prompt, each with its own noise: numpy array (B, height, width, 3) of bytes."""
+    pipeline.set_progress_bar_config(disable=True)
+    run: Any = pipeline
+    pictures: Any = run(
+        prompt=list(prompts),
+        height=height,
+        width=width,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=[torch.Generator("cpu").manual_seed(seed + number) for number in range(len(prompts))],
+        output_type="np",
+    ).images
+    return (pictures * 255).round().astype("uint8")
 
 
 def fit_size(pipeline: StableDiffusionXLPipeline, width: int, height: int) -> tuple[int, int]:

@@ -6,15 +6,32 @@ Source: Chefer et al. (arXiv 2301.13826), section 3; smoothing and temperature a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..attention.objective import Energy, maps_by_size
+
 # The probabilities of the words between start and padding are multiplied by this and go through a softmax.
 TEMPERATURE = 100.0
 # Gaussian kernel 3 x 3 of standard deviation 0.5.
 DEVIATION = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class MaxAttentionObjective:
+    """Attend-and-Excite's loss (arXiv 2301.13826) on the coarsest maps, as there; `words` tokens of text."""
+
+    nouns: tuple[tuple[int, ...], ...]
+    words: int
+
+    def __call__(self, maps: Sequence[Tensor], active: tuple[bool, ...]) -> Energy:
+        coarsest = min(maps_by_size(maps).items(), key=lambda item: item[0][0] * item[0][1])[1]
+        groups = [tokens for tokens, acts in zip(self.nouns, active, strict=True) if acts]
+        value = max_attention_loss(coarsest, groups, self.words)
+        return Energy(value, value.detach())
 
 
 def max_attention_loss(maps: Sequence[Tensor], groups: Sequence[Sequence[int]], words: int) -> Tensor:

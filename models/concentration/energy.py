@@ -1,33 +1,30 @@
-"""The energy that guidance of the latent follows: of one picture, over maps of several layers and sizes."""
+"""Energy of attribute concentration over maps of several layers, and the step along its gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..baselines.attend_and_excite import max_attention_loss
+from ..attention.objective import Energy, Grid, Objective, maps_by_size
+from ..baselines.attend_and_excite import MaxAttentionObjective
 from .losses import pixel_loss, token_loss
 from .targets import Targets, own_masks
 
-Grid = tuple[int, int]
+__all__ = [
+    "LATENT_STEP",
+    "ConcentrationObjective",
+    "Energy",
+    "MaxAttentionObjective",
+    "Objective",
+    "maps_by_size",
+    "unit_step",
+]
 
 # Root mean square of what strength 1 changes in the predicted noise, which itself has 1.
 LATENT_STEP = 0.1
-
-
-class Energy(NamedTuple):
-    """A differentiable scalar, and how far its aim is from being reached: 0 to 1, without gradient."""
-
-    value: Tensor
-    distance: Tensor
-
-
-# Maps (heads, h, w, T) of one picture and which entities act -> its energy.
-Objective = Callable[[Sequence[Tensor], tuple[bool, ...]], Energy]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,28 +64,6 @@ class ConcentrationObjective:
             nouns = torch.stack([mean[..., list(tokens)].sum(-1).flatten() for tokens in self.targets.nouns])
             masks = torch.where(derived, own_masks(nouns[None])[0], masks)
         return masks.unflatten(1, size)
-
-
-@dataclass(frozen=True, eq=False)
-class MaxAttentionObjective:
-    """Attend-and-Excite's loss (arXiv 2301.13826) on the coarsest maps, as there; `words` tokens of text."""
-
-    nouns: tuple[tuple[int, ...], ...]
-    words: int
-
-    def __call__(self, maps: Sequence[Tensor], active: tuple[bool, ...]) -> Energy:
-        coarsest = min(maps_by_size(maps).items(), key=lambda item: item[0][0] * item[0][1])[1]
-        groups = [tokens for tokens, acts in zip(self.nouns, active, strict=True) if acts]
-        value = max_attention_loss(coarsest, groups, self.words)
-        return Energy(value, value.detach())
-
-
-def maps_by_size(maps: Sequence[Tensor]) -> Mapping[Grid, list[Tensor]]:
-    """Maps (heads, h, w, T) of the same (h, w) together."""
-    sizes: dict[Grid, list[Tensor]] = {}
-    for one in maps:
-        sizes.setdefault((one.shape[1], one.shape[2]), []).append(one)
-    return sizes
 
 
 def unit_step(gradient: Tensor, distance: Tensor) -> Tensor:

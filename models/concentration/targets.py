@@ -66,13 +66,9 @@ class Targets:
         """The regions on a grid of (height, width) cells: float (E, height * width), 0 or 1. Cached."""
         key = (grid, str(device))
         if key not in self._masks:
-            masks = torch.zeros(len(self.groups), *grid)
             placement = self.regions.place(grid)
-            for slot in placement.indices if placement else ():
-                assert placement is not None
-                rows, columns = placement.crop(slot)
-                mask = placement.masks[slot]
-                masks[slot, rows, columns] = 1.0 if mask is None else mask.float()
+            nowhere = torch.zeros(len(self.groups), *grid)
+            masks = nowhere if placement is None else placement.covered.float()
             self._masks[key] = masks.flatten(1).to(device)
         return self._masks[key]
 

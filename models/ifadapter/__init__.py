@@ -5,21 +5,18 @@ from ..sdxl.attention_layers import AttentionLayer, number_attention_layers
 from ..weights import CheckpointError
 from .adapter import IFAdapter
 from .attention import InstanceAttention
+from .cell_lists import SLOTS
 from .checkpoint import read_checkpoint, write_checkpoint
 from .config import IFAdapterConfig
-from .prompt import InstancePrompt
-from .semantic_map import (
-    SLOTS,
-    BatchPlacement,
-    Gate,
-    batch_semantic_map,
-    semantic_map,
-)
+from .gate import Gate
+from .prompt import InstancePrompt, StackedPrompts
+from .semantic_map import semantic_map
+from .semantic_map_cropped import cropped_semantic_map
+from .semantic_map_gathered import gathered_semantic_map
 
 __all__ = [
     "SLOTS",
     "AttentionLayer",
-    "BatchPlacement",
     "CheckpointError",
     "Gate",
     "IFAdapter",
@@ -28,7 +25,9 @@ __all__ = [
     "InstancePrompt",
     "Placement",
     "Regions",
-    "batch_semantic_map",
+    "StackedPrompts",
+    "cropped_semantic_map",
+    "gathered_semantic_map",
     "number_attention_layers",
     "read_checkpoint",
     "semantic_map",

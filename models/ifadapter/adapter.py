@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from os import PathLike
 from types import ModuleType
 from typing import Any
@@ -15,10 +14,10 @@ from ..regions import Regions
 from .attention import InstanceAttention
 from .checkpoint import check_keys, read_checkpoint, write_checkpoint
 from .config import IFAdapterConfig
+from .gate import Gate
 from .position import PositionNet
 from .prompt import InstancePrompt
 from .resampler import Resampler
-from .semantic_map import Gate
 
 
 class IFAdapter(nn.Module):
@@ -129,11 +128,7 @@ class IFAdapter(nn.Module):
 
     def gates(self) -> dict[int, Gate]:
         """The weights of every layer that sampling needs, as float32 copies independent of this module."""
-        return {
-            number: replace(gate, **{f.name: getattr(gate, f.name).detach().clone() for f in fields(gate)})
-            for number, layer in self.attention.items()
-            for gate in (layer.gate(),)
-        }
+        return {number: layer.gate().frozen() for number, layer in self.attention.items()}
 
 
 def _parameters(config: IFAdapterConfig) -> dict[str, Tensor]:

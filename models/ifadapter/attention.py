@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..regions import Placement
+from .gate import Gate
 from .resampler import HeadNorm, rms_norm
-from .semantic_map import BatchPlacement, Gate, batch_semantic_map
+from .semantic_map import semantic_map
 
 
 class _ChannelAttention(nn.Module):
@@ -73,28 +76,25 @@ class InstanceAttention(nn.Module):
 
     def gate(self) -> Gate:
         """The weights needed at every step, as float32."""
-        weights = {name: weight.float() for name, weight in self.named_parameters()}
-        return Gate(
-            channel_in=weights["cbam.cam.linear.0.weight"],
-            channel_in_bias=weights["cbam.cam.linear.0.bias"],
-            channel_out=weights["cbam.cam.linear.2.weight"],
-            channel_out_bias=weights["cbam.cam.linear.2.bias"],
-            spatial=weights["cbam.sam.conv.weight"],
-            logit_weight=weights["conv.weight"].flatten(),
-            logit_bias=weights["conv.bias"],
-            alpha=weights["alpha"],
-        )
+        return Gate.of_weights(dict(self.named_parameters()))
 
-    def forward(self, query: Tensor, tokens: Tensor, placement: BatchPlacement) -> Tensor:
-        """The term added before the output projection for a batch of B samples.
+    def forward(
+        self, query: Tensor, tokens: Tensor, boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]
+    ) -> Tensor:
+        """The term added before the output projection for a batch of B samples, tanh gate included.
 
-        query (B, L, C); tokens (P, N, D) of all samples end to end, placed on a grid of L cells.
-        Returns (B, L, C).
+        query (B, L, C) is the frozen query projection on a grid of (height, width) cells, L of them; tokens
+        (P, N, D) and boxes (P, 4) belong to the instances of all samples end to end, `counts` of them in
+        each. Returns (B, L, C).
         """
-        if len(placement.counts) != len(query) or len(placement.rows) != len(tokens):
+        return self.placed(query, tokens, Placement.of_boxes(boxes, list(counts), grid, query.device))
+
+    def placed(self, query: Tensor, tokens: Tensor, placement: Placement) -> Tensor:
+        """The same with the placement made before, once for all layers of one grid."""
+        if placement.rows != len(query) or len(placement.indices) != len(tokens):
             raise ValueError(
-                f"counts {placement.counts.tolist()} must give the number of instances of each of the "
-                f"{len(query)} rows and add up to the {len(tokens)} instances there are tokens for"
+                f"counts {placement.counts} must give the number of instances of each of the {len(query)} "
+                f"rows and add up to the {len(tokens)} instances there are tokens for"
             )
         keys, values = self.keys_values(tokens)
-        return batch_semantic_map(query, keys, values, self.gate(), placement)
+        return semantic_map(query, keys[None], values[None], self.gate(), placement)

@@ -1,7 +1,8 @@
-"""What one prompt's instances need while sampling."""
+"""The instances of one prompt, and of several together, as sampling needs them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,3 +30,24 @@ class InstancePrompt:
             keys={n: k.to(device) for n, k in self.keys.items()},
             values={n: v.to(device) for n, v in self.values.items()},
         )
+
+
+@dataclass(frozen=True, eq=False)
+class StackedPrompts:
+    """Keys and values of G prompts over the same regions, made once for all steps and layers of a run.
+
+    `keys` and `values` map official processor numbers to (G, P, heads, N, head_dim) in float32, which is
+    what `semantic_map` computes in.
+    """
+
+    keys: Mapping[int, Tensor]
+    values: Mapping[int, Tensor]
+
+    @classmethod
+    def of(cls, prompts: Sequence[InstancePrompt], device: torch.device | str) -> StackedPrompts:
+        """The prompts in this order on a device."""
+        keys, values = (
+            {number: torch.stack([own[number].to(device).float() for own in parts]) for number in parts[0]}
+            for parts in ([prompt.keys for prompt in prompts], [prompt.values for prompt in prompts])
+        )
+        return cls(keys, values)

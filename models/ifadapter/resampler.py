@@ -32,7 +32,7 @@ class HeadNorm(nn.Module):
 
 
 def visible_words(attention_mask: Tensor, layer: int) -> Tensor:
-    """Which text positions resampler layer `layer` (from 0) sees: (P, T) 0/1 -> (P, T) bool.
+    """Text positions that resampler layer `layer` (from 0) sees: (P, T) 0/1 -> (P, T) bool.
 
     With c words (positions 1..c between start and end of text) layer 0 sees all of them, layer k > 0
     sees words 1..c-1-k and word c. The published weights were trained with code that erased start and

@@ -1,4 +1,4 @@
-"""The official numbering of attention layers.
+"""Attention layers of SDXL under their official numbers.
 
 A published IFAdapter names its modules by the position of an attention processor in diffusers'
 enumeration of the UNet: down blocks, then up blocks, then the mid block, and within each transformer

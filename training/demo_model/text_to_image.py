@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionXLPipeline
 from torch import Generator, Tensor, nn
 
+from ...hosts.diffusers_sdxl import generate_base
 from ...shapes_world import ShapesWorld, Split, caption
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
@@ -106,28 +106,3 @@ class BaseTask:
     def export(self, folder: Path) -> None:
         """A diffusers folder."""
         self.pipeline.save_pretrained(folder)
-
-
-def generate_base(
-    pipeline: StableDiffusionXLPipeline,
-    prompts: Sequence[str],
-    height: int,
-    width: int,
-    *,
-    steps: int = 25,
-    guidance: float = 5.0,
-    seed: int = 0,
-) -> np.ndarray:
-    """Pictures (B, height, width, 3) of bytes, one per prompt, each with a noise of its own."""
-    pipeline.set_progress_bar_config(disable=True)
-    run: Any = pipeline
-    pictures = run(
-        prompt=list(prompts),
-        height=height,
-        width=width,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        generator=[torch.Generator("cpu").manual_seed(seed + number) for number in range(len(prompts))],
-        output_type="np",
-    ).images
-    return np.rint(pictures * 255).astype(np.uint8)

@@ -22,7 +22,7 @@ from ...hosts.diffusers_sdxl import (
 )
 from ...layout import Layout
 from ...models.ifadapter import IFAdapter
-from ...models.regions import Regions
+from ...models.regions import Placement
 from ..data.latents import Buckets, LatentSet, SourceError
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
@@ -123,13 +123,7 @@ def _share(errors: Tensor, inside: Tensor) -> Tensor:
 
 def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tensor:
     """1 in the cells (B, h, w) that any box of a picture touches."""
-    cells = torch.zeros(len(counts), *grid)
-    for row, own in zip(cells, boxes.cpu().split(list(counts)), strict=True):
-        placement = Regions.of_boxes(own).place(grid)
-        for slot in range(0 if placement is None else len(placement.cells)):
-            y, x = placement.crop(slot)  # pyright: ignore[reportOptionalMemberAccess]
-            row[y, x] = 1
-    return cells
+    return Placement.of_boxes(boxes, counts, grid).unions.float()
 
 
 class IFAdapterTask:

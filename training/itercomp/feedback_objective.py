@@ -10,10 +10,10 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionXLPipeline
 from torch import Generator, Tensor, nn
 
+from ...hosts.diffusers_sdxl import generate_base
 from ...models.rewards import RewardModel, RewardTokenizer, prepare_decoded
 from ..data.pictures import decode, save_grid
 from ..data.text import Tokenizer, encode_prompts
-from ..demo_model.text_to_image import generate_base
 from ..engine.order import sample_numbers
 from ..engine.task import Place
 from ..noise import size_conditioning

@@ -1,4 +1,4 @@
-"""What is applied to a prompt, as it travels on its conditioning.
+"""Terms: effects of nodes, as they travel on a prompt's conditioning and at one sampling step.
 
 A conditioning carries its own terms, so areas, masks, ranges, batches and guiders that evaluate several
 conditionings keep working and nobody has to guess which row of a batch is the positive one.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import comfy.conds
 import node_helpers
@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from ....models.regions import Rectangle
-from .unet.patch import Group
+from .layer_call import Group
+from .run_cache import RunCache
 from .window import Sampling
 
 # Under this name the terms lie among a conditioning's `model_conds` and reach the UNet as a keyword.
 KEY = "instance_composer"
-
-Made = TypeVar("Made")
 
 logger = logging.getLogger("instance_composer")
 
@@ -32,12 +31,6 @@ class Text(NamedTuple):
 
     length: int
     zeroed: bool
-
-
-class Kept(Protocol):
-    """What stays for the length of a sampling run, made once."""
-
-    def once(self, key: Hashable, make: Callable[[], Made]) -> Made: ...
 
 
 class Term(Protocol):
@@ -65,12 +58,31 @@ class StepTerm(Protocol):
         """Terms of one kind can be computed together."""
         ...
 
-    def crop(self, rectangle: Rectangle, kept: Kept) -> StepTerm:
+    def crop(self, rectangle: Rectangle, cache: RunCache) -> StepTerm:
         """The same seen from a rectangle of the picture."""
         ...
 
-    def group(self, members: Sequence[tuple[int, Any]], device: torch.device, kept: Kept) -> Group:
+    def group(self, members: Sequence[tuple[int, Any]], device: torch.device, cache: RunCache) -> Group:
         """This and the other terms of its kind, each with the index of its chunk, for one UNet call."""
+        ...
+
+
+@runtime_checkable
+class GuidingStep(StepTerm, Protocol):
+    """A term that guides the latent: it runs the model for its own conditioning before the step's evaluation.
+
+    In that run its group reads attention, and may end the run with `AllReadError`.
+    """
+
+    def options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The transformer_options for its own run."""
+        ...
+
+    def move(self, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:
+        """The change (B, C, h, w) of the denoised latent in units of sigma, whatever conditioning it is of.
+
+        `run` evaluates the model on a latent for the term's conditioning; `model` is ComfyUI's BaseModel.
+        """
         ...
 
 
@@ -111,10 +123,10 @@ class StepTerms(comfy.conds.CONDRegular):
 
     cond: tuple[StepTerm, ...]
 
-    def __init__(self, cond: tuple[StepTerm, ...], latent: tuple[int, int], kept: Kept) -> None:
+    def __init__(self, cond: tuple[StepTerm, ...], latent: tuple[int, int], cache: RunCache) -> None:
         super().__init__(cond)
         self.latent = latent
-        self.kept = kept
+        self.cache = cache
 
     def process_cond(self, batch_size: int, area: list[int] | None = None, **_: Any) -> StepTerms:
         if area is None:
@@ -122,7 +134,9 @@ class StepTerms(comfy.conds.CONDRegular):
         height, width, top, left = area
         rows, columns = self.latent
         rectangle = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
-        return StepTerms(tuple(term.crop(rectangle, self.kept) for term in self.cond), self.latent, self.kept)
+        return StepTerms(
+            tuple(term.crop(rectangle, self.cache) for term in self.cond), self.latent, self.cache
+        )
 
     def can_concat(self, other: comfy.conds.CONDRegular) -> bool:
         return isinstance(other, StepTerms)

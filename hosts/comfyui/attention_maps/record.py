@@ -1,7 +1,7 @@
-"""Recording what a prompt's entities attend to while a MODEL samples.
+"""Record of the attention that a prompt's entities get while a MODEL samples.
 
-The MODEL only looks: each recorded layer computes its attention as it would have, and the probabilities of
-the entities' tokens are computed beside it from the same queries and keys. Sums are kept, one for each size
+The recorder only reads: each layer computes its attention as it would have, and the probabilities of the
+entities' tokens are computed beside it from the same queries and keys. Sums are kept, one for each size
 of map, never the maps of single steps or layers.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
 import torch
@@ -21,9 +21,8 @@ from torch import Tensor
 
 from ....models.attention.heat_maps import average_maps
 from ....models.attention.probabilities import token_probabilities
-from ..attention.unet.call import options_of, over_attn2, with_options
-from ..attention.unet.layers import Block
-from ..attention.unet.patch import Attention, copies_of_chunks, plain_attention
+from ..attention.errors import UnexplainedRowsError
+from ..attention.layer_call import Block, LayerCall
 from ..attention.unet.presets import preset_blocks
 from ..attention.window import (
     Sampling,
@@ -31,6 +30,7 @@ from ..attention.window import (
     acts,
     check_window,
 )
+from ..attention.wrappers import bind
 from ..prompts.entities import PromptEntities
 
 KEY = "instance_composer_attention_maps"
@@ -50,7 +50,7 @@ class OtherPicturesError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What is recorded: of which entities, in which layers, when."""
+    """Choice of what is recorded: of which entities, in which layers, when."""
 
     entities: PromptEntities
     blocks: tuple[Block, ...]
@@ -157,15 +157,14 @@ def record_attention(
     if not entities.entities:
         logger.warning("The prompt has no entities, so no attention is recorded: %.80s", entities.prompt)
         return model, record
-    recorded, recorder = model.clone(), Recorder(record)
+    recorder = Recorder(record)
+    recorded = bind(model, recorder)
     recorded.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, recorder.on_sample)
-    recorded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, recorder.on_conditionings)
-    recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, recorder.on_unet)
     return recorded, record
 
 
 class Recorder:
-    """The wrappers of a recorded MODEL, and the run that is under way."""
+    """The observer of a recorded MODEL, and the run that is under way."""
 
     def __init__(self, record: AttentionRecord) -> None:
         self._record = record
@@ -183,20 +182,14 @@ class Recorder:
             self._record.add(RecordedRun(settings, name_pictures(samples), maps))
         return samples
 
-    def on_conditionings(
-        self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
-    ) -> Any:
-        """CALC_COND_BATCH: which of the conditionings are the prompt, and whether the step is recorded."""
+    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
+        """Notes which of the conditionings are the prompt, and whether the step is recorded."""
         if self._run is not None:
-            self._run.begin_step(model.model_sampling, conds, latent, float(sigmas[0]))
-        return executor(model, conds, latent, sigmas, *args, **kwargs)
+            self._run.begin_step(sampling, conds, latent, sigma)
 
-    def on_unet(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        """DIFFUSION_MODEL: patches attn2 for this call."""
-        if self._run is not None:
-            options = self._run.patched(options_of(args, kwargs), args[0])
-            args, kwargs = with_options(args, kwargs, options)
-        return executor(*args, **kwargs)
+    def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
+        """Reads one call of the UNet, if the prompt is among its conditionings."""
+        return None if self._run is None else self._run.group(options, latent)
 
 
 @dataclass(eq=False)
@@ -210,7 +203,7 @@ class Run:
     # Of the present step: length of the text by the conditioning's id, empty where nothing is recorded.
     texts: Mapping[Any, int] = field(default_factory=dict)
     latent: tuple[int, ...] = ()
-    told: set[str] = field(default_factory=set)
+    warned: set[str] = field(default_factory=set)
 
     def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
         # Guiders differ in the order of their conditionings. All of core's call the prompt "positive".
@@ -228,21 +221,16 @@ class Run:
                 f"{max(self.texts.values())}. Give Prompt Entities the text of the positive prompt."
             )
 
-    def patched(self, options: dict[str, Any], latent: Tensor) -> dict[str, Any]:
-        """The options of a UNet call, with attn2 recorded where a chunk of the batch is the prompt."""
+    def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
+        """Reads a UNet call where a chunk of its batch is the prompt; None where none is."""
         chunks = options.get("uuids", ())
         lengths = {index: self.texts[name] for index, name in enumerate(chunks) if name in self.texts}
         if not lengths:
-            return options
+            return None
         if tuple(latent.shape[-2:]) != self.latent:
-            self.tell("A prompt with an area is not recorded.")
-            return options
-        labels, rows = tuple(options["cond_or_uncond"]), len(latent) // len(chunks)
-
-        def patch(base: Attention | None, _: Block) -> Attention:
-            return RecordingPatch(base, self, lengths, labels, rows)
-
-        return over_attn2(options, self.settings.blocks, patch)
+            self.warn("A prompt with an area is not recorded.")
+            return None
+        return RecordingGroup(self, lengths)
 
     def add(self, maps: Tensor) -> None:
         """The maps (B, N, h, w) of one layer at one step."""
@@ -258,51 +246,44 @@ class Run:
         nouns, modifiers = average_maps(means).chunk(2, dim=1)
         return Maps(nouns.clone(), modifiers.clone())
 
-    def tell(self, message: str) -> None:
-        """A warning, once a run."""
-        if message not in self.told:
-            self.told.add(message)
+    def warn(self, message: str) -> None:
+        """A warning in the log, once a run."""
+        if message not in self.warned:
+            self.warned.add(message)
             logger.warning("Attention maps: %s", message)
 
 
 @dataclass(frozen=True, eq=False)
-class RecordingPatch:
-    """One attn2 layer of one UNet call: what was there, and the entities' probabilities beside it.
+class RecordingGroup:
+    """Reads the entities' probabilities in one UNet call.
 
-    `lengths` are those of the prompt's text, for each chunk of the batch that is the prompt; `labels` are the
-    call's `cond_or_uncond`, one for each chunk of `rows` rows.
+    `lengths` are those of the prompt's text, for each chunk of the batch that is the prompt.
     """
 
-    base: Attention | None
     run: Run
     lengths: Mapping[int, int]
-    labels: tuple[int, ...]
-    rows: int
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        attended = (self.base or plain_attention)(query, key, value, extra_options)
-        with torch.no_grad():
-            self._record(query, key, extra_options)
-        return attended
+    @property
+    def blocks(self) -> Collection[Block]:
+        return self.run.settings.blocks
 
-    def _record(self, query: Tensor, key: Tensor, extra_options: dict[str, Any]) -> None:
-        height, width = extra_options["activations_shape"][-2:]
-        try:
-            copies = copies_of_chunks(self.labels, len(query), self.rows, extra_options)
-        except ValueError as error:
-            return self.run.tell(str(error))
-        if query.shape[1] != height * width:
-            return self.run.tell("Another node pack changes the number of places in a layer; it is left out.")
-        first = [0, *accumulate(copies)]
-        for index, length in self.lengths.items():
-            # Attention couple packs put the prompt before its regions.
-            part = slice(first[index] * self.rows, (first[index] + 1) * self.rows)
+    @torch.no_grad()
+    def act(self, call: LayerCall) -> None:
+        for chunk, length in self.lengths.items():
+            try:
+                query, key, _ = call.inputs(chunk)
+            except UnexplainedRowsError as error:
+                return self.run.warn(str(error))
+            if query.shape[1] != call.grid[0] * call.grid[1]:
+                return self.run.warn(
+                    "Another node pack changes the number of places in a layer; it is left out."
+                )
             repeats, rest = divmod(key.shape[1], length)
             if rest:
-                self.run.tell("Another node pack changes the length of the prompt; its layers are left out.")
+                self.run.warn("Another node pack changes the length of the prompt; its layers are left out.")
                 continue
-            maps = self._entity_maps(query[part], key[part], extra_options["n_heads"], length, repeats)
-            self.run.add(maps.unflatten(-1, (height, width)))
+            maps = self._entity_maps(query, key, call.heads, length, repeats)
+            self.run.add(maps.unflatten(-1, call.grid))
         return None
 
     def _entity_maps(self, query: Tensor, key: Tensor, heads: int, length: int, repeats: int) -> Tensor:

@@ -28,7 +28,7 @@ from ....models.itercomp import (
 )
 from ....models.sdxl.names import GROUPS, in_group
 from ....models.weights import listing
-from ..attention.unet.layers import ModelMismatchError
+from ..attention.errors import ModelMismatchError
 
 PREFIX = "diffusion_model."
 FIRST_CONVOLUTION = f"{PREFIX}input_blocks.0.0.weight"

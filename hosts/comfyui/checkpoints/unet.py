@@ -23,7 +23,7 @@ from ....demo import COMPOSITION_LORA
 from ....models.sdxl.architecture import Structure
 from ....models.sdxl.files import TIME_FEATURES, UNetFile, open_unet
 from ....models.weights import CheckpointError, listing
-from ..ifadapter.weights import Patcher
+from ..versions import Patcher
 from .text_and_vae import load_companions
 from .unet_files import DEMO, unet_path
 

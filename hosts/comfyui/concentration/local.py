@@ -1,4 +1,4 @@
-"""Attribute concentration in the UNet, as it travels on a conditioning."""
+"""Term of attribute concentration in the layers: attention is moved as each layer runs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 from ....models.concentration import LocalGuidance, Targets, concentrate
 from ....models.regions import Rectangle
-from ..attention.terms import Kept, Text
-from ..attention.unet.layers import Block
-from ..attention.unet.patch import LayerCall
+from ..attention.layer_call import Block, LayerCall
+from ..attention.run_cache import RunCache
+from ..attention.terms import Text
 from ..attention.window import Sampling, Window, acts
 
 NODE = "Attribute Concentration"
@@ -55,10 +55,12 @@ class LocalStep:
     def kind(self) -> Hashable:
         return self.targets, self.guidance, self.layers, self.active, self.text
 
-    def crop(self, rectangle: Rectangle, kept: Kept) -> LocalStep:
-        return replace(self, targets=cropped(self.targets, rectangle, kept))
+    def crop(self, rectangle: Rectangle, cache: RunCache) -> LocalStep:
+        return replace(self, targets=cropped(self.targets, rectangle, cache))
 
-    def group(self, members: Sequence[tuple[int, LocalStep]], device: torch.device, kept: Kept) -> LocalGroup:
+    def group(
+        self, members: Sequence[tuple[int, LocalStep]], device: torch.device, cache: RunCache
+    ) -> LocalGroup:
         return LocalGroup(self, tuple(index for index, _ in members))
 
 
@@ -107,9 +109,9 @@ def acting_entities(
     return tuple(own in open_windows for own in windows)
 
 
-def cropped(targets: Targets, rectangle: Rectangle, kept: Kept) -> Targets:
+def cropped(targets: Targets, rectangle: Rectangle, cache: RunCache) -> Targets:
     """The targets seen from a rectangle of the picture, the same object for the same question."""
-    return kept.once((targets, rectangle), lambda: targets.crop(targets.regions.crop(*rectangle)))
+    return cache.get((targets, rectangle), lambda: targets.crop(targets.regions.crop(*rectangle)))
 
 
 def check_tokens(targets: Targets, length: int) -> None:

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from ....layout import Layout
 from ....models.ifadapter import IFAdapter, InstancePrompt
+from ....models.ifadapter.phrases import Phrases
 from ....models.regions import Regions
+from ..attention.errors import ModelMismatchError
 from ..attention.terms import carry
-from ..attention.unet.layers import ModelMismatchError, adapted_blocks
+from ..attention.unet.layers import adapted_blocks
 from ..attention.window import check_window
 from ..attention.wrappers import bind
-from .phrases import Phrases, count_passes, encode_phrases
+from .phrases import count_passes, encode_phrases
 from .term import AdaptedLayers, InstanceTerm
 
 # Instances in one pass of the resampler: between passes the run can be interrupted.
@@ -79,9 +81,9 @@ def _prompts(clip: Any, adapter: Any, layout: Layout) -> tuple[InstancePrompt, I
     In the unconditional branch an instance has no words unless it has a negative of its own.
     """
     instances = layout.active
-    spoken = [index for index, instance in enumerate(instances) if instance.negative.strip()]
+    with_negative = [index for index, instance in enumerate(instances) if instance.negative.strip()]
     captions = [(instance.id, instance.caption) for instance in instances]
-    captions += [(f"{instances[index].id} (negative)", instances[index].negative) for index in spoken]
+    captions += [(f"{instances[index].id} (negative)", instances[index].negative) for index in with_negative]
     resampler_passes = -(-len(captions) // INSTANCES_PER_PASS)
     progress = comfy.utils.ProgressBar(count_passes(len(captions)) + resampler_passes + 2)
     phrases = encode_phrases(clip, captions, lambda: progress.update(1))
@@ -91,12 +93,12 @@ def _prompts(clip: Any, adapter: Any, layout: Layout) -> tuple[InstancePrompt, I
     regions = Regions.from_layout(layout)
     boxes = torch.tensor(regions.boxes, dtype=torch.float32, device=adapter.load_device)
     tokens = _instance_tokens(
-        adapter.model, phrases, torch.cat((boxes, boxes[spoken])), lambda: progress.update(1)
+        adapter.model, phrases, torch.cat((boxes, boxes[with_negative])), lambda: progress.update(1)
     )
-    without = adapter.model.unconditional_tokens(boxes, phrases.hidden_states.shape[1])
-    without[spoken] = tokens[len(instances) :]
+    unconditional = adapter.model.unconditional_tokens(boxes, phrases.hidden_states.shape[1])
+    unconditional[with_negative] = tokens[len(instances) :]
     prompts: list[InstancePrompt] = []
-    for branch in (tokens[: len(instances)], without):
+    for branch in (tokens[: len(instances)], unconditional):
         comfy.model_management.throw_exception_if_processing_interrupted()
         prompts.append(adapter.model.prompt(branch, regions).to(_resting_place()))
         progress.update(1)

@@ -13,31 +13,18 @@ import comfy.sd1_clip
 import torch
 from torch import Tensor
 
+from ....models.ifadapter.phrases import LAYERS, Phrases
+
 try:
     from comfy.model_management import cuda_device_context as _device_context
 except ImportError:
     # Older versions have no such context and need none.
     from contextlib import nullcontext as _device_context
 
-# Layers the released code takes, counted from the end: the penultimate and every second one below it.
-LAYERS = [-2, -4, -6]
 # Captions in one pass: the encoders hand out all their layers, 13 MB a caption for SDXL.
 CAPTIONS_PER_PASS = 8
 
 logger = logging.getLogger("instance_composer")
-
-
-@dataclass(frozen=True, eq=False)
-class Phrases:
-    """Text features of P captions: what `IFAdapter.instance_tokens` takes.
-
-    hidden_states (P, 3, T, C) of both encoders, channels concatenated; attention_mask (P, T), 1 from start to
-    end of text; eot (P, C), the penultimate layer at end of text.
-    """
-
-    hidden_states: Tensor
-    attention_mask: Tensor
-    eot: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +66,7 @@ def encode_phrases(
 
 
 def count_passes(captions: int) -> int:
-    """How often `encode_phrases` calls `on_pass`."""
+    """The number of times that `encode_phrases` calls `on_pass`."""
     return 2 * -(-captions // CAPTIONS_PER_PASS)
 
 
@@ -133,7 +120,7 @@ def encode_tokens(encoder: Any, batch: list[list[tuple[Any, float]]], device: to
     with _all_layers(encoder, device):
         states, _ = encoder.encode(ids)[:2]
         mask = encoder.process_tokens(ids, device)[1]
-    states = states[:, LAYERS]
+    states = states[:, list(LAYERS)]
     if weighted:
         # ComfyUI's rule for prompts: away from the features of an empty text, here in each of the layers.
         empty = states[-1:]

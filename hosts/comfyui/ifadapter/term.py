@@ -1,25 +1,24 @@
-"""What an applied IFAdapter adds in the UNet."""
+"""The term of an applied IFAdapter: on a conditioning, at one sampling step, and in the UNet."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....models.ifadapter import Gate, InstancePrompt, semantic_map
+from ....models.ifadapter import Gate, InstancePrompt, StackedPrompts, semantic_map
 from ....models.regions import Rectangle, Regions
-from ..attention.terms import Kept, Text
-from ..attention.unet.layers import Block
-from ..attention.unet.patch import LayerCall
+from ..attention.layer_call import Block, LayerCall
+from ..attention.run_cache import RunCache
+from ..attention.terms import Text
 from ..attention.window import Sampling, Window, acts
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptedLayers:
-    """What sampling needs of an adapter; `blocks` maps ComfyUI's attn2 keys to the numbers of `gates`."""
+    """The gates of an adapter's layers; `blocks` maps ComfyUI's attn2 keys to the numbers of `gates`."""
 
     gates: Mapping[int, Gate]
     blocks: Mapping[Block, int]
@@ -74,21 +73,19 @@ class InstanceStep:
         """Terms of one kind differ in keys and values alone."""
         return self.layers, self.strength, self.regions, self.active
 
-    def crop(self, rectangle: Rectangle, kept: Kept) -> InstanceStep:
+    def crop(self, rectangle: Rectangle, cache: RunCache) -> InstanceStep:
         return replace(
-            self, regions=kept.once((self.regions, rectangle), lambda: self.regions.crop(*rectangle))
+            self, regions=cache.get((self.regions, rectangle), lambda: self.regions.crop(*rectangle))
         )
 
     def group(
-        self, members: Sequence[tuple[int, InstanceStep]], device: torch.device, kept: Kept
+        self, members: Sequence[tuple[int, InstanceStep]], device: torch.device, cache: RunCache
     ) -> InstanceGroup:
-        def moved(movable: Any) -> Any:
-            return kept.once((movable, device), lambda: movable.to(device))
-
+        prompts = tuple(member.prompt for _, member in members)
         return InstanceGroup(
+            layers=cache.get((self.layers, device), lambda: self.layers.to(device)),
             chunks=tuple(index for index, _ in members),
-            prompts=tuple(moved(member.prompt) for _, member in members),
-            layers=moved(self.layers),
+            prompts=cache.get((prompts, device), lambda: StackedPrompts.of(prompts, device)),
             strength=self.strength,
             regions=self.regions,
             active=self.active,
@@ -101,7 +98,7 @@ class InstanceGroup:
 
     layers: AdaptedLayers
     chunks: tuple[int, ...]
-    prompts: tuple[InstancePrompt, ...]
+    prompts: StackedPrompts
     strength: float
     regions: Regions
     active: tuple[bool, ...]
@@ -123,7 +120,11 @@ class InstanceGroup:
         if placement is None:
             return [torch.zeros_like(query) for query in queries]
         number = self.layers.blocks[block]
-        keys = torch.stack([prompt.keys[number] for prompt in self.prompts])
-        values = torch.stack([prompt.values[number] for prompt in self.prompts])
-        term = semantic_map(torch.cat(tuple(queries)), keys, values, self.layers.gates[number], placement)
-        return (self.strength * term).split(len(queries[0]))
+        term = semantic_map(
+            queries[0] if len(queries) == 1 else torch.cat(tuple(queries)),
+            self.prompts.keys[number],
+            self.prompts.values[number],
+            self.layers.gates[number],
+            placement,
+        )
+        return (term if self.strength == 1.0 else self.strength * term).split(len(queries[0]))

@@ -9,14 +9,7 @@ import comfy.model_patcher
 import comfy.ops
 
 from ....models.ifadapter import IFAdapter, read_checkpoint
-
-try:
-    # Newer versions page weights from disk with their own patcher class.
-    from comfy.model_patcher import CoreModelPatcher
-except ImportError:
-    from comfy.model_patcher import ModelPatcher as CoreModelPatcher
-
-Patcher = CoreModelPatcher
+from ..versions import Patcher
 
 
 def load_adapter(path: str | PathLike[str]) -> comfy.model_patcher.ModelPatcher:

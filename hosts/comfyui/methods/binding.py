@@ -14,6 +14,7 @@ from typing import Any
 
 from ....generation.jobs import Job
 from ....models.concentration.energy import MaxAttentionObjective
+from ....models.concentration.find_targets import find_targets
 from ....models.entities.extraction import (
     Entity,
     EntityTokens,
@@ -23,7 +24,7 @@ from ....models.entities.extraction import (
 from ..attention.terms import carry
 from ..attention.unet.presets import preset_blocks
 from ..attention.wrappers import bind
-from ..concentration.apply import Concentration, apply_concentration, find_targets
+from ..concentration.apply import Concentration, apply_concentration
 from ..concentration.latent import LatentTerm
 from ..prompts.tokens import Span, token_spans
 from .placing import (

@@ -14,7 +14,7 @@ from other_packs import ipadapter_plus, ppm_couple
 
 import nodes
 from instance_composer.hosts.comfyui.attention.unet.layers import attention_layers
-from instance_composer.hosts.comfyui.attention.unet.presets import LAYER_PRESETS, preset_blocks
+from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
 from instance_composer.hosts.comfyui.attention_maps import record as recording
 from instance_composer.hosts.comfyui.attention_maps.heat_maps import heat_maps
 from instance_composer.hosts.comfyui.attention_maps.record import (
@@ -28,6 +28,7 @@ from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
 from instance_composer.models.attention.heat_maps import average_maps
 from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
+from instance_composer.models.sdxl.layer_presets import LAYER_PRESETS
 
 PROMPT = "a red book, a yellow vase and a blue cup"
 WIDE = {"samples": torch.zeros(2, 4, 16, 24)}

@@ -16,7 +16,7 @@ from tiny_comfyui import CPU, Patcher, random_like, tiny_model, tiny_unet_config
 from tiny_sdxl import UNET
 
 import nodes
-from instance_composer.hosts.comfyui.attention.unet.layers import ModelMismatchError
+from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
 from instance_composer.hosts.comfyui.checkpoints.delta import apply_delta, extract_delta, extract_lora
 from instance_composer.models.itercomp import ExtractionSettings, total_error
 from instance_composer.models.sdxl.names import GROUPS

@@ -16,20 +16,16 @@ import nodes
 from instance_composer.hosts.comfyui.attention.terms import KEY, carry
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
 from instance_composer.hosts.comfyui.attention.wrappers import bind
-from instance_composer.hosts.comfyui.concentration.apply import (
-    Concentration,
-    apply_concentration,
-    find_targets,
-)
+from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.concentration.local import LocalTerm, OtherPromptError
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.layout import (
-    Box,
     Instance,
     Layout,
     RunLength,
 )
 from instance_composer.models.concentration import LocalGuidance
+from instance_composer.models.concentration.find_targets import find_targets
 
 LATENTS = noise(2, 12, 16)
 STRONG = Concentration(strength=4.0)
@@ -243,23 +239,6 @@ def test_masks_stand_for_regions_in_the_order_of_the_entities(model, prompts):
     assert_same(found, evaluate(*concentrate(model, prompts, drawn, settings), LATENTS, 500))
 
 
-def test_what_has_no_region():
-    entities = (*entities_of_prompt(), entity("bright light", 14, 15, localisable=False))
-    vase = Layout((Instance("v", Box(0.0, 0.0, 0.5, 1.0), "a vase", strength=0.5, end=0.6),))
-    own = find_targets(entities, vase)
-    assert own.groups == ((2, 3), (6, 7), (10, 11))
-    assert own.self_derived == (True, False, True)
-    assert own.regions.strengths == (1.0, 0.5, 1.0)
-    assert own.regions.windows[1] == (0.0, 0.6)
-    nowhere = find_targets(entities, vase, without_region="nowhere")
-    assert not any(nowhere.self_derived)
-    assert nowhere.masks((4, 4)).sum(1).tolist() == [0, 8, 0]
-    assert find_targets(entities, vase, without_region="leave alone").groups == ((6, 7),)
-    assert find_targets(entities, vase, overrides="bright light = 1").groups[3] == (14, 15)
-    assert find_targets(entities[3:]) is None
-    assert find_targets(()) is None
-
-
 def test_a_prompt_without_entities_is_sampled_as_it_is(model, prompts, caplog):
     bound, positive = apply_concentration(model, prompts[0], (), STRONG)
     assert (bound, positive) == (model, prompts[0])
@@ -295,5 +274,5 @@ def test_sampling_with_it_changes_the_picture_and_keeps_nothing(model, prompts, 
     latent = {"samples": torch.zeros(1, 4, 16, 16)}
     moved = sample(concentrated, latent)
     assert (moved - sample((model, *prompts), latent)).abs().max() > EFFECT / 10
-    binding = concentrated[0].get_wrappers("diffusion_model", KEY)[0].__self__
-    assert not any(vars(binding).values())
+    wrappers = concentrated[0].get_wrappers("diffusion_model", KEY)[0].__self__
+    assert len(wrappers.cache) == 0

@@ -17,13 +17,13 @@ from tiny_sdxl import UNET
 from instance_composer.hosts.comfyui.attention.terms import carry
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
 from instance_composer.hosts.comfyui.attention.wrappers import bind
-from instance_composer.hosts.comfyui.concentration import latent
-from instance_composer.hosts.comfyui.concentration.apply import (
-    Concentration,
-    apply_concentration,
-    find_targets,
+from instance_composer.hosts.comfyui.concentration import differentiable_unet
+from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
+from instance_composer.hosts.comfyui.concentration.differentiable_unet import (
+    LatentGuidanceError,
+    check_memory,
 )
-from instance_composer.hosts.comfyui.concentration.latent import LatentGuidanceError, LatentTerm, check_memory
+from instance_composer.hosts.comfyui.concentration.latent import LatentTerm
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.models.concentration.energy import LATENT_STEP as STEP
 from instance_composer.models.concentration.energy import (
@@ -31,6 +31,7 @@ from instance_composer.models.concentration.energy import (
     MaxAttentionObjective,
     unit_step,
 )
+from instance_composer.models.concentration.find_targets import find_targets
 
 LATENTS = noise(2, 12, 16)
 LATENT = Concentration(mode="latent", strength=2.0)
@@ -119,7 +120,7 @@ def plain(loaded, prompts):
 def memory(request, monkeypatch):
     """Whether activations are kept for the backward pass, or most of them computed again."""
     if request.param == "checkpoints":
-        monkeypatch.setattr(latent, "ALL_PER_CELL", 1 << 60)
+        monkeypatch.setattr(differentiable_unet, "ALL_PER_CELL", 1 << 60)
 
 
 @pytest.mark.usefixtures("memory")

@@ -16,8 +16,9 @@ from host_cases import noise
 from tiny_comfyui import CPU, Patcher, tiny_model, tiny_unet_config
 from tiny_sdxl import UNET
 
-from instance_composer.hosts.comfyui.attention.unet.layers import ModelMismatchError
+from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
 from instance_composer.hosts.comfyui.attention.unet.patch import copies_of_chunks
+from instance_composer.hosts.comfyui.attention.wrappers import bind
 from instance_composer.hosts.comfyui.ifadapter.apply import EmptyLayoutError, apply_ifadapter
 from instance_composer.hosts.comfyui.ifadapter.folder import adapter_path, list_adapters, register_folder
 from instance_composer.hosts.comfyui.ifadapter.weights import load_adapter
@@ -74,6 +75,12 @@ def test_another_architecture_is_named(clip, adapter, layout, prompts, kind):
         ModelMismatchError, match=rf"This MODEL is {kind}\. An IFAdapter works with SDXL alone"
     ):
         apply(other_architecture(kind), clip, adapter, layout, prompts)
+
+
+@pytest.mark.parametrize("kind", ["SD3", "Flux"])
+def test_a_model_whose_attention_cannot_be_reached_is_named(kind):
+    with pytest.raises(ModelMismatchError, match=rf"This MODEL is {kind}, whose attention .* cannot reach"):
+        bind(other_architecture(kind))
 
 
 def test_an_sdxl_with_fewer_layers_says_which_are_missing(clip, adapter, layout, prompts):

@@ -21,15 +21,12 @@ from tiny_sdxl import UNET, tiny_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 import nodes
-from instance_composer.hosts.comfyui.concentration.apply import (
-    Concentration,
-    apply_concentration,
-    find_targets,
-)
+from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.diffusers_sdxl import attach_concentration, attach_prompts, encode_layout
 from instance_composer.layout import Polygon
 from instance_composer.models.concentration import LocalGuidance
+from instance_composer.models.concentration.find_targets import find_targets
 from instance_composer.models.ifadapter import IFAdapter
 
 pytestmark = pytest.mark.text_encoders

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from instance_composer.layout import Layout, LayoutError
-from instance_composer.models.regions import Regions
+from instance_composer.models.regions import Placement, Regions
 
 
 def layout(*instances: str) -> Layout:
@@ -83,6 +83,28 @@ def test_a_crop_sees_what_the_whole_picture_shows_there() -> None:
 def test_a_crop_beside_all_regions_is_nowhere() -> None:
     assert Regions.of_boxes([(0.0, 0.0, 0.4, 0.4)]).crop(0.5, 0.5, 1.0, 1.0).place((8, 8)) is None
     assert Regions.of_boxes([]).place((8, 8)) is None
+
+
+def test_rows_of_a_batch_are_placed_as_each_by_itself() -> None:
+    """Cells, ratios and unions; a row without instances and one with a box between the cells among them."""
+    boxes = [
+        [(0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 1.0, 1.0)],
+        [],
+        [(0.5, 0.5, 0.5, 0.9)],
+        [(0.1, 0.1, 0.3, 0.9)],
+    ]
+    flat = [box for row in boxes for box in row]
+    together = Placement.of_boxes(torch.tensor(flat), [len(row) for row in boxes], (8, 8))
+    assert together.counts == [2, 0, 1, 1]
+    for number, row in enumerate(boxes):
+        own, alone = together.row(number), Placement.of_boxes(row, [len(row)], (8, 8))
+        assert own.cells == alone.cells
+        assert torch.equal(own.covered, alone.covered)
+        assert torch.equal(own.ratios, alone.ratios)
+        assert torch.equal(together.unions[number], alone.unions[0])
+    assert together.ratios[2] == float("inf")
+    assert together.unions[1].sum() == 0
+    assert together.row(3).indices == (3,)
 
 
 def test_placements_are_kept() -> None:

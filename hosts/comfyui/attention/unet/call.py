@@ -1,11 +1,11 @@
-"""Changing the transformer_options of one UNet call, inside a DIFFUSION_MODEL wrapper."""
+"""Arguments of one call of a UNet, inside a DIFFUSION_MODEL wrapper: its transformer_options, changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .layers import Block
+from ..layer_call import Block
 from .patch import Attention
 
 # Place of transformer_options among the positional arguments of the UNet's forward.

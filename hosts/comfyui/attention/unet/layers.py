@@ -1,4 +1,4 @@
-"""Which attention layers of a ComfyUI UNet an IFAdapter speaks of."""
+"""Cross-attention layers of a ComfyUI UNet: their keys, their numbers, and those that an IFAdapter adapts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from torch import nn
 
 from .....models.ifadapter import IFAdapterConfig
 from .....models.sdxl.attention_layers import number_attention_layers
-
-# ComfyUI's key of one cross-attention: block ("input", "middle", "output"), its number, transformer block.
-Block = tuple[str, int, int]
-
-
-class ModelMismatchError(ValueError):
-    """The MODEL is not one this adapter was made for."""
+from ..errors import ModelMismatchError
+from ..layer_call import Block
 
 
 def adapted_blocks(model: Any, config: IFAdapterConfig) -> dict[Block, int]:
     """ComfyUI's attn2 keys of the adapter's layers -> official processor numbers.
+
+    A key is the kind of block ("input", "middle", "output"), its number, and the transformer block in it.
 
     `model` is the ModelPatcher of an SDXL UNet. Raises `ModelMismatchError` for another architecture, or if
     a layer of the adapter is absent or has another size.

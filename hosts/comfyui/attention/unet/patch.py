@@ -1,17 +1,22 @@
-"""The attn2 patch that adds terms on top of whatever attention is installed."""
+"""Patch of one cross-attention layer, which lets groups act on top of whatever attention is installed.
+
+It decides which rows of a layer's batch are which conditioning's, conditional and unconditional (CFG).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from .layers import Block
+from ..errors import UnexplainedRowsError
+from ..layer_call import Block, Group
 
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
@@ -19,19 +24,6 @@ Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 UNCONDITIONAL = 1
 # Where attention couple packs note the rows they made: ComfyUI-ppm, comfyui-prompt-control.
 COUPLE_MAPS = ("cond_or_uncond_couple", "cond_or_uncond_hook_couple")
-
-
-class Group(Protocol):
-    """Terms of one kind in one UNet call, of one or several of its chunks."""
-
-    @property
-    def blocks(self) -> Collection[Block]:
-        """Keys of the layers it acts on."""
-        ...
-
-    def act(self, call: LayerCall) -> None:
-        """Adds to the layer what its terms add, or reads what they read."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +41,16 @@ class AttentionPatch:
     rows: int
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        call = LayerCall(self, query, key, value, extra_options)
+        call = CrossAttentionCall(self, query, key, value, extra_options)
         for group in self.groups:
             group.act(call)
         return call.result()
 
 
-class LayerCall:
-    """What one layer was given in one UNet call, and what is added to its attention.
+class CrossAttentionCall:
+    """The `LayerCall` of a cross-attention layer.
 
-    The conditionings of the call are numbered chunks of equal size. An attention couple pack repeats a chunk
-    for its regions; the first copy is the prompt's own.
+    An attention couple pack repeats a chunk for its regions; the first copy is the prompt's own.
     """
 
     def __init__(
@@ -76,9 +67,8 @@ class LayerCall:
         self._options = extra_options
         self._inputs = (query, key, value)
         self._has_base = patch.base is not None
+        self._labels = patch.labels
         self._rows = patch.rows
-        copies = copies_of_chunks(patch.labels, len(query), patch.rows, extra_options)
-        self._first = [0, *accumulate(copies)]
         self._attended = (patch.base or plain_attention)(query, key, value, extra_options)
         self._added: Tensor | None = None
 
@@ -92,7 +82,7 @@ class LayerCall:
         return query, key, value
 
     def plain(self, chunk: int) -> Tensor:
-        """What one chunk's attention is without any patch: (rows, L, C)."""
+        """Attention of one chunk as it is without any patch: (rows, L, C)."""
         if not self._has_base:
             return self._attended[self._own_rows(chunk)]
         return plain_attention(*self.inputs(chunk), self._options)
@@ -109,6 +99,15 @@ class LayerCall:
     def result(self) -> Tensor:
         return self._attended if self._added is None else self._attended + self._added
 
+    @cached_property
+    def _first(self) -> list[int]:
+        """Number of the first copy of each chunk among the layer's copies, and of all copies at the end.
+
+        Looked up when a group asks, so that one that only reads can do without a layer it cannot explain.
+        """
+        copies = copies_of_chunks(self._labels, len(self._inputs[0]), self._rows, self._options)
+        return [0, *accumulate(copies)]
+
     def _own_rows(self, chunk: int) -> slice:
         start = self._first[chunk] * self._rows
         return slice(start, start + self._rows)
@@ -120,7 +119,7 @@ class LayerCall:
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
-    """What a layer without a patch computes, attention overrides of other packs included."""
+    """Attention of a layer without a patch, attention overrides of other packs included."""
     return optimized_attention(
         query,
         key,
@@ -136,8 +135,8 @@ def copies_of_chunks(
 ) -> list[int]:
     """How often each chunk of the UNet batch occurs among the rows of an attention layer.
 
-    Once, unless an attention couple pack repeats the conditional chunks for its regions. ValueError if the
-    rows cannot be explained.
+    Once, unless an attention couple pack repeats the conditional chunks for its regions. Raises
+    `UnexplainedRowsError`.
     """
     total, rest = divmod(rows, chunk_rows)
     unconditional = sum(label == UNCONDITIONAL for label in labels)
@@ -154,7 +153,7 @@ def copies_of_chunks(
     }
     copies = [each[label == UNCONDITIONAL] for label in labels]
     if rest or None in copies or sum(c or 0 for c in copies) != total:
-        raise ValueError(
+        raise UnexplainedRowsError(
             f"A cross-attention layer has {rows} rows where {len(labels)} conditionings of {chunk_rows} were "
             "expected. Another node pack on this MODEL changes the batch inside the UNet in a way Instance "
             "Composer does not know; take its nodes off this MODEL, or use them in a second sampling pass."

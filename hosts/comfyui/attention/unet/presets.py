@@ -1,4 +1,4 @@
-"""Choices of cross-attention layers under names that fit any UNet of SDXL's shape."""
+"""Layers of a ComfyUI UNet that a preset takes in."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from typing import Any, cast
 
 import comfy.model_base
 
-from .layers import Block, ModelMismatchError, attention_layers
-
-# What each choice takes in, for tooltips and help pages.
-LAYER_PRESETS = {
-    "middle and decoder": "the middle and the decoder, as CoMat was trained",
-    "coarse": "of those the coarse ones, 1/32 of the picture's side",
-    "fine": "of those the fine ones, 1/16 of the picture's side",
-    "all": "the encoder too",
-}
+from .....models.sdxl.layer_presets import check_preset
+from ..errors import ModelMismatchError
+from ..layer_call import Block
+from .layers import attention_layers
 
 
 def preset_blocks(model: Any, preset: str) -> tuple[Block, ...]:
@@ -27,8 +22,7 @@ def preset_blocks(model: Any, preset: str) -> tuple[Block, ...]:
             f"This MODEL is {type(model.model.model_config).__name__}. Attention is recorded in SDXL alone: "
             "SDXL base and checkpoints trained from it (not the refiner). Load an SDXL checkpoint."
         )
-    if preset not in LAYER_PRESETS:
-        raise ValueError(f"layers is {preset!r}; allowed are {', '.join(LAYER_PRESETS)}")
+    check_preset(preset)
     places = attention_layers(model.get_model_object("diffusion_model")).values()
     widths: dict[Block, int] = {block: cast(Any, attention).to_q.in_features for block, attention in places}
     coarse = max(widths.values())

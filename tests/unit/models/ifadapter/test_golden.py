@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from instance_composer.models.ifadapter import (
-    BatchPlacement,
     IFAdapter,
     InstanceAttention,
     semantic_map,
@@ -100,7 +99,7 @@ def test_every_term_added_before_the_output_projection(reference: Path, adapter:
         query = case["hidden_states"] @ projections[f"{number}/to_q.weight"].T
         counts = list(facts[name]["phrase_num_arr"])
         layer, grid = adapter.attention[number], (side, side)
-        batched = layer(query, case["ap_tokens"], BatchPlacement.of_boxes(case["boxes"], counts, grid))
+        batched = layer(query, case["ap_tokens"], case["boxes"], counts, grid)
         parts = (query.split(1), case["ap_tokens"].split(counts), case["boxes"].split(counts))
         single = torch.cat([row_term(layer, *row, grid) for row in zip(*parts, strict=True)])
         covered = case["box_mask"].bool().any(1).flatten(1)

@@ -1,0 +1,51 @@
+"""Binder of a model family: how patches get into one call of its diffusion model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from .errors import ModelMismatchError
+from .layer_call import Group
+from .unet.binder import UNetBinder
+
+
+class Binder(Protocol):
+    """One model family's way of letting groups act in its attention layers."""
+
+    def serves(self, model: Any) -> bool:
+        """Whether a MODEL (a ModelPatcher) is of this family."""
+        ...
+
+    def options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The transformer_options among the arguments of a call of the diffusion model."""
+        ...
+
+    def with_options(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of the call with other transformer_options."""
+        ...
+
+    def patched(
+        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
+    ) -> dict[str, Any]:
+        """A copy of transformer_options with the groups on top of whatever is installed by now.
+
+        `labels` are the call's `cond_or_uncond`, one for each chunk of `rows` rows.
+        """
+        ...
+
+
+BINDERS: tuple[Binder, ...] = (UNetBinder(),)
+
+
+def find_binder(model: Any) -> Binder:
+    """The binder of a MODEL's family; `ModelMismatchError` if there is none."""
+    for binder in BINDERS:
+        if binder.serves(model):
+            return binder
+    raise ModelMismatchError(
+        f"This MODEL is {type(model.model.model_config).__name__}, whose attention Instance Composer cannot "
+        "reach: it works with models that have a UNet, such as SDXL. Load an SDXL checkpoint."
+    )

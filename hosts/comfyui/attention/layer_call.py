@@ -1,0 +1,71 @@
+"""Call of one attention layer, as terms see it, whatever the model family that makes it.
+
+A family fulfils `LayerCall` with a patch of its own, as UNets do in `unet.patch`; what acts in a layer is a
+`Group`, which knows no family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from torch import Tensor
+
+# Key of one attention layer: kind of block, number of the block, number of the layer in it.
+Block = tuple[str, int, int]
+
+
+class AllReadError(Exception):
+    """Raised by a group that has read all it wants: the rest of this call of the model is not needed."""
+
+
+class LayerCall(Protocol):
+    """One layer in one call of the model: its inputs, and what is added to its attention.
+
+    The conditionings of the call are numbered chunks of equal size. Methods that take a chunk raise
+    `UnexplainedRowsError` where another pack has changed the batch so that chunks cannot be found.
+    """
+
+    @property
+    def block(self) -> Block: ...
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the picture in tokens."""
+        ...
+
+    @property
+    def heads(self) -> int: ...
+
+    def query(self, chunk: int) -> Tensor:
+        """(rows, L, C) of one chunk."""
+        ...
+
+    def inputs(self, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (rows, L, C), key and value (rows, T, C) of one chunk."""
+        ...
+
+    def plain(self, chunk: int) -> Tensor:
+        """Attention of one chunk as it is without any patch: (rows, L, C)."""
+        ...
+
+    def add(self, chunk: int, term: Tensor) -> None:
+        """Adds (rows, L, C) to the prompt's own rows of one chunk."""
+        ...
+
+    def add_to_copies(self, chunk: int, term: Tensor) -> None:
+        """Adds (rows, L, C) to one chunk and all copies of it that an attention couple pack made."""
+        ...
+
+
+class Group(Protocol):
+    """Terms of one kind in one call of the model, of one or several of its chunks."""
+
+    @property
+    def blocks(self) -> Collection[Block]:
+        """Keys of the layers it acts on."""
+        ...
+
+    def act(self, call: LayerCall) -> None:
+        """Adds to the layer what its terms add, or reads what they read."""
+        ...

@@ -1,0 +1,36 @@
+"""Binder of UNets: groups act in cross-attention, through attn2 patches made at call time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+from ..layer_call import Block, Group
+from .call import options_of, over_attn2, with_options
+from .patch import Attention, AttentionPatch
+
+
+class UNetBinder:
+    """The binder of every model whose diffusion model is ComfyUI's `UNetModel`."""
+
+    def serves(self, model: Any) -> bool:
+        return isinstance(model.get_model_object("diffusion_model"), UNetModel)
+
+    def options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        return options_of(args, kwargs)
+
+    def with_options(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return with_options(args, kwargs, options)
+
+    def patched(
+        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
+    ) -> dict[str, Any]:
+        def patch(base: Attention | None, block: Block) -> Attention:
+            here = tuple(group for group in groups if block in group.blocks)
+            return AttentionPatch(base, block, here, labels, rows)
+
+        return over_attn2(options, (block for group in groups for block in group.blocks), patch)

@@ -1,0 +1,201 @@
+"""A UNet made differentiable inside ComfyUI's inference mode, within the memory there is.
+
+ComfyUI samples in inference mode, where nothing can be differentiated, and its weights are tensors of that
+mode, which autograd refuses to keep. So the UNet runs outside that mode, with every such tensor replaced by a
+normal one over the same memory; nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.attention import BasicTransformerBlock, attention_pytorch
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+
+from ..attention.layer_call import Block
+from .local import NODE
+
+# Numbers kept for the backward pass for each cell of the latent, for an SDXL UNet of width 320: everything
+# (5.0 GiB in 16 bits at 1024 px), or with checkpoints what goes into each block and the inside of one.
+ALL_PER_CELL = 165_000
+KEPT_PER_CELL = 26_000
+SDXL_WIDTH = 320
+MEBIBYTE = 1 << 20
+# Functions that take weights. An offloaded weight lies in a buffer that the next layer overwrites, while the
+# backward pass still needs it.
+WEIGHTED = (F.linear, F.conv2d, F.group_norm, F.layer_norm)
+
+
+class LatentGuidanceError(ValueError):
+    """A MODEL or machine on which the latent cannot be guided."""
+
+
+class _InferenceTensorsAsNormal(TorchFunctionMode):
+    """Gives torch normal tensors in place of those of inference mode, over the same memory.
+
+    A weight that was brought here for one operation is kept as a copy: its buffer may serve the next one.
+    """
+
+    def __init__(self, resident: frozenset[int]) -> None:
+        super().__init__()
+        self.resident = resident
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        arguments = [self._normal(one) for one in args]
+        named = {name: self._normal(one) for name, one in (kwargs or {}).items()}
+        if func in WEIGHTED:
+            arguments[1:] = [self._lasting(one) for one in arguments[1:]]
+            named = {name: self._lasting(one) for name, one in named.items()}
+        return func(*arguments, **named)
+
+    def _normal(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_inference():
+            made = torch.empty(0, dtype=value.dtype, device=value.device)
+            return made.set_(value.untyped_storage(), value.storage_offset(), value.size(), value.stride())
+        if type(value) in (list, tuple):
+            return type(value)(self._normal(one) for one in value)
+        return value
+
+    def _lasting(self, value: Any) -> Any:
+        temporary = (
+            isinstance(value, Tensor)
+            and not value.requires_grad
+            and value.untyped_storage().data_ptr() not in self.resident
+        )
+        return value.clone() if temporary else value
+
+
+@contextmanager
+def differentiable(unet: nn.Module, layers: Sequence[Block], checkpoints: bool) -> Iterator[None]:
+    """Inside the `with` block the UNet can be differentiated, up to the last of these layers that runs.
+
+    With `checkpoints` its blocks keep their inputs alone for the backward pass.
+    """
+    resident = frozenset(parameter.untyped_storage().data_ptr() for parameter in unet.parameters())
+    normal = partial(_InferenceTensorsAsNormal, resident)
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        normal(),
+        _checkpointed(unet, layers, normal) if checkpoints else nullcontext(),
+    ):
+        yield
+
+
+@contextmanager
+def _checkpointed(
+    unet: nn.Module, layers: Sequence[Block], weights: Callable[[], _InferenceTensorsAsNormal]
+) -> Iterator[None]:
+    """Every block but the last captured one is computed again in the backward pass instead of kept."""
+    last = _last_block(unet, layers)
+    blocks = [
+        module
+        for module in unet.modules()
+        if isinstance(module, BasicTransformerBlock | ResBlock) and module is not last
+    ]
+    for block in blocks:
+        block.forward = _computed_again(block.forward, weights)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def _computed_again(
+    forward: Callable[..., Tensor], weights: Callable[[], _InferenceTensorsAsNormal]
+) -> Callable[..., Tensor]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        # ComfyUI writes the number of the running block into the options; by the backward pass they name
+        # another block, so each block is computed again with a copy of its own.
+        kwargs = {name: dict(one) if isinstance(one, dict) else one for name, one in kwargs.items()}
+        return checkpoint(
+            forward,
+            *args,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), weights()),
+            **kwargs,
+        )
+
+    return run
+
+
+def differentiable_options(options: dict[str, Any]) -> dict[str, Any]:
+    """transformer_options with torch's own attention in every layer; some backends have no gradient."""
+
+    def attend(_: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return attention_pytorch(*args, **kwargs)
+
+    return {**options, "optimized_attention_override": attend}
+
+
+def _last_block(unet: Any, layers: Sequence[Block]) -> nn.Module:
+    """The transformer block of the captured layer that runs last."""
+    order = ("input", "middle", "output")
+    name, index, number = max(layers, key=lambda block: (order.index(block[0]), *block[1:]))
+    stage = [unet.middle_block] if name == "middle" else getattr(unet, f"{name}_blocks")
+    blocks = [m for m in stage[index].modules() if isinstance(m, BasicTransformerBlock)]
+    return blocks[number]
+
+
+def check_model(model: Any) -> None:
+    """LatentGuidanceError for a ComfyUI model whose UNet cannot be differentiated: paged, or quantised."""
+    is_dynamic = getattr(model.current_patcher, "is_dynamic", bool)
+    if is_dynamic():
+        raise LatentGuidanceError(
+            f"The mode latent of {NODE} cannot be used while ComfyUI pages weights (dynamic VRAM). Start "
+            "ComfyUI with --disable-dynamic-vram, or choose the mode local, which needs no gradient."
+        )
+    for name, parameter in model.diffusion_model.named_parameters():
+        plain = type(parameter.data) in (Tensor, nn.Parameter) and parameter.is_floating_point()
+        if not plain:
+            raise LatentGuidanceError(
+                f"The weights of this MODEL are quantised ({name} is {type(parameter.data).__name__}, "
+                f"{parameter.dtype}) and cannot be differentiated through. Load it in 16 bits, or choose the "
+                "mode local, which needs no gradient."
+            )
+
+
+def _is_resident(unet: Any, device: torch.device) -> bool:
+    """Whether no weight has to be brought in, or cast, for its operation; such copies are kept."""
+    return all(weight.device == device and weight.dtype == unet.dtype for weight in unet.parameters())
+
+
+def needs_checkpoints(unet: Any, latent: Tensor, free: int) -> bool:
+    """Whether a gradient is to be had with checkpoints alone, of this many free bytes."""
+    return _needed(unet, latent, ALL_PER_CELL) > free or not _is_resident(unet, latent.device)
+
+
+def check_memory(unet: Any, latent: Tensor, free: int) -> None:
+    """LatentGuidanceError if this many bytes will not do."""
+    if _needed(unet, latent, KEPT_PER_CELL) > free:
+        raise LatentGuidanceError(memory_message(unet, latent, free))
+
+
+def _needed(unet: Any, latent: Tensor, per_cell: int) -> int:
+    """Bytes that a gradient takes beyond the weights, an estimate."""
+    cells = latent.shape[0] * latent.shape[-2] * latent.shape[-1]
+    size = torch.tensor([], dtype=unet.dtype).element_size()
+    return int(cells * per_cell * size * unet.model_channels / SDXL_WIDTH)
+
+
+def memory_message(unet: Any, latent: Tensor, free: int) -> str:
+    """A sentence that says how much memory a gradient needs, and what to do."""
+    batch, _, height, width = latent.shape
+    needed = _needed(unet, latent, KEPT_PER_CELL)
+    return (
+        f"The mode latent of {NODE} needs about {needed / MEBIBYTE:.0f} MiB for {batch} picture(s) of "
+        f"{8 * width} x {8 * height} pixels, and {free / MEBIBYTE:.0f} MiB are free. Sample fewer or "
+        "smaller pictures at once, choose the coarse layers, or choose the mode local."
+    )

@@ -1,0 +1,45 @@
+"""Rows of a batch, and processors that do not use all of a layer's projections."""
+
+import copy
+
+import pytest
+import torch
+
+from instance_composer.hosts.diffusers_sdxl import UnsuitableModelError, preset_layers, record_attention
+from instance_composer.hosts.diffusers_sdxl.layer_hooks import BatchRows
+
+
+@pytest.mark.parametrize(
+    "rows", [[0], [3], [1, 2], [0, 2], [2, 0], [3, 1, 0], [-1], [-2, -1], [0, 1, 2, 3], []]
+)
+def test_rows_are_read_and_written_as_by_a_list(rows):
+    batch, part = torch.randn(4, 3), torch.randn(len(rows), 3, dtype=torch.float64)
+    chosen = BatchRows(rows)
+    assert torch.equal(chosen.of(batch), batch[rows])
+    expected = batch.clone()
+    expected[rows] = part.float()
+    chosen.put(batch, part)
+    assert torch.equal(batch, expected)
+
+
+@pytest.mark.parametrize("rows", [[4], [0, -5]])
+def test_rows_that_are_not_there_are_refused_in_words(rows):
+    with pytest.raises(ValueError, match="the UNet was called with 4 rows"):
+        BatchRows(rows).of(torch.zeros(4, 3))
+
+
+def test_a_processor_without_the_key_projection_is_named(pipeline):
+    unet = copy.deepcopy(pipeline.unet)
+    unet.fuse_qkv_projections()
+    width, pooled = unet.config.cross_attention_dim, pipeline.text_encoder_2.config.projection_dim
+    with (
+        record_attention(unet, preset_layers(unet)[:1]),
+        pytest.raises(UnsuitableModelError, match=r"FusedAttnProcessor.* does not use the layer's to_k"),
+        torch.no_grad(),
+    ):
+        unet(
+            torch.randn(1, 4, 16, 16),
+            500,
+            torch.randn(1, 7, width),
+            added_cond_kwargs={"text_embeds": torch.zeros(1, pooled), "time_ids": torch.zeros(1, 6)},
+        )

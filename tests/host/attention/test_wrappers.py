@@ -1,0 +1,108 @@
+"""Wrappers of a MODEL: terms that guide before the model runs, observers, and models that cannot be bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfyui_probe import evaluate
+from host_cases import assert_close, noise
+
+from instance_composer.hosts.comfyui.attention.layer_call import AllReadError
+from instance_composer.hosts.comfyui.attention.terms import carry
+from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
+from instance_composer.hosts.comfyui.attention.wrappers import bind
+
+LATENTS = noise(2, 12, 16)
+
+
+@dataclass(eq=False)
+class Push:
+    """A guiding term that this pack does not have: it reads one layer and moves the latent by a constant."""
+
+    block: tuple
+    amount: float
+    queries: list = field(default_factory=list)
+    node = "Push"
+    kind = "push"
+
+    def on_zeros(self):
+        return self
+
+    def at(self, sigma, sampling, text):
+        return self
+
+    def crop(self, rectangle, cache):
+        return self
+
+    def group(self, members, device, cache):
+        self.chunks = [chunk for chunk, _ in members]
+        return self
+
+    @property
+    def blocks(self):
+        return (self.block,)
+
+    def act(self, call):
+        self.queries += [call.query(chunk) for chunk in self.chunks]
+        raise AllReadError
+
+    def options(self, options):
+        return {**options, "pushed": True}
+
+    def move(self, run, model, latent):
+        run(latent)
+        return torch.full_like(latent, self.amount)
+
+
+def test_any_term_with_these_methods_guides(model, prompts):
+    denoised = []
+
+    def keep(executor, *args):
+        denoised.append(executor(*args))
+        return denoised[-1]
+
+    outside = model.clone()
+    outside.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "outside", keep)
+    first, last = preset_blocks(model, "all")[0], preset_blocks(model, "all")[-1]
+    pushes = Push(first, 0.25), Push(last, -0.125)
+    pushed = [carry(prompt, push) for prompt, push in zip(prompts, pushes, strict=True)]
+    evaluate(outside, *prompts, LATENTS, 500)
+    found = evaluate(bind(outside), *pushed, LATENTS, 500)
+    sigma = model.get_model_object("model_sampling").sigmas[500]
+    for plain, moved in zip(*denoised, strict=True):
+        assert_close(moved, plain + 0.125 * sigma)
+    assert found.calls == [[0], [1], [1, 0]]
+    for push in pushes:
+        assert [len(query) for query in push.queries] == [len(LATENTS)], "one run, ended by its first layer"
+
+
+@pytest.mark.parametrize("observers", [1, 2])
+def test_an_observer_reads_its_own_clone_alone(model, applied, observers):
+    class Observer:
+        def __init__(self):
+            self.steps, self.layers = [], 0
+            self.blocks = preset_blocks(model, "coarse")
+
+        def begin_step(self, sampling, conds, latent, sigma):
+            self.steps.append(len(conds))
+
+        def group(self, options, latent):
+            return self
+
+        def act(self, call):
+            self.layers += 1
+
+    expected = evaluate(*applied, LATENTS, 500)
+    observed, reading = applied[0], [Observer() for _ in range(observers)]
+    for one in reading:
+        observed = bind(observed, one)
+    found = evaluate(observed, *applied[1:], LATENTS, 500)
+    assert_close(found.positive, expected.positive, 0)
+    assert_close(found.negative, expected.negative, 0)
+    evaluate(*applied, LATENTS, 500)
+    for one in reading:
+        assert one.steps == [2]
+        assert one.layers == len(one.blocks)
