@@ -12,7 +12,6 @@ import { html, set, svg } from "./dom.mjs";
 import { layoutPicture } from "./layout_picture.mjs";
 
 const LARGEST_FILE = 64_000_000;
-
 const PAUSE = 150; // milliseconds without a key before the host is asked
 
 export class ImportExport {

@@ -101,6 +101,17 @@ def test_anything_else_is_refused_with_a_reason(post, body, status):
     assert list(reply) == ["error"]
 
 
+def test_a_fault_of_ours_goes_to_the_log_and_not_to_the_page(post, monkeypatch, caplog):
+    def fail(text):
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr(layouts.formats, "detect", fail)
+    status, reply = post(layouts.PATH, {"text": "0 0 1 1: a"})
+    assert (status, list(reply)) == (500, ["error"])
+    assert "inside" not in reply["error"]
+    assert "inside" in caplog.text
+
+
 @pytest.mark.parametrize("canvas", [None, [], {"width": "8", "height": 8}, {"width": 0, "height": 8}])
 def test_a_canvas_that_is_none_is_no_canvas(ask, canvas):
     assert ask(text="10 10 20 20: a", canvas=canvas)["error"]["code"] == "lines_pixels"
