@@ -86,7 +86,7 @@ def room(file: Path, inside: str | None = None, root: Path = REPOSITORY) -> str 
     """
     parts = file.relative_to(root).parts
     if inside is None:
-        return "/".join(parts[:2]) if parts[0] in OPENED and len(parts) > 2 else parts[0]
+        return "/".join(parts[:2]) if parts[0] in OPENED and parts[1] != "__init__.py" else parts[0]
     depth = len(Path(inside).parts)
     if "/".join(parts[:depth]) != inside or parts[depth] == "__init__.py":
         return None

@@ -103,7 +103,7 @@ def evaluate(
     from ...evaluation.records import Evaluation
     from ...evaluation.run import draw_and_score
     from ...evaluation.scorers.features import PictureFeatures
-    from ...generation.comfyui_process import ComfyUIProcess, running_comfyui
+    from ...hosts.comfyui_process import ComfyUIProcess, running_comfyui
 
     model = demo_folder(arguments.model or FOLDER)
     evaluation, features = Evaluation(arguments.folder, plan), PictureFeatures(model)

@@ -21,6 +21,7 @@ OWN: dict[str, set[str]] = {
         "demo",
         "evaluation",
         "generation",
+        "hosts.comfyui_process",
         "hosts.diffusers_sdxl",
         "layout",
         "models",
@@ -40,6 +41,7 @@ OWN: dict[str, set[str]] = {
     "generation": {"layout"},
     "hosts.comfyui": {"demo", "models", "layout", "pictures"},
     "hosts.comfyui.methods": {"demo", "generation", "hosts.comfyui", "layout", "models", "pictures"},
+    "hosts.comfyui_process": {"generation"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "layout": set(),
     "models": {"layout"},
@@ -71,6 +73,7 @@ OUTSIDE: dict[str, set[str]] = {
         "transformers",
     },
     "hosts.comfyui.methods": {"comfy", "node_helpers", "numpy", "PIL", "torch"},
+    "hosts.comfyui_process": set(),
     "hosts.diffusers_sdxl": {"diffusers", "transformers", "torch", "safetensors", "packaging"},
     "layout": set(),
     "models": {"torch", "safetensors", "spacy"},
@@ -98,8 +101,9 @@ PACKAGES = tuple(OWN)
 
 
 def modules(package: str) -> list[Path]:
-    """The source files of a package of the pack."""
-    return sorted((REPOSITORY / package.replace(".", "/")).rglob("*.py"))
+    """The source files of a package of the pack, or the one of a module."""
+    place = REPOSITORY / package.replace(".", "/")
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
 
 
 def imports(file: Path) -> Iterator[tuple[int, int, str]]:

@@ -10,7 +10,7 @@ from instance_composer.evaluation.benchmark import Point
 from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan
 from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
 from instance_composer.generation import binding_methods, placing_methods
-from instance_composer.generation.comfyui_process import SamplingError, running_comfyui
+from instance_composer.hosts.comfyui_process import SamplingError, running_comfyui
 from instance_composer.generation.jobs import Job
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .jobs import Job, Seconds
+from ..generation.jobs import Job, Seconds
 
 _PROCESS = "instance_composer.hosts.comfyui.methods.process"
 
