@@ -10,8 +10,8 @@ from instance_composer.evaluation.benchmark import Point
 from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan
 from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
 from instance_composer.generation import binding_methods, placing_methods
-from instance_composer.hosts.comfyui_process import SamplingError, running_comfyui
 from instance_composer.generation.jobs import Job
+from instance_composer.hosts.comfyui_process import SamplingError, running_comfyui
 
 
 @pytest.mark.parametrize("plan", [PlacementPlan(), BindingPlan()])
