@@ -39,6 +39,7 @@ from instance_composer.hosts.comfyui.segmentation.segment import Thresholds, seg
 from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
 from instance_composer.models.vision.grounding_dino import backend_groundingdino
 from instance_composer.models.vision.grounding_dino.conversion import convert, infer_config
+from instance_composer.models.vision.sam import HOW_TO_INSTALL, build_sam, infer_sizes
 from instance_composer.models.weights import CheckpointError
 from instance_composer.nodes.segmentation import SegmentEntities
 
@@ -65,7 +66,7 @@ def network():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, network):
     """A models folder: the same network as an original file and as a folder, and a SAM."""
-    pytest.importorskip("segment_anything", reason=sam.HOW_TO_INSTALL)
+    pytest.importorskip("segment_anything", reason=HOW_TO_INSTALL)
     base = tmp_path_factory.mktemp("models")
     for name in (DETECTORS, SEGMENTERS):
         (base / name).mkdir()
@@ -197,24 +198,24 @@ def test_missing_files_say_which_where_and_what_else(files, tmp_path):
 
 @pytest.mark.parametrize("kind", ["vit_b", "vit_l", "vit_h"])
 def test_the_published_sam_files_fit(kind):
-    segment_anything = pytest.importorskip("segment_anything", reason=sam.HOW_TO_INSTALL)
+    segment_anything = pytest.importorskip("segment_anything", reason=HOW_TO_INSTALL)
     with torch.device("meta"):
         state = segment_anything.sam_model_registry[kind]().state_dict()
-    sizes = sam.infer_sizes(state, kind)
+    sizes = infer_sizes(state, kind)
     expected = {
         "vit_b": (768, 12, 12, [2, 5, 8, 11]),
         "vit_l": (1024, 24, 16, [5, 11, 17, 23]),
         "vit_h": (1280, 32, 16, [7, 15, 23, 31]),
     }
     assert tuple(sizes.values()) == expected[kind]
-    built = sam.build_sam(state, kind)
+    built = build_sam(state, kind)
     assert {name: value.shape for name, value in built.state_dict().items()} == {
         name: value.shape for name, value in state.items()
     }
 
 
 def test_masks_are_those_of_the_package(files, picture):
-    segment_anything = pytest.importorskip("segment_anything", reason=sam.HOW_TO_INSTALL)
+    segment_anything = pytest.importorskip("segment_anything", reason=HOW_TO_INSTALL)
     official = build_tiny_sam()
     official.load_state_dict(torch.load(files / SEGMENTERS / "sam_tiny.pth", weights_only=True))
     predictor = segment_anything.SamPredictor(official.eval())
