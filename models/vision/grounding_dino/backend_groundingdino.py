@@ -47,10 +47,13 @@ class Network(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Logits (Q, T) and boxes (Q, 4), cx cy w h, of a picture (1, 3, h, w) and a caption's tokens."""
-        outputs = self.model(pixels, captions=[list(ids)])
-        return outputs["pred_logits"][0], outputs["pred_boxes"][0]
+    def forward(self, pixels: Tensor, captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Logits (B, Q, T), boxes (B, Q, 4) as cx cy w h, of pixels (B, 3, h, w) and captions as tokens.
+
+        The captions of a batch have to be of one length.
+        """
+        outputs = self.model(pixels, captions=[list(caption) for caption in captions])
+        return outputs["pred_logits"], outputs["pred_boxes"]
 
 
 def build(path: Path) -> Network:

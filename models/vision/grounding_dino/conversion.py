@@ -1,4 +1,4 @@
-"""Grounding DINO weights under the names of the original code: their sizes, and their names in transformers.
+"""Weights of Grounding DINO: sizes and names of the original code, and their names in transformers.
 
 The community's files `groundingdino_swint_ogc.pth` and `groundingdino_swinb_cogcoor.pth` hold the names of
 the original code (arXiv 2303.05499). They become those of the weights published for transformers, which every
@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...weights import CheckpointError, listing
@@ -232,31 +231,3 @@ def _bert_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     found = [int(match[1]) for name in state if (match := re.match(pattern, name))]
     return max(found, default=-1) + 1
-
-
-def boxes_of_nouns(
-    logits: Tensor,
-    boxes: Tensor,
-    ids: Sequence[int],
-    nouns: Sequence[Sequence[int]],
-    box_threshold: float,
-    text_threshold: float,
-) -> list[tuple[int, Tensor, float]]:
-    """What one picture's queries found: (index of the noun, box (4,) x0 y0 x1 y1 in 0..1, score).
-
-    logits (Q, T) and boxes (Q, 4) cx cy w h as the network gives them, `ids` the caption's tokens with start
-    and end, `nouns` each noun's tokens. A box counts for a noun if its phrase, the tokens above the text
-    threshold, is that noun, neither more nor less, as in CoMat (arXiv 2404.03653).
-    """
-    known = {tuple(noun): index for index, noun in enumerate(nouns)}
-    # The first and last token and the stops between nouns are no words.
-    words = [place for place in range(1, len(ids) - 1) if ids[place] != STOP]
-    scores = logits.float().sigmoid()
-    found: list[tuple[int, Tensor, float]] = []
-    for row in torch.nonzero(scores.amax(1) > box_threshold)[:, 0].tolist():
-        phrase = tuple(ids[place] for place in words if scores[row, place] > text_threshold)
-        if phrase in known:
-            center, size = boxes[row, :2].float(), boxes[row, 2:].float()
-            corners = torch.cat((center - size / 2, center + size / 2)).clamp(0, 1)
-            found.append((known[phrase], corners, float(scores[row].max())))
-    return found

@@ -25,7 +25,7 @@ from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObject
 
 from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
 from instance_composer.hosts.comfyui.segmentation import detect, sam
-from instance_composer.hosts.comfyui.segmentation.detect import Detector, load_detector, prepare
+from instance_composer.hosts.comfyui.segmentation.detect import Detector, load_detector
 from instance_composer.hosts.comfyui.segmentation.files import (
     DETECTORS,
     SEGMENTERS,
@@ -37,8 +37,9 @@ from instance_composer.hosts.comfyui.segmentation.files import (
 )
 from instance_composer.hosts.comfyui.segmentation.segment import Thresholds, segment_entities
 from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
-from instance_composer.models.vision.grounding_dino import backend_groundingdino
+from instance_composer.models.vision.grounding_dino import backend_groundingdino, pixels
 from instance_composer.models.vision.grounding_dino.conversion import convert, infer_config
+from instance_composer.models.vision.grounding_dino.pixels import prepare
 from instance_composer.models.vision.sam import HOW_TO_INSTALL, build_sam, infer_sizes
 from instance_composer.models.weights import CheckpointError
 from instance_composer.nodes.segmentation import SegmentEntities
@@ -136,24 +137,24 @@ def test_the_published_original_files_fit_the_architecture(name):
 @pytest.mark.text_encoders
 def test_an_original_file_and_a_folder_are_the_same_network(files, network, picture):
     from_file = load_detector(detector_path("tiny.pth"))
-    ids = from_file._ids([from_file.tokenizer.encode(noun, add_special_tokens=False).ids for noun in NOUNS])
-    assert ids == [101, 200, 1012, 201, 1012, 204, 205, 1012, 102]
-    pixels = prepare(picture)
-    assert pixels.shape == (1, 3, 800, 1067)
+    ids = from_file.nouns.caption(NOUNS).ids
+    assert ids == (101, 200, 1012, 201, 1012, 204, 205, 1012, 102)
+    prepared = prepare(picture)
+    assert prepared.shape == (1, 3, 800, 1067)
     # As small as the backbone's windows allow: what is compared does not depend on the size.
-    pixels = pixels[..., ::4, ::4]
+    prepared = prepared[..., ::4, ::4]
     text = torch.tensor([ids])
     expected = network(
-        pixel_values=pixels,
+        pixel_values=prepared,
         input_ids=text,
         token_type_ids=torch.zeros_like(text),
         attention_mask=torch.ones_like(text),
     )
     for detector in (from_file, load_detector(detector_path("tiny-folder"))):
-        logits, boxes = detector._run(pixels, ids)
-        assert torch.equal(boxes, expected.pred_boxes[0])
-        assert torch.equal(logits[:, : len(ids)], expected.logits[0, :, : len(ids)])
-        assert detector.tokenizer.encode("Lighthouse", add_special_tokens=False).ids == [204, 205]
+        logits, boxes = detector.nouns.network(prepared, [ids])
+        assert torch.equal(boxes, expected.pred_boxes)
+        assert torch.equal(logits[..., : len(ids)], expected.logits[..., : len(ids)])
+        assert detector.nouns.tokenize("Lighthouse") == [204, 205]
     assert expected.pred_boxes.std() > 0.05, "weights that show"
 
 
@@ -234,9 +235,8 @@ def test_what_is_found_becomes_a_layout(files, picture, caplog):
     """A random network finds things too, with thresholds between its scores of two nouns."""
     caplog.set_level(logging.WARNING)
     detector = load_detector(detector_path("tiny.pth"))
-    book, vase = (200,), (201,)
-    logits, _ = detector._run(prepare(picture), detector._ids([book, vase]))
-    scores = logits[:, [1, 3]].sigmoid()
+    logits, _ = detector.nouns.network(prepare(picture), [detector.nouns.caption(["book", "vase"]).ids])
+    scores = logits[0, :, [1, 3]].sigmoid()
     row = (scores[:, 0] - scores[:, 1]).abs().argmax()
     sure = ("book", "vase")[int(scores[row].argmax())]
     between = Thresholds(box=float(scores.max(1).values.min()) - 1e-3, text=float(scores[row].mean()))
@@ -317,7 +317,7 @@ def original_code():
 @pytest.fixture
 def small_pictures(monkeypatch):
     """Pictures smaller than the published models take: what is compared does not depend on the size."""
-    monkeypatch.setattr(detect, "SHORTER_SIDE", 256)
+    monkeypatch.setattr(pixels, "SHORTER_SIDE", 256)
 
 
 @pytest.mark.text_encoders
