@@ -14,6 +14,8 @@ from ..weights import CheckpointError
 BLOCKS = "image_encoder.blocks"
 # SAM sees pictures of 1024 pixels in patches of 16.
 GRID = 64
+# Scores of all patches for all patches: as multiplied, with positions added, after softmax, all at once.
+COPIES_OF_SCORES = 3
 HOW_TO_INSTALL = (
     "Segment Entities needs the package segment-anything. In ComfyUI's Python run: "
     "python -m pip install segment-anything"
@@ -58,3 +60,8 @@ def infer_sizes(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
         # Blocks that see the whole picture have positions for all of it.
         "encoder_global_attn_indexes": [n for n, table in enumerate(tables) if len(table) == 2 * GRID - 1],
     }
+
+
+def activation_bytes(sam: Any) -> int:
+    """Memory of a run besides the weights, most of it in a block that sees the whole picture."""
+    return COPIES_OF_SCORES * sam.image_encoder.blocks[0].attn.num_heads * GRID**4 * 4

@@ -17,9 +17,12 @@ from ....models.vision.grounding_dino import backend_groundingdino, backend_tran
 from ....models.vision.grounding_dino.detector import FoundNoun, NounDetector
 from ....models.vision.grounding_dino.noun_rules import exact_phrase
 from ....models.vision.grounding_dino.pixels import prepare
+from ..loading import load_whole
 from .files import vocabulary_path
 
 START, END = "[CLS]", "[SEP]"
+# Activations of the published models for each pixel of the prepared picture.
+BYTES_PER_PIXEL = 1700
 # Functions that build the `Network` of a `NounDetector` from a file or folder, on the CPU.
 BACKENDS: Mapping[str, Callable[[Path], nn.Module]] = {
     "transformers": backend_transformers.build,
@@ -47,8 +50,8 @@ class Detector:
 
         `on_caption` is called after every pass of the network.
         """
-        comfy.model_management.load_models_gpu([self.patcher])
-        pixels = prepare(picture).to(self.patcher.load_device)
+        pixels = prepare(picture)
+        pixels = pixels.to(load_whole(self.patcher, BYTES_PER_PIXEL * pixels[0, 0].numel()))
         detections: list[FoundNoun] = []
         for group in self.nouns.groups(nouns):
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -59,7 +62,7 @@ class Detector:
         return detections
 
     def count_passes(self, nouns: Sequence[str]) -> int:
-        """How often `detect` calls `on_caption`."""
+        """The number of times that `detect` calls `on_caption`."""
         return len(self.nouns.groups(nouns))
 
 

@@ -12,8 +12,9 @@ import comfy.model_patcher
 import torch
 from torch import Tensor, nn
 
-from ....models.vision.sam import build_sam
+from ....models.vision.sam import activation_bytes, build_sam
 from ....models.weights import open_weights
+from ..loading import load_whole
 
 
 class Segmenter(nn.Module):
@@ -46,12 +47,12 @@ def segment(patcher: Any, picture: Tensor, boxes: Sequence[tuple[float, float, f
     """Masks (N, H, W), bool, of what lies in boxes (x0, y0, x1, y1 in 0..1) of a picture (H, W, 3)."""
     from segment_anything import SamPredictor
 
-    comfy.model_management.load_models_gpu([patcher])
+    device = load_whole(patcher, activation_bytes(patcher.model.sam))
     height, width = picture.shape[:2]
     predictor = SamPredictor(patcher.model.sam)
     pixels = (picture[..., :3].clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
     predictor.set_image(pixels)
     scaled = torch.tensor(boxes) * torch.tensor([width, height, width, height])
-    prompts = predictor.transform.apply_boxes_torch(scaled, (height, width)).to(patcher.load_device)
+    prompts = predictor.transform.apply_boxes_torch(scaled, (height, width)).to(device)
     masks, _, _ = predictor.predict_torch(None, None, boxes=prompts, multimask_output=False)
     return masks[:, 0].cpu()
