@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...weights import CheckpointError, listing
 
-# Not told by the weights, and the same in both published models.
+# Sizes that do not follow from the shapes of weights; both published models have the same.
 HEADS = 8
 TEXT_HEAD_WIDTH = 64
 TEXT_POSITIONS = 256
@@ -47,7 +47,7 @@ _RENAMED: Sequence[tuple[str, str]] = (
     (r"transformer\.decoder\.bbox_embed\.", "model.decoder.bbox_embed."),
     (r"bbox_embed\.", "bbox_embed."),
 )
-# Inside a layer of the kind whose renamed name begins so.
+# Names inside a layer, by what the layer's new name contains.
 _INSIDE: Mapping[str, Mapping[str, str]] = {
     _SWIN + "encoder.layers": {
         "norm1": "layernorm_before",
@@ -97,9 +97,9 @@ _INSIDE: Mapping[str, Mapping[str, str]] = {
 _PREFIXES = re.compile(
     r"^(?:model\.)?(?:module\.)?(?=(?:transformer|bert|backbone\.0|feat_map|input_proj|bbox_embed|label_enc)\.)"
 )
-# Kept apart there, one tensor in the original: attention of torch, and that of the Swin backbone.
+# Query, key and value in one tensor, in torch's attention and in the Swin backbone; three in transformers.
 _FUSED = re.compile(r"(.*)\.(?:in_proj_|qkv\.)(weight|bias)")
-# What the network does not use: a head of BERT, numbers that are computed, leftovers of training.
+# Weights that the network does not use: BERT's pooler, computed positions, leftovers of training.
 _UNUSED = re.compile(r"bert\.pooler\..*|bert\.embeddings\.position_ids|label_enc\..*|.*class_embed\..*")
 
 

@@ -29,7 +29,7 @@ from .detector import NounDetector
 from .noun_rules import highest_average
 from .original import load_original
 
-# The authors' own, in the demonstration of their repository; IFAdapter's are not published.
+# Thresholds of the demonstration in Grounding DINO's repository; IFAdapter's are not published.
 BOX_THRESHOLD, TEXT_THRESHOLD = 0.35, 0.25
 # Boxes are written to a hundred-thousandth of the picture's side.
 DIGITS = 5
