@@ -100,7 +100,7 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
     from ..annotation.selection import Limits
     from ..annotation.words import nouns
     from ..models.vision.captioning import TransformersCaptioner
-    from ..models.vision.grounding_dino.detector import GroundingDino
+    from ..models.vision.grounding_dino.picture_detector import GroundingDino
 
     words = _words(arguments)
     if not words:

@@ -78,7 +78,7 @@ OUTSIDE: dict[str, set[str]] = {
     "layout": set(),
     "models": {"torch", "safetensors", "spacy"},
     "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
-    "models.vision": {"torch", "PIL", "safetensors", "transformers", "groundingdino"},
+    "models.vision": {"torch", "PIL", "safetensors", "transformers", "groundingdino", "segment_anything"},
     "nodes": {"comfy_api", "torch"},
     "pictures": {"PIL"},
     "shapes_world": {"numpy", "PIL", "scipy"},

@@ -23,6 +23,7 @@ from ....models.rewards import (
     read_reward,
 )
 from ..conversions import images_from
+from ..loading import load_whole
 
 logger = logging.getLogger("instance_composer")
 
@@ -101,12 +102,11 @@ def score_pictures(rewards: CompositionRewards, images: Tensor, text: str) -> Co
 
 
 def _score(reward: CompositionReward, images: Tensor, text: str, progress: Any) -> tuple[Tensor, str]:
-    model, device = reward.patcher.model, reward.patcher.load_device
+    model = reward.patcher.model
     config = model.config
     tokens = (config.image_size // config.patch_size) ** 2 + 1
     memory = 4 * min(len(images), _AT_ONCE) * tokens * config.vision_width * _LAYERS_ALIVE
-    # Whole, for the same reason: layers that are not ComfyUI's compute where their weights are.
-    comfy.model_management.load_models_gpu([reward.patcher], memory_required=memory, force_full_load=True)
+    device = load_whole(reward.patcher, memory)
     prompt = reward.tokenizer([text])
     parts: list[Tensor] = []
     for part in images.split(_AT_ONCE):
