@@ -24,8 +24,20 @@ LISTS = [
 ]
 # Source that a reader would have to change: no pages, no data, nothing that is made of other files.
 SOURCE = [
-    *"annotation cli evaluation generation hosts layout locales models nodes pictures shapes_world".split(),
-    *"training web/editor web/lib pyproject.toml".split(),
+    *[
+        "annotation",
+        "cli",
+        "evaluation",
+        "generation",
+        "hosts",
+        "layout",
+        "locales",
+        "models",
+        "nodes",
+        "pictures",
+        "shapes_world",
+    ],
+    *["training", "web/editor", "web/lib", "pyproject.toml"],
 ]
 
 
