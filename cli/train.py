@@ -191,13 +191,9 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _reward(arguments: argparse.Namespace) -> int:
+    from ..training.demo_model.rewards import train_world_rewards
     from ..training.engine.settings import read_settings, read_toml
-    from ..training.itercomp.reward_run import (
-        REWARD_SETTINGS,
-        RewardRun,
-        train_reward,
-        train_world_rewards,
-    )
+    from ..training.itercomp.reward_run import REWARD_SETTINGS, RewardRun, train_reward
 
     changes = read_toml(arguments.settings) if arguments.settings else {}
     names = ("data", "validation", "init", "aspect")

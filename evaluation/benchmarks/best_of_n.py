@@ -55,9 +55,9 @@ from ...shapes_world.preferences import (
 from ...training.data.comparisons import Ranked, WorldPreferences
 from ...training.data.pictures import posterior, to_tensor
 from ...training.data.text import Tokenizer, encode_prompts
+from ...training.demo_model.rewards import EVALUATION_SEED, FIGURES
 from ...training.demo_model.text_to_image import generate_base
 from ...training.itercomp.reward_objective import collate, share_with_error
-from ...training.itercomp.reward_run import EVALUATION_SEED, FIGURES
 from ...training.noise import size_conditioning
 
 PICTURES = 8

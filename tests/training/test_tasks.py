@@ -22,10 +22,10 @@ from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.models.sdxl.files import open_unet
 from instance_composer.shapes_world import ShapesWorld
+from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.latents import (
     Buckets,
     LatentSet,
-    SourceError,
     encode,
 )
 from instance_composer.training.data.pictures import decode, posterior

@@ -20,7 +20,7 @@ from ...shapes_world.preferences import (
     content_of,
     word_truths,
 )
-from .latents import SourceError
+from .errors import SourceError
 
 # Differences in truth below this make no pair.
 _LEAST = 1e-6

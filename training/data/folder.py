@@ -11,7 +11,7 @@ from PIL import Image
 from ...layout import Box, Layout, LayoutError
 from ...layout.transform import crop, resize_canvas
 from ...pictures.reading import PICTURE_ENDINGS, PictureError, read_picture
-from .latents import SourceError
+from .errors import SourceError
 
 
 @dataclass(frozen=True, eq=False)

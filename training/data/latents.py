@@ -23,15 +23,12 @@ from tqdm import tqdm
 from ...layout import Layout
 from ..engine.order import sample_numbers
 from ..engine.task import Place
+from .errors import SourceError
 from .pictures import posterior, to_tensor
 
 # Pictures in one file: what an interruption can lose.
 _SHARD = 512
 _BATCH = 16
-
-
-class SourceError(ValueError):
-    """Pictures or latents that cannot be trained on."""
 
 
 class Picture(Protocol):

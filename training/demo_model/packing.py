@@ -26,7 +26,7 @@ from ...shapes_world.vocabulary import (
     PATTERNS,
     SHAPES,
 )
-from ..data.latents import SourceError
+from ..data.errors import SourceError
 from .pipeline import TOKENIZER, make_tokenizers
 from .recipe import load_autoencoder
 

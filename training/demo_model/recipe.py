@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 
 from ...hosts.diffusers_sdxl import load_sdxl
-from ...shapes_world import ShapesWorld
-from ..data.latents import LatentSet, SourceError, encode_once
+from ..data.errors import SourceError
+from ..data.world import Pictures, encoded_world
 from ..engine.checkpoint import read_run
 from ..engine.loop import Trainer
-from ..engine.settings import Settings, SettingsError, read_settings
+from ..engine.settings import WEIGHTS_SEED, Settings, SettingsError, read_settings
 from ..engine.task import Task
 from .architecture import NARROW_WIDTHS, make_autoencoder
 from .autoencoder import AutoencoderTask
 from .pipeline import make_pipeline
 from .text_to_image import BaseTask
 from .widening import widen_unet
-
-logger = logging.getLogger("instance_composer")
-
-# Pictures to train on; samples, calibration and evaluation draw from other seeds.
-TRAINING_SEED = 1
-# Fresh weights of a stage are drawn from this seed, so that a run is a function of its settings.
-_WEIGHTS_SEED = 0
-
-
-class Pictures(NamedTuple):
-    """Encoded pictures of one size, each with so many figures, or with 1 to 5, of one pattern or of any."""
-
-    width: int
-    height: int
-    number: int
-    figures: int | None = None
-    pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +128,7 @@ def choose_stage(name: str, changes: Mapping[str, Any], pictures: int | None = N
 
 def train_stage(stage: Stage, folder: Path) -> None:
     """Run or continue one stage; everything of the recipe lives below `folder`, one folder a stage."""
-    torch.manual_seed(_WEIGHTS_SEED)
+    torch.manual_seed(WEIGHTS_SEED)
     trainer = Trainer(_task(stage, folder), stage.settings, folder / stage.name)
     trainer.run()
 
@@ -192,18 +174,3 @@ def _load_pipeline(model: Path) -> StableDiffusionXLPipeline:
     if not (model / "model_index.json").is_file():
         raise SourceError(f"there is no model in {model}; train the stage {model.parent.name} first")
     return load_sdxl(model)
-
-
-def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) -> LatentSet:
-    """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`."""
-    width, height, number, figures, pattern = pictures
-    world = ShapesWorld(TRAINING_SEED, width, height, figures=figures, pattern=pattern)
-    description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
-    name = f"latents-{width}x{height}"
-    if figures is not None:
-        description["figures"] = figures
-        name += f"-{figures}"
-    if pattern is not None:
-        description["pattern"] = pattern
-        name += f"-{pattern}"
-    return encode_once(world, number, autoencoder, folder / name, description)

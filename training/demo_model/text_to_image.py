@@ -18,12 +18,12 @@ from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
 from ..engine.task import Place
 from ..noise import (
+    SCHEDULE,
     add_noise,
     drop,
     signal_to_noise_weights,
     size_conditioning,
 )
-from .pipeline import SCHEDULE
 
 # Captions left out, so that guidance has something to guide away from: half become SDXL's zeros, half the
 # empty caption that ComfyUI users give as a negative.

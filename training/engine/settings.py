@@ -13,6 +13,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# Fresh weights are drawn from this seed, so that a run is a function of its settings.
+WEIGHTS_SEED = 0
+
 
 class SettingsError(ValueError):
     """A setting that is unknown or out of range."""

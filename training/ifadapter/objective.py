@@ -23,7 +23,8 @@ from ...hosts.diffusers_sdxl import (
 from ...layout import Layout
 from ...models.ifadapter import IFAdapter
 from ...models.regions import Regions
-from ..data.latents import Buckets, LatentSet, SourceError
+from ..data.errors import SourceError
+from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
 from ..engine.task import Place

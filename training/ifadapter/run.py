@@ -13,15 +13,15 @@ from ...hosts.diffusers_sdxl import load_sdxl
 from ...layout import Layout
 from ...models.ifadapter import IFAdapter
 from ...shapes_world import ShapesWorld
+from ..data.errors import SourceError
 from ..data.folder import LayoutFolder
-from ..data.latents import LatentSet, SourceError, encode_once
-from ..demo_model.recipe import Pictures, encoded_world
+from ..data.latents import LatentSet, encode_once
+from ..data.world import Pictures, encoded_world
 from ..engine.loop import Trainer
-from ..engine.settings import Settings
+from ..engine.settings import WEIGHTS_SEED, Settings
 from .initial_weights import make_adapter
 from .objective import IFAdapterTask
 
-_WEIGHTS_SEED = 0
 _EXAMPLES_SEED = 2**31
 
 
@@ -58,7 +58,7 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
         raise SourceError("checked pictures are Shapes World's; leave them out, or train without data")
     pipeline = load_sdxl(run.model)
     sets = _latents(run, pipeline, folder)
-    torch.manual_seed(_WEIGHTS_SEED)
+    torch.manual_seed(WEIGHTS_SEED)
     adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()

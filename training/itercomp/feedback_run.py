@@ -8,8 +8,8 @@ from pathlib import Path
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...models.rewards import RewardModel, find_tokenizer, reward_files
 from ...shapes_world import ShapesWorld, caption
-from ..data.latents import SourceError
-from ..demo_model.recipe import TRAINING_SEED
+from ..data.errors import SourceError
+from ..data.world import TRAINING_SEED
 from ..engine.loop import Trainer
 from ..engine.settings import Settings
 from .feedback_objective import FeedbackTask, Judge

@@ -13,7 +13,7 @@ from instance_composer.cli import main
 from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.shapes_world.preferences import Comparisons
 from instance_composer.training.data.comparisons import PreferenceFile, WorldPreferences
-from instance_composer.training.data.latents import SourceError
+from instance_composer.training.data.errors import SourceError
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.settings import Settings
 from instance_composer.training.itercomp.reward_objective import (
