@@ -18,6 +18,7 @@ from instance_composer.training.demo_model.architecture import make_autoencoder
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.order import sample_numbers
 from instance_composer.training.engine.settings import Settings
+from instance_composer.training.engine.task import Task
 
 TRUTH = torch.tensor([1.0, -2.0, 0.5])
 
@@ -37,7 +38,7 @@ class Line(nn.Module):
         return {"loss": error.square().mean(), "bias": error.mean()}
 
 
-class LineTask:
+class LineTask(Task[Line]):
     def __init__(self, data: int = 64) -> None:
         torch.manual_seed(7)
         self.objective = Line()

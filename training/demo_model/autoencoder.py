@@ -20,7 +20,7 @@ from ..data.pictures import (
     to_bytes,
     to_tensor,
 )
-from ..engine.task import Place
+from ..engine.task import Place, Task
 from .architecture import LATENT_SCALE, make_autoencoder
 
 # Weight of the Kullback-Leibler term per latent element: enough to keep neighbouring latents alike, so that
@@ -49,7 +49,7 @@ class AutoencoderObjective(nn.Module):
         return {"loss": loss, "pixels": pixels, "divergence": divergence}
 
 
-class AutoencoderTask:
+class AutoencoderTask(Task[AutoencoderObjective]):
     """Crops of fresh pictures of the world's every combination; the autoencoder is no part of the split.
 
     Pictures are `side` pixels wide and high, of which a step sees a random square of `crop` pixels. With
@@ -91,9 +91,6 @@ class AutoencoderTask:
             "crop": self.crop,
             "decoder_only": self.decoder_only,
         }
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:

@@ -27,7 +27,7 @@ from ...shapes_world import (
 )
 from ..data.pictures import save_grid
 from ..engine.order import sample_numbers
-from ..engine.task import Place
+from ..engine.task import Place, Task
 
 _COUNT = 3000
 # A patch belongs to a thing that covers this share of it, to the background below the second, else to none.
@@ -65,7 +65,7 @@ class PatchObjective(nn.Module):
         return {"loss": torch.stack([*losses.values()]).sum(), **losses}
 
 
-class PatchTask:
+class PatchTask(Task[PatchObjective]):
     """The vision tower of a reward model, trained on pictures whose every patch is known."""
 
     def __init__(self, model: RewardModel, world: ShapesWorld) -> None:
@@ -85,9 +85,6 @@ class PatchTask:
 
     def describe(self) -> dict[str, Any]:
         return {"task": "patches", "seed": self.world.seed, "size": [self.world.width, self.world.height]}
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """Four pictures, and the patches in which shape, colour and pattern were all read right."""

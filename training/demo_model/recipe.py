@@ -133,7 +133,7 @@ def train_stage(stage: Stage, folder: Path) -> None:
     trainer.run()
 
 
-def _task(stage: Stage, folder: Path) -> Task:
+def _task(stage: Stage, folder: Path) -> Task[Any]:
     if stage.before in (None, "crops"):
         task = AutoencoderTask(crop=stage.crop, autoencoder=make_autoencoder())
         if stage.before:
@@ -152,7 +152,7 @@ def _task(stage: Stage, folder: Path) -> Task:
     return BaseTask(pipeline, [encoded_world(pipeline.vae, one, folder) for one in stage.pictures])
 
 
-def _start_from_average(task: Task, before: Path) -> None:
+def _start_from_average(task: Task[Any], before: Path) -> None:
     """Give a task the averaged weights of an earlier run of the same model."""
     state = read_run(before)
     if state is None:

@@ -16,7 +16,7 @@ from ...shapes_world import ShapesWorld, Split, caption
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
-from ..engine.task import Place
+from ..engine.task import Place, Task
 from ..noise import (
     SCHEDULE,
     add_noise,
@@ -63,7 +63,7 @@ class BaseObjective(nn.Module):
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
 
 
-class BaseTask:
+class BaseTask(Task[BaseObjective]):
     """A pipeline trained on encoded pictures of one or several sizes."""
 
     def __init__(self, pipeline: StableDiffusionXLPipeline, sets: Sequence[LatentSet]) -> None:
@@ -92,9 +92,6 @@ class BaseTask:
 
     def describe(self) -> dict[str, Any]:
         return {"task": "base", "sets": [[len(one), *one.size] for one in self._buckets.sets]}
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """Eight captions of known combinations above eight of combinations never seen."""

@@ -27,7 +27,7 @@ from ..data.errors import SourceError
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
-from ..engine.task import Place
+from ..engine.task import Place, Task
 from ..noise import (
     add_noise,
     drop,
@@ -133,7 +133,7 @@ def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tens
     return cells
 
 
-class IFAdapterTask:
+class IFAdapterTask(Task[IFAdapterObjective]):
     """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains."""
 
     def __init__(

@@ -15,7 +15,7 @@ from ..data.pictures import decode, save_grid
 from ..data.text import Tokenizer, encode_prompts
 from ..demo_model.text_to_image import generate_base
 from ..engine.order import sample_numbers
-from ..engine.task import Place
+from ..engine.task import Place, Task
 from ..noise import size_conditioning
 
 # The released code's, which are those of ReFL (ImageReward, arXiv 2304.05977): a picture is sampled up to one
@@ -95,7 +95,7 @@ class FeedbackObjective(nn.Module):
         }
 
 
-class FeedbackTask:
+class FeedbackTask(Task[FeedbackObjective]):
     """A pipeline's UNet tuned on prompts alone; size is (width, height) in pixels."""
 
     def __init__(
@@ -129,9 +129,6 @@ class FeedbackTask:
             "size": list(self.size),
             "aspects": self.objective.aspects,
         }
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """The first prompts, each with a noise of its own."""

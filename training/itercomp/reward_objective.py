@@ -24,7 +24,7 @@ from ...models.rewards import (
 from ..data.comparisons import Ranked, RankedSource
 from ..data.pictures import save_grid
 from ..engine.order import sample_numbers
-from ..engine.task import Place
+from ..engine.task import Place, Task
 
 _EXAMPLES, _EXAMPLE_SIDE = 4, 128
 
@@ -104,7 +104,7 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
     }
 
 
-class RewardTask:
+class RewardTask(Task[RewardObjective]):
     """A reward model for one or several aspects, what it is trained on, and what it is chosen by."""
 
     def __init__(
@@ -130,9 +130,6 @@ class RewardTask:
 
     def describe(self) -> dict[str, Any]:
         return {"task": "reward", "data": self.source.describe(), "frozen": self.frozen}
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """Pictures of the first held-out prompts, the best by the mean of all aspects on the left."""

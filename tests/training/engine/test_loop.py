@@ -94,7 +94,7 @@ def test_every_field_of_every_optimizer_group(tmp_path):
     chosen = settings(weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-6)
     trainer = Trainer(LineTask(), chosen, tmp_path)
     trainer.advance()
-    groups = trainer.optimizer.param_groups
+    groups = trainer.turns[0].optimizer.param_groups
     body, head = (trainer.task.objective.body, trainer.task.objective.head)
     by_decay = {group["weight_decay"]: group["params"] for group in groups}
     assert {id(p) for p in by_decay[0.2]} == {id(body.weight), id(head.weight)}
