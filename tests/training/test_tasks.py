@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from latent_sets import latent_set
 from PIL import Image
 from tiny_rewards import HEADS, WORDS, tiny_state
 from tiny_sdxl import tiny_vae
 
 from instance_composer.hosts.diffusers_sdxl import encode_tokens, load_sdxl
 from instance_composer.layout import (
-    Box,
     Canvas,
-    Instance,
     Layout,
 )
 from instance_composer.models.ifadapter import IFAdapter
@@ -24,9 +22,7 @@ from instance_composer.models.sdxl.files import open_unet
 from instance_composer.shapes_world import ShapesWorld
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.latents import (
-    Buckets,
     LatentSet,
-    encode,
 )
 from instance_composer.training.data.pictures import decode, posterior
 from instance_composer.training.demo_model.autoencoder import AutoencoderTask, normalize_latents
@@ -357,86 +353,12 @@ def test_feedback_asks_for_no_more_than_two_deviations(pipeline, latents):
     assert all(not p.grad.any() for p in task.objective.unet.parameters() if p.grad is not None)
 
 
-def test_encoding_continues_and_refuses_another_source(tmp_path):
-    torch.manual_seed(0)
-    autoencoder, world = tiny_vae(), ShapesWorld(1, 64, 64)
-    done: list[int] = []
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1}, done.append)
-    first = LatentSet.load(tmp_path)
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1}, done.append)
-    assert sum(done) == 10
-    # Written once: several processes ask for the same set, and one may be reading while another comes.
-    before = (tmp_path / "index.json").stat().st_ino
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1})
-    assert (tmp_path / "index.json").stat().st_ino == before
-    assert not list(tmp_path.glob("*.part"))
-    assert first.size == (64, 64)
-    assert first.latents.shape == (5, 4, 8, 8)
-    assert [layout.prompt for layout in first.layouts] == [world[n].layout.prompt for n in range(5)]
-    expected = posterior(
-        autoencoder, torch.from_numpy(world[3].image).permute(2, 0, 1)[None].float() / 127.5 - 1
-    )
-    torch.testing.assert_close(
-        first.latents[3].float(), expected.mode()[0].detach() * 0.13025, atol=2e-3, rtol=1e-2
-    )
-    with pytest.raises(SourceError, match="other pictures or of another autoencoder"):
-        encode(world, 5, autoencoder, tmp_path, {"seed": 2})
-    torch.nn.init.zeros_(autoencoder.decoder.conv_out.weight)
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1})  # another decoder does not matter
-    with pytest.raises(SourceError, match="another autoencoder"):
-        encode(world, 5, tiny_vae(), tmp_path, {"seed": 1})
-
-
-def test_an_incomplete_set_is_told(tmp_path):
-    encode(ShapesWorld(1, 64, 64), 2, tiny_vae(), tmp_path, {})
-    next(tmp_path.glob("*.safetensors")).unlink()
-    with pytest.raises(SourceError, match="missing; encode it again"):
-        LatentSet.load(tmp_path)
-
-
-def test_batches_come_from_sets_in_proportion():
-    def one(count: int, side: int) -> LatentSet:
-        return LatentSet(torch.zeros(count, 4, side, side), [{}] * count)
-
-    buckets = Buckets([one(300, 8), one(100, 4)])
-    chosen = [
-        [buckets.choose(Place(step, 0, process, 1, 2), 2, 0) for process in range(2)] for step in range(400)
-    ]
-    assert [one[0].size for one, _ in chosen].count((64, 64)) / 400 == pytest.approx(0.75, abs=0.06)
-    assert all(one[0] is other[0] and one[1] != other[1] for one, other in chosen)
-    assert chosen[5][0][1] == buckets.choose(Place(5, 0, 0, 1, 2), 2, 0)[1]
-
-
 def test_pictures_without_instances_are_left_out(pipeline, latents):
     bare = Layout((), Canvas(64, 64), "nothing").to_dict()
-    mixed = LatentSet(latents.latents[:3], [bare, *latents.documents[1:3]])
+    mixed = latent_set(latents.latents(range(3)), [bare, latents.document(1), latents.document(2)])
     task = IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [mixed])
     assert task.describe()["sets"] == [[2, 64, 64]]
     with pytest.raises(SourceError, match="nothing to learn"):
         IFAdapterTask(
-            pipeline, make_adapter(pipeline.unet, small=True), [LatentSet(latents.latents[:1], [bare])]
+            pipeline, make_adapter(pipeline.unet, small=True), [latent_set(latents.latents([0]), [bare])]
         )
-
-
-def test_a_folder_of_pictures_with_layouts(tmp_path):
-    from instance_composer.training.data.folder import LayoutFolder
-
-    pixels = np.zeros((100, 200, 3), np.uint8)
-    pixels[:, 100:] = 255
-    layout = Layout((Instance("1", Box(0.5, 0.0, 1.0, 1.0), "white"),), Canvas(200, 100), "half")
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    (tmp_path / "a.json").write_text(layout.to_json())
-    Image.fromarray(pixels).save(tmp_path / "without-layout.png")
-    folder = LayoutFolder(tmp_path, 64, 64)
-    assert len(folder) == 1
-    example = folder[0]
-    assert example.image.shape == (64, 64, 3)
-    assert list(example.layout.instances[0].box) == pytest.approx([0.5, 0, 1, 1])
-    assert example.image[:, 40:].min() > 200 > 50 > example.image[:, :24].max()
-    with pytest.raises(SourceError, match="no pictures with layouts"):
-        LayoutFolder(tmp_path / "nowhere", 64, 64)
-    with pytest.raises(SourceError, match="multiples of 8"):
-        LayoutFolder(tmp_path, 65, 64)
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(SourceError, match=r"a\.png"):
-        folder[0]

@@ -84,8 +84,8 @@ class BaseTask(Task[BaseObjective]):
         """Latents, token ids of the captions for both encoders, and size conditioning."""
         one, numbers = self._buckets.choose(place, size, seed)
         return {
-            "latents": one.latents[numbers],
-            "ids": self._tokenizer([one.documents[number]["prompt"] for number in numbers]),
+            "latents": one.latents(numbers),
+            "ids": self._tokenizer([one.document(number)["prompt"] for number in numbers]),
             "empty": self._tokenizer([""]),
             "sizes": size_conditioning([one.size] * size),
         }

@@ -15,13 +15,31 @@ from .task import Place
 
 def sample_numbers(count: int, batch: int, number: int, seed: int) -> list[int]:
     """The samples, out of `count`, of batch `number`: every epoch is a new permutation of all of them."""
+    order = _order(count, seed)
     places = range(number * batch, (number + 1) * batch)
-    return [int(_permutation(count, place // count, seed)[place % count]) for place in places]
+    return [int(order.permutation(place // count)[place % count]) for place in places]
 
 
-@lru_cache(maxsize=4)
-def _permutation(count: int, epoch: int, seed: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(count)
+class _Order:
+    """The order of a data set, of which the permutation of one epoch is kept: batches follow each other."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count, self._seed = count, seed
+        self._epoch, self._permutation = -1, np.empty(0, np.uint32)
+
+    def permutation(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            # The earlier one goes first: at most one is held, four bytes a sample.
+            self._permutation = np.empty(0, np.uint32)
+            whole = np.random.default_rng([self._seed, epoch]).permutation(self._count)
+            self._epoch, self._permutation = epoch, whole.astype(np.uint32)
+        return self._permutation
+
+
+# A run has a data set for each size of pictures.
+@lru_cache(maxsize=32)
+def _order(count: int, seed: int) -> _Order:
+    return _Order(count, seed)
 
 
 def generator_at(place: Place, seed: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -38,6 +38,7 @@ from ..noise import (
 # IFAdapter (arXiv 2409.08240), section 4.1; "set to 0", as its unconditional branch has it. That both are
 # drawn per picture and independently of each other is our reading, the paper does not say.
 DROP_INSTANCES, DROP_PROMPT = 0.15, 0.3
+_EXAMPLES = 8
 
 
 class IFAdapterObjective(nn.Module):
@@ -149,15 +150,15 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_power)
         self._buckets = Buckets([_with_instances(one) for one in sets])
         self._tokenizer = Tokenizer(pipeline)
-        self._examples = list(examples) or self._buckets.sets[0].layouts[:8]
+        self._examples = list(examples) or _first_layouts(self._buckets.sets[0])
 
     def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
         """Latents, captions of pictures and instances, boxes, and size conditioning."""
         one, numbers = self._buckets.choose(place, size, seed)
-        layouts = [one.layouts[number] for number in numbers]
+        layouts = [one.layout(number) for number in numbers]
         instances = [instance for layout in layouts for instance in layout.active]
         return {
-            "latents": one.latents[numbers],
+            "latents": one.latents(numbers),
             "ids": self._tokenizer([layout.prompt for layout in layouts]),
             "phrases": self._tokenizer([instance.caption for instance in instances]),
             "boxes": torch.tensor(
@@ -213,9 +214,11 @@ def _outlined(picture: Image.Image, layout: Layout) -> Image.Image:
 
 def _with_instances(one: LatentSet) -> LatentSet:
     """Those pictures of a set that have an instance to learn from."""
-    kept = [number for number, layout in enumerate(one.layouts) if layout.active]
+    kept = [number for number in range(len(one)) if one.layout(number).active]
     if not kept:
         raise SourceError("none of the pictures has an instance with a caption; there is nothing to learn")
-    if len(kept) == len(one):
-        return one
-    return LatentSet(one.latents[kept], [one.documents[number] for number in kept])
+    return one if len(kept) == len(one) else one.select(kept)
+
+
+def _first_layouts(one: LatentSet) -> list[Layout]:
+    return [one.layout(number) for number in range(min(_EXAMPLES, len(one)))]

@@ -76,7 +76,7 @@ def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path)
     place = folder / f"latents-{width}x{height}"
     source = LayoutFolder(run.data, width, height)
     description: dict[str, Any] = {
-        "files": [file.name for file in source.files],
+        "files": source.names,
         "width": width,
         "height": height,
     }
