@@ -26,7 +26,7 @@ from instance_composer.training.data.latents import (
 )
 from instance_composer.training.data.pictures import decode, posterior
 from instance_composer.training.demo_model.autoencoder import AutoencoderTask, normalize_latents
-from instance_composer.training.demo_model.text_to_image import BaseTask
+from instance_composer.training.demo_model.text_to_image import TextToImageTask
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.order import generator_at
 from instance_composer.training.engine.settings import Settings
@@ -56,7 +56,7 @@ def make_task(kind: str, pipeline, latents: LatentSet):
     if kind == "autoencoder":
         return AutoencoderTask(side=64, crop=32, autoencoder=tiny_vae())
     if kind == "base":
-        return BaseTask(pipeline, [latents])
+        return TextToImageTask(pipeline, [latents])
     if kind == "feedback":
         prompts = ["a red circle", "a blue square and a green star on grey", "a small star", *"abcdef"]
         return FeedbackTask(pipeline, tiny_judges(), prompts, (64, 64))

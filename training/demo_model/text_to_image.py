@@ -36,7 +36,7 @@ _NOISE_OFFSET = 0.1
 _EXAMPLES: tuple[Split, ...] = ("train", "held-out")
 
 
-class BaseObjective(nn.Module):
+class TextToImageObjective(nn.Module):
     """Noise prediction given captions."""
 
     def __init__(self, pipeline: StableDiffusionXLPipeline) -> None:
@@ -63,12 +63,12 @@ class BaseObjective(nn.Module):
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
 
 
-class BaseTask(Task[BaseObjective]):
+class TextToImageTask(Task[TextToImageObjective]):
     """A pipeline trained on encoded pictures of one or several sizes."""
 
     def __init__(self, pipeline: StableDiffusionXLPipeline, sets: Sequence[LatentSet]) -> None:
         self.pipeline = pipeline
-        self.objective = BaseObjective(pipeline)
+        self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
         self._buckets = Buckets(sets)
         self._tokenizer = Tokenizer(pipeline)

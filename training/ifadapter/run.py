@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +20,9 @@ from ..engine.loop import Trainer
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .initial_weights import make_adapter
 from .objective import IFAdapterTask
+from .options import AdapterRun
 
 _EXAMPLES_SEED = 2**31
-
-
-@dataclass(frozen=True)
-class AdapterRun:
-    """What an adapter is trained on: `size` (width, height) in pixels; `data` None is Shapes World.
-
-    `checked` is how many of Shapes World's pictures with checked things alone come besides the `pictures`.
-    `init` names an adapter to start from, else a fresh one is made, of the demo's size if `small`.
-    """
-
-    model: Path
-    data: Path | None = None
-    size: tuple[int, int] = (1024, 1024)
-    pictures: int = 10_000
-    checked: int = 0
-    init: Path | None = None
-    small: bool = False
-    region_weight: float = 0.0
-    snr_power: float = 0.0
-    gradient_checkpointing: bool = False
 
 
 def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
@@ -50,11 +30,11 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
     for name, value in (
         ("region weight", run.region_weight),
         ("SNR power", run.snr_power),
-        ("number of checked pictures", run.checked),
+        ("number of checked pictures", run.checked_pattern_pictures),
     ):
         if value < 0:
             raise SourceError(f"the {name} is {value:g}; 0 or more is allowed")
-    if run.checked and run.data is not None:
+    if run.checked_pattern_pictures and run.data is not None:
         raise SourceError("checked pictures are Shapes World's; leave them out, or train without data")
     pipeline = load_sdxl(run.model)
     sets = _latents(run, pipeline, folder)
@@ -70,8 +50,8 @@ def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path)
     width, height = run.size
     if run.data is None:
         chosen = [Pictures(width, height, run.pictures)]
-        if run.checked:
-            chosen.append(Pictures(width, height, run.checked, pattern="checked"))
+        if run.checked_pattern_pictures:
+            chosen.append(Pictures(width, height, run.checked_pattern_pictures, pattern="checked"))
         return [encoded_world(pipeline.vae, one, folder) for one in chosen]
     place = folder / f"latents-{width}x{height}"
     source = LayoutFolder(run.data, width, height)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...hosts.diffusers_sdxl import load_sdxl
@@ -13,27 +12,9 @@ from ..data.world import TRAINING_SEED
 from ..engine.loop import Trainer
 from ..engine.settings import Settings
 from .feedback_objective import FeedbackTask, Judge
+from .feedback_options import FeedbackRun
 
-# The released code's: 4 x 4 pictures on each of four devices, 200 steps at a constant rate.
-FEEDBACK_SETTINGS = Settings(
-    steps=200, batch=4, accumulate=4, learning_rate=1e-5, warm_up=0, every_checkpoint=50, every_sample=100
-)
 _WORLD_PROMPTS = 2000
-
-
-@dataclass(frozen=True)
-class FeedbackRun:
-    """What is tuned and who judges it: `rewards` is a folder with one model for each aspect.
-
-    `prompts` is a text file with one prompt a line; None are captions of Shapes World. `size` (width, height)
-    in pixels; IterComp tuned at 512 x 512.
-    """
-
-    model: Path
-    rewards: Path
-    prompts: Path | None = None
-    size: tuple[int, int] = (512, 512)
-    gradient_checkpointing: bool = False
 
 
 def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
