@@ -16,10 +16,10 @@ from accelerate.utils import parse_flag_from_env
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from ...layout import Layout
 from ..engine.order import sample_numbers
+from ..engine.progress import progress_bar
 from ..engine.task import Place
 from .errors import SourceError
 from .pictures import posterior, to_tensor
@@ -184,7 +184,7 @@ def encode_once(
     autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
     with (
         state.main_process_first(),
-        tqdm(total=count, desc="encode", unit="picture", mininterval=5) as progress,
+        progress_bar("encode", "picture", count) as progress,
     ):
         encode(source, count, autoencoder, folder, description, progress.update)
     return LatentSet.load(folder)

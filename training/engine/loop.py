@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
-from tqdm import tqdm
 
 from .checkpoint import check_same, read_run, write_run
 from .order import generator_at
 from .players import Turn, make_turns
+from .progress import progress_bar
 from .settings import Settings
 from .task import Place, Player, Task
 
@@ -60,13 +60,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train up to the number of steps in the settings."""
-        progress = tqdm(
-            total=self.settings.steps,
-            initial=self.step,
-            desc="train",
-            unit="step",
-            disable=not self.accelerator.is_main_process,
-            mininterval=5,
+        progress = progress_bar(
+            "train", "step", self.settings.steps, self.step, shown=self.accelerator.is_main_process
         )
         recent: list[dict[str, float]] = []
         started = time.perf_counter()
