@@ -57,8 +57,8 @@ class PairTask(Task[Pair]):
     def players(self) -> tuple[Player, ...]:
         return self._players
 
-    def batch(self, place, size, seed):
-        return {"real": MIDDLE + 0.3 * torch.randn(size, 2, generator=generator_at(place, seed + 1))}
+    def batch(self, position, size, seed):
+        return {"real": MIDDLE + 0.3 * torch.randn(size, 2, generator=generator_at(position, seed + 1))}
 
     def describe(self):
         return {"task": "pair"}

@@ -46,8 +46,8 @@ class LineTask(Task[Line]):
         self.shown: list[torch.Tensor] = []
         self.let_go = 0
 
-    def batch(self, place, size, seed):
-        numbers = sample_numbers(len(self.x), size, place.number, seed)
+    def batch(self, position, size, seed):
+        numbers = sample_numbers(len(self.x), size, position.number, seed)
         return {"x": self.x[numbers], "y": self.x[numbers] @ TRUTH}
 
     def after_backward(self) -> None:

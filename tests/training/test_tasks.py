@@ -30,13 +30,13 @@ from instance_composer.training.demo_model.text_to_image import TextToImageTask
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.order import generator_at
 from instance_composer.training.engine.settings import Settings
-from instance_composer.training.engine.task import Place
+from instance_composer.training.engine.task import BatchPosition
 from instance_composer.training.ifadapter.initial_weights import adapted_layers, make_adapter
 from instance_composer.training.ifadapter.objective import IFAdapterTask
-from instance_composer.training.itercomp.feedback_objective import FeedbackTask, Judge
+from instance_composer.training.itercomp.feedback_objective import AspectReward, FeedbackTask
 from instance_composer.training.noise import add_noise, drop, signal_to_noise_weights
 
-FIRST = Place(0, 0, 0, 1, 1)
+FIRST = BatchPosition(0, 0, 0, 1, 1)
 
 
 def settings(**changes) -> Settings:
@@ -59,7 +59,7 @@ def make_task(kind: str, pipeline, latents: LatentSet):
         return TextToImageTask(pipeline, [latents])
     if kind == "feedback":
         prompts = ["a red circle", "a blue square and a green star on grey", "a small star", *"abcdef"]
-        return FeedbackTask(pipeline, tiny_judges(), prompts, (64, 64))
+        return FeedbackTask(pipeline, tiny_rewards_of_two_aspects(), prompts, (64, 64))
     examples = [ShapesWorld(5, 64, 64)[number].layout for number in range(2)]
     return IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], 1.0, examples=examples)
 
@@ -67,11 +67,11 @@ def make_task(kind: str, pipeline, latents: LatentSet):
 KINDS = ["autoencoder", "base", "ifadapter", "feedback"]
 
 
-def tiny_judges() -> list[Judge]:
-    told = {**HEADS, "words": WORDS}
-    model = RewardModel.from_state_dict(tiny_state(), told)
+def tiny_rewards_of_two_aspects() -> list[AspectReward]:
+    metadata = {**HEADS, "words": WORDS}
+    model = RewardModel.from_state_dict(tiny_state(), metadata)
     tokenizer = RewardTokenizer.of_words(WORDS, model.config.tokens)
-    return [Judge("attribute", model, tokenizer), Judge("spatial", model, tokenizer)]
+    return [AspectReward("attribute", model, tokenizer), AspectReward("spatial", model, tokenizer)]
 
 
 def open_gates(adapter: IFAdapter) -> None:
@@ -278,16 +278,16 @@ def test_noise_offset_moves_the_means_of_channels_alone():
 def test_padding_that_no_phrase_needs_changes_no_token(pipeline, latents):
     task = make_task("ifadapter", pipeline, latents)
     batch = task.batch(FIRST, 4, 0)
-    ids, silent = batch["phrases"], torch.tensor([False, True, False, False])
+    ids, without = batch["phrases"], torch.tensor([False, True, False, False])
     longest = int(ids.mask.sum(-1).max())
     assert longest < ids.mask.shape[-1]
-    tokens = task.objective._instance_tokens(batch, silent)
+    tokens = task.objective._instance_tokens(batch, without)
     phrases = encode_tokens((pipeline.text_encoder, pipeline.text_encoder_2), ids[:2], ids.mask)
-    spoken = ~silent.repeat_interleave(torch.tensor(batch["counts"]))
+    worded = ~without.repeat_interleave(torch.tensor(batch["counts"]))
     whole = task.adapter.instance_tokens(
-        phrases.hidden_states * spoken[:, None, None, None],
-        phrases.attention_mask * spoken[:, None],
-        phrases.eot * spoken[:, None],
+        phrases.hidden_states * worded[:, None, None, None],
+        phrases.attention_mask * worded[:, None],
+        phrases.eot * worded[:, None],
         batch["boxes"],
     )
     torch.testing.assert_close(tokens, whole, atol=1e-5, rtol=0)

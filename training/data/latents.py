@@ -20,7 +20,7 @@ from torch import Tensor
 from ...layout import Layout
 from ..engine.order import sample_numbers
 from ..engine.progress import progress_bar
-from ..engine.task import Place
+from ..engine.task import BatchPosition
 from .errors import SourceError
 from .pictures import posterior, to_tensor
 from .shards import Shards
@@ -120,11 +120,11 @@ class Buckets:
         counts = np.array([len(one) for one in sets], dtype=np.float64)
         self._shares = counts / counts.sum()
 
-    def choose(self, place: Place, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
+    def choose(self, position: BatchPosition, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
         """The set and the samples of a batch, a function of the arguments alone."""
-        turn = place.number // place.processes
+        turn = position.number // position.num_processes
         which = int(np.random.default_rng([seed, 2, turn]).choice(len(self.sets), p=self._shares))
-        return self.sets[which], sample_numbers(len(self.sets[which]), batch, place.number, seed + which)
+        return self.sets[which], sample_numbers(len(self.sets[which]), batch, position.number, seed + which)
 
 
 @torch.no_grad()

@@ -16,8 +16,8 @@ _OPEN = 32
 class Shards(Generic[ShardT]):
     """The files of a data set, each of `length` entries but for a shorter last one.
 
-    An entry is found by its number alone. So the place of a run in its data is a plain number (of the batch,
-    from the step in its checkpoint), and nothing of a reader's state has to be kept.
+    An entry is found by its number alone. So the position of a run in its data is a plain number, that of the
+    batch, which follows from the step in its checkpoint: nothing of a reader's state has to be kept.
     """
 
     def __init__(

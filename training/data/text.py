@@ -51,7 +51,7 @@ class Tokenizer:
 
 
 def encode_prompts(text_encoder: Any, text_encoder_2: Any, ids: TokenIds) -> tuple[Tensor, Tensor]:
-    """What SDXL conditions on: penultimate states of both encoders (B, T, D), pooled output of the second."""
+    """Conditions of SDXL: penultimate states of both encoders (B, T, D), pooled output of the second."""
     first = text_encoder(ids.first, output_hidden_states=True)
     second = text_encoder_2(ids.second, output_hidden_states=True)
     return torch.cat((first.hidden_states[-2], second.hidden_states[-2]), dim=-1), second.text_embeds

@@ -1,4 +1,4 @@
-"""The demo model as it is shipped: one diffusers folder in half precision, with its adapter."""
+"""Packing of the demo model as it is shipped: one diffusers folder in half precision, with its adapter."""
 
 from __future__ import annotations
 

@@ -36,4 +36,4 @@ class Stage(ABC):
 
     @abstractmethod
     def task(self, folder: Path) -> Task[Any]:
-        """What is trained; fresh weights are drawn from the global random generator."""
+        """The task of the run; fresh weights are drawn from the global random generator."""

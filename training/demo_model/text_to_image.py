@@ -1,4 +1,4 @@
-"""Training the demo world's text-to-image model: UNet and both text encoders, from scratch."""
+"""Training of the demo world's text-to-image model: UNet and both text encoders, from scratch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...shapes_world import ShapesWorld, Split, caption
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
-from ..engine.task import Place, Task
+from ..engine.task import BatchPosition, Task
 from ..noise import (
     SCHEDULE,
     add_noise,
@@ -80,9 +80,9 @@ class TextToImageTask(Task[TextToImageObjective]):
         for module in (body.encoder.layers[-1], body.final_layer_norm):
             module.requires_grad_(False)
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, token ids of the captions for both encoders, and size conditioning."""
-        one, numbers = self._buckets.choose(place, size, seed)
+        one, numbers = self._buckets.choose(position, size, seed)
         return {
             "latents": one.latents(numbers),
             "ids": self._tokenizer([one.document(number)["prompt"] for number in numbers]),

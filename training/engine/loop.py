@@ -20,7 +20,7 @@ from .order import generator_at
 from .players import Turn, make_turns
 from .progress import progress_bar
 from .settings import Settings
-from .task import Place, Player, Task
+from .task import BatchPosition, Player, Task
 
 logger = logging.getLogger("instance_composer")
 
@@ -33,7 +33,7 @@ class OutOfMemoryError(ValueError):
 
 
 class Trainer:
-    """One run: the task, an optimizer for each of its players, averaged weights and its place in the data.
+    """One run: the task, an optimizer for each of its players, and averaged weights.
 
     A `folder` holds checkpoint, metrics (`metrics.jsonl`, one line every few steps), sample pictures and the
     exported model. If it already holds a checkpoint, the run continues from there exactly as if it had never
@@ -112,11 +112,11 @@ class Trainer:
 
     def _backward(self, player: Player, part: int) -> dict[str, float]:
         accelerator, settings = self.accelerator, self.settings
-        place = Place(
+        position = BatchPosition(
             self.step, part, accelerator.process_index, settings.accumulate, accelerator.num_processes
         )
-        batch = _to_device(self.task.batch(place, settings.batch, settings.seed), accelerator.device)
-        generator = generator_at(place, settings.seed, accelerator.device)
+        batch = _to_device(self.task.batch(position, settings.batch, settings.seed), accelerator.device)
+        generator = generator_at(position, settings.seed, accelerator.device)
         whose = {"player": player.name} if len(self.turns) > 1 else {}
         last = part == settings.accumulate - 1
         with nullcontext() if last else accelerator.no_sync(self.objective):
@@ -175,7 +175,7 @@ class Trainer:
         return state
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        """What is trained, and buffers that change with it."""
+        """Weights that are trained, and buffers that change with them."""
         fixed = {name for name, p in self.task.objective.named_parameters() if not p.requires_grad}
         return {k: v for k, v in self.task.objective.state_dict().items() if k not in fixed}
 

@@ -1,4 +1,4 @@
-"""Which samples a step sees, and which random numbers: functions of the seed and the place alone.
+"""Order of samples, and random numbers of a batch: functions of the seed and the batch's position alone.
 
 So a resumed run needs no state of a data loader or a random generator to continue as if never interrupted.
 """
@@ -10,14 +10,14 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from .task import Place
+from .task import BatchPosition
 
 
 def sample_numbers(count: int, batch: int, number: int, seed: int) -> list[int]:
     """The samples, out of `count`, of batch `number`: every epoch is a new permutation of all of them."""
     order = _order(count, seed)
-    places = range(number * batch, (number + 1) * batch)
-    return [int(order.permutation(place // count)[place % count]) for place in places]
+    drawn = range(number * batch, (number + 1) * batch)
+    return [int(order.permutation(one // count)[one % count]) for one in drawn]
 
 
 class _Order:
@@ -42,8 +42,8 @@ def _order(count: int, seed: int) -> _Order:
     return _Order(count, seed)
 
 
-def generator_at(place: Place, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+def generator_at(position: BatchPosition, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A random generator of its own for every batch."""
-    state = np.random.SeedSequence([seed, place.number]).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence([seed, position.number]).generate_state(1, np.uint64)[0]
     # PyTorch takes seeds below 2^63.
     return torch.Generator(device).manual_seed(int(state) >> 1)

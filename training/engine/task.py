@@ -13,19 +13,22 @@ from torch import nn
 ObjectiveT = TypeVar("ObjectiveT", bound=nn.Module)
 
 
-class Place(NamedTuple):
-    """Where in a run a batch belongs: its step, its part of an accumulated step, its process of several."""
+class BatchPosition(NamedTuple):
+    """Position of a batch in a run: its step, its part of an accumulated step, its process of several.
+
+    It follows from the step in a checkpoint: nothing else has to be kept of a run's way through its data.
+    """
 
     step: int
     part: int
-    process: int
+    process_index: int
     parts: int
-    processes: int
+    num_processes: int
 
     @property
     def number(self) -> int:
         """The batch's number in the run, counted over processes and parts."""
-        return (self.step * self.parts + self.part) * self.processes + self.process
+        return (self.step * self.parts + self.part) * self.num_processes + self.process_index
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,19 @@ class Task(ABC, Generic[ObjectiveT]):
 
     @property
     def players(self) -> Sequence[Player]:
-        """Who trains what: by default one player everything."""
+        """The players in their order: by default one, who trains everything."""
         return (Player(),)
 
     @abstractmethod
-    def batch(self, place: Place, size: int, seed: int) -> Any:
-        """The samples of a place, as (nested) tensors; a function of the arguments alone."""
+    def batch(self, position: BatchPosition, size: int, seed: int) -> Any:
+        """The samples at a position, as (nested) tensors; a function of the arguments alone."""
 
     def after_backward(self) -> None:
         """Called when a batch's gradients are computed: let go of what only they needed."""
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
-        """What must not change when a run is resumed, as plain values (sizes, data, stage)."""
+        """Plain values that must not change when a run is resumed (sizes, data, stage)."""
 
     @abstractmethod
     def sample(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training an IFAdapter on a frozen SDXL."""
+"""Objective of an IFAdapter on a frozen SDXL, and the task that trains it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..data.errors import SourceError
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
-from ..engine.task import Place, Task
+from ..engine.task import BatchPosition, Task
 from ..noise import (
     add_noise,
     drop,
@@ -74,19 +74,19 @@ class IFAdapterObjective(nn.Module):
         """
         self.detach()
         latents: Tensor = batch["latents"].float()
-        silent, wordless = (
+        without_instances, without_prompt = (
             drop((len(latents),), share, generator) for share in (DROP_INSTANCES, DROP_PROMPT)
         )
         with torch.no_grad():
             prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, batch["ids"])
-        tokens = self._instance_tokens(batch, silent)
+        tokens = self._instance_tokens(batch, without_instances)
         noisy, noise, timesteps = add_noise(latents, self.scheduler, generator)
         self._attached.enter_context(
             attach_ifadapter(self.unet, self.adapter, tokens, batch["boxes"], batch["counts"])
         )
-        conditions = {"text_embeds": pooled * ~wordless[:, None], "time_ids": batch["sizes"]}
+        conditions = {"text_embeds": pooled * ~without_prompt[:, None], "time_ids": batch["sizes"]}
         predicted = self.unet(
-            noisy, timesteps, prompt * ~wordless[:, None, None], added_cond_kwargs=conditions
+            noisy, timesteps, prompt * ~without_prompt[:, None, None], added_cond_kwargs=conditions
         )
         errors = F.mse_loss(predicted.sample.float(), noise, reduction="none").mean(dim=1)
         height, width = errors.shape[-2:]
@@ -102,18 +102,18 @@ class IFAdapterObjective(nn.Module):
         """Take the adapter off the UNet."""
         self._attached.close()
 
-    def _instance_tokens(self, batch: dict[str, Any], silent: Tensor) -> Tensor:
-        """Tokens of all instances; those of `silent` pictures are without words, in the same boxes."""
+    def _instance_tokens(self, batch: dict[str, Any], without_instances: Tensor) -> Tensor:
+        """Tokens of all instances; those of pictures `without_instances` have no words, in the same boxes."""
         ids = batch["phrases"]
         # Nothing looks beyond its own place in a text, so padding that no phrase needs is only work.
         ids = TokenIds(*(part[:, : int(ids.mask.sum(-1).max())] for part in ids))
         phrases = encode_tokens((self.text_encoder, self.text_encoder_2), (ids.first, ids.second), ids.mask)
-        counts = torch.tensor(batch["counts"], device=silent.device)
-        spoken = ~silent.repeat_interleave(counts)
+        counts = torch.tensor(batch["counts"], device=without_instances.device)
+        worded = ~without_instances.repeat_interleave(counts)
         return self.adapter.instance_tokens(
-            phrases.hidden_states * spoken[:, None, None, None],
-            phrases.attention_mask * spoken[:, None],
-            phrases.eot * spoken[:, None],
+            phrases.hidden_states * worded[:, None, None, None],
+            phrases.attention_mask * worded[:, None],
+            phrases.eot * worded[:, None],
             batch["boxes"],
         )
 
@@ -152,9 +152,9 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         self._tokenizer = Tokenizer(pipeline)
         self._examples = list(examples) or _first_layouts(self._buckets.sets[0])
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, captions of pictures and instances, boxes, and size conditioning."""
-        one, numbers = self._buckets.choose(place, size, seed)
+        one, numbers = self._buckets.choose(position, size, seed)
         layouts = [one.layout(number) for number in numbers]
         instances = [instance for layout in layouts for instance in layout.active]
         return {

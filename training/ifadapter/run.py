@@ -1,4 +1,4 @@
-"""One run of IFAdapter training, from files to a trained adapter."""
+"""Run of IFAdapter training, from files to a trained adapter."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path)
         if run.checked_pattern_pictures:
             chosen.append(Pictures(width, height, run.checked_pattern_pictures, pattern="checked"))
         return [encoded_world(pipeline.vae, one, folder) for one in chosen]
-    place = folder / f"latents-{width}x{height}"
+    encoded = folder / f"latents-{width}x{height}"
     source = LayoutFolder(run.data, width, height)
     description: dict[str, Any] = {
         "files": source.names,
         "width": width,
         "height": height,
     }
-    return [encode_once(source, len(source), pipeline.vae, place, description)]
+    return [encode_once(source, len(source), pipeline.vae, encoded, description)]
 
 
 def _examples(run: AdapterRun) -> list[Layout]:

@@ -1,4 +1,4 @@
-"""One run of feedback learning, from files to a tuned UNet."""
+"""Run of feedback learning, from files to a tuned UNet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..data.errors import SourceError
 from ..data.world import TRAINING_SEED
 from ..engine.loop import Trainer
 from ..engine.settings import Settings
-from .feedback_objective import FeedbackTask, Judge
+from .feedback_objective import AspectReward, FeedbackTask
 from .feedback_options import FeedbackRun
 
 _WORLD_PROMPTS = 2000
@@ -29,8 +29,8 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.vae.enable_gradient_checkpointing()
-    judges = [_judge(aspect, path) for aspect, path in reward_files(run.rewards).items()]
-    Trainer(FeedbackTask(pipeline, judges, prompts, run.size), settings, folder).run()
+    rewards = [_aspect_reward(aspect, path) for aspect, path in reward_files(run.rewards).items()]
+    Trainer(FeedbackTask(pipeline, rewards, prompts, run.size), settings, folder).run()
 
 
 def _prompts(run: FeedbackRun) -> list[str]:
@@ -44,7 +44,7 @@ def _prompts(run: FeedbackRun) -> list[str]:
     return prompts
 
 
-def _judge(aspect: str, path: Path) -> Judge:
+def _aspect_reward(aspect: str, path: Path) -> AspectReward:
     model = RewardModel.load(path)
     tokenizer = find_tokenizer(path, model.told, model.config.vocabulary, model.config.tokens)
-    return Judge(aspect, model, tokenizer)
+    return AspectReward(aspect, model, tokenizer)

@@ -1,4 +1,4 @@
-"""Training a reward model: the better of two pictures shall have the higher reward."""
+"""Objective of a reward model: the better of two pictures shall have the higher reward."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...models.rewards import (
 from ..data.comparisons import Ranked, RankedSource
 from ..data.pictures import save_grid
 from ..engine.order import sample_numbers
-from ..engine.task import Place, Task
+from ..engine.task import BatchPosition, Task
 
 _EXAMPLES, _EXAMPLE_SIDE = 4, 128
 
@@ -52,8 +52,8 @@ class RewardObjective(nn.Module):
         report = {"loss": torch.stack(losses).mean(), "accuracy": pair_accuracy(better, worse).detach()}
         if self.probe is not None:
             truths = batch["words"]
-            told = ~truths.isnan()
-            words = F.binary_cross_entropy_with_logits(self.probe(read)[..., 0][told], truths[told])
+            known = ~truths.isnan()
+            words = F.binary_cross_entropy_with_logits(self.probe(read)[..., 0][known], truths[known])
             report |= {"loss": report["loss"] + words, "pairs": report["loss"].detach(), "words": words}
         return report
 
@@ -92,8 +92,8 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
     truths = torch.full(prompts.input_ids.shape, math.nan)
     for row, own in zip(truths, words, strict=True):
         # The first token is the start.
-        known = torch.tensor(own[: len(row) - 2])
-        row[1 : 1 + len(known)] = known
+        truth = torch.tensor(own[: len(row) - 2])
+        row[1 : 1 + len(truth)] = truth
     return {
         "pixels": prepare_pictures(pictures, side),
         "picture": torch.tensor([picture for picture, _ in candidates], dtype=torch.long),
@@ -123,9 +123,9 @@ class RewardTask(Task[RewardObjective]):
         self.objective = RewardObjective(model.requires_grad_(True), words)
         freeze(model, frozen)
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Tensor]:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Tensor]:
         """`size` comparisons with all their pairs."""
-        numbers = sample_numbers(len(self.source), size, place.number, seed)
+        numbers = sample_numbers(len(self.source), size, position.number, seed)
         return self._collate([self.source[number] for number in numbers])
 
     def describe(self) -> dict[str, Any]:

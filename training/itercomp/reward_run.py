@@ -1,4 +1,4 @@
-"""One run of reward training, from preferences to a trained model."""
+"""Run of reward training, from preferences to a trained model."""
 
 from __future__ import annotations
 

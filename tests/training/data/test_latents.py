@@ -17,7 +17,7 @@ from instance_composer.shapes_world import ShapesWorld
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.latents import Buckets, LatentSet, encode
 from instance_composer.training.data.pictures import posterior
-from instance_composer.training.engine.task import Place
+from instance_composer.training.engine.task import BatchPosition
 
 
 def test_encoding_continues_and_refuses_another_source(tmp_path):
@@ -102,18 +102,19 @@ def test_batches_come_from_sets_in_proportion():
 
     buckets = Buckets([one(300, 8), one(100, 4)])
     chosen = [
-        [buckets.choose(Place(step, 0, process, 1, 2), 2, 0) for process in range(2)] for step in range(400)
+        [buckets.choose(BatchPosition(step, 0, process, 1, 2), 2, 0) for process in range(2)]
+        for step in range(400)
     ]
     assert [one[0].size for one, _ in chosen].count((64, 64)) / 400 == pytest.approx(0.75, abs=0.06)
     assert all(one[0] is other[0] and one[1] != other[1] for one, other in chosen)
-    assert chosen[5][0][1] == buckets.choose(Place(5, 0, 0, 1, 2), 2, 0)[1]
+    assert chosen[5][0][1] == buckets.choose(BatchPosition(5, 0, 0, 1, 2), 2, 0)[1]
 
 
 def test_batches_are_those_of_earlier_versions():
-    """A run that was begun then goes on now: its place in the data is the number of the batch alone."""
+    """A run that was begun then goes on now: its position in the data is the number of the batch alone."""
     sets = [latent_set(torch.zeros(n, 4, side, side), [{}] * n) for n, side in ((300, 8), (100, 4))]
-    places = [Place(step, part, rank, 2, 2) for step in range(200) for part in (0, 1) for rank in (0, 1)]
-    chosen = [Buckets(sets).choose(place, 3, 9) for place in places]
+    ranks = [(step, part, rank) for step in range(200) for part in (0, 1) for rank in (0, 1)]
+    chosen = [Buckets(sets).choose(BatchPosition(*one, 2, 2), 3, 9) for one in ranks]
     assert chosen[0][1] == [255, 59, 192]
     text = json.dumps([[list(one.size), numbers] for one, numbers in chosen])
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "37889ee6aac63c7c"

@@ -12,7 +12,7 @@ from torch import nn
 from instance_composer.training.engine.checkpoint import FILE, ResumeError
 from instance_composer.training.engine.loop import OutOfMemoryError, Trainer
 from instance_composer.training.engine.settings import Settings, SettingsError, read_settings
-from instance_composer.training.engine.task import Place, parameter_groups
+from instance_composer.training.engine.task import BatchPosition, parameter_groups
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
-    torch.save({"step": Place}, tmp_path / FILE)
+    torch.save({"step": BatchPosition}, tmp_path / FILE)
     with pytest.raises(ResumeError):
         Trainer(LineTask(), settings(), tmp_path)
 

@@ -1,4 +1,4 @@
-"""Order of samples and noise: functions of the seed and the place in the run."""
+"""Order of samples and noise: functions of the seed and the position in the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tracemalloc
 import torch
 
 from instance_composer.training.engine.order import generator_at, sample_numbers
-from instance_composer.training.engine.task import Place
+from instance_composer.training.engine.task import BatchPosition
 
 
 def test_an_epoch_has_every_sample_once():
@@ -37,10 +37,10 @@ def test_one_epoch_of_a_data_set_is_kept():
     assert held < 4.1 * count
 
 
-def test_noise_is_new_at_every_place_and_the_same_again():
-    def noise(*place):
-        return torch.rand(3, generator=generator_at(Place(*place), seed=1)).tolist()
+def test_noise_is_new_at_every_position_and_the_same_again():
+    def noise(*position):
+        return torch.rand(3, generator=generator_at(BatchPosition(*position), seed=1)).tolist()
 
-    places = [(0, 0, 0, 2, 2), (0, 0, 1, 2, 2), (0, 1, 0, 2, 2), (1, 0, 0, 2, 2)]
-    assert len({tuple(noise(*place)) for place in places}) == 4
+    positions = [(0, 0, 0, 2, 2), (0, 0, 1, 2, 2), (0, 1, 0, 2, 2), (1, 0, 0, 2, 2)]
+    assert len({tuple(noise(*position)) for position in positions}) == 4
     assert noise(1, 0, 0, 2, 2) == noise(1, 0, 0, 2, 2)
