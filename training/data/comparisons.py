@@ -1,4 +1,4 @@
-"""What a reward model learns from: pictures of the same prompt, in the order people or a judge put them."""
+"""Preferences for reward models: pictures of one prompt, in the order people or a judge put them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...shapes_world.preferences import (
     content_of,
     word_truths,
 )
-from .latents import SourceError
+from .errors import SourceError
 
 
 class Ranked(NamedTuple):
