@@ -1,11 +1,11 @@
 """Protocols of the models that look at pictures: detectors and captioners.
 
 Code that uses such a model names a protocol and never a class: annotation takes any `Detector` and any
-`Captioner`, and `instance-composer annotate` chooses which classes it hands over. A model joins as a class, in
-a file beside this one, that has the methods of a protocol and raises `ModelError` for what cannot be loaded.
-What no protocol here says would be a protocol of its own beside these, with a class for each model: how likely
-a captioner finds a given text, answers to questions about a picture, a conversation about it. A model that
-gives one number for a picture and a prompt is a reward; see `models/rewards`, where both come as tensors.
+`Captioner`, and `instance-composer annotate` chooses which classes it hands over. A model joins as a class in
+a file beside this one, with the methods of a protocol; it raises `ModelError` for what cannot be loaded. What
+no protocol here says would be one more protocol, with a class for each model: how likely a captioner finds a
+given text, answers to questions about a picture, a conversation about it. A model that gives one number for a
+picture and a prompt is a reward; see `models/rewards`, where both come as tensors.
 """
 
 from __future__ import annotations
