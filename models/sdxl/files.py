@@ -157,6 +157,6 @@ def _head_dim(config: dict[str, Any]) -> int:
     heads, widths = config.get("attention_head_dim"), config.get("block_out_channels")
     if not heads or not widths:
         return HEAD_DIM
-    # The key attention_head_dim holds the number of heads: a misnomer that diffusers keeps for old checkpoints.
+    # The key attention_head_dim holds the number of heads, a misnomer that diffusers keeps for old files.
     last = heads[-1] if isinstance(heads, list) else heads
     return int(widths[-1] // last)
