@@ -1,4 +1,4 @@
-"""`instance-composer score`: how well pictures show a prompt."""
+"""`instance-composer score`: rewards of pictures for a prompt, as a table."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _score_aspect(
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     model = RewardModel.load(path).to(arguments.device, dtypes[arguments.dtype])
     config = model.config
-    tokenizer = find_tokenizer(path, model.told, config.vocabulary, config.tokens)
+    tokenizer = find_tokenizer(path, model.metadata, config.vocabulary, config.tokens)
     words = tokenizer(prompts)
     for cut in dict.fromkeys(filter(None, words.cut)):
         print(f"{aspect}: only {config.tokens - 2} word pieces are read, without: {cut}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What reward models learn from: which of two pictures shows a prompt better."""
+"""The loss of reward models, over pairs of which one picture shows a prompt better, and its accuracy."""
 
 from __future__ import annotations
 

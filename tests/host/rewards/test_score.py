@@ -51,7 +51,7 @@ def test_scores_are_the_models_own_whatever_the_batch(rewards, files, pictures):
     assert set(scores.normalized) == {"attribute", "spatial", "non-spatial"}
     for aspect, path in files.items():
         model = RewardModel.load(path)
-        ids, mask, _ = find_tokenizer(path, model.told, 64, 35)([TEXT])
+        ids, mask, _ = find_tokenizer(path, model.metadata, 64, 35)([TEXT])
         for number, picture in enumerate(images_from(pictures)):
             pixels = prepare_pictures([picture], model.config.image_size)
             expected = model.score(pixels, ids, mask)
