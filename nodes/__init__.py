@@ -37,7 +37,7 @@ def collect_nodes(families: tuple[str, ...] = FAMILIES) -> list[type[io.ComfyNod
 
 
 class InstanceComposerExtension(ComfyExtension):
-    """What ComfyUI asks for the pack's nodes."""
+    """The pack's nodes, for ComfyUI."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         try:

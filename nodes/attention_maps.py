@@ -12,7 +12,7 @@ from ..hosts.comfyui.attention_maps.record import AttentionRecord, record_attent
 from ..hosts.comfyui.conversions import image_tensor
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
-from ..models.sdxl.layer_presets import LAYER_PRESETS
+from .inputs import layers_input, window_inputs
 from .sockets import AttentionRecordSocket, EntitiesSocket, InstanceLayoutSocket
 
 CATEGORY = "instance composer/attention"
@@ -33,32 +33,10 @@ class RecordAttentionMaps(io.ComfyNode):
             inputs=[
                 socket(io.Model, "model", tooltip="An SDXL checkpoint, LoRAs and other patches included."),
                 socket(EntitiesSocket, "entities", tooltip="From Prompt Entities, of the positive prompt."),
-                socket(
-                    io.Combo,
-                    "layers",
-                    options=list(LAYER_PRESETS),
-                    default=next(iter(LAYER_PRESETS)),
-                    tooltip="Which cross-attention layers are averaged: "
-                    + "; ".join(f"{name}: {layers}" for name, layers in LAYER_PRESETS.items())
-                    + ".",
-                ),
-                socket(
-                    io.Float,
-                    "start",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the sampling run recording begins: 0 is the first step.",
-                ),
-                socket(
-                    io.Float,
-                    "end",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip=(
+                layers_input("Which cross-attention layers are averaged"),
+                *window_inputs(
+                    start="Where in the sampling run recording begins: 0 is the first step.",
+                    end=(
                         "Where in the sampling run recording stops. An early end shows how the composition "
                         "was settled."
                     ),

@@ -15,7 +15,7 @@ from ..hosts.comfyui.prompts.entities import PromptEntities
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from ..models.concentration.find_targets import WITHOUT_REGION
-from ..models.sdxl.layer_presets import LAYER_PRESETS
+from .inputs import layers_input, window_inputs
 from .sockets import EntitiesSocket, InstanceLayoutSocket
 
 DEFAULTS = Concentration()
@@ -88,33 +88,11 @@ class AttributeConcentration(io.ComfyNode):
                         "with quantised or paged weights."
                     ),
                 ),
-                socket(
-                    io.Float,
-                    "start",
-                    default=DEFAULTS.start,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the sampling run it begins to act: 0 is the first step.",
+                *window_inputs(
+                    start="Where in the sampling run it begins to act: 0 is the first step.",
+                    end="Where in the sampling run it stops. After it nothing is computed.",
                 ),
-                socket(
-                    io.Float,
-                    "end",
-                    default=DEFAULTS.end,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the sampling run it stops. After it nothing is computed.",
-                ),
-                socket(
-                    io.Combo,
-                    "layers",
-                    options=list(LAYER_PRESETS),
-                    default=DEFAULTS.layers,
-                    tooltip="Which cross-attention layers: "
-                    + "; ".join(f"{name}: {layers}" for name, layers in LAYER_PRESETS.items())
-                    + ".",
-                ),
+                layers_input("Which cross-attention layers"),
                 socket(
                     io.Combo,
                     "without_region",

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..hosts.comfyui.ifadapter.apply import apply_ifadapter
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
+from .inputs import window_inputs
 from .sockets import IFAdapterSocket, InstanceLayoutSocket
 
 
@@ -57,26 +58,12 @@ class ApplyIFAdapter(io.ComfyNode):
                     step=0.05,
                     tooltip="How strongly instances are placed; 1 is as trained, 0 switches the adapter off.",
                 ),
-                socket(
-                    io.Float,
-                    "start",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip=(
+                *window_inputs(
+                    start=(
                         "Where in the sampling run the adapter begins to act, as a share of the noise "
                         "schedule (not of the steps): 0 is the first step."
                     ),
-                ),
-                socket(
-                    io.Float,
-                    "end",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip=(
+                    end=(
                         "Where in the sampling run the adapter stops. 1 is the end; around 0.3 leaves style "
                         "and detail to checkpoint and LoRAs. After it nothing is computed."
                     ),

@@ -1,4 +1,4 @@
-"""What attribute concentration costs, at SDXL's sizes and in float32 on the CPU, and pictures of its terms.
+"""Cost of attribute concentration, at SDXL's sizes and in float32 on the CPU, and pictures of its terms.
 
 `layer`: what `local` adds to one cross-attention layer, next to the transformer block around it, in time of
 the processor.

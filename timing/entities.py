@@ -1,4 +1,4 @@
-"""How fast entities are found, and in how many of many prompts.
+"""Speed of finding entities, and the share of many prompts that have some.
 
 `parse`: spaCy's parse; `entities`: the rules on top of it; `tokens`: places among the tokens of both text
 encoders through ComfyUI's own tokenizer (needs ComfyUI). Prompts come from a file, one a line, or are put

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Halfway between a map's lowest and highest value: what counts as a map's own region.
+# Threshold of a map's own region, between the map's lowest value (0) and its highest (1).
 OWN_REGION = 0.5
 
 
@@ -32,7 +32,7 @@ def stretch(maps: Tensor) -> Tensor:
 
 
 def own_regions(maps: Tensor) -> Tensor:
-    """Where each map (..., h, w) is at least halfway to its highest value: 1 there, 0 elsewhere."""
+    """Masks (..., h, w), 1 where each map is at least halfway to its highest value and 0 elsewhere."""
     return (stretch(maps) >= OWN_REGION).to(maps)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Scores held at once; beyond this the queries are taken in parts.
+# Attention scores held in memory at once; the queries of a larger layer are taken in parts.
 SCORES_AT_ONCE = 1 << 24
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..attention.objective import Energy, maps_by_size
 
-# The probabilities of the words between start and padding are multiplied by this and go through a softmax.
+# Factor of the words' probabilities (start and padding left out) before the softmax over words.
 TEMPERATURE = 100.0
 # Gaussian kernel 3 x 3 of standard deviation 0.5.
 DEVIATION = 0.5

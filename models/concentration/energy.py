@@ -23,7 +23,7 @@ __all__ = [
     "unit_step",
 ]
 
-# Root mean square of what strength 1 changes in the predicted noise, which itself has 1.
+# Root mean square of the change that strength 1 makes to the predicted noise, which itself has 1.
 LATENT_STEP = 0.1
 
 

@@ -14,7 +14,7 @@ from ..entities.matching import match_entities, read_overrides
 from ..regions import COVERED, Regions
 from .targets import NOWHERE, Targets
 
-# What happens to an entity that has no region.
+# Treatments of an entity that has no region: where its noun's map is hot, no attention anywhere, untouched.
 OWN_MAP, NOWHERE_AT_ALL, LEFT_ALONE = "own map", "nowhere", "leave alone"
 WITHOUT_REGION = (OWN_MAP, NOWHERE_AT_ALL, LEFT_ALONE)
 

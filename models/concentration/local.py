@@ -1,4 +1,4 @@
-"""Concentrating the attention of one layer before it is applied: forward only, a few per cent of a layer."""
+"""Local concentration: the attention logits of one layer, moved in closed form without a backward pass."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..attention.probabilities import token_probabilities
 from .gradient import logit_gradient, pixel_direction, token_direction
 from .targets import Members, Targets, own_masks
 
-# A logit moved this far has all attention there is or none; further, sums would leave float32.
+# Logits move by at most this much: it gives a token all attention or none, and exp of more leaves float32.
 LARGEST_MOVE = 30.0
 
 
 @dataclass(frozen=True)
 class LocalGuidance:
-    """How a layer's logits are moved.
+    """Settings of how far a layer's attention logits are moved.
 
     "natural" steps along the natural gradient, the steepest descent measured in changes of probability
     (mirror descent, Nemirovsky and Yudin 1983): a token's logits move by `strength` times
@@ -46,7 +46,7 @@ def concentrate(
     guidance: LocalGuidance,
     active: tuple[bool, ...] | None = None,
 ) -> Tensor:
-    """What concentration adds to a layer's attention: (B, L, heads * d) in float32.
+    """The change that concentration makes to a layer's attention: (B, L, heads * d) in float32.
 
     query (B, L, heads * d), key and value (B, T, heads * d) as the layer projects them; `attended` is their
     plain attention. Only the logits of the K tokens move, so all that is needed of the others is that the new

@@ -1,4 +1,4 @@
-"""The attribute concentration energy: how much of an entity's attention lies outside its region.
+"""Losses of attribute concentration: the attention of an entity that lies outside its region.
 
 Cross-attention probabilities come as maps, one tensor (heads, h, w, tokens) per module, all of one
 resolution. Entities come as masks (E, H, W) at any resolution and as groups: for each entity the indices of
@@ -23,7 +23,7 @@ LOWEST_LOGARITHM = -100.0
 
 
 def token_loss(maps: Sequence[Tensor], masks: Tensor, groups: Groups) -> Tensor:
-    """How much of each token's attention lies outside its entity's mask, summed over the entity's tokens.
+    """The share of each token's attention outside its entity's mask, summed over the entity's tokens.
 
     Averaged over entities and summed over modules; a module's heads are averaged before.
     """
@@ -67,7 +67,7 @@ def _cross_entropy(maps: Sequence[Tensor], masks: Tensor, groups: Groups, lowest
     losses: list[Tensor] = []
     for group, mask in zip(groups, masks, strict=True):
         attention = mean[..., list(group)].sum(-1)
-        # Where, not a product with the mask: infinity times 0 is not a number.
+        # torch.where instead of a product with the mask, because infinity times 0 is not a number.
         likelihood = torch.where(mask, attention, 1.0 - attention)
         losses.append(-likelihood.log().clamp(min=lowest).mean())
     return _total(losses, maps) / max(len(groups), 1)

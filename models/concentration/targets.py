@@ -1,4 +1,4 @@
-"""Where the entities of a prompt belong: their tokens, their regions, and masks of them on a token grid."""
+"""Targets of attribute concentration: entities' tokens, their regions, and masks of those on a token grid."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Targets:
         return self._masks[key]
 
     def members(self, device: torch.device | str, active: tuple[bool, ...] | None = None) -> Members:
-        """Which of `tokens` belong to which entity. Entities that are not active have no weight. Cached."""
+        """Membership of `tokens` in entities; those that are not active have no weight. Cached."""
         active = active or (True,) * len(self.groups)
         key = (str(device), active)
         if key not in self._members:

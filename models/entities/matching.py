@@ -1,4 +1,4 @@
-"""Which instance of a layout an entity of the prompt is: by words, or as the artist says."""
+"""Matching of a prompt's entities with a layout's instances: by words, or as the artist says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING = ("none", "-")
 
 
 class Named(Protocol):
-    """What matching needs of an entity."""
+    """An entity, as far as matching looks at it."""
 
     @property
     def noun(self) -> str: ...

@@ -36,7 +36,8 @@ TOKEN_WIDTH = 2048
 TOKENS = 4
 
 Conditioning = list[Any]
-Trio = tuple[Any, Conditioning, Conditioning]
+# MODEL, positive and negative, as a sampler takes them.
+SamplerInputs = tuple[Any, Conditioning, Conditioning]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class OtherPack:
     """A pack's node: `apply(model, positive, negative, weight)`; at weight 0 it does nothing."""
 
     name: str
-    apply: Callable[[Any, Conditioning, Conditioning, float], Trio]
+    apply: Callable[[Any, Conditioning, Conditioning, float], SamplerInputs]
 
 
 def ipadapter_plus(model: Any, weight_type: str = "linear", mask: Tensor | None = None) -> OtherPack:
@@ -60,7 +61,7 @@ def ipadapter_plus(model: Any, weight_type: str = "linear", mask: Tensor | None 
     adapter = {"image_proj": proj, "ip_adapter": weights}
     picture, blank = _random((1, 1, 16), seed=14)[0], torch.zeros(1, 16)
 
-    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> Trio:
+    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> SamplerInputs:
         bound, _ = module.IPAdapterEmbeds().apply_ipadapter(
             model, adapter, picture, weight, weight_type, 0.0, 1.0, neg_embed=blank, attn_mask=mask
         )
@@ -94,7 +95,7 @@ def ppm_couple(text: Tensor, mask: Tensor) -> OtherPack:
     """Attention Couple (PPM) with a second prompt in `mask` (1, H, W); weight scales that mask."""
     module = load_module("ComfyUI-ppm", "src/attention_couple", "unet_couple")
 
-    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> Trio:
+    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> SamplerInputs:
         bound = model.clone()
         region = weight * mask
         masks = torch.stack([1 - region, region])
@@ -113,7 +114,7 @@ def prompt_control_couple(text: Tensor, mask: Tensor) -> OtherPack:
     """A prompt with COUPLE in prompt-control; the second prompt in `mask` (1, H, W), weight scales it."""
     module = load_module("comfyui-prompt-control", "prompt_control", "attention_couple_ppm")
 
-    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> Trio:
+    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> SamplerInputs:
         region = weight * mask
         text_0, values = positive[0]
         base = [[text_0, {**values, "mask": 1 - region, "mask_strength": 1.0}]]
@@ -131,7 +132,7 @@ def _adder(
     holder = types.SimpleNamespace(ip_layers=layers)
     cond, uncond = _random((1, TOKENS, TOKEN_WIDTH), seed=41), _random((1, TOKENS, TOKEN_WIDTH), seed=42)
 
-    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> Trio:
+    def apply(model: Any, positive: Conditioning, negative: Conditioning, weight: float) -> SamplerInputs:
         bound = model.clone()
         sampling = model.get_model_object("model_sampling")
         common = {

@@ -14,7 +14,7 @@ class Binder(Protocol):
     """One model family's way of letting groups act in its attention layers."""
 
     def serves(self, model: Any) -> bool:
-        """Whether a MODEL (a ModelPatcher) is of this family."""
+        """True if a MODEL (a ModelPatcher) is of this family."""
         ...
 
     def options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

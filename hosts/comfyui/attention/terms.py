@@ -20,7 +20,8 @@ from .layer_call import Group
 from .run_cache import RunCache
 from .window import Sampling
 
-# Under this name the terms lie among a conditioning's `model_conds` and reach the UNet as a keyword.
+# Name of the terms among a conditioning's `model_conds`, and of the keyword with which ComfyUI hands them to
+# the diffusion model.
 KEY = "instance_composer"
 
 logger = logging.getLogger("instance_composer")
@@ -46,7 +47,7 @@ class Term(Protocol):
         ...
 
     def at(self, sigma: float, sampling: Sampling, text: Text) -> StepTerm | None:
-        """What acts at a noise level; None if nothing does."""
+        """Step of this term at a noise level; None if it does not act there."""
         ...
 
 
@@ -142,7 +143,7 @@ class StepTerms(comfy.conds.CONDRegular):
         return isinstance(other, StepTerms)
 
     def concat(self, others: list[StepTerms]) -> tuple[tuple[StepTerm, ...], ...]:
-        # Not a list: ComfyUI casts the entries of a list to the model's dtype.
+        # A tuple, because ComfyUI takes a list for tensors and casts its entries to the model's dtype.
         return tuple(step.cond for step in (self, *others))
 
     def size(self) -> list[int]:
@@ -163,5 +164,5 @@ def _carry_one(entry: Any, term: Term) -> Any:
 
 
 def is_zero(text: Tensor | None) -> bool:
-    """Whether a conditioning's text is all zeros, as ConditioningZeroOut leaves it."""
+    """True for a text of zeros alone, as ConditioningZeroOut makes it: an unconditional prompt."""
     return text is not None and not bool(text.any())

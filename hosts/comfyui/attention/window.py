@@ -1,4 +1,4 @@
-"""When an instance acts, in the terms of the model that samples."""
+"""Window of the sampling run in which a term or an instance acts, in fractions of the noise schedule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_window(start: float, end: float) -> None:
 
 
 def acts(window: Window, sigma: float, sampling: Sampling) -> bool:
-    """Whether the noise level `sigma` lies in the window; an end of 1 sets no limit."""
+    """True if the noise level `sigma` lies in the window; an end of 1 sets no limit."""
     start, end = window
     if sigma > sampling.percent_to_sigma(start):
         return False

@@ -33,7 +33,7 @@ class Observer(Protocol):
         ...
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> Group | None:
-        """What reads in one call of the diffusion model; None if nothing does."""
+        """Group that reads in one call of the diffusion model; None to read nothing."""
         ...
 
 
@@ -124,7 +124,8 @@ class ModelWrappers:
         carried = cond["model_conds"].get(KEY)
         if carried is None:
             return ()
-        # ComfyUI makes negatives for areas out of copies of the positive, right in `model_conds` alone.
+        # The text is that of `model_conds`, not `cross_attn`: ComfyUI makes the negative for an area out of a
+        # copy of the positive, in which `model_conds` alone is the negative's.
         text = cond["model_conds"]["c_crossattn"].cond
         described = Text(text.shape[1], self.cache.get((text,), lambda: is_zero(text)))
         return tuple(
@@ -165,7 +166,7 @@ class ModelWrappers:
         kinds: dict[tuple[Hashable, int], list[tuple[int, StepTerm]]] = {}
         for index, terms in enumerate(chunks):
             for order, term in enumerate(terms):
-                # One kind may occur twice in a chunk (the same layout applied twice): those stay apart.
+                # A chunk that has a kind twice (the same layout applied twice) is in two groups.
                 kinds.setdefault((term.kind, order), []).append((index, term))
         return [members[0][1].group(members, device, self.cache) for members in kinds.values()]
 

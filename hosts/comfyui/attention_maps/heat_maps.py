@@ -1,4 +1,4 @@
-"""A record of attention made visible: heat maps over pictures, and how concentrated each entity is."""
+"""Heat maps of a record of attention over its pictures, and scores of how concentrated each entity is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ....pictures import draw_heat_map
 from ..conversions import image_tensor, images_from, shape_of
 from .record import AttentionRecord, Maps
 
-# Cells of a map are this much finer where the share that a region covers is counted.
+# Each cell of a map is divided into so many parts a side to measure which share of it a region covers.
 FINER = 8
 OWN_REGION = "its own"
 
@@ -45,7 +45,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class HeatMaps:
-    """What is shown of a record: N pictures, E entities.
+    """Pictures, heat and scores made of a record: N pictures, E entities.
 
     `heats` and `regions` (N, E, h, w) in 0..1; `instances` the layout's instances by entity.
     """
@@ -102,7 +102,7 @@ class HeatMaps:
 def heat_maps(
     record: AttentionRecord, latents: Tensor | None, images: Tensor | None, layout: Layout | None
 ) -> HeatMaps:
-    """What a record shows of these pictures: LATENT samples (B, 4, h, w), IMAGE (B, H, W, 3), or both.
+    """The heat maps over pictures of a record: LATENT samples (B, 4, h, w), IMAGE (B, H, W, 3), or both.
 
     An entity's region is its instance of the layout, else where its noun's own map is hot.
     """
@@ -134,7 +134,7 @@ def heat_maps(
 
 
 def latent_pictures(latents: Tensor) -> list[Image.Image]:
-    """What ComfyUI's quick previews make of SDXL latents, at the pictures' size."""
+    """SDXL latents as in ComfyUI's quick previews (latent to RGB), at the pictures' size."""
     form = comfy.latent_formats.SDXL()
     factors = torch.tensor(form.latent_rgb_factors)
     bias = torch.tensor(form.latent_rgb_factors_bias or [0.0, 0.0, 0.0])

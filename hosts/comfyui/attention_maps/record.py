@@ -90,7 +90,7 @@ _recent: deque[RecordedRun] = deque(maxlen=RUNS_KEPT)
 
 
 class AttentionRecord:
-    """What its MODEL's sampling runs leave behind; empty until the first one has ended."""
+    """Maps of its MODEL's sampling runs; empty until the first one has ended."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -200,13 +200,14 @@ class Run:
     guider: Any
     sums: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     counts: dict[tuple[int, int], int] = field(default_factory=dict)
-    # Of the present step: length of the text by the conditioning's id, empty where nothing is recorded.
+    # Length of the prompt's text by its conditioning's uuid, and the latent's size, both of the present step;
+    # no texts at a step that is not recorded.
     texts: Mapping[Any, int] = field(default_factory=dict)
     latent: tuple[int, ...] = ()
     warned: set[str] = field(default_factory=set)
 
     def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
-        # Guiders differ in the order of their conditionings. All of core's call the prompt "positive".
+        # The place of the prompt among `conds` depends on the guider; those of ComfyUI name it "positive".
         prompt = (getattr(self.guider, "conds", None) or {}).get("positive") or conds[0] or ()
         acting = acts(self.settings.window, sigma, sampling)
         self.texts = {c["uuid"]: c["model_conds"]["c_crossattn"].cond.shape[1] for c in prompt if acting}

@@ -1,4 +1,4 @@
-"""Applying attribute concentration: entities and their regions become a term on the conditioning."""
+"""Attribute concentration applied: entities and their regions become a term on the conditioning."""
 
 from __future__ import annotations
 

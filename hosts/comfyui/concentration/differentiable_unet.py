@@ -1,4 +1,4 @@
-"""A UNet made differentiable inside ComfyUI's inference mode, within the memory there is.
+"""UNet made differentiable (autograd) inside ComfyUI's inference mode, within the memory there is.
 
 ComfyUI samples in inference mode, where nothing can be differentiated, and its weights are tensors of that
 mode, which autograd refuses to keep. So the UNet runs outside that mode, with every such tensor replaced by a
@@ -23,8 +23,9 @@ from torch.utils.checkpoint import checkpoint
 from ..attention.layer_call import Block
 from .local import NODE
 
-# Numbers kept for the backward pass for each cell of the latent, for an SDXL UNet of width 320: everything
-# (5.0 GiB in 16 bits at 1024 px), or with checkpoints what goes into each block and the inside of one.
+# Activations kept for the backward pass, as numbers for each cell of the latent, of an SDXL UNet of width
+# 320: all of them (5.0 GiB in 16 bits at 1024 px), or with gradient checkpoints the inputs of all blocks and
+# the inside of one.
 ALL_PER_CELL = 165_000
 KEPT_PER_CELL = 26_000
 SDXL_WIDTH = 320
@@ -173,7 +174,7 @@ def _is_resident(unet: Any, device: torch.device) -> bool:
 
 
 def needs_checkpoints(unet: Any, latent: Tensor, free: int) -> bool:
-    """Whether a gradient is to be had with checkpoints alone, of this many free bytes."""
+    """True if a gradient fits this many free bytes with gradient checkpoints alone."""
     return _needed(unet, latent, ALL_PER_CELL) > free or not _is_resident(unet, latent.device)
 
 

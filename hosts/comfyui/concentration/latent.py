@@ -80,7 +80,7 @@ class LatentStep:
         return self
 
     def crop(self, rectangle: Rectangle, cache: RunCache) -> LatentStep:
-        # What it captures goes where the whole picture's goes.
+        # The copy shares the list `captured`, in which `move` looks for the maps of all parts of the picture.
         return replace(self, targets=cropped(self.targets, rectangle, cache))
 
     def group(

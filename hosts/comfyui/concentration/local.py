@@ -79,7 +79,8 @@ class LocalGroup:
         """Adds what concentration changes to the prompt's own rows of every chunk."""
         step = self.step
         for chunk in self.chunks:
-            # A shorter text is repeated up to the length of the others, which leaves its attention as it is.
+            # ComfyUI repeats a shorter text up to the length of the others in the batch, which changes no
+            # attention; the first repeat stands for all.
             query, key, value = call.inputs(chunk)
             key, value = key[:, : step.text], value[:, : step.text]
             plain = call.plain(chunk)
@@ -94,11 +95,11 @@ class LocalGroup:
 def acting_entities(
     targets: Targets, window: Window, sigma: float, sampling: Sampling, text: Text
 ) -> tuple[bool, ...] | None:
-    """Which entities act at a noise level, by the window and by their instances'; None when none does.
+    """A flag for each entity that acts at a noise level, by the term's window and its own; None if none does.
 
     OtherPromptError when the text cannot be the one the targets' tokens were counted in.
     """
-    # Zeros have no words whose attention could be moved.
+    # A conditioning of zeros (ConditioningZeroOut) has no words whose attention could be moved.
     if text.zeroed or not acts(window, sigma, sampling):
         return None
     windows = targets.regions.windows

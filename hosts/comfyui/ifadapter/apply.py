@@ -1,4 +1,4 @@
-"""Applying an IFAdapter: captions and regions become terms on the conditionings."""
+"""IFAdapter applied: terms with captions on the conditional prompt, without on the unconditional one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..attention.wrappers import bind
 from .phrases import count_passes, encode_phrases
 from .term import AdaptedLayers, InstanceTerm
 
-# Instances in one pass of the resampler: between passes the run can be interrupted.
+# Instances in one pass of the resampler; few, because a run can be interrupted between passes alone.
 INSTANCES_PER_PASS = 4
 
 logger = logging.getLogger("instance_composer")

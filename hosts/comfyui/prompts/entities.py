@@ -1,4 +1,4 @@
-"""ENTITIES: the entities of a prompt and where they stand in the CONDITIONING that ComfyUI makes of it."""
+"""Entities of a prompt (ENTITIES) and their tokens in the CONDITIONING that ComfyUI makes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComfyUI's prompt syntax: what of a prompt is text, and where that text stands in what was written.
+"""Prompt syntax of ComfyUI: the text of a prompt, and the place of each character in what was written.
 
 Brackets and weights as in `(red:1.3)`, escaped brackets and `embedding:name` are read as ComfyUI's
 tokenizer for CLIP reads them (`comfy/sd1_clip.py`), which hands out no positions.

@@ -1,4 +1,4 @@
-"""Where the words of a prompt stand among the tokens that ComfyUI makes of it."""
+"""Tokens that ComfyUI makes of a prompt: their number, and the span of text that each stands for."""
 
 from __future__ import annotations
 

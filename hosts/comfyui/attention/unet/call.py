@@ -36,6 +36,7 @@ def over_attn2(
     replace = options.get("patches_replace", {})
     attn2: dict[Any, Attention] = dict(replace.get("attn2", {}))
     for block in dict.fromkeys(blocks):
-        # An entry for the whole transformer is hidden by ours for one of its blocks, so ours calls it.
+        # ComfyUI takes the patch of a whole transformer only where its block has none. Ours would hide it, so
+        # it is ours that calls it.
         attn2[block] = patch(attn2.get(block) or attn2.get(block[:2]), block)
     return {**options, "patches_replace": {**replace, "attn2": attn2}}

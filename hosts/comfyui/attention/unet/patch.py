@@ -20,9 +20,11 @@ from ..layer_call import Block, Group
 
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
-# ComfyUI's mark of the negative among `cond_or_uncond`.
+# Mark of the unconditional (negative) prompt in `cond_or_uncond`, ComfyUI's list of what each chunk of the
+# batch is.
 UNCONDITIONAL = 1
-# Where attention couple packs note the rows they made: ComfyUI-ppm, comfyui-prompt-control.
+# Entries of transformer_options in which attention couple packs (ComfyUI-ppm, comfyui-prompt-control) list
+# the chunks of the batch they made, as `cond_or_uncond` does.
 COUPLE_MAPS = ("cond_or_uncond_couple", "cond_or_uncond_hook_couple")
 
 
@@ -133,7 +135,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: di
 def copies_of_chunks(
     labels: Sequence[int], rows: int, chunk_rows: int, extra_options: Mapping[str, Any]
 ) -> list[int]:
-    """How often each chunk of the UNet batch occurs among the rows of an attention layer.
+    """Number of copies of each chunk of the UNet batch among the rows of an attention layer.
 
     Once, unless an attention couple pack repeats the conditional chunks for its regions. Raises
     `UnexplainedRowsError`.
@@ -141,7 +143,7 @@ def copies_of_chunks(
     total, rest = divmod(rows, chunk_rows)
     unconditional = sum(label == UNCONDITIONAL for label in labels)
     conditional = len(labels) - unconditional
-    # Some packs keep no map; they repeat conditional chunks alone.
+    # Packs that note nothing repeat conditional chunks alone.
     expanded_unconditional = unconditional
     for name in COUPLE_MAPS:
         if len(expanded := extra_options.get(name, ())) == total:
