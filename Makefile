@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 # Versions are pinned on purpose; no reminder of newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test editor lint lint-format lint-rules lint-types format test-unit test-devices test-web test-browser test-diffusers test-training test-host test-transformers4 install clean
+.PHONY: help demo test editor lint lint-format lint-rules lint-types format test-unit test-devices test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4 install clean
 
 help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
@@ -33,7 +33,7 @@ help:
 demo: install
 	$(BIN)/instance-composer demo
 
-test: lint test-unit test-devices test-web test-browser test-diffusers test-training test-host test-transformers4
+test: lint test-unit test-devices test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4
 
 lint: lint-format lint-rules lint-types
 
@@ -70,6 +70,9 @@ editor: install $(STAMPS)/npm
 # A browser on a busy machine may miss a moment: what failed is asked once more, and has to pass then.
 test-browser: install $(if $(COMFYUI),$(STAMPS)/frontend $(STAMPS)/npm)
 	$(BIN)/pytest tests/browser || [ $$? -eq 5 ] || $(BIN)/pytest tests/browser --last-failed
+
+test-documentation: install
+	$(BIN)/pytest tests/documentation
 
 test-diffusers: install
 	$(BIN)/pytest tests/diffusers tests/transformers

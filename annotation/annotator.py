@@ -1,4 +1,4 @@
-"""Pictures to layouts, by whatever models are given."""
+"""The annotator, which makes layouts of pictures with a detector and a captioner."""
 
 from __future__ import annotations
 

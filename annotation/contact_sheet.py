@@ -1,4 +1,4 @@
-"""What was found, to look through: pages of HTML that need nothing but themselves."""
+"""The contact sheet of an annotated folder: pages of HTML with pictures, regions and captions inside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..pictures.reading import read_picture
 NAME = "contact-sheet"
 PER_PAGE = 60
 _SIDE = 512
-# No script, nothing from elsewhere.
+# A page runs no script and loads nothing from elsewhere, whatever its captions contain.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -91,7 +91,7 @@ def _drawn(picture: Image.Image, layout: Layout) -> Image.Image:
 
 
 def _note(extra: Any) -> dict[str, Any]:
-    """What annotation wrote beside an instance; layouts from elsewhere hold anything or nothing there."""
+    """The note of annotation beside an instance; layouts from elsewhere hold anything or nothing there."""
     note = extra.get("annotation")
     return note if isinstance(note, dict) else {}
 

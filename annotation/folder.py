@@ -23,7 +23,7 @@ class FolderError(ValueError):
 
 @dataclass
 class Outcome:
-    """What became of the pictures: numbers, and each failure's file and reason."""
+    """The outcome of a run: numbers of pictures, and each failure's file and reason."""
 
     annotated: int = 0
     empty: int = 0
@@ -57,7 +57,7 @@ class PictureFolder:
         return found
 
     def layout_file(self, picture: Path) -> Path:
-        """Where the layout of a picture is or will be."""
+        """The path of a picture's layout, whether it is there or not."""
         return self.target / f"{picture.stem}.json"
 
     def read(self, picture: Path) -> Subject:

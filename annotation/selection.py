@@ -1,4 +1,4 @@
-"""Which of the boxes that a detector found become instances."""
+"""The selection of instances among the boxes that a detector found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..models.vision.interfaces import Detection
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may hold.
+    """Limits for the instances of a picture.
 
     `most` instances of at least the share `smallest` of the picture, as in IFAdapter's data (arXiv
     2409.08240). Of two boxes whose intersection over union is above `overlap` the surer one stays, whatever

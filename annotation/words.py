@@ -1,4 +1,4 @@
-"""What to look for in a picture."""
+"""Words to look for in a picture: given by the user, or the nouns of a caption."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
     from ..annotation.selection import Limits
     from ..annotation.words import nouns
     from ..models.vision.captioning import TransformersCaptioner
-    from ..models.vision.grounding_dino.detector import GroundingDino
+    from ..models.vision.grounding_dino.picture_detector import GroundingDino
 
     words = _words(arguments)
     if not words:
@@ -155,7 +155,7 @@ def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _about(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What each layout says of how it was made; models by name, without the folders of this machine."""
+    """The note in each layout on how it was made; models by name, without the folders of this machine."""
     return {
         "detector": Path(arguments.detector).name,
         "captioner": Path(arguments.vlm).name,

@@ -45,7 +45,7 @@ def file_with_strength(text: str) -> tuple[str, float]:
 
 
 def best_device() -> str:
-    """What is there to compute on: cuda, else mps, else cpu."""
+    """The device to compute on: cuda, else mps, else cpu."""
     import torch
 
     if torch.cuda.is_available():

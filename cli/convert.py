@@ -100,7 +100,7 @@ def _delta(arguments: argparse.Namespace) -> int:
     source, target = Path(arguments.input), Path(arguments.output)
     with _whole(target, (".safetensors",), arguments.force, source) as unfinished:
         file, tuned, base = (open_unet(Path(one)) for one in (source, arguments.itercomp, arguments.base))
-        # A file keeps its own names and what it holds beside the UNet.
+        # A single file keeps its own names, and its text encoders and autoencoder.
         names = {name: header.name if source.is_file() else name for name, header in file.weights.items()}
         changed = with_delta(file, tuned, base, arguments.strength, arguments.blocks)
         state = _cast(((names[name], value) for name, value in changed), len(names), arguments)
@@ -174,7 +174,7 @@ def _dtype(arguments: argparse.Namespace) -> torch.dtype | None:
 
 @contextmanager
 def _whole(target: Path, kinds: tuple[str, ...], force: bool, source: Path | None = None) -> Iterator[Path]:
-    """Where to write what becomes `target` when it is whole, and nothing when it fails."""
+    """A path to write to, which becomes `target` when it is whole, and nothing when writing fails."""
     if target.suffix not in kinds:
         raise ValueError(f"the output is written as {' or '.join(kinds)}, not as {target.name}")
     if not target.parent.is_dir():

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             plain, placed = _render(pipeline, adapter, layout, arguments, bar.update)
             plain.save(arguments.out / f"{file.stem}-without.png")
             placed.save(arguments.out / f"{file.stem}.png")
-            # Twice as large, so that captions can be read.
+            # The demo's pictures are small: twice as large, their captions can be read.
             drawn = draw_layout(layout, (2 * placed.width, 2 * placed.height))
             rows.append(
                 side_by_side([drawn, plain, placed], ["layout", "without IFAdapter", "with IFAdapter"])

@@ -92,14 +92,15 @@ def _preview(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
     from ..pictures import draw_layout
+    from ..pictures.reading import PictureError, read_picture
 
     layout = _read(arguments.input, arguments)
     background = None
     if arguments.background:
         try:
-            background = Image.open(arguments.background).convert("RGB")
-        except (OSError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{arguments.background} cannot be read as a picture: {error}") from None
+            background = read_picture(arguments.background)
+        except PictureError as error:
+            raise ValueError(f"{arguments.background} {error}") from None
     picture = draw_layout(layout, arguments.size, background, arguments.opacity)
     suffix = Path(arguments.out).suffix.lower()
     endings = Image.registered_extensions()

@@ -169,7 +169,7 @@ def _picture_size(
 
 
 def _settings(arguments: argparse.Namespace, seed: int, picture_size: tuple[int, int]) -> dict[str, Any]:
-    """What it takes to render the picture again; files by name, without the folders of this machine."""
+    """Facts to render the picture again by; files by name, without the folders of this machine."""
     return {
         "model": Path(arguments.model).name,
         "adapter": Path(arguments.adapter).name,

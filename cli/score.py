@@ -1,4 +1,4 @@
-"""`instance-composer score`: how well pictures show a prompt."""
+"""`instance-composer score`: rewards of pictures for a prompt, as a table."""
 
 from __future__ import annotations
 
@@ -129,7 +129,6 @@ def _score_aspect(
     import sys
 
     import torch
-    from PIL import Image
     from tqdm import tqdm
 
     from ..models.rewards import RewardModel, find_tokenizer, prepare_pictures
@@ -137,22 +136,28 @@ def _score_aspect(
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     model = RewardModel.load(path).to(arguments.device, dtypes[arguments.dtype])
     config = model.config
-    tokenizer = find_tokenizer(path, model.told, config.vocabulary, config.tokens)
+    tokenizer = find_tokenizer(path, model.metadata, config.vocabulary, config.tokens)
     words = tokenizer(prompts)
     for cut in dict.fromkeys(filter(None, words.cut)):
         print(f"{aspect}: only {config.tokens - 2} word pieces are read, without: {cut}", file=sys.stderr)
     parts: list[torch.Tensor] = []
     size = int(arguments.batch)
     for start in tqdm(range(0, len(pictures), size), desc=aspect, unit="batch", disable=None):
-        opened: list[Any] = []
-        for file in pictures[start : start + size]:
-            with Image.open(file) as picture:
-                opened.append(picture.convert("RGB"))
+        opened = [_open(file) for file in pictures[start : start + size]]
         with torch.no_grad():
             pixels = prepare_pictures(opened, config.image_size).to(arguments.device)
             ids, mask = (value[start : start + size].to(arguments.device) for value in words[:2])
             parts.append(model.raw_score(pixels, ids, mask).cpu())
     return torch.cat(parts), config.mean, config.std
+
+
+def _open(file: Path) -> Any:
+    from ..pictures.reading import PictureError, read_picture
+
+    try:
+        return read_picture(file)
+    except PictureError as error:
+        raise ValueError(f"{file} {error}") from None
 
 
 def _write(rows: list[dict[str, Any]], out: Path | None) -> None:

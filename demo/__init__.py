@@ -6,9 +6,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 ADAPTER = "ifadapter.safetensors"
-# What feedback learning changed in the UNet.
+# The LoRA of the UNet that feedback learning made.
 COMPOSITION_LORA = "composition_lora.safetensors"
-# One large file of each part: what an incomplete copy of the pack lacks.
+# One large file of each part, to recognise an incomplete copy of the pack by.
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
     "vae/diffusion_pytorch_model.safetensors",

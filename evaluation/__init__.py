@@ -1,1 +1,1 @@
-"""How well methods put things where they belong, measured on Shapes World in real ComfyUI."""
+"""Evaluation: methods of drawing measured against each other, benchmark by benchmark."""

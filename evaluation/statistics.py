@@ -1,4 +1,4 @@
-"""Rates, average precision and distances with their uncertainty; numpy alone."""
+"""Statistics of records: IFS and other rates, average precision (AP), kernel distance (KID), intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# COCO's thresholds of overlap and its 101 points of recall.
+# COCO's thresholds of overlap (IoU) and its 101 points of recall.
 THRESHOLDS = np.round(np.arange(0.5, 1.0, 0.05), 2)
 _RECALLS = np.linspace(0, 1, 101)
 _LOCATED = 0.5
@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
 
 def resamplings(pictures: int, count: int, seed: int = 0) -> Floats:
-    """How often each picture is in each of `count` bootstrap samples, (count + 1, pictures).
+    """Counts of each picture in each of `count` bootstrap samples, (count + 1, pictures).
 
     The first row is the sample itself. Whole pictures are drawn, because things in one picture succeed or
     fail together; with the same rows for every method, differences between methods are paired.
@@ -118,7 +118,7 @@ def average_precision(scores: Sequence[Mapping[str, Any]], weights: Floats) -> F
 
 
 def _hits(scores: Sequence[Mapping[str, Any]], threshold: float) -> NDArray[np.bool_]:
-    """Which detections are right at an overlap: in the order of their score, the best instance left."""
+    """Whether each detection is right at an overlap: in the order of their score, the best instance left."""
     hits: list[bool] = []
     for picture in scores:
         found = picture["detections"]

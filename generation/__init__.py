@@ -1,1 +1,1 @@
-"""Ways of drawing: how a picture is asked for, whoever asks."""
+"""Generation: jobs for pictures, names of the methods that draw them, and the processes that do."""

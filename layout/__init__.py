@@ -1,7 +1,8 @@
 """The layout document: what goes where. Standard library only."""
 
 from .box import Box
-from .document import Canvas, Instance, Layout
+from .document import Layout
+from .instance import Canvas, Instance
 from .mask import Mask, Polygon, RunLength
 from .problems import FormatError, LayoutError, Problem
 

@@ -1,87 +1,31 @@
-"""The layout document: what goes where and what each thing looks like."""
+"""The layout: a document that reads, checks and writes itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from .box import Box
+from .instance import Document
 from .json_text import parse_json
-from .mask import Mask
-from .problems import LayoutError, Problem
-
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """Size of the picture in pixels; `extra` holds keys of other programs, kept on a round trip."""
-
-    width: int = 1024
-    height: int = 1024
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+from .problems import Problem, problems_fault
+from .reading import read_document
+from .validation import find_problems
+from .writing import document_data, document_text
 
 
 @dataclass(frozen=True)
-class Instance:
-    """One thing in the picture.
-
-    `box` and `mask` are fractions of the canvas; a mask takes the place of the box. `strength` is 0 to 5
-    (1 is as trained), `start` and `end` the part of the sampling run in 0 to 1 during which the instance
-    counts, `color` "#rrggbb" or None for an automatic one, `locked` is for editors alone.
-    """
-
-    id: str
-    box: Box
-    caption: str = ""
-    negative: str = ""
-    mask: Mask | None = None
-    strength: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
-    enabled: bool = True
-    locked: bool = False
-    color: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
-
-    @property
-    def bounds(self) -> Box:
-        """The box around what counts: the mask's if there is a mask, else the box itself."""
-        return self.box if self.mask is None else self.mask.bounds
-
-    @property
-    def active(self) -> bool:
-        """Whether the instance takes part in a run: enabled, with a caption."""
-        return self.enabled and bool(self.caption.strip())
-
-
-@dataclass(frozen=True)
-class Layout:
+class Layout(Document):
     """A canvas with instances on it; their order is the stacking order, the last one in front."""
-
-    instances: tuple[Instance, ...] = ()
-    canvas: Canvas = Canvas()
-    prompt: str = ""
-    negative: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
-
-    @property
-    def active(self) -> tuple[Instance, ...]:
-        """The instances that take part in a run: enabled, with a caption."""
-        return tuple(instance for instance in self.instances if instance.active)
 
     def problems(self) -> list[Problem]:
         """Everything worth telling the author, in the order of the document."""
-        from .validation import find_problems
-
         return find_problems(self)
 
     def checked(self) -> Layout:
         """The layout itself; LayoutError naming every error in it (warnings pass)."""
         errors = [problem for problem in self.problems() if problem.severity == "error"]
         if errors:
-            raise LayoutError("\n".join(map(str, errors)), errors)
+            raise problems_fault("has_errors", errors)
         return self
 
     @classmethod
@@ -92,18 +36,12 @@ class Layout:
     @classmethod
     def from_dict(cls, data: Any) -> Layout:
         """Read a document from parsed JSON; LayoutError listing what has the wrong type."""
-        from .reading import read_layout
-
-        return read_layout(data)
+        return cls(**vars(read_document(data)))
 
     def to_json(self) -> str:
         """The document as text, one instance a line, without fields at their default."""
-        from .writing import layout_text
-
-        return layout_text(self)
+        return document_text(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The document as JSON values, without fields at their default."""
-        from .writing import layout_data
-
-        return layout_data(self)
+        return document_data(self)

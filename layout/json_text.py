@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
-from .problems import FormatError, LayoutError, quote
+from .messages import quote
+from .problems import Path, fault, text_fault
 
 MOST_CHARACTERS = 10_000_000
 DEEPEST = 64
 # No number of a layout needs more digits, and float() refuses integers of 309.
 _MOST_DIGITS = 300
+_JSON_CODES = {
+    "Expecting property name": "json_key",
+    "Expecting ':'": "json_colon",
+    "Expecting ','": "json_comma",
+    "Extra data": "json_extra",
+    "Unterminated string": "json_string",
+    "Invalid control character": "json_control",
+    "Invalid \\": "json_escape",
+}
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -30,9 +42,9 @@ def parse_json(text: str | bytes) -> Any:
             parse_float=_fraction,
         )
     except json.JSONDecodeError as error:
-        raise FormatError(f"not JSON: {error.msg}", text, error.pos) from None
+        raise text_fault(_json_code(error.msg), text, error.pos, reason=error.msg) from None
     except RecursionError:
-        raise LayoutError(_too_deep()) from None
+        raise fault("json_depth", most=DEEPEST) from None
     require_shallow(data)
     return data
 
@@ -40,16 +52,14 @@ def parse_json(text: str | bytes) -> Any:
 def decode(text: Any) -> str:
     """The text (or UTF-8 bytes) without a byte order mark; LayoutError for others and for over 10 MB."""
     if not isinstance(text, (str, bytes)):
-        raise LayoutError(f"a text is needed, got {quote(text)}")
+        raise fault("text_needed", value=quote(text))
     if len(text) > MOST_CHARACTERS:
-        raise LayoutError(
-            f"the text has {len(text):,} characters; at most {MOST_CHARACTERS:,} (10 MB) are read"
-        )
+        raise fault("text_too_long", count=len(text), most=MOST_CHARACTERS)
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise LayoutError(f"not UTF-8 text: {error.reason} at byte {error.start}") from None
+            raise fault("not_utf8", reason=error.reason, byte=error.start) from None
     return text.removeprefix("\ufeff")
 
 
@@ -65,7 +75,52 @@ def require_shallow(data: Any) -> None:
         ]
         if not level:
             return
-    raise LayoutError(_too_deep())
+    raise fault("json_depth", most=DEEPEST)
+
+
+def locate(text: str, path: Path) -> int | None:
+    """Offset of the value that a path leads to in JSON text, or of the nearest value around it.
+
+    None for text that is not JSON. Where a key is given twice, the first is meant.
+    """
+    decoder = json.JSONDecoder(strict=False)
+    position = _after_blanks(text, 0)
+    try:
+        for step in path:
+            found = _child(text, position, step, decoder)
+            if found is None:
+                break
+            position = found
+    except (ValueError, RecursionError):
+        return None
+    return position if position < len(text) else None
+
+
+def _child(text: str, position: int, step: str | int, decoder: json.JSONDecoder) -> int | None:
+    """Offset of the value under a key or index in the object or list that begins at a position."""
+    is_object = text[position : position + 1] == "{"
+    if not is_object and text[position : position + 1] != "[":
+        return None
+    key: str | int = -1
+    while text[position : position + 1] not in ("]", "}", ""):
+        position = _after_blanks(text, position + 1)
+        if text[position : position + 1] in ("]", "}"):
+            return None
+        if is_object:
+            key, position = decoder.raw_decode(text, position)
+            position = _after_blanks(text, _after_blanks(text, position) + 1)
+        elif isinstance(key, int):
+            key += 1
+        if key == step:
+            return position
+        _, position = decoder.raw_decode(text, position)
+        position = _after_blanks(text, position)
+    return None
+
+
+def _after_blanks(text: str, position: int) -> int:
+    found = _BLANKS.match(text, position)
+    return found.end() if found else position
 
 
 def dump_json(data: Any) -> str:
@@ -78,8 +133,9 @@ def dump_json(data: Any) -> str:
     return text
 
 
-def _too_deep() -> str:
-    return f"lists and objects are nested too deep; at most {DEEPEST} levels are read"
+def _json_code(message: str) -> str:
+    """What the standard library's words about a text that is not JSON mean."""
+    return next((code for start, code in _JSON_CODES.items() if message.startswith(start)), "json_value")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -87,22 +143,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise LayoutError(f"the key {quote(twice)} is given twice in one object")
+        raise fault("json_twice", key=twice)
     return result
 
 
 def _refuse(literal: str) -> Any:
-    raise LayoutError(f"the value {literal} is not a number a layout can hold")
+    raise fault("json_constant", value=literal)
 
 
 def _integer(literal: str) -> int:
     if len(literal) > _MOST_DIGITS:
-        raise LayoutError(f"the number {quote(literal, 20)} is too large")
+        raise fault("json_large", value=quote(literal, 20))
     return int(literal)
 
 
 def _fraction(literal: str) -> float:
     value = float(literal)
     if not math.isfinite(value):
-        raise LayoutError(f"the number {quote(literal, 20)} is too large")
+        raise fault("json_large", value=quote(literal, 20))
     return value

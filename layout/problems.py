@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .messages import quote, say
+
 Severity = Literal["error", "warning"]
-
-
-def quote(value: Any, limit: int = 60) -> str:
-    """A value for a message: on one line, cut to `limit` characters, control characters escaped."""
-    text = repr(value)
-    text = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text[: limit + 1]
-    )
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+# Keys and indexes (from 0) that lead to a value of a document: ("instances", 1, "box").
+Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -24,7 +19,7 @@ class Problem:
     """One finding about a layout.
 
     `instance` is the id of the instance (None for the layout itself), `caption` its caption; `value` is what
-    was given, `allowed` what may be given or what happens.
+    was given, `allowed` what may be given or what happens. `path` leads to the value, where it is known.
     """
 
     severity: Severity
@@ -34,6 +29,7 @@ class Problem:
     value: Any
     message: str
     allowed: str
+    path: Path = dataclasses.field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         where = "Layout" if self.instance is None else f"Instance {quote(self.instance)}"
@@ -43,11 +39,29 @@ class Problem:
 
 
 class LayoutError(ValueError):
-    """A layout that cannot be read or used; `problems` lists every error behind it, if they are known."""
+    """A layout that cannot be read or used.
 
-    def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
+    `code` names what is wrong (one of `messages.MESSAGES`, "" for others) and `params` what its sentence
+    speaks of, for programs that say it in words of their own. `path` leads to the value in the document
+    that is meant, () for all of it; `position` is the character of the text that is meant, None without
+    one. `problems` lists every error behind it, if they are known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        problems: Iterable[Problem] = (),
+        *,
+        code: str = "",
+        params: Mapping[str, Any] | None = None,
+        path: Path = (),
+    ) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+        self.code = code
+        self.params = dict(params or {})
+        self.path = path
+        self.position: int | None = None
 
 
 class FormatError(LayoutError):
@@ -56,12 +70,46 @@ class FormatError(LayoutError):
     `line` and `column` count from 1, `position` counts characters from 0; the message shows the spot.
     """
 
-    def __init__(self, message: str, text: str, position: int) -> None:
-        self.position = max(0, min(position, len(text)))
-        before = text[: self.position]
+    def __init__(
+        self,
+        message: str,
+        text: str,
+        position: int,
+        *,
+        code: str = "",
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        place = max(0, min(position, len(text)))
+        before = text[:place]
         self.line = before.count("\n") + 1
-        self.column = self.position - (before.rfind("\n") + 1) + 1
-        super().__init__(f"line {self.line}, column {self.column}: {message}{_excerpt(text, self.position)}")
+        self.column = place - (before.rfind("\n") + 1) + 1
+        shown = f"line {self.line}, column {self.column}: {message}{_excerpt(text, place)}"
+        super().__init__(shown, code=code, params=params)
+        self.position = place
+
+
+def fault(code: str, path: Path = (), **params: Any) -> LayoutError:
+    """The error of a code about the value at a path."""
+    return LayoutError(say(code, params), code=code, params=params, path=path)
+
+
+def text_fault(code: str, text: str, position: int, **params: Any) -> FormatError:
+    """The error of a code about a character of a text."""
+    return FormatError(say(code, params), text, position, code=code, params=params)
+
+
+def problems_fault(code: str, problems: Iterable[Problem]) -> LayoutError:
+    """The error of a code about several fields at once; it points at the first."""
+    listed = tuple(problems)
+    names = ", ".join(dict.fromkeys(path_text(problem.path) or problem.field for problem in listed))
+    params = {"count": len(listed), "names": names, "problems": "\n".join(map(str, listed))}
+    return LayoutError(say(code, params), listed, code=code, params=params, path=listed[0].path)
+
+
+def path_text(path: Path) -> str:
+    """A path for people, counted from 1: instances[2].box."""
+    steps = (f"[{step + 1}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
 
 
 def _excerpt(text: str, position: int, reach: int = 30) -> str:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .box import Box
-from .document import (
+from .instance import (
     VERSION,
     Canvas,
+    Document,
     Instance,
-    Layout,
 )
 from .mask import Mask, Polygon, RunLength
-from .problems import LayoutError, Problem, quote
+from .messages import quote
+from .problems import Path, Problem, problems_fault
 
 T = TypeVar("T")
 
@@ -21,16 +22,22 @@ T = TypeVar("T")
 class _Fields:
     """Takes known keys out of one JSON object, notes what has the wrong type, leaves the rest."""
 
-    def __init__(self, data: Any, name: str, instance: str | None = None, caption: str = "") -> None:
+    def __init__(
+        self, data: Any, name: str, path: Path = (), instance: str | None = None, caption: str = ""
+    ) -> None:
         self.problems: list[Problem] = []
-        self._instance, self._caption = instance, caption
+        self._path, self._instance, self._caption = path, instance, caption
         if not isinstance(data, dict):
-            self.refuse(name, data, "is not an object", "an object { … } is needed")
+            self._refuse(name, data, "is not an object", "an object { … } is needed", path)
             data = {}
         self.rest = dict(data)
 
     def refuse(self, key: str, value: Any, message: str, allowed: str) -> None:
-        self.problems.append(Problem("error", self._instance, self._caption, key, value, message, allowed))
+        self._refuse(key, value, message, allowed, (*self._path, key))
+
+    def _refuse(self, key: str, value: Any, message: str, allowed: str, path: Path) -> None:
+        problem = Problem("error", self._instance, self._caption, key, value, message, allowed, path)
+        self.problems.append(problem)
 
     def take(self, key: str, read: Callable[[Any], T], default: T, allowed: str, required: bool = False) -> T:
         if key not in self.rest:
@@ -45,26 +52,26 @@ class _Fields:
             return default
 
 
-def read_layout(data: Any) -> Layout:
-    """A layout from parsed JSON; LayoutError with one Problem per unreadable field."""
+def read_document(data: Any) -> Document:
+    """A document from parsed JSON; LayoutError with one Problem per unreadable field."""
     fields = _Fields(data, "document")
     if not fields.problems:
         fields.take("version", _version, VERSION, f"version {VERSION} is read", required=True)
     problems = fields.problems
     if problems:
-        raise LayoutError("\n".join(map(str, problems)), problems)
+        raise problems_fault("unreadable", problems)
     canvas = fields.take("canvas", lambda value: _canvas(value, problems), Canvas(), _CANVAS, required=True)
     prompt = fields.take("prompt", _text, "", _TEXT)
     negative = fields.take("negative", _text, "", _TEXT)
     listed = fields.take("instances", _list, [], "a list of instances [ … ] is needed", required=True)
     instances = tuple(_instance(value, number, problems) for number, value in enumerate(listed, 1))
     if problems:
-        raise LayoutError("\n".join(map(str, problems)), problems)
-    return Layout(instances, canvas, prompt, negative, fields.rest)
+        raise problems_fault("unreadable", problems)
+    return Document(instances, canvas, prompt, negative, fields.rest)
 
 
 def _canvas(data: Any, problems: list[Problem]) -> Canvas:
-    fields = _Fields(data, "canvas")
+    fields = _Fields(data, "canvas", ("canvas",))
     width = fields.take("width", _integer, 1024, _CANVAS, required=True)
     height = fields.take("height", _integer, 1024, _CANVAS, required=True)
     problems.extend(fields.problems)
@@ -77,6 +84,7 @@ def _instance(data: Any, number: int, problems: list[Problem]) -> Instance:
     fields = _Fields(
         data,
         f"instances[{number}]",
+        ("instances", number - 1),
         identifier if isinstance(identifier, str) else f"number {number}",
         caption if isinstance(caption, str) else "",
     )

@@ -11,9 +11,10 @@ from dataclasses import replace
 from itertools import count, pairwise
 
 from .box import WHOLE, Box
-from .document import Canvas, Instance, Layout
+from .document import Layout
+from .instance import Canvas, Instance
 from .mask import Mask, Polygon
-from .problems import LayoutError
+from .problems import fault
 from .validation import LARGEST_CANVAS, SMALLEST_CANVAS
 
 Point = tuple[float, float]
@@ -26,7 +27,7 @@ def combine(*layouts: Layout) -> Layout:
     Prompts and negatives that differ are joined by ", "; other programs' keys of the first layout win.
     """
     if not layouts:
-        raise LayoutError("there is nothing to combine; give at least one layout")
+        raise fault("nothing_to_combine")
     taken = {item.id for layout in layouts for item in layout.checked().instances}
     seen: set[str] = set()
     instances = []
@@ -53,7 +54,7 @@ def crop(layout: Layout, rectangle: Box) -> Layout:
     """The part of the canvas in a rectangle (fractions of the old canvas), as a canvas of its own."""
     inside = rectangle.clipped() if rectangle.is_finite() else None
     if inside is None or inside != rectangle:
-        raise LayoutError(f"the crop must lie on the canvas (0 to 1, left < right), got {list(rectangle)}")
+        raise fault("crop_off", value=str(list(rectangle)))
     width, height = (
         round(fraction * pixels)
         for fraction, pixels in ((inside.width, layout.canvas.width), (inside.height, layout.canvas.height))
@@ -64,7 +65,7 @@ def crop(layout: Layout, rectangle: Box) -> Layout:
 def move(layout: Layout, right: float, down: float) -> Layout:
     """Everything moved by fractions of the canvas; negative is left or up."""
     if not all(abs(distance) <= 1.0 for distance in (right, down)):
-        raise LayoutError(f"a move of -1 to 1 (fractions of the canvas) is allowed, got {right:g}, {down:g}")
+        raise fault("move_far", right=right, down=down)
     return _through(layout, Box(-right, -down, 1.0 - right, 1.0 - down))
 
 
@@ -74,7 +75,7 @@ def scale(
     """Everything made larger (above 1) or smaller about a point that stays; one factor serves both ways."""
     factors = (horizontal, horizontal if vertical is None else vertical)
     if not all(0.01 <= factor <= 100 for factor in factors):
-        raise LayoutError(f"a scale of 0.01 to 100 is allowed, got {factors[0]:g} × {factors[1]:g}")
+        raise fault("scale_range", horizontal=factors[0], vertical=factors[1])
     (x0, x1), (y0, y1) = (
         (middle - middle / factor, middle + (1.0 - middle) / factor)
         for middle, factor in zip(center, factors, strict=True)
@@ -91,8 +92,7 @@ def resize_canvas(layout: Layout, width: int, height: int, *, keep_pixels: bool 
 
 def _canvas(layout: Layout, width: int, height: int) -> Canvas:
     if not all(SMALLEST_CANVAS <= side <= LARGEST_CANVAS for side in (width, height)):
-        allowed = f"{SMALLEST_CANVAS} to {LARGEST_CANVAS} pixels a side are allowed"
-        raise LayoutError(f"the canvas would become {width} × {height} pixels; {allowed}")
+        raise fault("canvas_range", width=width, height=height, low=SMALLEST_CANVAS, high=LARGEST_CANVAS)
     return replace(layout.canvas, width=width, height=height)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from .box import HIGHEST, LOWEST, Box
-from .document import Instance, Layout
+from .instance import Document, Instance
 from .mask import Polygon
-from .problems import Problem, Severity, quote
+from .messages import quote
+from .problems import Problem, Severity
 
 SMALLEST_CANVAS, LARGEST_CANVAS = 16, 16_384
 # Artists' range: 0 turns an instance off, 1 is as trained, above 5 nothing but artefacts grows.
@@ -23,30 +24,30 @@ MOST_TRAINED_INSTANCES = 10
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def find_problems(layout: Layout) -> list[Problem]:
+def find_problems(document: Document) -> list[Problem]:
     """Errors and warnings about a layout, in the order of the document."""
-    return [*_about_layout(layout), *(problem for item in layout.instances for problem in _about(item))]
+    return [*_about_document(document), *(problem for item in document.instances for problem in _about(item))]
 
 
-def _about_layout(layout: Layout) -> Iterator[Problem]:
+def _about_document(document: Document) -> Iterator[Problem]:
     for side in ("width", "height"):
-        pixels = getattr(layout.canvas, side)
+        pixels = getattr(document.canvas, side)
         if not SMALLEST_CANVAS <= pixels <= LARGEST_CANVAS:
             allowed = f"{SMALLEST_CANVAS} to {LARGEST_CANVAS} pixels are allowed"
             yield _layout_problem("error", f"canvas {side}", pixels, "the size cannot be used", allowed)
-    for identifier, count in Counter(item.id for item in layout.instances).items():
+    for identifier, count in Counter(item.id for item in document.instances).items():
         if count > 1:
             message = f"{count} instances have the id {quote(identifier)}"
             yield _layout_problem("error", "id", identifier, message, "every instance needs an id of its own")
-    if not layout.active:
+    if not document.active:
         message = "no instance is enabled and has a caption"
         yield _layout_problem(
-            "warning", "instances", len(layout.instances), message, "nothing will be placed"
+            "warning", "instances", len(document.instances), message, "nothing will be placed"
         )
-    if len(layout.active) > MOST_TRAINED_INSTANCES:
+    if len(document.active) > MOST_TRAINED_INSTANCES:
         message = "there are more instances than the adapter saw in training"
         allowed = f"up to {MOST_TRAINED_INSTANCES} are placed well"
-        yield _layout_problem("warning", "instances", len(layout.active), message, allowed)
+        yield _layout_problem("warning", "instances", len(document.active), message, allowed)
 
 
 def _layout_problem(severity: Severity, field: str, value: Any, message: str, allowed: str) -> Problem:

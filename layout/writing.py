@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .document import VERSION, Instance, Layout
+from .instance import VERSION, Document, Instance
 from .json_text import dump_json
 from .mask import Mask, Polygon
 
@@ -12,26 +12,26 @@ _PLAIN = ("caption", "negative", "strength", "start", "end", "enabled", "locked"
 _DEFAULTS = {name: Instance.__dataclass_fields__[name].default for name in _PLAIN}
 
 
-def layout_data(layout: Layout) -> dict[str, Any]:
+def document_data(document: Document) -> dict[str, Any]:
     """The document as JSON values; keys of other programs come after ours."""
-    data = _head(layout)
-    data["instances"] = [_instance_data(item) for item in layout.instances]
-    return {**data, **layout.extra}
+    data = _head(document)
+    data["instances"] = [_instance_data(item) for item in document.instances]
+    return {**data, **document.extra}
 
 
-def layout_text(layout: Layout) -> str:
+def document_text(document: Document) -> str:
     """The document as text: the head on one line, then one line per instance."""
-    head = dump_json({**_head(layout), **layout.extra})
-    lines = ",\n".join(f"  {dump_json(_instance_data(item))}" for item in layout.instances)
+    head = dump_json({**_head(document), **document.extra})
+    lines = ",\n".join(f"  {dump_json(_instance_data(item))}" for item in document.instances)
     return f'{head[:-1]}, "instances": [\n{lines}\n]}}\n' if lines else f'{head[:-1]}, "instances": []}}\n'
 
 
-def _head(layout: Layout) -> dict[str, Any]:
-    canvas = {"width": layout.canvas.width, "height": layout.canvas.height, **layout.canvas.extra}
+def _head(document: Document) -> dict[str, Any]:
+    canvas = {"width": document.canvas.width, "height": document.canvas.height, **document.canvas.extra}
     data: dict[str, Any] = {"version": VERSION, "canvas": canvas}
     for name in ("prompt", "negative"):
-        if getattr(layout, name):
-            data[name] = getattr(layout, name)
+        if getattr(document, name):
+            data[name] = getattr(document, name)
     return data
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 TRUNCATED = "It may be truncated: compare its size with the source and download it again."
 
-# A reader that has mapped this much of a file opens it anew, which gives the pages back.
+# Bytes of a file after which a reader closes and opens it anew: only closing gives mapped pages back.
 MAPPED = 256 * 2**20
 
 _SAFETENSORS = (".safetensors", ".sft")
@@ -36,7 +36,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a tensor before it is read; `name` is its name in `file`."""
+    """Shape, dtype and place of a tensor, known before it is read; `name` is its name in `file`."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -111,16 +111,16 @@ def read_metadata(path: Path, key: str) -> dict[str, Any]:
         return {}
     text = (_open_safetensors(path).metadata() or {}).get(key, "{}")
     try:
-        told = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError:
-        told = None
-    if not isinstance(told, dict):
+        content = None
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} carries {text[:40]!r} as {key}, where a JSON object should be.")
-    return told
+    return content
 
 
 def read_torch(path: Path) -> Any:
-    """What a torch file holds, tensors and plain containers alone, mapped where its format allows.
+    """The content of a torch file, tensors and plain containers alone, mapped where its format allows.
 
     Raises `CheckpointError` if it is no torch file, is cut off, or holds objects other than those.
     """

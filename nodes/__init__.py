@@ -41,7 +41,7 @@ class InstanceComposerExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         try:
-            import_module("..hosts.comfyui.token_count", __name__).register_route()
+            import_module("..hosts.comfyui.server.routes", __name__).register_routes()
         except Exception:
-            logger.exception("The layout editor cannot ask for exact numbers of tokens; it estimates them.")
+            logger.exception("The layout editor cannot ask for numbers of tokens or other formats.")
         return collect_nodes()

@@ -73,7 +73,7 @@ def _set(label: Label, size: tuple[int, int]) -> _Plate:
 
 
 def _places(plate: _Plate, size: tuple[int, int]) -> list[Rectangle]:
-    """Where a plate may go, best first: the corners inside its region, then above and below it."""
+    """Places for a plate, best first: the corners inside its region, then above and below it."""
     left, top, right, bottom = plate.label.box
     corners = [
         (left, top),

@@ -35,7 +35,7 @@ _LONGEST_SIDE = 1024
 
 @dataclass(frozen=True)
 class _Region:
-    """Where one instance covers the picture: a box in pixels, inside it the shape and its outline."""
+    """The region of one instance on the picture: a box in pixels, inside it the shape and its outline."""
 
     color: Color
     active: bool

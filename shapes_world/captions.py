@@ -21,7 +21,7 @@ from .vocabulary import (
 
 
 class Phrase(NamedTuple):
-    """What a caption says about one figure; `size` is empty where it says nothing."""
+    """A caption's words about one figure; `size` is empty where it says nothing."""
 
     look: Look
     size: str
@@ -66,7 +66,7 @@ _FIGURE = re.compile(
 
 
 def parse_figure(text: str) -> Phrase:
-    """What one figure's caption says; `CaptionError` names the words allowed."""
+    """The phrase of one figure's caption; `CaptionError` names the words allowed."""
     found = _FIGURE.fullmatch(text.strip())
     if found is None:
         raise CaptionError(

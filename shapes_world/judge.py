@@ -1,4 +1,4 @@
-"""The judge: what is in a picture of Shapes World, read from its pixels alone.
+"""The judge: things in a picture of Shapes World, read from its pixels alone, and matched to boxes by IoU.
 
 Classic analysis with nothing learned: every decision follows from how the world paints, the few thresholds
 are set on fresh renders, and what resembles nothing is called "unknown" instead of the nearest class.
@@ -66,7 +66,7 @@ class Reading:
     mask: Mask
 
 
-def read_picture(image: NDArray[np.uint8]) -> list[Reading]:
+def read_things(image: NDArray[np.uint8]) -> list[Reading]:
     """Find and read everything in a picture (height, width, 3); largest things first."""
     pixels = image.astype(np.float32)
     found = [_read(pixels, mask, color) for mask, color in find_things(pixels)]

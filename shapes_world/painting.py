@@ -77,7 +77,7 @@ def _color(figure: Figure, left: int, top: int, width: int, height: int) -> NDAr
 def _marks(
     pattern: str, u: NDArray[np.float32], v: NDArray[np.float32], period: float
 ) -> NDArray[np.float32]:
-    """How much of each pixel is a mark, for coordinates u, v in periods; edges are one pixel soft."""
+    """Share of each pixel that is a mark, for coordinates u, v in periods; edges are one pixel soft."""
     if pattern == "plain":
         return np.zeros(np.broadcast_shapes(u.shape, v.shape), dtype=np.float32)
     if pattern == "striped":

@@ -1,4 +1,4 @@
-"""Which of two pictures shows a prompt better: preferences in Shapes World, from what is really there.
+"""Preferences in Shapes World: which of two pictures shows a prompt better, from what is really there.
 
 A comparison is a scene, scenes that differ from it in a thing or two, and a stranger; the prompts of all but
 the stranger rank all of them in three aspects. The same measure, fed by the judge, ranks generated pictures.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from .captions import Phrase, join
-from .judge import read_background, read_picture
+from .judge import read_background, read_things
 from .scenes import (
     MOST_FIGURES,
     Figure,
@@ -38,6 +39,10 @@ RELATIONS = ("left of", "right of", "above", "below")
 _APART = 0.12
 # In this share of prompts two things are said to stand in a relation.
 _RELATED = 0.7
+# Differences in truth below this make no pair.
+_LEAST = 1e-6
+# Shares of scenes with 1, 2, … things: with one or two, what is bound to what is learnt soonest.
+FEW_THINGS = (0.25, 0.35, 0.2, 0.12, 0.08)
 _VARIANTS = 2
 _EDITS = (0.55, 0.3, 0.15)
 _TRIES = 20
@@ -54,7 +59,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Content:
-    """What is in a picture."""
+    """The things in a picture, and its background."""
 
     things: tuple[Thing, ...]
     background: str
@@ -62,7 +67,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a prompt asks for; `relation` is that of the first thing to the second, or empty."""
+    """A prompt's demands; `relation` is that of the first thing to the second, or empty."""
 
     phrases: tuple[Phrase, ...]
     relation: str
@@ -89,6 +94,16 @@ class Comparison:
     scenes: tuple[Scene, ...]
     wishes: tuple[Wish, ...]
     truth: NDArray[np.float64]
+
+    def pairs(self, aspect: int) -> list[tuple[int, int, int]]:
+        """(prompt, better scene, worse scene) of all that differ in an aspect, from the best scene down."""
+        return [
+            (prompt, better, worse)
+            for prompt, truth in enumerate(self.truth[..., aspect])
+            if not np.isnan(truth).any()
+            for better, worse in combinations(np.argsort(-truth, kind="stable").tolist(), 2)
+            if truth[better] - truth[worse] > _LEAST
+        ]
 
 
 @dataclass(frozen=True)
@@ -118,7 +133,7 @@ class Comparisons:
 
 
 def content_of(scene: Scene) -> Content:
-    """What a scene shows."""
+    """The content of a scene."""
     side = (scene.width * scene.height) ** 0.5
     things = (
         Thing(f.look, (f.center[0] / scene.width, f.center[1] / scene.height), f.diameter / side)
@@ -128,10 +143,10 @@ def content_of(scene: Scene) -> Content:
 
 
 def read_content(image: NDArray[np.uint8]) -> Content:
-    """What the judge finds in a picture (height, width, 3)."""
+    """The content of a picture (height, width, 3), as the judge finds it."""
     height, width, _ = image.shape
     things: list[Thing] = []
-    for reading in read_picture(image):
+    for reading in read_things(image):
         x0, y0, x1, y1 = reading.box
         size = max((x1 - x0) * width, (y1 - y0) * height) / (width * height) ** 0.5
         look = Look(reading.shape, reading.color, reading.pattern)
@@ -154,7 +169,7 @@ def wish_for(random: np.random.Generator, scene: Scene) -> Wish:
 
 
 def measure(wish: Wish, content: Content) -> tuple[float, float, float]:
-    """How far a picture fulfils a wish in each aspect, 0..1; nan where the wish says nothing of it.
+    """Fulfilment of a wish by a picture in each aspect, 0..1; nan where the wish says nothing of it.
 
     attribute: share of the named shapes, colours and patterns that are there, on the right things;
     spatial: 1 if the relation holds between the two things, which must be there with two of three attributes;
@@ -178,20 +193,20 @@ def word_truths(wish: Wish, content: Content) -> list[float]:
     """
     nothing = float("nan")
     things = _assign(wish, content)
-    told: list[list[float]] = []
+    truths: list[list[float]] = []
     for phrase, thing in zip(wish.phrases, things, strict=True):
         shape, color, pattern = (
             (a == b for a, b in zip(phrase.look, thing.look, strict=True)) if thing else [False] * 3
         )
         words = [nothing, *([_sized(phrase, thing)] if phrase.size else []), color]
         words += [shape and pattern] if phrase.look.pattern == "plain" else [pattern, shape]
-        told.append([float(word) for word in words])
+        truths.append([float(word) for word in words])
     if wish.relation:
         relation = [_related(wish, things)] * len(wish.relation.split())
-        told = [[*told[0], *relation, *told[1]], *told[2:]]
+        truths = [[*truths[0], *relation, *truths[1]], *truths[2:]]
     # Between any two stands one word, a comma or "and".
-    truths = [truth for words in told for truth in (*words, nothing)][:-1]
-    return [*truths, float(len(content.things) == len(things)), float(content.background == wish.background)]
+    flat = [truth for words in truths for truth in (*words, nothing)][:-1]
+    return [*flat, float(len(content.things) == len(things)), float(content.background == wish.background)]
 
 
 def _assign(wish: Wish, content: Content) -> list[Thing | None]:

@@ -1,4 +1,4 @@
-"""What is where in a picture: drawn at random, before anything is painted."""
+"""Scenes: things with looks, places and sizes, drawn at random before anything is painted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is in Shapes World, and which combinations training never sees."""
+"""Vocabulary of Shapes World, and the combinations that training never sees."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Split = Literal["train", "held-out", "all"]
 
 
 class Look(NamedTuple):
-    """What one thing looks like, apart from its size."""
+    """The look of one thing, apart from its size."""
 
     shape: str
     color: str

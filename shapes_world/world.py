@@ -59,7 +59,7 @@ class ShapesWorld:
         return make_sample(self.scene(number))
 
     def scene(self, number: int) -> Scene:
-        """What is in picture `number`, not yet painted."""
+        """The scene of picture `number`, not yet painted."""
         random = np.random.default_rng([self.seed, number])
         count = self.figures
         if count is None:

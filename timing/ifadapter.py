@@ -1,9 +1,11 @@
-"""What an IFAdapter costs, at SDXL's sizes and in float32 on the CPU.
+"""Costs of an IFAdapter, at SDXL's sizes and in float32 on the CPU.
 
-`attention`: one adapted layer, the crop-wise semantic map against the published algorithm written plainly.
-Both compute the term for a conditional and an unconditional row on the 32 x 32 grid of a 1024 px picture.
-The published algorithm fills ten full-size slots and projects keys and values at every step; ours has them
-from `keys_values`, once per prompt, as sampling does.
+`attention`: one adapted layer, for a conditional and an unconditional row. First the cropped semantic map
+against the published algorithm written plainly, on the 32 x 32 grid of a 1024 px picture. The published
+algorithm fills ten full-size slots and projects keys and values at every step; ours has them from
+`keys_values`, once per prompt, as sampling does. Then both our computations side by side on 32 x 32 and
+64 x 64 cells: the operations that a GPU would launch, the bytes they write, and CPU time (of all threads, so
+take `--threads 1`).
 
 `unet`: one guided evaluation of a whole SDXL UNet with random weights inside ComfyUI, with instances through
 our conditioning and with ComfyUI's own area conditioning for the same boxes. Takes 11 GB of memory.
@@ -12,6 +14,7 @@ our conditioning and with ComfyUI's own area conditioning for the same boxes. Ta
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -26,12 +29,19 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from instance_composer.models.ifadapter import InstanceAttention, InstancePrompt, semantic_map
+from instance_composer.models.ifadapter import (
+    InstanceAttention,
+    InstancePrompt,
+    cropped_semantic_map,
+    gathered_semantic_map,
+    semantic_map,
+)
 from instance_composer.models.regions import Rectangle, Regions
 from instance_composer.models.sdxl.attention_layers import number_attention_layers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from comfyui_process import start_comfyui
+from device_watch import DEVICE, watched
 from published_ifadapter import published_term
 
 GRID = (32, 32)
@@ -77,6 +87,25 @@ LAYOUTS = {
     "10 instances, each the whole picture": [(0.0, 0.0, 1.0, 1.0)] * 10,
 }
 
+# Name, then what each of the two computations is compared on.
+KERNELS = {"cropped": cropped_semantic_map, "gathered": gathered_semantic_map}
+
+
+def scattered(count: int, side: float) -> list[Rectangle]:
+    """Squares of one size in rows over the picture, overlapping where they must."""
+    across = math.ceil(count**0.5)
+    gap = (1.0 - side) / max(across - 1, 1)
+    corners = [(gap * (number % across), gap * (number // across)) for number in range(count)]
+    return [(x, y, x + side, y + side) for x, y in corners]
+
+
+COMPARED = {
+    "2 of side 0.45": scattered(2, 0.45),
+    "8 of side 0.3": scattered(8, 0.3),
+    "10 of side 0.5": scattered(10, 0.5),
+    "whole picture + 7 of side 0.15": [(0.0, 0.0, 1.0, 1.0), *scattered(7, 0.15)],
+}
+
 
 def random_layer() -> InstanceAttention:
     """A layer of SDXL's size with random weights; what they are does not change the time."""
@@ -87,14 +116,16 @@ def random_layer() -> InstanceAttention:
     return layer
 
 
-def milliseconds(functions: list[Callable[[], Tensor]], repeats: int) -> list[float]:
-    """Median wall time of each, the functions taking turns so that a busy machine slows all alike."""
+def milliseconds(
+    functions: list[Callable[[], Tensor]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Median time of each, the functions taking turns so that a busy machine slows all alike."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, taken in zip(functions, times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             function()
-            taken.append(1000 * (time.perf_counter() - start))
+            taken.append(1000 * (clock() - start))
     return [statistics.median(taken) for taken in times]
 
 
@@ -139,6 +170,48 @@ def attention_table(repeats: int) -> None:
             f" | {peak_megabytes(ours):.0f} MB | {kept:.0f} MB | {difference:.0e} |",
             flush=True,
         )
+
+
+def kernel_table(repeats: int) -> None:
+    torch.manual_seed(0)
+    layer = random_layer()
+    print("\nBoth computations of one layer, 2 rows. Operations: kernels that a GPU would launch.\n")
+    print("| cells, instances | operations | MiB written | ms of CPU time | difference |")
+    print("|---|---|---|---|---|")
+    for side in (32, 64):
+        query = torch.randn(2, side * side, 1280)
+        for name, rectangles in COMPARED.items():
+            regions, shape = Regions.of_boxes(rectangles), (2, len(rectangles), 20, 13, 64)
+            keys, values = torch.randn(shape) / 8, torch.randn(shape)
+            placement = regions.place((side, side))
+            assert placement is not None
+            calls = [
+                partial(kernel, query, keys, values, layer.gate(), placement) for kernel in KERNELS.values()
+            ]
+            cropped, gathered = (call() for call in calls)
+            difference = float((cropped - gathered).abs().max())
+            times = milliseconds(calls, repeats, time.process_time)
+            counts = [launches(kernel, layer, regions, (side, side)) for kernel in KERNELS.values()]
+            print(
+                f"| {side} x {side}, {name} | {counts[0][0]} / {counts[1][0]} "
+                f"| {counts[0][1]:.0f} / {counts[1][1]:.0f} | {times[0]:.0f} / {times[1]:.0f} "
+                f"| {difference:.0e} |",
+                flush=True,
+            )
+
+
+def launches(
+    kernel: Callable[..., Tensor], layer: InstanceAttention, regions: Regions, grid: tuple[int, int]
+) -> tuple[int, float]:
+    """Operations and MiB written of a later call, on a device without values."""
+    gate = layer.gate().to(DEVICE)
+    query = torch.empty(2, grid[0] * grid[1], 1280, device=DEVICE)
+    keys = values = torch.empty(2, len(regions), 20, 13, 64, device=DEVICE)
+    placement = regions.place(grid, None, DEVICE)
+    kernel(query, keys, values, gate, placement)
+    with watched() as watch:
+        kernel(query, keys, values, gate, placement)
+    return watch.launches, watch.bytes / 2**20
 
 
 def random_sdxl(width: int = SDXL["model_channels"]) -> Any:
@@ -281,6 +354,7 @@ def main() -> None:
     with torch.inference_mode():
         if "attention" in parts:
             attention_table(arguments.repeats)
+            kernel_table(arguments.repeats)
         if "unet" in parts:
             unet_table(arguments.side)
 

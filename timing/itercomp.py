@@ -53,7 +53,7 @@ def load_once(folder: Path, loader: str) -> None:
 
 
 def _load_as_core(folder: Path, file: Path) -> Any:
-    """What ComfyUI's loader does once it knows the sizes, for a model smaller than those it knows."""
+    """The steps of ComfyUI's loader after it has recognised the sizes, for a model that it does not know."""
     import comfy.model_patcher
     import comfy.utils
 

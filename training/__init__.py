@@ -1,1 +1,1 @@
-"""Training: the demo world, its models and judge, and the loop that trains IFAdapters on any SDXL."""
+"""Training of IFAdapters, reward models, tuned UNets and the demo model, on one loop."""

@@ -9,6 +9,14 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Generator, Tensor
 
+# The noise schedule of SDXL base.
+SCHEDULE: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+}
+
 
 def add_noise(
     latents: Tensor, scheduler: DDPMScheduler, generator: Generator, offset: float = 0.0

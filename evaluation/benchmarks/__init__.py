@@ -1,1 +1,1 @@
-"""Benchmarks: one package each, with its plan, its scores and its report."""
+"""Benchmarks: for each a folder with its plan and its report; every claim is measured by one."""

@@ -1,4 +1,4 @@
-"""How much better the best of N pictures is, chosen in different ways, on Shapes World's model.
+"""Best of N pictures of Shapes World's model, chosen in different ways, and how much better it is.
 
 `best`: for each prompt ("a red striped circle left of a blue square on grey") eight pictures are drawn from
 the caption without the relation, which the demo model does not know. Chosen by
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -44,22 +45,20 @@ from ...models.rewards import (
     find_tokenizer,
     prepare_pictures,
     reward_files,
+    share_with_error,
 )
-from ...shapes_world import ShapesWorld
+from ...shapes_world import ShapesWorld, paint
 from ...shapes_world.preferences import (
+    FEW_THINGS,
     Comparisons,
     Wish,
     measure,
     read_content,
     wish_for,
 )
-from ...training.data.comparisons import Ranked, WorldPreferences
-from ...training.data.pictures import posterior, to_tensor
-from ...training.data.text import Tokenizer, encode_prompts
-from ...training.itercomp.reward_objective import collate, share_with_error
-from ...training.itercomp.reward_run import EVALUATION_SEED, FIGURES
-from ...training.noise import size_conditioning
 
+# Reward models are trained on pictures of seed 11 and chosen by those of 12.
+_SEED = 13
 PICTURES = 8
 NUMBERS = (1, 2, 4, 8)
 # Where noise hides neither everything nor nothing.
@@ -88,12 +87,14 @@ def reward_scores(rewards: Mapping[str, Reward], pictures: Sequence[Image.Image]
 
 
 @torch.no_grad()
-def likelihoods(pipeline: Any, tokenizer: Tokenizer, pictures: np.ndarray, caption: str) -> Tensor:
-    """How much the error of predicted noise falls when the caption is given (N,)."""
+def likelihoods(pipeline: Any, pictures: NDArray[np.uint8], caption: str) -> Tensor:
+    """Fall (N,) of the error of predicted noise when the caption is given."""
     count, height, width, _ = pictures.shape
-    latents = posterior(pipeline.vae, to_tensor(pictures)).mean * pipeline.vae.config.scaling_factor
-    prompt, pooled = encode_prompts(pipeline.text_encoder, pipeline.text_encoder_2, tokenizer([caption]))
-    sizes = size_conditioning([(height, width)] * count)
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents = pipeline.vae.encode(pixels).latent_dist.mean * pipeline.vae.config.scaling_factor
+    prompt, _, pooled, _ = pipeline.encode_prompt(caption, do_classifier_free_guidance=False)
+    # SDXL's six numbers of an uncropped picture.
+    sizes = torch.tensor([(height, width, 0, 0, height, width)] * count, dtype=torch.float32)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     gain = torch.zeros(count)
     kept = pipeline.scheduler.alphas_cumprod
@@ -112,11 +113,11 @@ def likelihoods(pipeline: Any, tokenizer: Tokenizer, pictures: np.ndarray, capti
 
 def wishes(count: int, things: int) -> list[Wish]:
     """Prompts with a relation, of looks known from training."""
-    world = ShapesWorld(EVALUATION_SEED, figures=things)
+    world = ShapesWorld(_SEED, figures=things)
     found: list[Wish] = []
     number = 0
     while len(found) < count:
-        wish = wish_for(np.random.default_rng([EVALUATION_SEED, number]), world.scene(number))
+        wish = wish_for(np.random.default_rng([_SEED, number]), world.scene(number))
         if wish.relation:
             found.append(wish)
         number += 1
@@ -125,7 +126,7 @@ def wishes(count: int, things: int) -> list[Wish]:
 
 def measure_best_of_n(arguments: argparse.Namespace) -> dict[str, Any]:
     pipeline = load_sdxl(arguments.model)
-    tokenizer, rewards = Tokenizer(pipeline), load_rewards(arguments.rewards)
+    rewards = load_rewards(arguments.rewards)
     truths: list[Tensor] = []
     choices: dict[str, list[Tensor]] = {"reward": [], "likelihood": [], "truth": []}
     for number, wish in enumerate(tqdm(wishes(arguments.prompts, arguments.things), unit="prompt")):
@@ -142,7 +143,7 @@ def measure_best_of_n(arguments: argparse.Namespace) -> dict[str, Any]:
         truths.append(truth)
         shown = [Image.fromarray(picture) for picture in pictures]
         choices["reward"].append(reward_scores(rewards, shown, wish.prompt))
-        choices["likelihood"].append(likelihoods(pipeline, tokenizer, pictures, wish.caption))
+        choices["likelihood"].append(likelihoods(pipeline, pictures, wish.caption))
         choices["truth"].append(truth.sum(dim=1))
     stacked = torch.stack(truths)
     chosen = {"chance": dict.fromkeys(NUMBERS, stacked.mean(dim=1))}
@@ -181,17 +182,23 @@ def measure_pairs(arguments: argparse.Namespace) -> dict[str, Any]:
     rewards = load_rewards(arguments.rewards)
     found: dict[str, Any] = {}
     for split in ("train", "held-out"):
-        world = Comparisons(EVALUATION_SEED, split=split, figures=FIGURES)
-        source = WorldPreferences(world, arguments.comparisons)
+        world = Comparisons(_SEED, split=split, figures=FEW_THINGS)
         shares: dict[str, list[tuple[int, int]]] = {name: [] for name in (*ASPECTS, *map(_alone, ASPECTS))}
-        for number in tqdm(range(len(source)), desc=split, unit="comparison"):
-            ranked, truth = source[number], world[number].truth
+        for number in tqdm(range(arguments.comparisons), desc=split, unit="comparison"):
+            comparison = world[number]
+            pictures = [Image.fromarray(paint(scene).image) for scene in comparison.scenes]
+            prompts = [wish.prompt for wish in comparison.wishes]
             for place, aspect in enumerate(ASPECTS):
-                pairs = [pair for pair in ranked.pairs if pair[0] == place]
+                pairs = comparison.pairs(place)
                 if not pairs or aspect not in rewards:
                     continue
-                right = _right(rewards[aspect], ranked._replace(pairs=[(0, *pair[1:]) for pair in pairs]))
-                alone = [r for r, pair in zip(right, pairs, strict=True) if _differs_alone(truth, *pair)]
+                values = _rewards(rewards[aspect], pictures, prompts)
+                right = [bool(values[p, better] > values[p, worse]) for p, better, worse in pairs]
+                alone = [
+                    r
+                    for r, pair in zip(right, pairs, strict=True)
+                    if _differs_alone(comparison.truth, place, *pair)
+                ]
                 shares[aspect].append((sum(right), len(right)))
                 shares[_alone(aspect)].append((sum(alone), len(alone)))
         found[split] = {}
@@ -210,20 +217,19 @@ def _alone(aspect: str) -> str:
     return f"{aspect} alone"
 
 
-def _differs_alone(truth: np.ndarray, place: int, prompt: int, better: int, worse: int) -> bool:
+def _differs_alone(truth: NDArray[np.float64], place: int, prompt: int, better: int, worse: int) -> bool:
     """Whether two pictures are as true of a prompt in both other aspects."""
     others = [n for n in range(len(ASPECTS)) if n != place]
     return np.array_equal(truth[prompt, better, others], truth[prompt, worse, others], equal_nan=True)
 
 
-def _right(reward: Reward, ranked: Ranked) -> list[bool]:
-    """For each pair whether the better picture has the higher reward."""
+def _rewards(reward: Reward, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+    """Raw rewards (prompts, pictures) of all pictures for all prompts; a picture is seen once."""
     model, tokenizer = reward
-    batch = collate([ranked], tokenizer, model.config.image_size)
-    seen = model.see(batch["pixels"])[batch["picture"]]
-    values = model.reward(model.read(seen, batch["input_ids"], batch["attention_mask"]))[:, 0]
-    better, worse = (values[batch["pairs"][:, n]] for n in (1, 2))
-    return (better > worse).tolist()
+    seen = model.see(prepare_pictures(pictures, model.config.image_size))
+    ids, mask, _ = tokenizer(prompts)
+    rows = ((part[n].expand(len(seen), -1) for part in (ids, mask)) for n in range(len(prompts)))
+    return torch.stack([model.reward(model.read(seen, *row))[:, 0] for row in rows])
 
 
 def main() -> None:

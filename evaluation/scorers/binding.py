@@ -1,4 +1,4 @@
-"""One picture against its prompt, wherever things are, as the judge sees it."""
+"""Score of a picture against its prompt, wherever things are, as the judge sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...layout import Layout
 from ...shapes_world import Look, parse
-from ...shapes_world.judge import Reading, read_picture
+from ...shapes_world.judge import Reading, read_things
 from .placement import placement
 
 # What agreement is worth, each more than all that follows it can add up to in one picture of 8 things.
@@ -19,12 +19,12 @@ _SHAPE, _WHOLE, _ATTRIBUTE = 1000, 20, 1
 
 
 def score(image: NDArray[np.uint8], layout: Layout) -> dict[str, Any]:
-    """What the judge finds in a picture (height, width, 3), as plain JSON values.
+    """Score of a picture (height, width, 3) by the judge, as plain JSON values.
 
-    Beside what `scoring.score` says of places: `bindings` (see there) of the things the prompt names, and
+    Beside what `placement.score` says of places: `bindings` (see there) of the things the prompt names, and
     `extra`, how many things there are beyond those.
     """
-    readings = read_picture(image)
+    readings = read_things(image)
     phrases, _ = parse(layout.prompt)
     things = [phrase.look for phrase in phrases]
     return {

@@ -1,4 +1,4 @@
-"""One picture against its layout, as the judge sees it."""
+"""Score of a picture against its layout, by boxes that overlap (IoU) and looks, as the judge sees it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ...shapes_world.judge import (
     Reading,
     box_overlap,
     match,
-    read_picture,
+    read_things,
 )
 
 ATTRIBUTES = ("shape", "color", "pattern")
 
 
 def score(image: NDArray[np.uint8], layout: Layout) -> dict[str, Any]:
-    """What the judge finds in a picture (height, width, 3), as plain JSON values.
+    """Score of a picture (height, width, 3) by the judge, as plain JSON values.
 
     `instances`: for each active instance the overlap (intersection over union) of its box with what was
     matched to it, 0 if nothing was, and whether each attribute is right. `detections`: for each thing found
     how well its outline fits a shape of the world, and its overlap with every instance's box.
     """
-    return placement(read_picture(image), layout)
+    return placement(read_things(image), layout)
 
 
 def placement(readings: Sequence[Reading], layout: Layout) -> dict[str, Any]:

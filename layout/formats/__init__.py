@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..document import Canvas, Layout
-from ..json_text import decode, dump_json
-from ..problems import FormatError, LayoutError, quote
+from ..document import Layout
+from ..instance import Canvas
+from ..json_text import decode, dump_json, locate
+from ..messages import quote
+from ..problems import LayoutError, fault, text_fault
 from . import (
     bounding_boxes,
     coco,
@@ -70,21 +72,19 @@ def detect(text: str | bytes) -> str:
     """The name of the format of a text; LayoutError (with the place, where it stops being one) for others."""
     text = decode(text)
     if not text.strip():
-        raise LayoutError("the text is empty; a layout is expected")
+        raise fault("empty")
     starts_json = text.lstrip()[:1] in ("{", "[")
     if not starts_json and omost.recognises_code(text):
         return "omost"
     if lines.recognises_text(text) and (text.lstrip()[:1] != "{"):
         return "lines"
     if json_part(text).lstrip()[:1] not in ("{", "["):
-        raise FormatError(
-            f"this is none of the known formats: {_known()}", text, len(text) - len(text.lstrip())
-        )
+        raise text_fault("unknown_text", text, len(text) - len(text.lstrip()), known=_known())
     data = parsed(text)
     for entry in FORMATS.values():
         if entry.recognises(data):
             return entry.name
-    raise LayoutError(f"this JSON is none of the known formats: {_known()}; it begins {quote(data)}")
+    raise fault("unknown_json", known=_known(), value=quote(data))
 
 
 def read(
@@ -94,13 +94,17 @@ def read(
 
     `canvas` is used where the format does not tell the size. Options: `image` (coco), `frame`
     (bounding-boxes), `order` and `units` (llm). LayoutError for what cannot be read; odd values are left to
-    `problems`.
+    `problems`. An error about a value of a text tells its `position`.
     """
     entry = find(name or detect(text))
     given = {key: value for key, value in options.items() if value is not None}
     if unfit := [key for key in given if key not in entry.options]:
-        raise LayoutError(f"{', '.join(unfit)} has no meaning for the format {entry.name}")
-    return entry.read(text, canvas=canvas, **given)
+        raise fault("unfit_option", names=", ".join(unfit), format=entry.name)
+    try:
+        return entry.read(text, canvas=canvas, **given)
+    except LayoutError as error:
+        _point_at(error, text)
+        raise
 
 
 def write(layout: Layout, name: str = "layout") -> str:
@@ -109,10 +113,16 @@ def write(layout: Layout, name: str = "layout") -> str:
     return written if isinstance(written, str) else dump_json(written) + "\n"
 
 
+def _point_at(error: LayoutError, text: str | bytes) -> None:
+    """Give an error that names a value its position in the text."""
+    if error.path and isinstance(text, str):
+        error.position = locate(json_part(decode(text)), error.path)
+
+
 def find(name: str) -> Format:
     """A format by name."""
     if name not in FORMATS:
-        raise LayoutError(f"the format {quote(name)} is not known; {', '.join(FORMATS)} are")
+        raise fault("unknown_format", name=name, known=", ".join(FORMATS))
     return FORMATS[name]
 
 

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
-from ..problems import LayoutError, quote
+from ..document import Layout
+from ..instance import Canvas
+from ..messages import quote
+from ..problems import Path, fault
 from .shared import (
+    Place,
     caption_and_extra,
     exported,
     grid_box,
@@ -38,36 +41,40 @@ def recognises(data: Any) -> bool:
 def read(source: Any, *, canvas: Canvas | None = None, frame: int | None = None) -> Layout:
     """Boxes as text or values, in pixels of `canvas`. Of several frames, `frame` (from 0) chooses one."""
     canvas = require_canvas(canvas, "bounding boxes")
-    boxes = _frame(parsed(source), frame)
-    return Layout(numbered(_region(box, number, canvas) for number, box in enumerate(boxes, 1)), canvas)
+    boxes = _boxes(parsed(source), frame)
+    regions = (
+        _region(box, Place(f"box {number}", path), canvas) for number, (box, path) in enumerate(boxes, 1)
+    )
+    return Layout(numbered(regions), canvas)
 
 
-def _frame(data: Any, frame: int | None) -> list[Any]:
+def _boxes(data: Any, frame: int | None) -> list[tuple[Any, Path]]:
+    """The boxes of the picture that is meant, each with the path to it."""
     if isinstance(data, dict):
-        return [data]
-    boxes = require_list(data, "bounding boxes")
+        return [(data, ())]
+    boxes = require_list(data, Place("bounding boxes"))
     if not boxes or not isinstance(boxes[0], (list, tuple)):
-        return boxes
+        return [(box, (index,)) for index, box in enumerate(boxes)]
     if frame is None and len(boxes) > 1:
-        raise LayoutError(
-            f"there are boxes for {len(boxes)} pictures; choose a frame from 0 to {len(boxes) - 1}"
-        )
+        raise fault("choose_frame", count=len(boxes), last=len(boxes) - 1)
     frame = frame or 0
     if not 0 <= frame < len(boxes):
-        raise LayoutError(f"frame {frame} does not exist; 0 to {len(boxes) - 1} do")
-    return require_list(boxes[frame], f"frame {frame}")
+        raise fault("no_frame", frame=frame, last=len(boxes) - 1)
+    chosen = require_list(boxes[frame], Place(f"frame {frame}", (frame,)))
+    return [(box, (frame, index)) for index, box in enumerate(chosen)]
 
 
-def _region(value: Any, number: int, canvas: Canvas) -> tuple[Box, str, str | None, Mapping[str, Any]]:
-    where = f"box {number}"
+def _region(value: Any, where: Place, canvas: Canvas) -> tuple[Box, str, str | None, Mapping[str, Any]]:
     value = require_object(value, where)
     if missing := [side for side in _SIDES if side not in value]:
-        raise LayoutError(f"{where} lacks {', '.join(missing)}, got {quote(value)}")
-    pixels = [require_number(value[side], f"{where}: {side}") for side in _SIDES]
-    metadata = require_object(value.get("metadata") or {}, f"{where}: metadata")
-    caption, color, extra = caption_and_extra(metadata, metadata.get("palette"), where)
+        raise fault("lacks", where.path, where=where.words, names=", ".join(missing), value=quote(value))
+    pixels = [require_number(value[side], where.key(side)) for side in _SIDES]
+    metadata = require_object(value.get("metadata") or {}, where.key("metadata"))
+    caption, color, extra = caption_and_extra(
+        metadata, "palette", Place(where.words, (*where.path, "metadata"))
+    )
     if not caption and "label" in value:
-        caption = require_text(value["label"], f"{where}: label")
+        caption = require_text(value["label"], where.key("label"))
     return Box.from_pixels(pixels, canvas.width, canvas.height), caption, color, extra
 
 

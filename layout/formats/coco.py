@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Instance, Layout
+from ..document import Layout
+from ..instance import Canvas, Instance
 from ..mask import Mask, Polygon, RunLength
-from ..problems import FormatError, LayoutError, quote
+from ..messages import quote
+from ..problems import FormatError, Path, fault, text_fault
 from .shared import (
+    Place,
     canvas_of,
     exported,
     given,
@@ -39,84 +42,91 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
     The caption of an instance is the annotation's "caption" if it has one, else the name of its category; the
     prompt is the image's "caption". `canvas` is used where the file does not tell the size of the image.
     """
-    data = require_object(parsed(source), "a COCO file")
-    chosen = _choose(data, image)
-    canvas = _canvas(chosen, canvas)
+    data = require_object(parsed(source), Place("a COCO file"))
+    chosen, path = _choose(data, image)
+    canvas = _canvas(chosen, path, canvas)
     names = {
-        str(item.get("id")): require_text(item.get("name"), "a category's name")
-        for item in _objects(data, "categories")
+        str(item.get("id")): require_text(
+            item.get("name"), Place("a category's name", ("categories", index, "name"))
+        )
+        for index, item in enumerate(_objects(data, "categories"))
     }
     annotations = [
-        item
-        for item in _objects(data, "annotations")
+        (item, ("annotations", index))
+        for index, item in enumerate(_objects(data, "annotations"))
         if "id" not in chosen or item.get("image_id") == chosen["id"]
     ]
-    instances = tuple(_instance(item, str(place), canvas, names) for place, item in enumerate(annotations, 1))
-    return Layout(instances, canvas, require_text(given(chosen, "caption"), "an image's caption"))
+    instances = tuple(
+        _instance(item, str(number), Place(f"annotation {quote(item.get('id'), 20)}", place), canvas, names)
+        for number, (item, place) in enumerate(annotations, 1)
+    )
+    prompt = require_text(given(chosen, "caption"), Place("an image's caption", (*path, "caption")))
+    return Layout(instances, canvas, prompt)
 
 
 def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    return [require_object(item, f"each of {key}") for item in require_list(given(data, key, []), key)]
+    items = require_list(given(data, key, []), Place(key, (key,)))
+    return [require_object(item, Place(f"each of {key}", (key, index))) for index, item in enumerate(items)]
 
 
-def _choose(data: Mapping[str, Any], image: int | str | None) -> dict[str, Any]:
-    """The entry of the image that is meant; an empty one when the file lists no images."""
+def _choose(data: Mapping[str, Any], image: int | str | None) -> tuple[dict[str, Any], Path]:
+    """The entry of the image that is meant and its path; an empty one when the file lists no images."""
     images = _objects(data, "images")
     if image is None and len(images) <= 1:
-        return images[0] if images else {}
+        return (images[0], ("images", 0)) if images else ({}, ())
     listed = ", ".join(quote(item.get("id"), 20) for item in images[:10]) + (" …" if len(images) > 10 else "")
     if image is None:
-        raise LayoutError(f"the file has {len(images)} images; choose one by id or file name: {listed}")
+        raise fault("choose_image", ("images",), count=len(images), ids=listed)
     found = [item for item in images if str(image) in (str(item.get("id")), item.get("file_name"))]
     if len(found) != 1:
-        raise LayoutError(
-            f"{len(found)} images have the id or file name {quote(image)}; the ids are {listed}"
-        )
-    return found[0]
+        raise fault("no_image", ("images",), count=len(found), image=image, ids=listed)
+    return found[0], ("images", images.index(found[0]))
 
 
-def _canvas(image: Mapping[str, Any], canvas: Canvas | None) -> Canvas:
+def _canvas(image: Mapping[str, Any], path: Path, canvas: Canvas | None) -> Canvas:
     if "width" in image and "height" in image:
-        return canvas_of(image["width"], image["height"], "the size of an image")
+        return canvas_of(image["width"], image["height"], Place("the size of an image", path))
     if canvas is None:
-        raise LayoutError("the file does not tell the size of its image; give the canvas size")
+        raise fault("no_image_size", path)
     return canvas
 
 
-def _instance(item: Mapping[str, Any], identifier: str, canvas: Canvas, names: Mapping[str, str]) -> Instance:
-    where = f"annotation {quote(item.get('id'), 20)}"
-    pixels = require_numbers(item.get("bbox"), 4, f"{where}: bbox")
+def _instance(
+    item: Mapping[str, Any], identifier: str, where: Place, canvas: Canvas, names: Mapping[str, str]
+) -> Instance:
+    pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
     caption = item.get("caption") or names.get(str(item.get("category_id")))
     if caption is None:
         known = ", ".join(list(names)[:10]) or "none"
-        raise LayoutError(f"{where}: category {quote(item.get('category_id'))} is not listed; {known} are")
-    caption = require_text(caption, f"{where}: caption")
-    mask = _mask(item.get("segmentation"), canvas, f"{where}: segmentation")
+        value = quote(item.get("category_id"))
+        raise fault("no_category", where.path, where=where.words, value=value, known=known)
+    caption = require_text(caption, where.key("caption"))
+    mask = _mask(item.get("segmentation"), canvas, where.key("segmentation"))
     return Instance(identifier, Box.from_pixels(pixels, canvas.width, canvas.height), caption, mask=mask)
 
 
-def _mask(value: Any, canvas: Canvas, where: str) -> Mask | None:
+def _mask(value: Any, canvas: Canvas, where: Place) -> Mask | None:
     if not value:
         return None
     if isinstance(value, dict):
         return _run_length(value, where)
     outlines = require_list(value, where)
     if not isinstance(outlines[0], (list, tuple)):
-        raise LayoutError(f"{where} must be a list of outlines [[x, y, x, y, …], …] or a run-length")
-    polygons = [_polygon(outline, canvas, where) for outline in outlines]
+        raise fault("need_outlines", where.path, where=where.words)
+    polygons = [_polygon(outline, canvas, where.item(index)) for index, outline in enumerate(outlines)]
     return polygons[0] if len(polygons) == 1 else _union(polygons, canvas)
 
 
-def _polygon(outline: Any, canvas: Canvas, where: str) -> Polygon:
-    numbers = [require_number(value, where) for value in require_list(outline, where)]
+def _polygon(outline: Any, canvas: Canvas, where: Place) -> Polygon:
+    numbers = [
+        require_number(value, where.item(index)) for index, value in enumerate(require_list(outline, where))
+    ]
     if len(numbers) % 2 or len(numbers) < 6:
-        raise LayoutError(
-            f"{where}: an outline needs pairs x, y of three or more points, got {len(numbers)} numbers"
-        )
+        raise fault("need_pairs", where.path, where=where.words, count=len(numbers))
     points = zip(numbers[::2], numbers[1::2], strict=True)
     polygon = Polygon(tuple((x / canvas.width, y / canvas.height) for x, y in points))
     if polygon.fault:
-        raise LayoutError(f"{where}: {polygon.fault}")
+        raise fault("unusable_mask", where.path, where=where.words, fault=polygon.fault)
     return polygon
 
 
@@ -129,23 +139,31 @@ def _union(polygons: list[Polygon], canvas: Canvas) -> RunLength:
     return RunLength.from_raster(covered.to_bytes(width * height, "big"), width, height)
 
 
-def _run_length(value: Mapping[str, Any], where: str) -> RunLength:
+def _run_length(value: Mapping[str, Any], where: Place) -> RunLength:
+    size = Place(where.words, (*where.path, "size"))
     height, width = (
-        require_side(side, f"{where}: size") for side in require_numbers(value.get("size"), 2, where)
+        require_side(side, where.key("size").item(index))
+        for index, side in enumerate(require_numbers(value.get("size"), 2, size))
     )
-    counts = value.get("counts")
-    if isinstance(counts, str):
-        numbers = decode_counts(counts)
-    else:
-        numbers = [
-            require_number(count, f"{where}: counts") for count in require_list(counts, f"{where}: counts")
-        ]
+    numbers = _counts(value.get("counts"), where.key("counts"))
     if not all(float(number).is_integer() for number in numbers):
-        raise LayoutError(f"{where}: counts must be whole numbers")
+        raise fault("need_whole", where.key("counts").path, where=where.key("counts").words)
     mask = RunLength((height, width), tuple(int(number) for number in numbers))
     if mask.fault:
-        raise LayoutError(f"{where}: {mask.fault}")
+        raise fault("unusable_mask", where.path, where=where.words, fault=mask.fault)
     return mask
+
+
+def _counts(value: Any, where: Place) -> Sequence[float]:
+    if not isinstance(value, str):
+        return [
+            require_number(count, where.item(index)) for index, count in enumerate(require_list(value, where))
+        ]
+    try:
+        return decode_counts(value)
+    except FormatError as error:
+        error.path = where.path
+        raise
 
 
 def decode_counts(text: str) -> list[int]:
@@ -160,7 +178,7 @@ def decode_counts(text: str) -> list[int]:
     for position, character in enumerate(text):
         digit = ord(character) - 48
         if not 0 <= digit < 64 or shift > 60:
-            raise FormatError("not a compressed run-length", text, position)
+            raise text_fault("compressed", text, position)
         value |= (digit & 31) << shift
         shift += 5
         if digit & 32:
@@ -170,7 +188,7 @@ def decode_counts(text: str) -> list[int]:
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value = shift = 0
     if shift:
-        raise FormatError("the compressed run-length is cut off", text, len(text))
+        raise text_fault("compressed_cut", text, len(text))
     return counts
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from .shared import parsed
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from .shared import (
+    Place,
     caption_and_extra,
     exported,
     given,
@@ -27,6 +29,7 @@ from .shared import (
 GRID = 1000
 _STYLE = ("aesthetics", "lighting", "photo", "art_style", "medium")
 _SCENE = "compositional_deconstruction"
+_STYLES = "style_description"
 
 
 def recognises(data: Any) -> bool:
@@ -43,27 +46,35 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     """
     data = parsed(source)
     prompt = ""
+    place = Place("elements")
     if isinstance(data, dict) and _SCENE in data:
-        scene = require_object(data[_SCENE], _SCENE)
-        style = require_object(data.get("style_description") or {}, "style_description")
-        parts = [given(data, "high_level_description"), given(scene, "background")]
-        parts += [given(style, name) for name in _STYLE]
-        prompt = ", ".join(text for part in parts if (text := require_text(part, "a description")).strip())
-        data = given(scene, "elements", [])
-    elements = [data] if isinstance(data, dict) else require_list(data, "elements")
+        scene = require_object(data[_SCENE], Place(_SCENE, (_SCENE,)))
+        style = require_object(data.get(_STYLES) or {}, Place(_STYLES, (_STYLES,)))
+        parts = [(data, ("high_level_description",)), (scene, (_SCENE, "background"))]
+        parts += [(style, (_STYLES, name)) for name in _STYLE]
+        texts = (require_text(given(held, path[-1]), Place("a description", path)) for held, path in parts)
+        prompt = ", ".join(text for text in texts if text.strip())
+        data, place = given(scene, "elements", []), Place("elements", (_SCENE, "elements"))
+    if isinstance(data, dict):
+        elements = [(data, place.path)]
+    else:
+        elements = [(item, place.item(index).path) for index, item in enumerate(require_list(data, place))]
     return Layout(
-        numbered(_element(item, f"element {number}") for number, item in enumerate(elements, 1)),
+        numbered(
+            _element(item, Place(f"element {number}", path))
+            for number, (item, path) in enumerate(elements, 1)
+        ),
         canvas or Canvas(),
         prompt,
     )
 
 
-def _element(value: Any, where: str) -> tuple[Box, str, str | None, dict[str, Any]]:
+def _element(value: Any, where: Place) -> tuple[Box, str, str | None, dict[str, Any]]:
     value = require_object(value, where)
-    top, left, bottom, right = require_numbers(value.get("bbox"), 4, f"{where}: bbox")
+    top, left, bottom, right = require_numbers(value.get("bbox"), 4, where.key("bbox"))
     return (
         Box(left / GRID, top / GRID, right / GRID, bottom / GRID),
-        *caption_and_extra(value, value.get("color_palette"), where),
+        *caption_and_extra(value, "color_palette", where),
     )
 
 

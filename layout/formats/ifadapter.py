@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from .shared import (
+    Place,
     exported,
     given,
     numbered,
@@ -33,14 +35,18 @@ def recognises(data: Any) -> bool:
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     """A layout in pixels of `canvas`, 768 × 768 unless given. Several captions are joined by ", "."""
     canvas = canvas or Canvas(RESOLUTION, RESOLUTION)
-    data = require_object(parsed(source), "an IFAdapter layout")
+    data = require_object(parsed(source), Place("an IFAdapter layout"))
     contents = []
-    for number, item in enumerate(require_list(data.get("annotations"), "annotations"), 1):
-        item = require_object(item, f"annotation {number}")
-        pixels = require_numbers(item.get("box"), 4, f"annotation {number}: box")
-        caption = one_text(given(item, "caption"), f"annotation {number}: caption")
+    listed = require_list(data.get("annotations"), Place("annotations", ("annotations",)))
+    for index, item in enumerate(listed):
+        where = Place(f"annotation {index + 1}", ("annotations", index))
+        item = require_object(item, where)
+        pixels = require_numbers(item.get("box"), 4, where.key("box"))
+        caption = one_text(given(item, "caption"), where.key("caption"))
         contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, None, {}))
-    return Layout(numbered(contents), canvas, one_text(given(data, "caption"), "caption"))
+    return Layout(
+        numbered(contents), canvas, one_text(given(data, "caption"), Place("caption", ("caption",)))
+    )
 
 
 def write(layout: Layout) -> dict[str, Any]:

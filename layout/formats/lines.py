@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from ..json_text import decode
-from ..problems import FormatError
-from .shared import canvas_of, exported, numbered
+from ..problems import text_fault
+from .shared import Place, canvas_of, exported, numbered
 
 _NUMBER = r"([-+]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?%?)"
 # Never two optional runs of blanks side by side: a long run would take quadratic time.
@@ -54,10 +55,7 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
                 texts[found[1].lower()] = line[found.end() :].strip()
         elif line.strip():
             if boxes or any(texts.values()):
-                message = (
-                    'expected "x y x y: caption", "prompt: …", "negative: …" or "canvas: width x height"'
-                )
-                raise FormatError(message, text, position + len(line) - len(line.lstrip()))
+                raise text_fault("lines_unknown", text, position + len(line) - len(line.lstrip()))
             texts["prompt"] = line.strip()
         position += len(line) + 1
     return Layout(
@@ -71,8 +69,8 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
 def _canvas(value: str, text: str, position: int) -> Canvas:
     found = _SIZE.fullmatch(value.strip())
     if not found:
-        raise FormatError('expected a size like "1024 x 768"', text, position)
-    return canvas_of(int(found[1]), int(found[2]), "the canvas size")
+        raise text_fault("lines_size", text, position)
+    return canvas_of(int(found[1]), int(found[2]), Place("the canvas size"))
 
 
 def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[Box, _Line]]:
@@ -81,11 +79,9 @@ def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[
     ]
     large = [line for value, line in plain if value > 1]
     if large and any(0 < value < 1 for value, _ in plain):
-        message = "numbers above 1 beside fractions; write them all as fractions, as percent or as pixels"
-        raise FormatError(message, text, large[0].position)
+        raise text_fault("lines_mixed", text, large[0].position)
     if large and canvas is None:
-        message = 'numbers above 1 are pixels, which need a line "canvas: width x height" (or write percent)'
-        raise FormatError(message, text, large[0].position)
+        raise text_fault("lines_pixels", text, large[0].position)
     sides = (canvas.width, canvas.height) if canvas and large else (1, 1)
     return [(_box(line, sides), line) for line in lines]
 

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
-from ..problems import LayoutError, quote
+from ..document import Layout
+from ..instance import Canvas
+from ..messages import quote
+from ..problems import Path, fault
 from .shared import (
+    Place,
     canvas_of,
     exported,
     numbered,
@@ -65,7 +68,7 @@ class _Region:
 
 def recognises(data: Any) -> bool:
     """Whether there is a list of things with boxes."""
-    _, items = _split(data)
+    _, items, _ = _split(data)
     return bool(items) and all(_looks_like_region(item) for item in items)
 
 
@@ -82,10 +85,14 @@ def read(
 
     `order` is xyxy, xywh or yxyx, `units` fraction, percent, pixel or grid1000, where the text does not say.
     """
-    head, items = _split(parsed(source))
+    head, items, path = _split(parsed(source))
     if items is None:
-        raise LayoutError(f"no list of things with boxes is found; it may be called {', '.join(_LISTS)}")
-    regions = [_region(item, f"entry {number}") for number, item in enumerate(items, 1)]
+        raise fault("no_list", names=", ".join(_LISTS))
+    single = items and path is None
+    regions = [
+        _region(item, Place(f"entry {index + 1}", () if single else (*(path or ()), index)))
+        for index, item in enumerate(items)
+    ]
     canvas = _canvas(head) or canvas
     unit = _unit(units, head, regions, canvas)
     width, height = {"fraction": (1, 1), "percent": (100, 100), "grid1000": (1000, 1000)}.get(unit) or (
@@ -96,70 +103,88 @@ def read(
     for region in regions:
         x0, y0, x1, y1 = _CORNERS[region.order or chosen](region.numbers)
         boxes.append((Box(x0 / width, y0 / height, x1 / width, y1 / height), region.caption, None, {}))
-    prompt, negative = (one_text(_first(head, keys) or "", keys[0]) for keys in (_PROMPTS, _NEGATIVES))
+    prompt, negative = (
+        one_text(_first(head, keys) or "", Place(keys[0], _path(head, keys)))
+        for keys in (_PROMPTS, _NEGATIVES)
+    )
     return Layout(numbered(boxes), canvas or Canvas(), prompt, negative)
 
 
-def _split(data: Any) -> tuple[Mapping[str, Any], list[Any] | None]:
-    """What is said about the whole, and the list of things."""
+def _split(data: Any) -> tuple[Mapping[str, Any], list[Any] | None, Path | None]:
+    """What is said about the whole, the list of things, and the path to it (None for one thing alone)."""
     if isinstance(data, list):
-        return {}, data
+        return {}, data, ()
     if not isinstance(data, dict):
-        return {}, None
-    held = next((data[key] for key in _LISTS if isinstance(data.get(key), list)), None)
+        return {}, None, None
+    name = next((key for key in _LISTS if isinstance(data.get(key), list)), None)
     inner = data.get("layout")
-    if held is None and isinstance(inner, dict):
-        head, held = _split(inner)
-        return {**data, **head}, held
-    if held is None and _looks_like_region(data):
-        return {}, [data]
-    return data, held
+    if name is None and isinstance(inner, dict):
+        head, held, path = _split(inner)
+        return {**data, **head}, held, None if path is None else ("layout", *path)
+    if name is None and _looks_like_region(data):
+        return {}, [data], None
+    return (data, None, None) if name is None else (data, data[name], (name,))
 
 
 def _first(data: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     return next((data[key] for key in keys if data.get(key) is not None), None)
 
 
+def _path(data: Mapping[str, Any], keys: tuple[str, ...]) -> Path:
+    return next(((key,) for key in keys if data.get(key) is not None), ())
+
+
 def _named(data: Mapping[str, Any]) -> tuple[str, ...] | None:
     return next((names for names in _NAMED if all(name in data for name in names)), None)
 
 
-def _region(item: Any, where: str) -> _Region:
+def _region(item: Any, where: Place) -> _Region:
     if isinstance(item, (list, tuple)):
         if len(item) != 2:
-            raise LayoutError(f"{where} must be a caption and a box, got {quote(item)}")
-        return _Region(require_numbers(item[1], 4, f"{where}: box"), one_text(item[0], where), None, None)
+            raise fault("need_entry", where.path, where=where.words, value=quote(item))
+        numbers = require_numbers(item[1], 4, Place(f"{where.words}: box", where.item(1).path))
+        return _Region(numbers, one_text(item[0], where.item(0)), None, None)
     item = require_object(item, where)
-    caption = one_text(_first(item, _CAPTIONS) or "", f"{where}: caption")
+    place = Place(f"{where.words}: caption", (*where.path, *_path(item, _CAPTIONS)))
+    caption = one_text(_first(item, _CAPTIONS) or "", place)
     key = next((key for key in _BOXES if item.get(key) is not None), None)
     value = item if key is None else item[key]
     if isinstance(value, dict):
         names = _named(value)
         if names is None:
-            raise LayoutError(f"{where} has no box; it may be called {', '.join(_BOXES)}, got {quote(item)}")
-        numbers = [require_number(value[name], f"{where}: {name}") for name in names]
+            names = ", ".join(_BOXES)
+            raise fault("no_box", where.path, where=where.words, names=names, value=quote(item))
+        inner = where if key is None else Place(where.words, (*where.path, key))
+        numbers = [require_number(value[name], inner.key(name)) for name in names]
         return _Region(numbers, caption, _NAMED[names], None)
-    numbers = require_numbers(value, 4, f"{where}: {key}")
+    numbers = require_numbers(
+        value, 4, Place(f"{where.words}: {key}", (*where.path, *([key] if key else [])))
+    )
     if key == "box_2d":  # Gemini's documented convention; no other model uses this key.
         return _Region(numbers, caption, "yxyx", "grid1000")
-    return _Region(numbers, caption, _declared(item), None)
+    return _Region(numbers, caption, _declared(item, where.path), None)
 
 
-def _declared(data: Mapping[str, Any]) -> str | None:
+def _declared(data: Mapping[str, Any], path: Path = ()) -> str | None:
     value = _first(data, _ORDERS)
     if value is None:
         return None
     if not isinstance(value, str) or value.lower() not in _CORNERS:
-        raise LayoutError(f"the order of box numbers {quote(value)} is not known; {', '.join(_CORNERS)} are")
+        raise fault("no_order", (*path, *_path(data, _ORDERS)), value=value, known=", ".join(_CORNERS))
     return value.lower()
 
 
 def _canvas(head: Mapping[str, Any]) -> Canvas | None:
-    for holder in (head, *(head[key] for key in ("canvas", "image", "size", "image_size") if key in head)):
+    held = [
+        (head, ()),
+        *((head[key], (key,)) for key in ("canvas", "image", "size", "image_size") if key in head),
+    ]
+    for holder, path in held:
+        place = Place("the canvas size", path)
         if isinstance(holder, (list, tuple)) and len(holder) == 2:
-            return canvas_of(holder[0], holder[1], "the canvas size")
+            return canvas_of(holder[0], holder[1], place, (0, 1))
         if isinstance(holder, dict) and "width" in holder and "height" in holder:
-            return canvas_of(holder["width"], holder["height"], "the canvas size")
+            return canvas_of(holder["width"], holder["height"], place)
     return None
 
 
@@ -170,16 +195,13 @@ def _unit(units: str | None, head: Mapping[str, Any], regions: list[_Region], ca
         if largest <= 1:
             return "fraction"
         if canvas is None:
-            raise LayoutError(
-                f"the box numbers go up to {largest:g} and nothing tells their unit; give the canvas size "
-                'for pixels, or say "units": "percent" or "grid1000"'
-            )
+            raise fault("no_unit", largest=largest)
         return "pixel"
     unit = _UNIT_NAMES.get(told.lower()) if isinstance(told, str) else None
     if unit is None:
-        raise LayoutError(f"the unit {quote(told)} is not known; fraction, percent, pixel and grid1000 are")
+        raise fault("unknown_unit", _path(head, _UNITS), value=quote(told))
     if unit == "pixel" and canvas is None:
-        raise LayoutError("the boxes are in pixels of a canvas they do not name; give the canvas size")
+        raise fault("need_canvas", what="the boxes")
     return unit
 
 
@@ -195,10 +217,7 @@ def _order(
     ]
     if len(possible) == 1:
         return possible[0]
-    found = "both corners (xyxy) and a corner with a size (xywh)" if possible else "neither xyxy nor xywh"
-    raise LayoutError(
-        f'the four numbers of the boxes fit {found}; say "box_format": "xyxy", "xywh" or "yxyx"'
-    )
+    raise fault("order_open" if possible else "order_none")
 
 
 def _fits(order: str, numbers: list[float], sides: tuple[float, float]) -> bool:

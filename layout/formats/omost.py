@@ -9,15 +9,19 @@ from __future__ import annotations
 import ast
 import difflib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Layout
+from ..document import Layout
+from ..instance import Canvas
 from ..json_text import decode
-from ..problems import FormatError, LayoutError, quote
+from ..messages import quote
+from ..problems import LayoutError, Path, fault, text_fault
 from .shared import (
     FENCE,
+    Place,
     exported,
     given,
     grid_box,
@@ -103,47 +107,62 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
 def _read_calls(text: str, canvas: Canvas) -> Layout:
     prompt, found = "", []
     for name, call, arguments in _calls(text):
-        where = f"line {call.lineno}, {name}"
-        caption = _sentences([arguments.get("description"), *_details(arguments, where)], where)
-        if name == "set_global_description":
-            prompt = caption
-        else:
-            found.append((_distance(arguments, where), _place(arguments, where), caption))
+        where = Place(f"line {call.lineno}, {name}")
+        with _pointing(text, call):
+            caption = _sentences([arguments.get("description"), *_details(arguments, where)], where)
+            if name == "set_global_description":
+                prompt = caption
+            else:
+                found.append((_distance(arguments, where), _place(arguments, where), caption))
     found.sort(key=lambda entry: -entry[0])
     return Layout(numbered((box, caption, None, {}) for _, box, caption in found), canvas, prompt)
+
+
+@contextmanager
+def _pointing(text: str, call: ast.Call) -> Iterator[None]:
+    """Errors about a call point at its beginning."""
+    try:
+        yield
+    except LayoutError as error:
+        error.position = _position(text, call.lineno, call.col_offset)
+        raise
 
 
 def _calls(text: str) -> Iterable[tuple[str, ast.Call, dict[str, Any]]]:
     block = FENCE.search(text)
     lines_before = text.count("\n", 0, block.start(1)) if block else 0
     code = "\n" * lines_before + block[1] if block else text
-    for statement in _parse(code):
+    text = text[: block.end(1)] if block else text
+    for statement in _parse(code, text):
         call = statement.value if isinstance(statement, ast.Expr) else None
         if (
             isinstance(call, ast.Call)
             and isinstance(call.func, ast.Attribute)
             and call.func.attr in _PARAMETERS
         ):
-            yield call.func.attr, call, _arguments(call.func.attr, call)
+            with _pointing(text, call):
+                arguments = _arguments(call.func.attr, call)
+            yield call.func.attr, call, arguments
         elif not _creates_canvas(statement):
-            position = _position(code, statement.lineno, statement.col_offset)
-            raise FormatError("only calls that describe the canvas are read", code, position)
+            position = _position(text, statement.lineno, statement.col_offset)
+            raise text_fault("python_statement", text, position)
 
 
-def _parse(code: str) -> list[ast.stmt]:
+def _parse(code: str, text: str) -> list[ast.stmt]:
+    """The statements of the code, which stands on the same lines of the text."""
     if len(code) > MOST_CODE:
-        raise LayoutError(f"the canvas text is {len(code):,} characters long; at most {MOST_CODE:,} are read")
+        raise fault("python_too_long", count=len(code), most=MOST_CODE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(code).body
     except SyntaxError as error:
-        position = _position(code, error.lineno or 1, (error.offset or 1) - 1)
-        raise FormatError(f"not an Omost canvas: {error.msg}", code, position) from None
+        position = _position(text, error.lineno or 1, (error.offset or 1) - 1)
+        raise text_fault("python_syntax", text, position, reason=error.msg) from None
     except (RecursionError, MemoryError):
-        raise LayoutError("not an Omost canvas: it is nested too deep") from None
+        raise fault("python_depth") from None
     except ValueError as error:
-        raise LayoutError(f"not an Omost canvas: {error}") from None
+        raise fault("python_syntax", reason=str(error)) from None
 
 
 def _position(code: str, line: int, column: int) -> int:
@@ -161,33 +180,35 @@ def _arguments(name: str, call: ast.Call) -> dict[str, Any]:
     names = _PARAMETERS[name]
     given = [*zip(names, call.args, strict=False), *((item.arg, item.value) for item in call.keywords)]
     if len(call.args) > len(names):
-        raise LayoutError(f"{where} takes {len(names)} values, got {len(call.args)}")
+        raise fault("python_many_values", where=where, most=len(names), count=len(call.args))
     arguments: dict[str, Any] = {}
     for key, node in given:
         if key is None or key not in names or key in arguments:
-            problem = "is given twice" if key in arguments else f"is not known; {', '.join(names)} are"
-            raise LayoutError(f"{where}: {quote(key)} {problem}")
+            code = "python_twice" if key in arguments else "python_parameter"
+            raise fault(code, where=where, key=key, names=", ".join(names))
         try:
             arguments[key] = ast.literal_eval(node)
         except (ValueError, TypeError, RecursionError, MemoryError):
-            raise LayoutError(f"{where}: {key} must be a text, a number or a list of texts") from None
+            raise fault("python_value", where=where, key=key) from None
     return arguments
 
 
-def _details(arguments: Mapping[str, Any], where: str) -> list[Any]:
-    return require_list(given(arguments, "detailed_descriptions", []), f"{where}: detailed_descriptions")
+def _details(arguments: Mapping[str, Any], where: Place) -> list[Any]:
+    return require_list(
+        given(arguments, "detailed_descriptions", []), _called(where, "detailed_descriptions")
+    )
 
 
-def _distance(arguments: Mapping[str, Any], where: str) -> float:
+def _distance(arguments: Mapping[str, Any], where: Place) -> float:
     (distance,) = require_numbers(
-        [given(arguments, "distance_to_viewer", 1.0)], 1, f"{where}: distance_to_viewer"
+        [given(arguments, "distance_to_viewer", 1.0)], 1, _called(where, "distance_to_viewer")
     )
     if not distance > 0:
-        raise LayoutError(f"{where}: distance_to_viewer must be above 0, got {distance:g}")
+        raise fault("omost_distance", where=where.words, value=distance)
     return distance
 
 
-def _place(arguments: Mapping[str, Any], where: str) -> Box:
+def _place(arguments: Mapping[str, Any], where: Place) -> Box:
     across, down = _named(arguments, "location", LOCATIONS, where)
     right, lower = _named(arguments, "offset", OFFSETS, where)
     width, height = _named(arguments, "area", AREAS, where)
@@ -196,51 +217,70 @@ def _place(arguments: Mapping[str, Any], where: str) -> Box:
 
 
 def _named(
-    arguments: Mapping[str, Any], key: str, table: Mapping[str, tuple[int, int]], where: str
+    arguments: Mapping[str, Any], key: str, table: Mapping[str, tuple[int, int]], where: Place
 ) -> tuple[int, int]:
-    name = require_text(arguments.get(key), f"{where}: {key}")
+    name = require_text(arguments.get(key), _called(where, key))
     if name.lower() in table:
         return table[name.lower()]
     close = difflib.get_close_matches(name.lower(), table, n=1)
-    hint = f"did you mean {quote(close[0])}?" if close else f"{', '.join(table)} are"
-    raise LayoutError(f"{where}: {key} {quote(name)} is not known; {hint}")
+    if close:
+        raise fault("omost_near_name", where=where.words, key=key, value=name, near=close[0])
+    raise fault("omost_name", where=where.words, key=key, value=name, names=", ".join(table))
 
 
-def _sentences(parts: Iterable[Any], where: str) -> str:
+def _sentences(parts: Iterable[Any], where: Place) -> str:
     """One text as it is, several as sentences."""
-    texts = [text for part in parts if (text := require_text(part, f"{where}: description")).strip(" .,")]
+    texts = [
+        text for part in parts if (text := require_text(part, _called(where, "description"))).strip(" .,")
+    ]
     return texts[0] if len(texts) == 1 else " ".join(f"{text.strip(' .,')}." for text in texts)
 
 
+def _called(where: Place, name: str) -> Place:
+    """A place with the name of what is meant after it, where no path leads to that."""
+    return Place(f"{where.words}: {name}", where.path)
+
+
 def _read_conditions(data: Any, canvas: Canvas) -> Layout:
-    conditions = [require_object(item, "each condition") for item in require_list(data, "an Omost canvas")]
+    listed = enumerate(require_list(data, Place("an Omost canvas")))
+    conditions = [
+        (require_object(item, place), place)
+        for item, place in ((item, Place("each condition", (index,))) for index, item in listed)
+    ]
     prefixes: list[str] = []
     prompt = ""
-    if conditions and list(conditions[0].get("rect", ())) == [0, GRID, 0, GRID]:
-        prefixes, suffixes = (_texts(conditions[0], key) for key in ("prefixes", "suffixes"))
-        prompt = _sentences([*prefixes, *suffixes], "condition 1")
+    if conditions and conditions[0][0].get("rect") in ([0, GRID, 0, GRID], (0, GRID, 0, GRID)):
+        whole, path = conditions[0][0], conditions[0][1].path
+        prefixes, suffixes = (_texts(whole, key, path) for key in ("prefixes", "suffixes"))
+        prompt = _sentences([*prefixes, *suffixes], Place("condition 1", path))
         del conditions[0]
-    return Layout(numbered(_condition(item, prefixes) for item in conditions), canvas, prompt)
+    contents = (_condition(item, place.path, prefixes) for item, place in conditions)
+    return Layout(numbered(contents), canvas, prompt)
 
 
-def _texts(condition: Mapping[str, Any], key: str) -> list[str]:
-    return [require_text(item, key) for item in require_list(given(condition, key, []), key)]
+def _texts(condition: Mapping[str, Any], key: str, path: Path) -> list[str]:
+    place = Place(key, (*path, key))
+    listed = require_list(given(condition, key, []), place)
+    return [require_text(item, place.item(index)) for index, item in enumerate(listed)]
 
 
-def _condition(item: Mapping[str, Any], prefixes: list[str]) -> tuple[Box, str, str | None, dict[str, Any]]:
-    top, bottom, left, right = require_numbers(item.get("rect"), 4, "rect")
-    own = _texts(item, "prefixes")
+def _condition(
+    item: Mapping[str, Any], path: Path, prefixes: list[str]
+) -> tuple[Box, str, str | None, dict[str, Any]]:
+    top, bottom, left, right = require_numbers(item.get("rect"), 4, Place("rect", (*path, "rect")))
+    own = _texts(item, "prefixes", path)
     own = own[len(prefixes) :] if own[: len(prefixes)] == prefixes else own
-    caption = _sentences([*own, *_texts(item, "suffixes")], "a condition")
-    return Box(left / GRID, top / GRID, right / GRID, bottom / GRID), caption, _color(item.get("color")), {}
+    caption = _sentences([*own, *_texts(item, "suffixes", path)], Place("a condition", path))
+    color = _color(item.get("color"), Place("color", (*path, "color")))
+    return Box(left / GRID, top / GRID, right / GRID, bottom / GRID), caption, color, {}
 
 
-def _color(value: Any) -> str | None:
+def _color(value: Any, where: Place) -> str | None:
     if value is None:
         return None
-    channels = require_numbers(value, 3, "color")
+    channels = require_numbers(value, 3, where)
     if not all(0 <= channel <= 255 and channel.is_integer() for channel in channels):
-        raise LayoutError(f"color must be three whole numbers from 0 to 255, got {quote(value)}")
+        raise fault("need_color", where.path, where=where.words, value=quote(value))
     return "#" + "".join(f"{int(channel):02x}" for channel in channels)
 
 

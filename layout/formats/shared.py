@@ -1,20 +1,39 @@
-"""What several formats need: JSON inside prose, numbers, grids, captions with extras."""
+"""Parts that several formats share: JSON inside prose, places, numbers, grids, captions with extras."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import floor
 from numbers import Real
 from typing import Any
 
 from ..box import Box
-from ..document import Canvas, Instance, Layout
+from ..document import Layout
+from ..instance import Canvas, Instance
 from ..json_text import decode, parse_json
-from ..problems import LayoutError, quote
+from ..messages import quote
+from ..problems import Path, fault
 
 FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A value's place in foreign JSON: its words for a message, and the path that leads to it."""
+
+    words: str
+    path: Path = ()
+
+    def key(self, name: str) -> Place:
+        """The place of what an object holds under a key."""
+        return Place(f"{self.words}: {name}", (*self.path, name))
+
+    def item(self, index: int) -> Place:
+        """The place of an item of a list, which is called as its list."""
+        return Place(self.words, (*self.path, index))
 
 
 def parsed(source: Any) -> Any:
@@ -28,7 +47,7 @@ def json_part(text: str) -> str:
         return text
     blocks = [block for block in FENCE.finditer(text) if block[1].lstrip()[:1] in ("{", "[")]
     if len(blocks) > 1:
-        raise LayoutError(f"the text holds {len(blocks)} blocks of JSON; keep the one that is meant")
+        raise fault("blocks", count=len(blocks))
     if blocks:
         return blank(text[: blocks[0].start(1)]) + blocks[0][1]
     starts = [start for start in (text.find("{"), text.find("[")) if start >= 0]
@@ -43,54 +62,61 @@ def blank(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
 
-def require_object(value: Any, where: str) -> dict[str, Any]:
+def require_object(value: Any, where: Place) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise LayoutError(f"{where} must be an object {{ … }}, got {quote(value)}")
+        raise fault("need_object", where.path, where=where.words, value=quote(value))
     return value
 
 
-def require_list(value: Any, where: str) -> list[Any]:
+def require_list(value: Any, where: Place) -> list[Any]:
     if not isinstance(value, (list, tuple)):
-        raise LayoutError(f"{where} must be a list [ … ], got {quote(value)}")
+        raise fault("need_list", where.path, where=where.words, value=quote(value))
     return list(value)
 
 
-def require_text(value: Any, where: str) -> str:
+def require_text(value: Any, where: Place) -> str:
     if not isinstance(value, str):
-        raise LayoutError(f"{where} must be a text, got {quote(value)}")
+        raise fault("need_text", where.path, where=where.words, value=quote(value))
     return value
 
 
-def require_number(value: Any, where: str) -> float:
+def require_number(value: Any, where: Place) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise LayoutError(f"{where} must be a number, got {quote(value)}")
+        raise fault("need_number", where.path, where=where.words, value=quote(value))
     try:
         return float(value)
     except OverflowError:
-        raise LayoutError(f"{where} is too large a number") from None
+        raise fault("large_number", where.path, where=where.words) from None
 
 
-def require_numbers(value: Any, amount: int, where: str) -> list[float]:
+def require_numbers(value: Any, amount: int, where: Place) -> list[float]:
     if not isinstance(value, (list, tuple)) or len(value) != amount:
-        raise LayoutError(f"{where} must be a list of {amount} numbers, got {quote(value)}")
-    return [require_number(item, where) for item in value]
+        raise fault("need_numbers", where.path, where=where.words, count=amount, value=quote(value))
+    return [require_number(item, where.item(index)) for index, item in enumerate(value)]
 
 
-def require_side(value: Any, where: str) -> int:
+def require_side(value: Any, where: Place) -> int:
     """A positive whole number of pixels."""
     number = require_number(value, where)
     if not (1 <= number <= 1e6 and number.is_integer()):
-        raise LayoutError(f"{where} must be a whole number of pixels, got {quote(value)}")
+        raise fault("need_side", where.path, where=where.words, value=quote(value))
     return int(number)
 
 
-def canvas_of(width: Any, height: Any, where: str) -> Canvas:
-    return Canvas(require_side(width, where), require_side(height, where))
+def canvas_of(
+    width: Any, height: Any, where: Place, steps: Sequence[str | int] = ("width", "height")
+) -> Canvas:
+    """A canvas of two sides, which are at `steps` below `where`."""
+    sides = [
+        require_side(side, Place(where.words, (*where.path, step)))
+        for side, step in zip((width, height), steps, strict=True)
+    ]
+    return Canvas(sides[0], sides[1])
 
 
 def require_canvas(canvas: Canvas | None, what: str) -> Canvas:
     if canvas is None:
-        raise LayoutError(f"{what} are in pixels of a canvas they do not name; give the canvas size")
+        raise fault("need_canvas", what=what)
     return canvas
 
 
@@ -100,10 +126,10 @@ def given(values: Mapping[str, Any], key: str, default: Any = "") -> Any:
     return default if value is None else value
 
 
-def one_text(value: Any, where: str) -> str:
+def one_text(value: Any, where: Place) -> str:
     """A text, or a list of texts joined by ", "."""
     if isinstance(value, (list, tuple)):
-        return ", ".join(require_text(item, where) for item in value)
+        return ", ".join(require_text(item, where.item(index)) for index, item in enumerate(value))
     return require_text(value, where)
 
 
@@ -152,15 +178,18 @@ def valid_color(value: Any) -> str | None:
 
 
 def caption_and_extra(
-    region: Mapping[str, Any], palette: Any, where: str
+    region: Mapping[str, Any], palette_key: str, where: Place
 ) -> tuple[str, str | None, dict[str, Any]]:
     """Caption, colour and what else to keep of a region in ComfyUI's terms: type obj or text, text, desc.
 
     The words a text region shows become part of the caption; type, text and palette come back on writing.
     """
-    caption = require_text(given(region, "desc"), f"{where}: desc")
-    words = require_text(given(region, "text"), f"{where}: text") if region.get("type") == "text" else ""
-    colors = [color for color in require_list(palette or [], f"{where}: palette") if isinstance(color, str)]
+    caption = require_text(given(region, "desc"), where.key("desc"))
+    words = require_text(given(region, "text"), where.key("text")) if region.get("type") == "text" else ""
+    palette = require_list(
+        region.get(palette_key) or [], Place(f"{where.words}: palette", (*where.path, palette_key))
+    )
+    colors = [color for color in palette if isinstance(color, str)]
     metadata: dict[str, Any] = {}
     if words:
         metadata |= {"type": "text", "text": words}

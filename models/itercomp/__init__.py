@@ -1,4 +1,4 @@
-"""IterComp (arXiv 2410.07171): what it learned beyond SDXL base, as a delta or a LoRA."""
+"""IterComp's difference to SDXL base (arXiv 2410.07171), applied as a delta or extracted as a LoRA."""
 
 from .delta import deltas, with_delta
 from .extraction import (

@@ -15,15 +15,15 @@ from ..weights import CheckpointError
 
 METHODS = ("randomized", "full")
 
-# Of the randomised decomposition (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, section 4): further
-# directions that are tried, and power iterations.
+# Settings of the randomised decomposition (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, section 4): the
+# directions that are tried beyond the rank, and the power iterations.
 OVERSAMPLING = 16
 ITERATIONS = 2
 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """How a delta becomes a LoRA.
+    """Settings of a LoRA that is made of a delta.
 
     A layer gets the smallest rank that keeps the share `energy` of its squared entries, at most `rank`.
     `method`: "full" decomposes each layer exactly, "randomized" estimates its first directions, which is
@@ -47,7 +47,7 @@ class ExtractionSettings:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How well one weight is reproduced.
+    """Error of one weight of a LoRA.
 
     `size` is the Frobenius norm of its delta, `error` that of what the written file does not reproduce.
     """
@@ -107,7 +107,7 @@ def low_rank(matrix: Tensor, settings: ExtractionSettings) -> tuple[Tensor, Tens
     if settings.method == "full" or tried >= min(matrix.shape):
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     else:
-        # Random directions of its own seed: the same models give the same file.
+        # A seed for this alone, so that the same two models always give the same file.
         with torch.random.fork_rng(devices=[matrix.device] if matrix.is_cuda else []):
             torch.manual_seed(0)
             left, values, right = torch.svd_lowrank(matrix, q=tried, niter=ITERATIONS)

@@ -1,4 +1,10 @@
-"""Reward models: how well a picture shows what a prompt says, in one aspect of composition."""
+"""Reward models: scores of how well a picture shows a prompt, each in one aspect of composition.
+
+Callers ask `RewardModel.score` with pictures from `prepare_pictures` or `prepare_decoded` and prompts from a
+`RewardTokenizer`, and weigh the scores of several aspects with `combine`. A reward of another architecture
+would be a module with the same `score`: pixels (B, 3, side, side), ids and mask (B, T) -> (B,), which can be
+differentiated by the pixels, 0 for an average picture and 1 for one that is a standard deviation better.
+"""
 
 from .aspects import (
     ASPECTS,
@@ -10,7 +16,12 @@ from .aspects import (
 )
 from .checkpoint import read_reward
 from .config import RewardConfig
-from .losses import pair_accuracy, pairs_of_ranks, pairwise_loss
+from .losses import (
+    pair_accuracy,
+    pairs_of_ranks,
+    pairwise_loss,
+    share_with_error,
+)
 from .model import RewardModel
 from .pixels import prepare_decoded, prepare_pictures
 from .tokens import Prompts, RewardTokenizer, find_tokenizer
@@ -33,4 +44,5 @@ __all__ = [
     "rank",
     "read_reward",
     "reward_files",
+    "share_with_error",
 ]

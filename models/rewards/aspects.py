@@ -56,5 +56,5 @@ def combine(scores: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tenso
 
 def rank(scores: Tensor) -> list[int]:
     """Positions from the best score (N,) down; equal ones keep their order, what is no number comes last."""
-    # Sorting is stable, so ties stay as they were.
+    # A stable sort keeps the order of equal scores.
     return torch.argsort(scores.nan_to_num(nan=-torch.inf), descending=True, stable=True).tolist()

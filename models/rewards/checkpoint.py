@@ -1,4 +1,4 @@
-"""Reward model files: the published layout of weights, and what our own files say besides."""
+"""Files of reward models: the published names of weights, ours, and the metadata of our own files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..weights import (
 )
 
 _PARTS = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.layers.")
-# What trainers put around the weights, beside the step, the optimizer and the like.
+# Keys under which trainers save the weights, beside the step, the optimizer and the like.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "reward_model")
-# In the published files, but nothing reads it: the projections of contrastive pretraining, and a buffer.
+# Weights of the published files that nothing reads: projections of contrastive pretraining, and a buffer.
 _UNUSED = re.compile(r"blip\.(vision_proj|text_proj)\.|.*\.position_ids$")
 _METADATA = "instance_composer.reward"
 
@@ -44,7 +44,7 @@ _NAMES = (
 
 
 def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights of a reward model under their published names, and what the file says beside them.
+    """Weights of a reward model under their published names, and the metadata of the file.
 
     `.safetensors` is read as such, anything else as a torch file with `weights_only=True`. A trainer's
     wrapping dictionary and the prefix `module.` are taken off. Raises `CheckpointError`.
@@ -67,13 +67,13 @@ def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str,
     return used, read_metadata(path, _METADATA)
 
 
-def write_reward(state: Mapping[str, Tensor], path: str | PathLike[str], told: Mapping[str, Any]) -> None:
-    """Write weights under their published names as `.safetensors`, with what they do not tell as metadata."""
+def write_reward(state: Mapping[str, Tensor], path: str | PathLike[str], metadata: Mapping[str, Any]) -> None:
+    """Write weights under their published names, and metadata that they do not tell, as `.safetensors`."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"cannot write {path.name}: a reward model is written as .safetensors")
     tensors = {key: value.contiguous() for key, value in state.items()}
-    save_file(tensors, path, metadata={"format": "pt", _METADATA: json.dumps(told)})
+    save_file(tensors, path, metadata={"format": "pt", _METADATA: json.dumps(metadata)})
 
 
 def to_ours(key: str) -> str:

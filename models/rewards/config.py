@@ -15,7 +15,7 @@ from ..weights import CheckpointError
 SCORE_MEAN, SCORE_STD = 0.16717362830052426, 1.0333394966054072
 # Prompts are cut to this many tokens, start and end included, as in the training of the published models.
 TOKENS = 35
-# Heads of the published towers are this wide; a file does not tell.
+# Width of an attention head in the published towers, which no file tells.
 _HEAD_DIM = 64
 
 
@@ -50,12 +50,13 @@ class RewardConfig:
         return asdict(self)
 
     @classmethod
-    def infer(cls, state: Mapping[str, Tensor], told: Mapping[str, Any] | None = None) -> RewardConfig:
-        """Read the sizes off published names; `told` holds what weights do not tell, or overrides it.
+    def infer(cls, state: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> RewardConfig:
+        """Read the sizes off published names; `metadata` holds what weights do not tell, or overrides it.
 
-        Raises `CheckpointError` when the number of attention heads neither follows nor is told.
+        Raises `CheckpointError` when the number of attention heads neither follows from the weights nor is in
+        the metadata.
         """
-        told = told or {}
+        metadata = metadata or {}
         vision, text = "blip.visual_encoder", "blip.text_encoder"
         patches = state[f"{vision}.pos_embed"].shape[1] - 1
         patch = state[f"{vision}.patch_embed.proj.weight"].shape[-1]
@@ -76,14 +77,14 @@ class RewardConfig:
         }
         for tower in ("vision", "text"):
             width = found[f"{tower}_width"]
-            if f"{tower}_heads" not in told and width % _HEAD_DIM:
+            if f"{tower}_heads" not in metadata and width % _HEAD_DIM:
                 raise CheckpointError(
                     f"the {tower} tower of this reward model is {width} wide, which is no multiple of "
                     f"{_HEAD_DIM}, and the file does not tell its number of attention heads"
                 )
             found[f"{tower}_heads"] = width // _HEAD_DIM
         known = {field.name for field in fields(cls)}
-        return cls(**{**found, **{key: _value(value) for key, value in told.items() if key in known}})
+        return cls(**{**found, **{key: _value(value) for key, value in metadata.items() if key in known}})
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:

@@ -1,7 +1,8 @@
-"""What reward models learn from: which of two pictures shows a prompt better."""
+"""The loss of reward models, over pairs of which one picture shows a prompt better, and its accuracy."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -29,3 +30,16 @@ def pairs_of_ranks(ranks: Sequence[float]) -> list[tuple[int, int]]:
     """
     order = torch.argsort(torch.tensor(ranks, dtype=torch.float64), stable=True).tolist()
     return [(a, b) for n, a in enumerate(order) for b in order[n + 1 :] if ranks[a] < ranks[b]]
+
+
+def share_with_error(shares: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """Share of (right, all) summed over comparisons, and its standard error.
+
+    Pairs of one comparison are not independent, so the error is that of a ratio over comparisons.
+    """
+    right, total = (sum(column) for column in zip(*shares, strict=True)) if shares else (0, 0)
+    if not total:
+        return 0.0, 0.0
+    share, count = right / total, len(shares)
+    spread = sum((r - share * n) ** 2 for r, n in shares)
+    return share, math.sqrt(spread * count / max(count - 1, 1)) / total

@@ -1,4 +1,4 @@
-"""A reward model: a vision tower, a text tower that looks at the picture, and one number out."""
+"""The reward model: a vision tower, a text tower that attends to the picture, and a head for one number."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .checkpoint import (
 )
 from .config import RewardConfig
 
-# After the first three layers of the head, in training.
+# Dropout after each of the first three layers of the head, in training.
 _HEAD_DROPOUT = (0.2, 0.2, 0.1)
 
 
 class RewardModel(nn.Module):
     """ImageReward's architecture on transformers' BLIP: how well a picture shows a prompt.
 
-    `told` is what a file says beside its weights: the aspect, the vocabulary of a small model.
+    `metadata` is what a file says beside its weights: the aspect, the vocabulary of a small model.
 
     Source: ImageReward (arXiv 2304.05977); IterComp (arXiv 2410.07171) trains one for attributes, one for
     spatial relations and one for everything else in a composition.
     """
 
-    def __init__(self, config: RewardConfig, told: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: RewardConfig, metadata: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.config, self.told = config, dict(told or {})
+        self.config, self.metadata = config, dict(metadata or {})
         self.vision, self.text = _towers(config)
         self.head = _head(config)
 
@@ -44,24 +44,24 @@ class RewardModel(nn.Module):
         Raises `CheckpointError` for a file that is not a whole reward model; nothing but tensors is ever
         unpickled.
         """
-        state, told = read_reward(path)
-        return cls.from_state_dict({key: value.float() for key, value in state.items()}, told)
+        state, metadata = read_reward(path)
+        return cls.from_state_dict({key: value.float() for key, value in state.items()}, metadata)
 
     @classmethod
     def from_state_dict(
-        cls, state: Mapping[str, Tensor], told: Mapping[str, Any] | None = None
+        cls, state: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
     ) -> RewardModel:
         """Build from published names (`blip.visual_encoder.…`, `blip.text_encoder.…`, `mlp.layers.…`).
 
-        The tensors are taken over, not copied. `told` may hold fields of `RewardConfig` that weights do not
-        tell: `vision_heads` and `text_heads` where heads are not 64 wide.
+        The tensors are taken over, not copied. `metadata` may hold fields of `RewardConfig` that weights do
+        not tell: `vision_heads` and `text_heads` where heads are not 64 wide.
         """
-        config = RewardConfig.infer(state, told)
+        config = RewardConfig.infer(state, metadata)
         with torch.device("meta"):
-            model = cls(config, told)
+            model = cls(config, metadata)
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         model.load_state_dict(check_weights(state, shapes), assign=True)
-        # No weight, so no file has it.
+        # A buffer that is not saved, so that no file has it, and that is on `meta` until now.
         model.text.embeddings.position_ids = torch.arange(config.positions)[None]
         return model.eval().requires_grad_(False)
 
@@ -69,7 +69,7 @@ class RewardModel(nn.Module):
         """Write `.safetensors` under the published names, optionally in another dtype."""
         state = self.state_dict()
         published = {to_published(key): value.to(dtype or value.dtype) for key, value in state.items()}
-        write_reward(published, path, {**self.told, **self.config.to_dict()})
+        write_reward(published, path, {**self.metadata, **self.config.to_dict()})
 
     def score(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Rewards (B,) on a common scale: 0 is average, 1 a standard deviation better; see `raw_score`."""
@@ -84,33 +84,38 @@ class RewardModel(nn.Module):
         return self.reward(self.read(self.see(pixel_values), input_ids, attention_mask))[:, 0]
 
     def see(self, pixel_values: Tensor) -> Tensor:
-        """What the vision tower makes of pictures: (B, patches + 1, width). Several prompts may use it."""
+        """Features of pictures by the vision tower: (B, patches + 1, width). Several prompts may use them."""
         return self.vision(pixel_values.to(self.dtype)).last_hidden_state
 
     def read(self, seen: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """What the text tower makes of prompts (B, T) in sight of pictures: (B, T, width)."""
+        """Features (B, T, width) of prompts (B, T) by the text tower, which attends to those of pictures."""
         return self.text(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            # Its own buffer stays behind when a host moves weights alone.
+            # Given here, because transformers' own buffer stays behind when a host moves weights alone.
             position_ids=torch.arange(input_ids.shape[1], device=input_ids.device)[None],
             encoder_hidden_states=seen,
             is_decoder=False,
         ).last_hidden_state
 
     def reward(self, read: Tensor) -> Tensor:
-        """Rewards (B, K) as trained, of what was read; K is 1 but while several aspects are trained."""
+        """Rewards (B, K) as trained, of features of prompts; K is 1 but while several aspects are trained."""
         return self.head(read[:, 0]).float()
 
-    def one_aspect(self, number: int, told: Mapping[str, Any], mean: float, std: float) -> RewardModel:
+    def one_aspect(self, number: int, metadata: Mapping[str, Any], mean: float, std: float) -> RewardModel:
         """The model of one of several aspects trained together, with the constants of its own rewards."""
         config = replace(self.config, head=(*self.config.head[:-1], 1), mean=mean, std=std)
         state = {key: value.detach().clone() for key, value in self.state_dict().items()}
         for key in (f"head.{len(self.head) - 1}.{name}" for name in ("weight", "bias")):
             state[key] = state[key][number : number + 1]
-        model = RewardModel(config, {**self.told, **told})
+        model = RewardModel(config, {**self.metadata, **metadata})
         model.load_state_dict(state)
         return model.eval().requires_grad_(False)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The former name of `metadata`."""
+        return self.metadata
 
     @property
     def dtype(self) -> torch.dtype:
@@ -145,7 +150,7 @@ def _towers(config: RewardConfig) -> tuple[Any, Any]:
         pad_token_id=0,
         bos_token_id=None,
         sep_token_id=None,
-        # Only with this set do the layers have cross-attention; the mask is chosen with each call.
+        # transformers builds cross-attention into decoders alone; each call says that its mask is not causal.
         is_decoder=True,
     )
     return BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False)

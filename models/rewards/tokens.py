@@ -68,7 +68,7 @@ class RewardTokenizer:
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return self._tokenizer.get_vocab_size()
 
     def __call__(self, prompts: Sequence[str]) -> Prompts:
@@ -87,15 +87,15 @@ class RewardTokenizer:
 
 
 def find_tokenizer(
-    path: str | PathLike[str], told: Mapping[str, Any], vocabulary: int, most: int
+    path: str | PathLike[str], metadata: Mapping[str, Any], vocabulary: int, most: int
 ) -> RewardTokenizer:
-    """The tokenizer of a reward model file: told by the file itself, or beside it.
+    """The tokenizer of a reward model file: by the words in its metadata, or by a vocabulary beside it.
 
     Looked for in the folder of the weights, in `bert-base-uncased` inside it, then in both of the folder
     above: `vocab.txt`, else `tokenizer.json`. Raises `CheckpointError` that says what to put where.
     """
-    if "words" in told:
-        return RewardTokenizer.of_words(told["words"], most)
+    if "words" in metadata:
+        return RewardTokenizer.of_words(metadata["words"], most)
     folder = Path(path).parent
     places = [place / inner for place in (folder, folder.parent) for inner in ("", "bert-base-uncased")]
     files = [place / name for place in places for name in (VOCABULARY_FILE, TOKENIZER_FILE)]

@@ -1,4 +1,4 @@
-"""What a weight file holds, told from names and shapes alone."""
+"""The architecture of a UNet, and the kind of any weight file, inferred from names and shapes alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def sdxl_structure(file: str, shapes: Shapes) -> Structure:
 
 
 def describe(shapes: Shapes) -> str | None:
-    """What weights with these names are, in words; None for an SDXL UNet."""
+    """The kind of model that weights with these names are, in words; None for an SDXL UNet."""
     for words, fits in _KINDS:
         if fits(shapes):
             return words
@@ -101,7 +101,8 @@ def _begins(*parts: str) -> Callable[[Iterable[str]], bool]:
     return lambda names: any(name.startswith(parts) for name in names)
 
 
-# The first that fits is taken: a LoRA's names contain those of what it is for.
+# Kinds of models that are no UNet, by names of weights. The first that fits counts: a LoRA's names contain
+# those of the model that it is for.
 _KINDS: tuple[tuple[str, Callable[[Iterable[str]], bool]], ...] = (
     (
         "a LoRA, which is loaded with Load LoRA",

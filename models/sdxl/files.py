@@ -1,4 +1,4 @@
-"""The UNet of a published diffusers folder or of a single file, checked before anything large is read."""
+"""The file format of SDXL's UNet: a diffusers folder or a single file, checked before any large read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .architecture import SDXL_WIDTH, Structure, sdxl_structure
 from .names import unet_names
 
 _STEM = "diffusion_pytorch_model"
-# What diffusers writes, full precision before its half-precision variant, safetensors before torch.
+# Files that diffusers writes, in the order of preference: safetensors before torch, full precision before the
+# half-precision variant, one file before shards.
 _INDEXES = (f"{_STEM}.safetensors.index.json", f"{_STEM}.safetensors.index.fp16.json")
 _TORCH_INDEXES = (f"{_STEM}.bin.index.json", f"{_STEM}.bin.index.fp16.json")
 _NAMES = (
@@ -37,7 +38,7 @@ _NAMES = (
 METADATA = "instance_composer.unet"
 UNET_CLASS = "UNet2DConditionModel"
 
-# SDXL's own, where no config.json tells (unet/config.json of SDXL base).
+# Sizes that no shape tells, of SDXL base (unet/config.json): used where a file has no config.json.
 HEAD_DIM = 64
 TIME_FEATURES = 256
 
@@ -156,6 +157,6 @@ def _head_dim(config: dict[str, Any]) -> int:
     heads, widths = config.get("attention_head_dim"), config.get("block_out_channels")
     if not heads or not widths:
         return HEAD_DIM
-    # diffusers calls the number of heads attention_head_dim, as older checkpoints did.
+    # The key attention_head_dim holds the number of heads, a misnomer that diffusers keeps for old files.
     last = heads[-1] if isinstance(heads, list) else heads
     return int(widths[-1] // last)

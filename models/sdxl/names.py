@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-# Resnets of one level on the way down; SDXL has as many in each.
+# Number of resnets on each level on the way down; the way up has one more.
 RESNETS = 2
 
 GROUPS = ("all", "input", "middle", "output", "cross-attention")

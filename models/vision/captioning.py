@@ -17,7 +17,7 @@ from transformers import (
 from .interfaces import ModelError
 from .loading import DTYPE, find_model, loaded
 
-# What a model with a chat template is asked; the questions that IFAdapter's authors asked are not published.
+# The questions to a model with a chat template. Those that IFAdapter's authors asked are not published.
 PICTURE_PROMPT = (
     "Describe this picture in one sentence. Name the things in it, and nothing that is not in it."
 )
@@ -54,7 +54,7 @@ class TransformersCaptioner:
         self.instance_prompt = defaults[1] if instance_prompt is None else instance_prompt
         self.most_tokens, self.batch = most_tokens, batch
         if self.chats:
-            # Answers follow the text directly: what makes rows equally long has to be before it.
+            # Padding goes before the questions of a batch, since the answer continues the end of its row.
             processor.tokenizer.padding_side = "left"
             if processor.tokenizer.pad_token is None:
                 processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -97,7 +97,7 @@ class TransformersCaptioner:
         inputs = self._inputs(pictures, prompts).to(self.model.device, self.model.dtype)
         made = self.model.generate(**inputs, max_new_tokens=self.most_tokens, do_sample=False)
         asked = inputs.get("input_ids") if self.chats else None
-        # Some models repeat the question, some do not.
+        # Some models give the question back before the answer; the caption is the answer alone.
         if asked is not None and torch.equal(made[:, : asked.shape[1]], asked):
             made = made[:, asked.shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(made, skip_special_tokens=True)]
@@ -117,6 +117,6 @@ class TransformersCaptioner:
             text=texts,
             padding=True,
             return_tensors="pt",
-            # Where the template has written the beginning, it is not written twice.
+            # A template that writes the token of the beginning itself must not get a second one.
             add_special_tokens=not (start and texts[0].startswith(start)),
         )

@@ -1,4 +1,11 @@
-"""What annotation asks of its models. Anything with these methods will do."""
+"""Protocols of the models that look at pictures: detectors and captioners.
+
+Code that uses such a model names a protocol and never a class: annotation takes any `Detector` and any
+`Captioner`, and `instance-composer annotate` chooses which classes it hands over. A model joins as a class,
+in a file beside this one, that has the methods of a protocol and raises `ModelError` for what cannot be
+loaded. Another question to a picture is another protocol here. A model that gives one number for a picture
+and a prompt is a reward; see `models/rewards`, where both come as tensors.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +24,7 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Detection:
-    """Where a word was found, in fractions of the picture, and how surely, 0 to 1."""
+    """A word with the box in which it was found, in fractions of the picture, and a score in 0..1."""
 
     word: str
     box: Box
@@ -28,7 +35,7 @@ class Detector(Protocol):
     """Finds words in pictures."""
 
     def detect(self, pictures: Sequence[Image], words: Sequence[Sequence[str]]) -> list[list[Detection]]:
-        """What was found of each picture's own words, in any order; nothing for a picture without words."""
+        """Detections of each picture's own words, in any order; none for a picture without words."""
         ...
 
 

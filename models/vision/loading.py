@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from .interfaces import ModelError
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-# The argument was renamed in transformers 4.56.
+# The argument of `from_pretrained` for the precision, which was renamed in transformers 4.56.
 _VERSION = tuple(int(part) for part in transformers.__version__.split(".")[:2])
 DTYPE = "dtype" if _VERSION >= (4, 56) else "torch_dtype"
 
 
 def find_model(name: str, option: str) -> str:
-    """What `from_pretrained` takes for a folder or a name on the hub; `ModelError` if it is neither."""
+    """The argument of `from_pretrained` for a folder or a name on the hub; `ModelError` if it is neither."""
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -37,7 +37,7 @@ def find_model(name: str, option: str) -> str:
 
 
 def loaded(name: str, option: str, load: Callable[[], Any]) -> Any:
-    """What `load` gives; the library's complaints, which run over many lines, become a `ModelError`."""
+    """The result of `load`; the library's complaints, which run over many lines, become a `ModelError`."""
     try:
         return load()
     except (OSError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:

@@ -69,7 +69,7 @@ def test_the_page_loads_little(other_page, page, record_property):
     everything = sizes()
     print(everything)
     record_property("bytes at first", sum(first.values()))
-    assert "exchange_desk.mjs" not in first, "formats wait until they are needed"
+    assert "import_export.mjs" not in first, "import and export wait until they are needed"
     assert sum(first.values()) - first[ENTRY] < 50_000
     assert sum(everything.values()) - first[ENTRY] < 60_000
 

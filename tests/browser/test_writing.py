@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import zlib
 
@@ -200,6 +201,91 @@ def test_an_error_in_pasted_text_points_at_the_character(editor):
     assert caret.endswith("^")
     assert line.rstrip().endswith('{"id": 1}')
     assert len(caret) - 1 == len(line)
+    editor.press("Escape")
+
+
+@pytest.fixture
+def route(drawn):
+    """`route(handler)` hands every question about layouts to a handler instead of the server."""
+    pattern = "**/instance_composer/layouts"
+    yield lambda handler: drawn.page.route(pattern, handler)
+    drawn.page.unroute(pattern)
+
+
+def test_a_late_answer_is_dropped_and_the_buttons_wait(drawn, route):
+    held = []
+    route(lambda one: held.append(one) if "slow" in one.request.post_data else one.continue_())
+    paste(drawn, "0 0 0.5 0.5: slow")
+    sheet = drawn.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet.get_by_role("button", name="Add to it")).to_be_disabled()
+    while not held:
+        drawn.page.wait_for_timeout(20)
+    sheet.get_by_role("textbox").fill("0 0 0.5 0.5: a\n0.5 0.5 1 1: b")
+    expect(sheet).to_contain_text("2 instances")
+    held.pop().continue_()
+    drawn.page.wait_for_timeout(300)
+    expect(sheet).to_contain_text("2 instances")
+    sheet.get_by_role("textbox").fill("0 0 0.5 0.5: slow again")
+    expect(sheet.get_by_role("button", name="Replace the layout")).to_be_disabled()
+    while not held:
+        drawn.page.wait_for_timeout(20)
+    held.pop().continue_()
+    expect(sheet).to_contain_text("1 instance on")
+    expect(sheet.get_by_role("button", name="Replace the layout")).to_be_enabled()
+    drawn.press("Escape")
+
+
+def test_the_server_is_asked_once_for_words_typed_without_a_pause(drawn, route):
+    asked = []
+    route(lambda one: (asked.append(one.request.post_data_json["text"]), one.continue_()))
+    drawn.button("Copy, paste, files").click()
+    drawn.root.get_by_role("menuitem", name="Paste a layout").click()
+    text = "0.1 0.2 0.5 0.9: a red book"
+    drawn.page.keyboard.type(text)
+    sheet = drawn.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text("1 instance on")
+    assert asked[-1] == text
+    assert len(asked) < len(text) / 4, "a slow machine may pause while it types, but not at every letter"
+    drawn.press("Escape")
+
+
+def test_without_the_server_our_own_layouts_still_come_and_go(drawn, route):
+    document = drawn.text()
+    route(lambda one: one.abort())
+    paste(drawn, "0.1 0.2 0.5 0.9: a red book")
+    sheet = drawn.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text("The server does not answer")
+    expect(sheet.get_by_role("button", name="Add to it")).to_be_disabled()
+    sheet.get_by_role("textbox").fill(document)
+    expect(sheet).to_contain_text("Layout document: 2 instances")
+    sheet.get_by_role("button", name="Add to it").click()
+    assert len(drawn.instances()) == 4
+    drawn.button("Copy, paste, files").click()
+    drawn.root.get_by_role("menuitem", name="COCO annotations").click()
+    expect(drawn.root.locator(".ic-toast")).to_contain_text("The server does not answer")
+    drawn.button("Copy, paste, files").click()
+    drawn.root.get_by_role("menuitem", name="Layout document").click()
+    expect(drawn.root.locator(".ic-toast")).to_contain_text("Copied")
+    assert all("ERR_FAILED" in problem for problem in drawn.problems), drawn.problems
+    drawn.problems.clear()
+
+
+def test_a_copy_that_the_browser_forbids_is_shown_to_be_copied_by_hand(drawn):
+    drawn.page.evaluate("() => { navigator.clipboard.write = () => Promise.reject(new Error('forbidden')); }")
+    drawn.button("Copy, paste, files").click()
+    drawn.root.get_by_role("menuitem", name="COCO annotations").click()
+    shown = drawn.root.get_by_role("dialog", name="Copy this text").get_by_role("textbox")
+    expect(shown).to_have_value(re.compile('"annotations": .*a red fox|a red fox.*"annotations": '))
+    drawn.press("Escape")
+    drawn.page.evaluate("() => { delete navigator.clipboard.write; }")
+
+
+def test_an_error_that_the_server_finds_points_into_the_text(editor):
+    paste(editor, '[{"caption": "\U0001f98a", "box": [0, 0, "x", 1]}]')
+    sheet = editor.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text("[1].box[3] must be a number, not 'x'.")
+    line, caret = sheet.locator("pre").text_content().split("\n")
+    assert line.encode("utf-16-le")[2 * (len(caret) - 1) :].decode("utf-16-le").startswith('"x"')
     editor.press("Escape")
 
 

@@ -26,7 +26,7 @@ from instance_composer.shapes_world import (
     parse,
     parse_figure,
 )
-from instance_composer.training.data.latents import SourceError
+from instance_composer.training.data.errors import SourceError
 from instance_composer.training.demo_model.packing import known_tokens, pack
 
 

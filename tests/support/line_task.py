@@ -18,6 +18,7 @@ from instance_composer.training.demo_model.architecture import make_autoencoder
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.order import sample_numbers
 from instance_composer.training.engine.settings import Settings
+from instance_composer.training.engine.task import Task
 
 TRUTH = torch.tensor([1.0, -2.0, 0.5])
 
@@ -37,7 +38,7 @@ class Line(nn.Module):
         return {"loss": error.square().mean(), "bias": error.mean()}
 
 
-class LineTask:
+class LineTask(Task[Line]):
     def __init__(self, data: int = 64) -> None:
         torch.manual_seed(7)
         self.objective = Line()
@@ -45,8 +46,8 @@ class LineTask:
         self.shown: list[torch.Tensor] = []
         self.let_go = 0
 
-    def batch(self, place, size, seed):
-        numbers = sample_numbers(len(self.x), size, place.number, seed)
+    def batch(self, position, size, seed):
+        numbers = sample_numbers(len(self.x), size, position.number, seed)
         return {"x": self.x[numbers], "y": self.x[numbers] @ TRUTH}
 
     def after_backward(self) -> None:

@@ -40,7 +40,7 @@ _OPEN_CLIP = {
 }
 
 
-def write_single_file(pipeline: Any, path: Path) -> Path:
+def write_single_file(pipeline: Any, path: Path, metadata: dict[str, str] | None = None) -> Path:
     """Write UNet, both text encoders and the VAE under their original names."""
     state: dict[str, Tensor] = {}
     for prefix, items in (
@@ -50,7 +50,7 @@ def write_single_file(pipeline: Any, path: Path) -> Path:
         ("first_stage_model.", _vae(pipeline.vae)),
     ):
         state |= {prefix + key: value.clone().contiguous() for key, value in items}
-    save_file(state, path)
+    save_file(state, path, metadata)
     return path
 
 

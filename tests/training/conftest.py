@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from latent_sets import latent_set
 from tiny_sdxl import write_tiny_sdxl
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
@@ -40,4 +41,4 @@ def latents() -> LatentSet:
     samples = [world[number] for number in range(8)]
     pictures = torch.stack([torch.from_numpy(s.image).permute(2, 0, 1).float() / 127.5 - 1 for s in samples])
     small = torch.nn.functional.avg_pool2d(pictures, 8)
-    return LatentSet(torch.cat((small, small[:, :1]), dim=1), [s.layout.to_dict() for s in samples])
+    return latent_set(torch.cat((small, small[:, :1]), dim=1), [s.layout.to_dict() for s in samples])

@@ -14,6 +14,7 @@ from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.sdxl.files import open_unet
 from instance_composer.training.data.latents import LatentSet
 from instance_composer.training.demo_model.recipe import STAGES, choose_stage
+from instance_composer.training.demo_model.stage_names import STAGE_NAMES
 from instance_composer.training.engine.checkpoint import read_run
 from instance_composer.training.engine.settings import SettingsError
 
@@ -41,7 +42,8 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
     assert read_run(tmp_path / "run")["task"]["sets"] == [[4, 64, 64], [2, 64, 64]]
     checked = LatentSet.load(tmp_path / "run" / "latents-64x64-checked")
     assert len(checked) == 2
-    assert all(" checked " in one.caption for layout in checked.layouts for one in layout.active)
+    layouts = [checked.layout(number) for number in range(2)]
+    assert all(" checked " in one.caption for layout in layouts for one in layout.active)
     path = tmp_path / "run" / "model" / "ifadapter.safetensors"
     assert str(path) in capsys.readouterr().out
     assert IFAdapter.load(path).config.queries == 4
@@ -115,6 +117,7 @@ def test_a_settings_file_has_a_table_for_each_stage(tmp_path, capsys):
 
 
 def test_stages_build_on_stages_there_are():
+    assert tuple(STAGES) == STAGE_NAMES
     assert all(stage.before in {None, *STAGES} for stage in STAGES.values())
     with pytest.raises(SettingsError, match="choose crops, autoencoder"):
         choose_stage("base", {})

@@ -4,43 +4,39 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from latent_sets import latent_set
 from PIL import Image
 from tiny_rewards import HEADS, WORDS, tiny_state
 from tiny_sdxl import tiny_vae
 
 from instance_composer.hosts.diffusers_sdxl import encode_tokens, load_sdxl
 from instance_composer.layout import (
-    Box,
     Canvas,
-    Instance,
     Layout,
 )
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.models.sdxl.files import open_unet
 from instance_composer.shapes_world import ShapesWorld
+from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.latents import (
-    Buckets,
     LatentSet,
-    SourceError,
-    encode,
 )
 from instance_composer.training.data.pictures import decode, posterior
 from instance_composer.training.demo_model.autoencoder import AutoencoderTask, normalize_latents
-from instance_composer.training.demo_model.text_to_image import BaseTask
+from instance_composer.training.demo_model.text_to_image import TextToImageTask
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.order import generator_at
 from instance_composer.training.engine.settings import Settings
-from instance_composer.training.engine.task import Place
+from instance_composer.training.engine.task import BatchPosition
 from instance_composer.training.ifadapter.initial_weights import adapted_layers, make_adapter
 from instance_composer.training.ifadapter.objective import IFAdapterTask
-from instance_composer.training.itercomp.feedback_objective import FeedbackTask, Judge
+from instance_composer.training.itercomp.feedback_objective import AspectReward, FeedbackTask
 from instance_composer.training.noise import add_noise, drop, signal_to_noise_weights
 
-FIRST = Place(0, 0, 0, 1, 1)
+FIRST = BatchPosition(0, 0, 0, 1, 1)
 
 
 def settings(**changes) -> Settings:
@@ -60,10 +56,10 @@ def make_task(kind: str, pipeline, latents: LatentSet):
     if kind == "autoencoder":
         return AutoencoderTask(side=64, crop=32, autoencoder=tiny_vae())
     if kind == "base":
-        return BaseTask(pipeline, [latents])
+        return TextToImageTask(pipeline, [latents])
     if kind == "feedback":
         prompts = ["a red circle", "a blue square and a green star on grey", "a small star", *"abcdef"]
-        return FeedbackTask(pipeline, tiny_judges(), prompts, (64, 64))
+        return FeedbackTask(pipeline, tiny_rewards_of_two_aspects(), prompts, (64, 64))
     examples = [ShapesWorld(5, 64, 64)[number].layout for number in range(2)]
     return IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], 1.0, examples=examples)
 
@@ -71,11 +67,11 @@ def make_task(kind: str, pipeline, latents: LatentSet):
 KINDS = ["autoencoder", "base", "ifadapter", "feedback"]
 
 
-def tiny_judges() -> list[Judge]:
-    told = {**HEADS, "words": WORDS}
-    model = RewardModel.from_state_dict(tiny_state(), told)
+def tiny_rewards_of_two_aspects() -> list[AspectReward]:
+    metadata = {**HEADS, "words": WORDS}
+    model = RewardModel.from_state_dict(tiny_state(), metadata)
     tokenizer = RewardTokenizer.of_words(WORDS, model.config.tokens)
-    return [Judge("attribute", model, tokenizer), Judge("spatial", model, tokenizer)]
+    return [AspectReward("attribute", model, tokenizer), AspectReward("spatial", model, tokenizer)]
 
 
 def open_gates(adapter: IFAdapter) -> None:
@@ -282,16 +278,16 @@ def test_noise_offset_moves_the_means_of_channels_alone():
 def test_padding_that_no_phrase_needs_changes_no_token(pipeline, latents):
     task = make_task("ifadapter", pipeline, latents)
     batch = task.batch(FIRST, 4, 0)
-    ids, silent = batch["phrases"], torch.tensor([False, True, False, False])
+    ids, without = batch["phrases"], torch.tensor([False, True, False, False])
     longest = int(ids.mask.sum(-1).max())
     assert longest < ids.mask.shape[-1]
-    tokens = task.objective._instance_tokens(batch, silent)
+    tokens = task.objective._instance_tokens(batch, without)
     phrases = encode_tokens((pipeline.text_encoder, pipeline.text_encoder_2), ids[:2], ids.mask)
-    spoken = ~silent.repeat_interleave(torch.tensor(batch["counts"]))
+    worded = ~without.repeat_interleave(torch.tensor(batch["counts"]))
     whole = task.adapter.instance_tokens(
-        phrases.hidden_states * spoken[:, None, None, None],
-        phrases.attention_mask * spoken[:, None],
-        phrases.eot * spoken[:, None],
+        phrases.hidden_states * worded[:, None, None, None],
+        phrases.attention_mask * worded[:, None],
+        phrases.eot * worded[:, None],
         batch["boxes"],
     )
     torch.testing.assert_close(tokens, whole, atol=1e-5, rtol=0)
@@ -311,11 +307,15 @@ def test_feedback_moves_the_unet_alone(pipeline, latents, tmp_path):
     assert all(torch.equal(now[name], value) for name, value in frozen.items())
 
 
-def test_the_gradient_of_rewards_reaches_all_of_the_unet_and_nothing_else(pipeline, latents):
+@pytest.mark.parametrize("mixed", [False, True], ids=["fp32", "bf16"])
+def test_the_gradient_of_rewards_reaches_all_of_the_unet_and_nothing_else(mixed, pipeline, latents):
+    """In mixed precision too, where steps without a gradient come before the one that has it."""
     task = make_task("feedback", pipeline, latents)
     task.objective.train()
     assert not task.objective.rewards.training
-    task.objective(task.batch(FIRST, 2, 0), generator_at(FIRST, 0))["loss"].backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+        loss = task.objective(task.batch(FIRST, 2, 0), generator_at(FIRST, 0))["loss"]
+    loss.backward()
     for name, parameter in task.objective.named_parameters():
         reached = parameter.grad is not None and bool(parameter.grad.isfinite().all())
         assert reached == name.startswith("unet."), name
@@ -357,86 +357,12 @@ def test_feedback_asks_for_no_more_than_two_deviations(pipeline, latents):
     assert all(not p.grad.any() for p in task.objective.unet.parameters() if p.grad is not None)
 
 
-def test_encoding_continues_and_refuses_another_source(tmp_path):
-    torch.manual_seed(0)
-    autoencoder, world = tiny_vae(), ShapesWorld(1, 64, 64)
-    done: list[int] = []
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1}, done.append)
-    first = LatentSet.load(tmp_path)
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1}, done.append)
-    assert sum(done) == 10
-    # Written once: several processes ask for the same set, and one may be reading while another comes.
-    before = (tmp_path / "index.json").stat().st_ino
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1})
-    assert (tmp_path / "index.json").stat().st_ino == before
-    assert not list(tmp_path.glob("*.part"))
-    assert first.size == (64, 64)
-    assert first.latents.shape == (5, 4, 8, 8)
-    assert [layout.prompt for layout in first.layouts] == [world[n].layout.prompt for n in range(5)]
-    expected = posterior(
-        autoencoder, torch.from_numpy(world[3].image).permute(2, 0, 1)[None].float() / 127.5 - 1
-    )
-    torch.testing.assert_close(
-        first.latents[3].float(), expected.mode()[0].detach() * 0.13025, atol=2e-3, rtol=1e-2
-    )
-    with pytest.raises(SourceError, match="other pictures or of another autoencoder"):
-        encode(world, 5, autoencoder, tmp_path, {"seed": 2})
-    torch.nn.init.zeros_(autoencoder.decoder.conv_out.weight)
-    encode(world, 5, autoencoder, tmp_path, {"seed": 1})  # another decoder does not matter
-    with pytest.raises(SourceError, match="another autoencoder"):
-        encode(world, 5, tiny_vae(), tmp_path, {"seed": 1})
-
-
-def test_an_incomplete_set_is_told(tmp_path):
-    encode(ShapesWorld(1, 64, 64), 2, tiny_vae(), tmp_path, {})
-    next(tmp_path.glob("*.safetensors")).unlink()
-    with pytest.raises(SourceError, match="missing; encode it again"):
-        LatentSet.load(tmp_path)
-
-
-def test_batches_come_from_sets_in_proportion():
-    def one(count: int, side: int) -> LatentSet:
-        return LatentSet(torch.zeros(count, 4, side, side), [{}] * count)
-
-    buckets = Buckets([one(300, 8), one(100, 4)])
-    chosen = [
-        [buckets.choose(Place(step, 0, process, 1, 2), 2, 0) for process in range(2)] for step in range(400)
-    ]
-    assert [one[0].size for one, _ in chosen].count((64, 64)) / 400 == pytest.approx(0.75, abs=0.06)
-    assert all(one[0] is other[0] and one[1] != other[1] for one, other in chosen)
-    assert chosen[5][0][1] == buckets.choose(Place(5, 0, 0, 1, 2), 2, 0)[1]
-
-
 def test_pictures_without_instances_are_left_out(pipeline, latents):
     bare = Layout((), Canvas(64, 64), "nothing").to_dict()
-    mixed = LatentSet(latents.latents[:3], [bare, *latents.documents[1:3]])
+    mixed = latent_set(latents.latents(range(3)), [bare, latents.document(1), latents.document(2)])
     task = IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [mixed])
     assert task.describe()["sets"] == [[2, 64, 64]]
     with pytest.raises(SourceError, match="nothing to learn"):
         IFAdapterTask(
-            pipeline, make_adapter(pipeline.unet, small=True), [LatentSet(latents.latents[:1], [bare])]
+            pipeline, make_adapter(pipeline.unet, small=True), [latent_set(latents.latents([0]), [bare])]
         )
-
-
-def test_a_folder_of_pictures_with_layouts(tmp_path):
-    from instance_composer.training.data.folder import LayoutFolder
-
-    pixels = np.zeros((100, 200, 3), np.uint8)
-    pixels[:, 100:] = 255
-    layout = Layout((Instance("1", Box(0.5, 0.0, 1.0, 1.0), "white"),), Canvas(200, 100), "half")
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    (tmp_path / "a.json").write_text(layout.to_json())
-    Image.fromarray(pixels).save(tmp_path / "without-layout.png")
-    folder = LayoutFolder(tmp_path, 64, 64)
-    assert len(folder) == 1
-    example = folder[0]
-    assert example.image.shape == (64, 64, 3)
-    assert list(example.layout.instances[0].box) == pytest.approx([0.5, 0, 1, 1])
-    assert example.image[:, 40:].min() > 200 > 50 > example.image[:, :24].max()
-    with pytest.raises(SourceError, match="no pictures with layouts"):
-        LayoutFolder(tmp_path / "nowhere", 64, 64)
-    with pytest.raises(SourceError, match="multiples of 8"):
-        LayoutFolder(tmp_path, 65, 64)
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(SourceError, match=r"a\.png"):
-        folder[0]

@@ -156,8 +156,8 @@ def test_torch_files_of_trainers_are_read(tmp_path, state, golden, prefix, wrapp
     torch.save(content if wrapper is None else {"epoch": 3, wrapper: content}, tmp_path / "best_lr=1e-05.pt")
     with pytest.raises(CheckpointError, match="does not tell its number of attention heads"):
         RewardModel.load(tmp_path / "best_lr=1e-05.pt")
-    read, told = read_reward(tmp_path / "best_lr=1e-05.pt")
-    model = RewardModel.from_state_dict(read, {**told, **HEADS})
+    read, metadata = read_reward(tmp_path / "best_lr=1e-05.pt")
+    model = RewardModel.from_state_dict(read, {**metadata, **HEADS})
     raw = model.raw_score(golden["image"], golden["input_ids"], golden["attention_mask"])
     assert_near(raw, golden["raw_score"][:, 0])
 
@@ -188,7 +188,8 @@ def test_of_several_aspects_each_becomes_a_model_of_its_own(state):
         one = model.one_aspect(number, {"aspect": "spatial"}, mean=1.0, std=2.0)
         assert_near(one.raw_score(picture, ids, mask), together[:, number])
         assert_near(one.score(picture, ids, mask), (together[:, number] - 1) / 2)
-        assert one.told["aspect"] == "spatial"
+        assert one.metadata["aspect"] == "spatial"
+        assert one.told == one.metadata, "the former name"
 
 
 def expect_error(path: Path, *words: str) -> None:
@@ -228,7 +229,7 @@ def test_files_that_are_not_whole_name_what_is_wrong(tmp_path, model):
 
 
 class Payload:
-    """What a hostile pickle holds: an object whose reading calls a function."""
+    """An object whose reading calls a function, as a hostile pickle holds it."""
 
     def __init__(self, target: Path) -> None:
         self.target = target

@@ -7,18 +7,14 @@ import json
 import pytest
 import torch
 from PIL import Image
-from tiny_annotators import bert_tokenizer, write_tiny_blip, write_tiny_grounding_dino, write_tiny_llava
+from tiny_annotators import write_tiny_blip, write_tiny_grounding_dino, write_tiny_llava
 from tiny_grounding_dino import original_names, published, tiny_grounding_dino, write_vocabulary
 from transformers import BertTokenizerFast, GroundingDinoImageProcessor, GroundingDinoProcessor
 
 from instance_composer.cli import main
 from instance_composer.layout import Layout
 from instance_composer.models.vision.captioning import TransformersCaptioner
-from instance_composer.models.vision.grounding_dino.detector import (
-    GroundingDino,
-    boxes_of_words,
-    token_places,
-)
+from instance_composer.models.vision.grounding_dino.picture_detector import GroundingDino
 from instance_composer.models.vision.interfaces import ModelError
 
 
@@ -102,27 +98,6 @@ def test_a_file_of_the_original_code_finds_what_the_same_weights_find(pictures, 
     (found,) = GroundingDino.load(str(file), **settings).detect(strip, [["cup", "dog"]])
     assert found == true
     assert len({one.score for one in found}) > 10
-
-
-def test_thresholds_on_known_scores(tmp_path):
-    tokenizer = bert_tokenizer(tmp_path)
-    ids = tokenizer("traffic lights. cat.", padding="max_length", max_length=12)["input_ids"]
-    places = token_places(ids, (101, 102, 1012))
-    assert places == [[1, 2, 3], [5]]
-    scores = torch.full((4, 16), 0.01)
-    scores[0, [1, 2, 3]] = torch.tensor([0.6, 0.3, 0.3])  # "traffic lights" by 0.4 on average
-    scores[1, 5] = 0.36  # "cat"
-    scores[2, [1, 2, 3, 5]] = torch.tensor([0.6, 0.0, 0.0, 0.1])  # sure of a piece, of no word
-    scores[3, 4] = 0.9  # the stop is no word
-    boxes = torch.tensor([[0.5, 0.5, 0.5, 1.0]]).repeat(4, 1)
-    logits = scores.logit()
-    logits[:, 8:] = -torch.inf
-    found = boxes_of_words(logits, boxes, places, 0.35, 0.25)
-    assert [(word, list(box)) for word, box, _ in found] == [(0, [0.25, 0, 0.75, 1]), (1, [0.25, 0, 0.75, 1])]
-    assert [score for *_, score in found] == pytest.approx([0.6, 0.36])
-    assert [word for word, *_ in boxes_of_words(logits, boxes, places, 0.37, 0.25)] == [0]
-    assert [word for word, *_ in boxes_of_words(logits, boxes, places, 0.35, 0.39)] == [0]
-    assert boxes_of_words(logits, boxes, [], 0.0, 0.0) == []
 
 
 @pytest.mark.parametrize("kind", ["blip", "llava"])

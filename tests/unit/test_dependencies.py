@@ -21,6 +21,7 @@ OWN: dict[str, set[str]] = {
         "demo",
         "evaluation",
         "generation",
+        "hosts.comfyui_process",
         "hosts.diffusers_sdxl",
         "layout",
         "models",
@@ -29,9 +30,18 @@ OWN: dict[str, set[str]] = {
         "training",
     },
     "demo": set(),
-    "evaluation": {"generation", "hosts.diffusers_sdxl", "layout", "models", "shapes_world", "training"},
-    "generation": {"layout", "evaluation"},
+    "evaluation": {
+        "generation",
+        "hosts.diffusers_sdxl",
+        "layout",
+        "models",
+        "pictures",
+        "shapes_world",
+    },
+    "generation": {"layout"},
     "hosts.comfyui": {"demo", "models", "layout", "pictures"},
+    "hosts.comfyui.methods": {"demo", "generation", "hosts.comfyui", "layout", "models", "pictures"},
+    "hosts.comfyui_process": {"generation"},
     "hosts.diffusers_sdxl": {"models", "layout"},
     "layout": set(),
     "models": {"layout"},
@@ -62,11 +72,13 @@ OUTSIDE: dict[str, set[str]] = {
         "tokenizers",
         "transformers",
     },
+    "hosts.comfyui.methods": {"comfy", "node_helpers", "numpy", "PIL", "torch"},
+    "hosts.comfyui_process": set(),
     "hosts.diffusers_sdxl": {"diffusers", "transformers", "torch", "safetensors", "packaging"},
     "layout": set(),
     "models": {"torch", "safetensors", "spacy"},
     "models.rewards": {"torch", "safetensors", "tokenizers", "transformers"},
-    "models.vision": {"torch", "PIL", "safetensors", "transformers", "groundingdino"},
+    "models.vision": {"torch", "PIL", "safetensors", "transformers", "groundingdino", "segment_anything"},
     "nodes": {"comfy_api", "torch"},
     "pictures": {"PIL"},
     "shapes_world": {"numpy", "PIL", "scipy"},
@@ -89,8 +101,9 @@ PACKAGES = tuple(OWN)
 
 
 def modules(package: str) -> list[Path]:
-    """The source files of a package of the pack."""
-    return sorted((REPOSITORY / package.replace(".", "/")).rglob("*.py"))
+    """The source files of a package of the pack, or the one of a module."""
+    place = REPOSITORY / package.replace(".", "/")
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
 
 
 def imports(file: Path) -> Iterator[tuple[int, int, str]]:

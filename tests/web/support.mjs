@@ -5,11 +5,11 @@ import { createInstance, createLayout } from "../../web/lib/document.mjs";
 import { fromRaster } from "../../web/lib/mask.mjs";
 
 export const ROOT = new URL("../../", import.meta.url);
-const FIXTURES = new URL("tests/fixtures/layouts/", ROOT);
+const FIXTURES = new URL("tests/data/layouts/", ROOT);
 
 export const readText = (path) => readFileSync(new URL(path, ROOT), "utf8");
 export const readJson = (path) => JSON.parse(readText(path));
-export const fixtures = (name) => readJson(`tests/fixtures/layouts/${name}.json`);
+export const fixtures = (name) => readJson(`tests/data/layouts/${name}.json`);
 
 /** Every case of every file that holds texts, with the name of the file in its own. */
 export const cases = () =>

@@ -1,4 +1,4 @@
-"""What a reward model learns from: pictures of the same prompt, in the order people or a judge put them."""
+"""Preferences for reward models: pictures of one prompt, in the order people or a judge put them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from PIL import Image
 
 from ...models.rewards import ASPECTS, pairs_of_ranks
+from ...pictures.reading import PictureError, read_picture
 from ...shapes_world import paint
 from ...shapes_world.preferences import (
     Comparison,
@@ -20,10 +20,7 @@ from ...shapes_world.preferences import (
     content_of,
     word_truths,
 )
-from .latents import SourceError
-
-# Differences in truth below this make no pair.
-_LEAST = 1e-6
+from .errors import SourceError
 
 
 class Ranked(NamedTuple):
@@ -63,12 +60,9 @@ class WorldPreferences:
     def __getitem__(self, number: int) -> Ranked:
         comparison, pictures = _painted(self.comparisons, number)
         pairs = [
-            (place, prompt, better, worse)
+            (place, *pair)
             for place, aspect in enumerate(self.aspects)
-            for prompt, truth in enumerate(comparison.truth[..., ASPECTS.index(aspect)])
-            if not np.isnan(truth).any()
-            for better, worse in pairs_of_ranks((-truth).tolist())
-            if truth[better] - truth[worse] > _LEAST
+            for pair in comparison.pairs(ASPECTS.index(aspect))
         ]
         contents = [content_of(scene) for scene in comparison.scenes]
         words = {
@@ -173,7 +167,6 @@ def _texts(values: Sequence[Any]) -> bool:
 
 def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read as a picture: {error}") from error
+        return read_picture(path)
+    except PictureError as error:
+        raise SourceError(f"{path} {error}") from error

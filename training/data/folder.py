@@ -1,7 +1,8 @@
-"""A data set on disk: pictures with layouts beside them."""
+"""Folder of pictures with layouts beside them."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from ...layout import Box, Layout, LayoutError
 from ...layout.transform import crop, resize_canvas
 from ...pictures.reading import PICTURE_ENDINGS, PictureError, read_picture
-from .latents import SourceError
+from .errors import SourceError
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,20 +34,18 @@ class LayoutFolder:
         if width % 8 or height % 8 or min(width, height) < 64:
             raise SourceError(f"the size is {width} × {height}; multiples of 8 from 64 up are allowed")
         self.width, self.height = width, height
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        pictures = (file for file in files if file.suffix.lower() in PICTURE_ENDINGS)
-        self.files = [file for file in pictures if file.with_suffix(".json").is_file()]
-        if not self.files:
+        self.folder, self.names = folder, _pictures_with_layouts(folder)
+        if not self.names:
             raise SourceError(
                 f"{folder} holds no pictures with layouts; for each picture name.png (or jpg, webp) there "
                 "must be a layout document name.json"
             )
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.names)
 
     def __getitem__(self, number: int) -> Example:
-        file = self.files[number]
+        file = self.folder / self.names[number]
         try:
             layout = Layout.from_json(file.with_suffix(".json").read_bytes()).checked()
             picture = read_picture(file)
@@ -62,6 +61,22 @@ class LayoutFolder:
         size = (self.width, self.height)
         fitted = picture.resize(size, Image.Resampling.LANCZOS, box=pixels)
         return Example(np.asarray(fitted), resize_canvas(crop(layout, window), *size))
+
+
+def _pictures_with_layouts(folder: Path) -> list[str]:
+    """Names of the pictures, in order, from one look into the folder."""
+    if not folder.is_dir():
+        return []
+    pictures: list[str] = []
+    layouts: set[str] = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            stem, ending = os.path.splitext(entry.name)
+            if ending.lower() in PICTURE_ENDINGS:
+                pictures.append(entry.name)
+            elif ending == ".json" and entry.is_file():
+                layouts.add(stem)
+    return sorted(name for name in pictures if os.path.splitext(name)[0] in layouts)
 
 
 def _middle(width: int, height: int, proportion: float) -> Box:

@@ -1,15 +1,13 @@
-"""Pictures encoded once, so that training never waits for the autoencoder."""
+"""Latents of pictures, encoded once, so that training never waits for the autoencoder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,20 +16,18 @@ from accelerate.utils import parse_flag_from_env
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from ...layout import Layout
 from ..engine.order import sample_numbers
-from ..engine.task import Place
+from ..engine.progress import progress_bar
+from ..engine.task import BatchPosition
+from .errors import SourceError
 from .pictures import posterior, to_tensor
+from .shards import Shards
 
 # Pictures in one file: what an interruption can lose.
 _SHARD = 512
 _BATCH = 16
-
-
-class SourceError(ValueError):
-    """Pictures or latents that cannot be trained on."""
 
 
 class Picture(Protocol):
@@ -50,37 +46,67 @@ class Source(Protocol):
     def __getitem__(self, number: int) -> Picture: ...
 
 
-@dataclass(frozen=True, eq=False)
-class LatentSet:
-    """N encoded pictures of one size: latents (N, 4, h, w), ready for the UNet, and their layouts' JSON."""
+class Encoded(NamedTuple):
+    """Latents (n, 4, h, w) of half precision, ready for the UNet, and the layouts' JSON of n pictures."""
 
     latents: Tensor
     documents: Sequence[dict[str, Any]]
 
+
+class LatentSet:
+    """Encoded pictures of one size, by number; those of a folder stay on disk until they are asked for.
+
+    `numbers` are the numbers in the shards of the pictures that belong to the set, in its order.
+    """
+
+    def __init__(self, shards: Shards[Encoded], numbers: Sequence[int] | np.ndarray) -> None:
+        self._shards, self._numbers = shards, numbers
+
     def __len__(self) -> int:
-        return len(self.documents)
+        return len(self._numbers)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures in pixels."""
-        height, width = self.latents.shape[-2:]
+        shard, _ = self._find(0)
+        height, width = shard.latents.shape[-2:]
         return 8 * height, 8 * width
 
-    @cached_property
-    def layouts(self) -> list[Layout]:
-        return [Layout.from_dict(document) for document in self.documents]
+    def latents(self, numbers: Iterable[int]) -> Tensor:
+        """Latents (B, 4, h, w) of these pictures."""
+        found = (self._find(number) for number in numbers)
+        return torch.stack([shard.latents[row] for shard, row in found])
+
+    def document(self, number: int) -> dict[str, Any]:
+        """The JSON of a picture's layout."""
+        shard, row = self._find(number)
+        return shard.documents[row]
+
+    def layout(self, number: int) -> Layout:
+        return Layout.from_dict(self.document(number))
+
+    def select(self, numbers: Iterable[int]) -> LatentSet:
+        """The set of these pictures alone."""
+        return LatentSet(self._shards, np.array([self._numbers[number] for number in numbers], np.uint32))
+
+    def _find(self, number: int) -> tuple[Encoded, int]:
+        return self._shards.find(int(self._numbers[number]))
 
     @classmethod
     def load(cls, folder: Path) -> LatentSet:
-        """Read what `encode` wrote; `SourceError` for a folder that is not complete."""
-        index = _read_index(folder)
-        files = [folder / _name(number) for number in range(-(-index["count"] // _SHARD))]
-        if missing := [file.name for file in files if not file.is_file()]:
+        """The pictures that `encode` wrote; `SourceError` for a folder that is not complete."""
+        count = _read_index(folder)["count"]
+        files = [folder / _name(number) for number in range(-(-count // _SHARD))]
+        there = {entry.name for entry in os.scandir(folder)}
+        if missing := [file.name for file in files if file.name not in there]:
             raise SourceError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
-        documents: list[dict[str, Any]] = []
-        for file in files:
-            documents += json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        return cls(torch.cat([load_file(file)["latents"] for file in files]), documents)
+        return cls(Shards(files, _SHARD, _read_shard), range(count))
+
+
+def _read_shard(file: Path) -> Encoded:
+    # The file is mapped into memory, not read: a row costs what it holds.
+    latents = load_file(file)["latents"]
+    return Encoded(latents, json.loads(file.with_suffix(".json").read_text(encoding="utf-8")))
 
 
 class Buckets:
@@ -94,11 +120,11 @@ class Buckets:
         counts = np.array([len(one) for one in sets], dtype=np.float64)
         self._shares = counts / counts.sum()
 
-    def choose(self, place: Place, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
+    def choose(self, position: BatchPosition, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
         """The set and the samples of a batch, a function of the arguments alone."""
-        turn = place.number // place.processes
+        turn = position.number // position.num_processes
         which = int(np.random.default_rng([seed, 2, turn]).choice(len(self.sets), p=self._shares))
-        return self.sets[which], sample_numbers(len(self.sets[which]), batch, place.number, seed + which)
+        return self.sets[which], sample_numbers(len(self.sets[which]), batch, position.number, seed + which)
 
 
 @torch.no_grad()
@@ -158,7 +184,7 @@ def encode_once(
     autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
     with (
         state.main_process_first(),
-        tqdm(total=count, desc="encode", unit="picture", mininterval=5) as progress,
+        progress_bar("encode", "picture", count) as progress,
     ):
         encode(source, count, autoencoder, folder, description, progress.update)
     return LatentSet.load(folder)

@@ -1,13 +1,17 @@
-"""Captions as token ids, each tokenized once, and what SDXL makes of them."""
+"""Token ids of captions, and what SDXL's text encoders make of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
+
+# Captions remembered, about 3 kB each.
+_KEPT = 65_536
 
 
 class TokenIds(NamedTuple):
@@ -19,37 +23,35 @@ class TokenIds(NamedTuple):
 
 
 class Tokenizer:
-    """Both tokenizers of a pipeline with a memory: captions of a data set come again every epoch."""
+    """Both tokenizers of a pipeline; the ids of the last captions are kept, for they come every epoch."""
 
-    def __init__(self, pipeline: StableDiffusionXLPipeline) -> None:
+    def __init__(self, pipeline: StableDiffusionXLPipeline, kept: int = _KEPT) -> None:
         self._tokenizers: tuple[Any, Any] = (pipeline.tokenizer, pipeline.tokenizer_2)
-        self._known: dict[str, TokenIds] = {}
+        self._known = lru_cache(maxsize=kept)(self._tokenized)
 
     def __call__(self, captions: Sequence[str]) -> TokenIds:
         """Token ids of captions, padded and cut to what the encoders read."""
-        rows = [self._one(caption) for caption in captions]
+        rows = [self._known(caption) for caption in captions]
         return TokenIds(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
-    def _one(self, caption: str) -> TokenIds:
-        if caption not in self._known:
-            first, second = (
-                tokenizer(
-                    caption,
-                    padding="max_length",
-                    max_length=tokenizer.model_max_length,
-                    truncation=True,
-                    return_tensors="pt",
-                )
-                for tokenizer in self._tokenizers
+    def _tokenized(self, caption: str) -> TokenIds:
+        first, second = (
+            tokenizer(
+                caption,
+                padding="max_length",
+                max_length=tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
             )
-            parts = (first["input_ids"], second["input_ids"], first["attention_mask"])
-            # Four bytes each: a data set's captions stay in memory.
-            self._known[caption] = TokenIds(*(part[0].to(torch.int32) for part in parts))
-        return self._known[caption]
+            for tokenizer in self._tokenizers
+        )
+        parts = (first["input_ids"], second["input_ids"], first["attention_mask"])
+        # Four bytes each, because so many are kept.
+        return TokenIds(*(part[0].to(torch.int32) for part in parts))
 
 
 def encode_prompts(text_encoder: Any, text_encoder_2: Any, ids: TokenIds) -> tuple[Tensor, Tensor]:
-    """What SDXL conditions on: penultimate states of both encoders (B, T, D), pooled output of the second."""
+    """Conditions of SDXL: penultimate states of both encoders (B, T, D), pooled output of the second."""
     first = text_encoder(ids.first, output_hidden_states=True)
     second = text_encoder_2(ids.second, output_hidden_states=True)
     return torch.cat((first.hidden_states[-2], second.hidden_states[-2]), dim=-1), second.text_embeds

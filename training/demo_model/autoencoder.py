@@ -1,4 +1,4 @@
-"""Training the demo world's autoencoder."""
+"""Training of the demo world's autoencoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..data.pictures import (
     to_bytes,
     to_tensor,
 )
-from ..engine.task import Place
+from ..engine.task import BatchPosition, Task
 from .architecture import LATENT_SCALE, make_autoencoder
 
 # Weight of the Kullback-Leibler term per latent element: enough to keep neighbouring latents alike, so that
@@ -49,7 +49,7 @@ class AutoencoderObjective(nn.Module):
         return {"loss": loss, "pixels": pixels, "divergence": divergence}
 
 
-class AutoencoderTask:
+class AutoencoderTask(Task[AutoencoderObjective]):
     """Crops of fresh pictures of the world's every combination; the autoencoder is no part of the split.
 
     Pictures are `side` pixels wide and high, of which a step sees a random square of `crop` pixels. With
@@ -70,11 +70,11 @@ class AutoencoderTask:
             for part in (self.objective.autoencoder.encoder, self.objective.autoencoder.quant_conv):
                 part.requires_grad_(False)  # type: ignore[union-attr]
 
-    def batch(self, place: Place, size: int, seed: int) -> Tensor:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> Tensor:
         """Pictures (size, 3, crop, crop) in -1 to 1."""
         world = ShapesWorld(seed, self.side, self.side, "all", overlap=0.3, overlapping=0.3)
-        random = np.random.default_rng([seed, 1, place.number])
-        numbers = range(place.number * size, (place.number + 1) * size)
+        random = np.random.default_rng([seed, 1, position.number])
+        numbers = range(position.number * size, (position.number + 1) * size)
         return to_tensor(np.stack([self._cropped(world[number], random) for number in numbers]))
 
     def _cropped(self, sample: Sample, random: np.random.Generator) -> np.ndarray:
@@ -91,9 +91,6 @@ class AutoencoderTask:
             "crop": self.crop,
             "decoder_only": self.decoder_only,
         }
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo model as it is shipped: one diffusers folder in half precision, with its adapter."""
+"""Packing of the demo model as it is shipped: one diffusers folder in half precision, with its adapter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ...shapes_world.vocabulary import (
     PATTERNS,
     SHAPES,
 )
-from ..data.latents import SourceError
+from ..data.errors import SourceError
 from .pipeline import TOKENIZER, make_tokenizers
 from .recipe import load_autoencoder
 

@@ -1,4 +1,4 @@
-"""Teaching a vision tower to see: what lies in every patch of a picture of Shapes World.
+"""Training of a vision tower to see what lies in every patch of a picture of Shapes World.
 
 Preferences say one bit a pair, too little for fresh weights to learn colours, patterns and outlines from.
 The published reward models start from BLIP for the same reason.
@@ -27,7 +27,7 @@ from ...shapes_world import (
 )
 from ..data.pictures import save_grid
 from ..engine.order import sample_numbers
-from ..engine.task import Place
+from ..engine.task import BatchPosition, Task
 
 _COUNT = 3000
 # A patch belongs to a thing that covers this share of it, to the background below the second, else to none.
@@ -65,7 +65,7 @@ class PatchObjective(nn.Module):
         return {"loss": torch.stack([*losses.values()]).sum(), **losses}
 
 
-class PatchTask:
+class PatchTask(Task[PatchObjective]):
     """The vision tower of a reward model, trained on pictures whose every patch is known."""
 
     def __init__(self, model: RewardModel, world: ShapesWorld) -> None:
@@ -73,9 +73,9 @@ class PatchTask:
         self.objective = PatchObjective(model.requires_grad_(True))
         self._grid = model.config.image_size // model.config.patch_size
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Tensor]:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Tensor]:
         """`size` pictures and the labels of their patches."""
-        samples = [_painted(self.world, n) for n in sample_numbers(_COUNT, size, place.number, seed)]
+        samples = [_painted(self.world, n) for n in sample_numbers(_COUNT, size, position.number, seed)]
         labels = [self._labels(sample) for sample in samples]
         pictures = [Image.fromarray(sample.image) for sample in samples]
         return {
@@ -85,9 +85,6 @@ class PatchTask:
 
     def describe(self) -> dict[str, Any]:
         return {"task": "patches", "seed": self.world.seed, "size": [self.world.width, self.world.height]}
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """Four pictures, and the patches in which shape, colour and pattern were all read right."""

@@ -9,16 +9,10 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPi
 from torch import nn
 from transformers import CLIPTokenizer
 
+from ..noise import SCHEDULE
 from .architecture import UNET_WIDTHS, make_text_encoders, make_unet
 
 TOKENIZER = Path(__file__).parent / "tokenizer"
-# The noise schedule of SDXL base.
-SCHEDULE: dict[str, Any] = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "num_train_timesteps": 1000,
-}
 
 
 def make_tokenizers() -> tuple[CLIPTokenizer, CLIPTokenizer]:

@@ -1,62 +1,71 @@
-"""How the demo world's models are trained: stages, their settings, and where each finds what it builds on."""
+"""Recipe of the demo model: its stages, their settings, and where each finds what it builds on."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 
 from ...hosts.diffusers_sdxl import load_sdxl
-from ...shapes_world import ShapesWorld
-from ..data.latents import LatentSet, SourceError, encode_once
+from ..data.errors import SourceError
+from ..data.world import Pictures, encoded_world
 from ..engine.checkpoint import read_run
-from ..engine.loop import Trainer
-from ..engine.settings import Settings, SettingsError, read_settings
+from ..engine.settings import Settings, SettingsError
 from ..engine.task import Task
 from .architecture import NARROW_WIDTHS, make_autoencoder
 from .autoencoder import AutoencoderTask
 from .pipeline import make_pipeline
-from .text_to_image import BaseTask
+from .stage import Stage
+from .text_to_image import TextToImageTask
 from .widening import widen_unet
-
-logger = logging.getLogger("instance_composer")
-
-# Pictures to train on; samples, calibration and evaluation draw from other seeds.
-TRAINING_SEED = 1
-# Fresh weights of a stage are drawn from this seed, so that a run is a function of its settings.
-_WEIGHTS_SEED = 0
-
-
-class Pictures(NamedTuple):
-    """Encoded pictures of one size, each with so many figures, or with 1 to 5, of one pattern or of any."""
-
-    width: int
-    height: int
-    number: int
-    figures: int | None = None
-    pattern: str | None = None
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One run of the recipe.
+class AutoencoderStage(Stage):
+    """An autoencoder on pictures of `crop` pixels.
 
-    `before` is the stage whose model it starts from. `crop` is the side of the pictures an autoencoder sees;
-    everything else is trained on encoded `pictures`.
+    It starts fresh or from the averaged weights of the stage before; or, with `decoder_only`, from the model
+    which that has exported, and keeps its encoder.
+    """
+
+    crop: int = 0
+    decoder_only: bool = False
+
+    def task(self, folder: Path) -> AutoencoderTask:
+        before = None if self.before is None else folder / self.before
+        if before is not None and self.decoder_only:
+            return AutoencoderTask(
+                crop=self.crop, autoencoder=load_autoencoder(before / "model"), decoder_only=True
+            )
+        task = AutoencoderTask(crop=self.crop, autoencoder=make_autoencoder())
+        if before is not None:
+            _start_from_average(task, before)
+        return task
+
+
+@dataclass(frozen=True)
+class TextToImageStage(Stage):
+    """Text encoders and UNet on encoded `pictures`: fresh ones after an autoencoder, else the earlier ones.
+
     `widened`: the first level of the UNet before is made twice as wide.
     """
 
-    name: str
-    settings: Settings
-    before: str | None = None
-    crop: int = 0
     pictures: tuple[Pictures, ...] = ()
     widened: bool = False
+
+    def task(self, folder: Path) -> TextToImageTask:
+        model = folder / str(self.before) / "model"
+        pipeline = (
+            make_pipeline(load_autoencoder(model), NARROW_WIDTHS)
+            if self.before == "autoencoder"
+            else _load_pipeline(model)
+        )
+        if self.widened:
+            pipeline.unet = widen_unet(pipeline.unet)
+        return TextToImageTask(pipeline, [encoded_world(pipeline.vae, one, folder) for one in self.pictures])
 
 
 _AUTOENCODER = Settings(
@@ -86,21 +95,21 @@ _MIXED = (
     Pictures(160, 96, 1024),
     Pictures(96, 160, 1024),
 )
-_STAGES = (
+_STAGES: tuple[AutoencoderStage | TextToImageStage, ...] = (
     # Small crops first: colours and edges need many steps more than they need whole pictures.
-    Stage("crops", _AUTOENCODER, crop=32),
+    AutoencoderStage("crops", _AUTOENCODER, crop=32),
     # Several figures at once: group norms see them together, and the colours of one leak into the others.
-    Stage("autoencoder", replace(_AUTOENCODER, batch=1, learning_rate=4e-4), "crops", crop=96),
-    Stage("base-scenes", _BASE, "autoencoder", pictures=(Pictures(128, 128, 6144),)),
+    AutoencoderStage("autoencoder", replace(_AUTOENCODER, batch=1, learning_rate=4e-4), "crops", crop=96),
+    TextToImageStage("base-scenes", _BASE, "autoencoder", pictures=(Pictures(128, 128, 6144),)),
     # One thing alone tells what its words mean, and on a quarter of the cells costs less than half as much.
-    Stage(
+    TextToImageStage(
         "base-mixed",
         replace(_BASE, steps=3100, batch=32, learning_rate=1e-3, cool_down=1300),
         "base-scenes",
         pictures=_MIXED,
     ),
     # The same with the final widths and a fresh optimizer.
-    Stage(
+    TextToImageStage(
         "base-final",
         replace(_BASE, steps=4200, learning_rate=1e-3, warm_up=300, cool_down=2400),
         "base-mixed",
@@ -108,7 +117,7 @@ _STAGES = (
         widened=True,
     ),
     # Fields of a check are smaller than a cell of the latent, and came out as waves when all else was right.
-    Stage(
+    TextToImageStage(
         "base-checked",
         replace(_BASE, steps=2100, learning_rate=7e-4, warm_up=100, cool_down=1900),
         "base-final",
@@ -119,58 +128,35 @@ _STAGES = (
         ),
     ),
     # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.
-    Stage(
+    AutoencoderStage(
         "decoder",
         replace(_AUTOENCODER, steps=1500, batch=2, learning_rate=4e-4, cool_down=500),
         "autoencoder",
         crop=128,
+        decoder_only=True,
     ),
 )
 STAGES = {stage.name: stage for stage in _STAGES}
 
 
-def choose_stage(name: str, changes: Mapping[str, Any], pictures: int | None = None) -> Stage:
+def choose_stage(
+    name: str, changes: Mapping[str, Any], pictures: int | None = None
+) -> AutoencoderStage | TextToImageStage:
     """A stage with some settings replaced, and another number of pictures of its first size.
 
     `SettingsError` for a stage or a setting there is not.
     """
     if name not in STAGES:
         raise SettingsError(f"there is no stage {name!r}; choose {', '.join(STAGES)}")
-    stage = STAGES[name]
-    encoded = stage.pictures
-    if pictures is not None and encoded:
-        share = pictures / encoded[0].number
-        encoded = tuple(one._replace(number=max(1, round(one.number * share))) for one in encoded)
-    return replace(stage, settings=read_settings(changes, stage.settings), pictures=encoded)
+    stage = STAGES[name].changed(changes)
+    if pictures is None or not isinstance(stage, TextToImageStage):
+        return stage
+    share = pictures / stage.pictures[0].number
+    encoded = tuple(one._replace(number=max(1, round(one.number * share))) for one in stage.pictures)
+    return replace(stage, pictures=encoded)
 
 
-def train_stage(stage: Stage, folder: Path) -> None:
-    """Run or continue one stage; everything of the recipe lives below `folder`, one folder a stage."""
-    torch.manual_seed(_WEIGHTS_SEED)
-    trainer = Trainer(_task(stage, folder), stage.settings, folder / stage.name)
-    trainer.run()
-
-
-def _task(stage: Stage, folder: Path) -> Task:
-    if stage.before in (None, "crops"):
-        task = AutoencoderTask(crop=stage.crop, autoencoder=make_autoencoder())
-        if stage.before:
-            _start_from_average(task, folder / stage.before)
-        return task
-    model = folder / stage.before / "model"
-    if stage.crop:
-        return AutoencoderTask(crop=stage.crop, autoencoder=load_autoencoder(model), decoder_only=True)
-    pipeline = (
-        make_pipeline(load_autoencoder(model), NARROW_WIDTHS)
-        if stage.before == "autoencoder"
-        else _load_pipeline(model)
-    )
-    if stage.widened:
-        pipeline.unet = widen_unet(pipeline.unet)
-    return BaseTask(pipeline, [encoded_world(pipeline.vae, one, folder) for one in stage.pictures])
-
-
-def _start_from_average(task: Task, before: Path) -> None:
+def _start_from_average(task: Task[Any], before: Path) -> None:
     """Give a task the averaged weights of an earlier run of the same model."""
     state = read_run(before)
     if state is None:
@@ -192,18 +178,3 @@ def _load_pipeline(model: Path) -> StableDiffusionXLPipeline:
     if not (model / "model_index.json").is_file():
         raise SourceError(f"there is no model in {model}; train the stage {model.parent.name} first")
     return load_sdxl(model)
-
-
-def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) -> LatentSet:
-    """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`."""
-    width, height, number, figures, pattern = pictures
-    world = ShapesWorld(TRAINING_SEED, width, height, figures=figures, pattern=pattern)
-    description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
-    name = f"latents-{width}x{height}"
-    if figures is not None:
-        description["figures"] = figures
-        name += f"-{figures}"
-    if pattern is not None:
-        description["pattern"] = pattern
-        name += f"-{pattern}"
-    return encode_once(world, number, autoencoder, folder / name, description)

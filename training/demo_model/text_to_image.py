@@ -1,4 +1,4 @@
-"""Training the demo world's text-to-image model: UNet and both text encoders, from scratch."""
+"""Training of the demo world's text-to-image model: UNet and both text encoders, from scratch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ...shapes_world import ShapesWorld, Split, caption
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
-from ..engine.task import Place
+from ..engine.task import BatchPosition, Task
 from ..noise import (
+    SCHEDULE,
     add_noise,
     drop,
     signal_to_noise_weights,
     size_conditioning,
 )
-from .pipeline import SCHEDULE
 
 # Captions left out, so that guidance has something to guide away from: half become SDXL's zeros, half the
 # empty caption that ComfyUI users give as a negative.
@@ -36,7 +36,7 @@ _NOISE_OFFSET = 0.1
 _EXAMPLES: tuple[Split, ...] = ("train", "held-out")
 
 
-class BaseObjective(nn.Module):
+class TextToImageObjective(nn.Module):
     """Noise prediction given captions."""
 
     def __init__(self, pipeline: StableDiffusionXLPipeline) -> None:
@@ -63,12 +63,12 @@ class BaseObjective(nn.Module):
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
 
 
-class BaseTask:
+class TextToImageTask(Task[TextToImageObjective]):
     """A pipeline trained on encoded pictures of one or several sizes."""
 
     def __init__(self, pipeline: StableDiffusionXLPipeline, sets: Sequence[LatentSet]) -> None:
         self.pipeline = pipeline
-        self.objective = BaseObjective(pipeline)
+        self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
         self._buckets = Buckets(sets)
         self._tokenizer = Tokenizer(pipeline)
@@ -80,21 +80,18 @@ class BaseTask:
         for module in (body.encoder.layers[-1], body.final_layer_norm):
             module.requires_grad_(False)
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, token ids of the captions for both encoders, and size conditioning."""
-        one, numbers = self._buckets.choose(place, size, seed)
+        one, numbers = self._buckets.choose(position, size, seed)
         return {
-            "latents": one.latents[numbers],
-            "ids": self._tokenizer([one.documents[number]["prompt"] for number in numbers]),
+            "latents": one.latents(numbers),
+            "ids": self._tokenizer([one.document(number)["prompt"] for number in numbers]),
             "empty": self._tokenizer([""]),
             "sizes": size_conditioning([one.size] * size),
         }
 
     def describe(self) -> dict[str, Any]:
         return {"task": "base", "sets": [[len(one), *one.size] for one in self._buckets.sets]}
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """Eight captions of known combinations above eight of combinations never seen."""

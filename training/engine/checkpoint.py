@@ -1,4 +1,4 @@
-"""A run on disk: everything needed to continue it bit for bit."""
+"""Checkpoint of a run: everything needed to continue it bit for bit."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def check_same(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """`ResumeError` unless what was asked for now is what the run was started with."""
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
-        told = ", ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in changed)
+        changes = ", ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in changed)
         raise ResumeError(
-            f"this run was started with another {name}: {told}. Continue with the same, or choose another "
+            f"this run was started with another {name}: {changes}. Continue with the same, or choose another "
             "folder for a new run"
         )

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
-from torch import nn
-from tqdm import tqdm
 
 from .checkpoint import check_same, read_run, write_run
 from .order import generator_at
+from .players import Turn, make_turns
+from .progress import progress_bar
 from .settings import Settings
-from .task import Place, Task, parameter_groups
+from .task import BatchPosition, Player, Task
 
 logger = logging.getLogger("instance_composer")
 
@@ -32,28 +33,25 @@ class OutOfMemoryError(ValueError):
 
 
 class Trainer:
-    """One run: the task, its optimizer, its averaged weights and its place in the data.
+    """One run: the task, an optimizer for each of its players, and averaged weights.
 
     A `folder` holds checkpoint, metrics (`metrics.jsonl`, one line every few steps), sample pictures and the
     exported model. If it already holds a checkpoint, the run continues from there exactly as if it had never
     stopped; `ResumeError` when it was started with settings that would make that impossible.
     """
 
-    def __init__(self, task: Task, settings: Settings, folder: Path) -> None:
+    def __init__(self, task: Task[Any], settings: Settings, folder: Path) -> None:
         self.task, self.settings, self.folder = task, settings, folder
-        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision)
-        groups = parameter_groups(
-            task.objective.named_parameters(), settings.weight_decay, getattr(task, "rate_scales", None)
+        self.turns = make_turns(task, settings)
+        # In one player's turn the parameters of the others get no gradient.
+        several = DistributedDataParallelKwargs(find_unused_parameters=len(self.turns) > 1)
+        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision, kwargs_handlers=[several])
+        self.objective, *optimizers = self.accelerator.prepare(
+            task.objective, *(turn.optimizer for turn in self.turns)
         )
-        optimizer = torch.optim.AdamW(
-            groups,
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            fused=True,
-        )
-        self.objective, self.optimizer = self.accelerator.prepare(task.objective, optimizer)
-        self.trained = [p for p in task.objective.parameters() if p.requires_grad]
+        for turn, optimizer in zip(self.turns, optimizers, strict=True):
+            turn.optimizer = optimizer
+        self.trained = self.turns[0].trained
         self.average = EMAModel(
             self.trained, decay=settings.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
         )
@@ -62,13 +60,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train up to the number of steps in the settings."""
-        progress = tqdm(
-            total=self.settings.steps,
-            initial=self.step,
-            desc="train",
-            unit="step",
-            disable=not self.accelerator.is_main_process,
-            mininterval=5,
+        progress = progress_bar(
+            "train", "step", self.settings.steps, self.step, shown=self.accelerator.is_main_process
         )
         recent: list[dict[str, float]] = []
         started = time.perf_counter()
@@ -90,35 +83,46 @@ class Trainer:
     def advance(self) -> dict[str, float]:
         """One step; returns the mean of what the objective reported, and the norm of the gradient."""
         self.objective.train()
-        rate = self.settings.rate(self.step) * self.settings.learning_rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        totals: dict[str, float] = {}
-        try:
-            for part in range(self.settings.accumulate):
-                for name, value in self._backward(part).items():
-                    totals[name] = totals.get(name, 0.0) + value / self.settings.accumulate
-            norm = self.accelerator.clip_grad_norm_(self.trained, self.settings.clip)
-            self.optimizer.step()
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(self._advice()) from error
-        self.optimizer.zero_grad()
+        report: dict[str, float] = {}
+        for number, turn in enumerate(self.turns):
+            found = self._take(turn)
+            if number:
+                found[f"{turn.player.name}_gradient"] = found.pop("gradient")
+            report |= found
         self.average.step(self.trained)
         self.step += 1
+        return report
+
+    def _take(self, turn: Turn) -> dict[str, float]:
+        """One player's step."""
+        turn.set_rate(self.settings.rate(self.step) * self.settings.learning_rate)
+        clip = self.settings.clip if turn.player.clip is None else turn.player.clip
+        totals: dict[str, float] = {}
+        try:
+            with turn.alone():
+                for part in range(self.settings.accumulate):
+                    for name, value in self._backward(turn.player, part).items():
+                        totals[name] = totals.get(name, 0.0) + value / self.settings.accumulate
+            norm = self.accelerator.clip_grad_norm_(turn.trained, clip)
+            turn.optimizer.step()
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(self._advice()) from error
+        turn.optimizer.zero_grad()
         return {**totals, "gradient": float(norm) if norm is not None else 0.0}
 
-    def _backward(self, part: int) -> dict[str, float]:
+    def _backward(self, player: Player, part: int) -> dict[str, float]:
         accelerator, settings = self.accelerator, self.settings
-        place = Place(
+        position = BatchPosition(
             self.step, part, accelerator.process_index, settings.accumulate, accelerator.num_processes
         )
-        batch = _to_device(self.task.batch(place, settings.batch, settings.seed), accelerator.device)
-        generator = generator_at(place, settings.seed, accelerator.device)
+        batch = _to_device(self.task.batch(position, settings.batch, settings.seed), accelerator.device)
+        generator = generator_at(position, settings.seed, accelerator.device)
+        whose = {"player": player.name} if len(self.turns) > 1 else {}
         last = part == settings.accumulate - 1
         with nullcontext() if last else accelerator.no_sync(self.objective):
             with accelerator.autocast():
-                report = self.objective(batch, generator)
-            accelerator.backward(report["loss"] / settings.accumulate)
+                report = self.objective(batch, generator, **whose)
+            accelerator.backward(report[player.loss] / settings.accumulate)
             self.task.after_backward()
         return {name: float(value.detach()) for name, value in report.items()}
 
@@ -154,20 +158,24 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything the next step depends on, besides the code and the data."""
         scaler = self.accelerator.scaler
-        return {
+        first, *others = self.turns
+        state = {
             "step": self.step,
             "settings": self.settings.to_dict(),
             "task": dict(self.task.describe()),
             "processes": self.accelerator.num_processes,
             "weights": self._weights(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": first.optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
+        if others:
+            state["other_optimizers"] = {turn.player.name: turn.optimizer.state_dict() for turn in others}
+        return state
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        """What is trained, and buffers that change with it."""
+        """Weights that are trained, and buffers that change with them."""
         fixed = {name for name, p in self.task.objective.named_parameters() if not p.requires_grad}
         return {k: v for k, v in self.task.objective.state_dict().items() if k not in fixed}
 
@@ -178,25 +186,24 @@ class Trainer:
         before, now = state["settings"], self.settings.to_dict()
         check_same("settings", {k: before[k] for k in _FIXED}, {k: now[k] for k in _FIXED})
         check_same("model or data", state["task"], dict(self.task.describe()))
+        kept = state.get("other_optimizers", {})
+        names = [turn.player.name for turn in self.turns[1:]]
+        check_same("model", {"other players": [*kept]}, {"other players": names})
         processes = self.accelerator.num_processes
         check_same("set-up", {"number of processes": state["processes"]}, {"number of processes": processes})
         self.task.objective.load_state_dict(state["weights"], strict=False)
         self.average.load_state_dict(state["average"])
         self.average.to(device=self.accelerator.device)
-        self._load_optimizer(state["optimizer"])
+        first, *others = self.turns
+        first.load(state["optimizer"])
+        for turn in others:
+            turn.load(kept[turn.player.name])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         self.step = state["step"]
         self._forget_metrics()
         logger.info("continuing %s after step %d", self.folder, self.step)
-
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        """The moments from the checkpoint; rates and decay from the settings, which may have changed."""
-        wanted = [group["weight_decay"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state)
-        for group, decay in zip(self.optimizer.param_groups, wanted, strict=True):
-            group["weight_decay"] = decay
 
     def _log(self, recent: list[dict[str, float]], seconds: float) -> None:
         """One line of means over the steps since the last."""
@@ -243,8 +250,3 @@ def _to_device(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, list | tuple):
         return type(batch)(_to_device(value, device) for value in batch)
     return batch
-
-
-def trained_module(objective: nn.Module) -> nn.Module:
-    """The module itself, out of what accelerate wrapped around it."""
-    return getattr(objective, "module", objective)

@@ -13,6 +13,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# Fresh weights are drawn from this seed, so that a run is a function of its settings.
+WEIGHTS_SEED = 0
+
 
 class SettingsError(ValueError):
     """A setting that is unknown or out of range."""
@@ -20,7 +23,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """How long, how fast and how carefully to train.
+    """Length, speed and care of training.
 
     A step is one update of the weights, made from `batch` × `accumulate` samples on each process. The rate
     rises over `warm_up` steps, stays, and falls linearly to zero over the last `cool_down` steps. Rates of

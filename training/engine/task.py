@@ -1,64 +1,96 @@
-"""What the training loop needs to know of a model, and nothing else."""
+"""Task: all that the training loop reads of a model, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from torch import Generator, Tensor, nn
+from torch import nn
+
+ObjectiveT = TypeVar("ObjectiveT", bound=nn.Module)
 
 
-class Place(NamedTuple):
-    """Where in a run a batch belongs: its step, its part of an accumulated step, its process of several."""
+class BatchPosition(NamedTuple):
+    """Position of a batch in a run: its step, its part of an accumulated step, its process of several.
+
+    It follows from the step in a checkpoint: nothing else has to be kept of a run's way through its data.
+    """
 
     step: int
     part: int
-    process: int
+    process_index: int
     parts: int
-    processes: int
+    num_processes: int
 
     @property
     def number(self) -> int:
         """The batch's number in the run, counted over processes and parts."""
-        return (self.step * self.parts + self.part) * self.processes + self.process
+        return (self.step * self.parts + self.part) * self.num_processes + self.process_index
 
 
-class Task(Protocol):
-    """A model in training.
+@dataclass(frozen=True)
+class Player:
+    """One optimizer of a task: which parameters it moves, how fast, and which loss it lowers.
 
-    `objective` is called with a batch and a random generator and returns scalars by name; "loss" is what is
-    minimised, the others are only recorded. All its parameters that require gradients are trained and kept.
+    `parameters` are beginnings of the names of its parameters in the objective. `rate_scales` maps such
+    beginnings to a multiple of the run's learning rate, which is 1 for all others. `beta1` and `clip` take
+    the place of the run's settings of that name.
     """
 
-    @property
-    def objective(self) -> nn.Module: ...
+    name: str = "model"
+    parameters: tuple[str, ...] = ("",)
+    loss: str = "loss"
+    rate_scales: Mapping[str, float] = field(default_factory=dict[str, float])
+    beta1: float | None = None
+    clip: float | None = None
 
-    def batch(self, place: Place, size: int, seed: int) -> Any:
-        """The samples of a place, as (nested) tensors; a function of the arguments alone."""
-        ...
+
+class Task(ABC, Generic[ObjectiveT]):
+    """A model in training.
+
+    `objective` is called with a batch and a random generator and returns scalars by name: a player lowers the
+    one it names as its loss, the others are only recorded. All its parameters that require gradients are
+    trained and kept.
+
+    With several players (a generator and its discriminator) each has its turn in every step, one after the
+    other: only its own parameters require gradients, the objective is called with `player`, its name, besides
+    the same batch and the same random numbers as before, and its optimizer makes its step before the next
+    one's turn. An objective may keep what it made in the first turn for the others. Names of scalars differ
+    from player to player. The first player's weights are the ones that are averaged, shown and exported.
+    """
+
+    objective: ObjectiveT
+
+    @property
+    def players(self) -> Sequence[Player]:
+        """The players in their order: by default one, who trains everything."""
+        return (Player(),)
+
+    @abstractmethod
+    def batch(self, position: BatchPosition, size: int, seed: int) -> Any:
+        """The samples at a position, as (nested) tensors; a function of the arguments alone."""
 
     def after_backward(self) -> None:
         """Called when a batch's gradients are computed: let go of what only they needed."""
-        ...
 
+    @abstractmethod
     def describe(self) -> Mapping[str, Any]:
-        """What must not change when a run is resumed, as plain values (sizes, data, stage)."""
-        ...
+        """Plain values that must not change when a run is resumed (sizes, data, stage)."""
 
+    @abstractmethod
     def sample(self, path: Path) -> None:
         """Write a picture that shows the present weights at work."""
-        ...
 
+    @abstractmethod
     def export(self, folder: Path) -> None:
-        """Write the present weights in the form in which they are used."""
-        ...
+        """Write the present weights into `folder` in the form in which they are used, over an earlier export.
 
-
-class Objective(Protocol):
-    """The call of a task's module."""
-
-    def __call__(self, batch: Any, generator: Generator) -> dict[str, Tensor]: ...
+        That is whatever their users load: a diffusers folder, an adapter, a reward model, or a LoRA of what
+        has changed. File names do not depend on the step.
+        """
 
 
 def parameter_groups(

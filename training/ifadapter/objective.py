@@ -1,4 +1,4 @@
-"""Training an IFAdapter on a frozen SDXL."""
+"""Objective of an IFAdapter on a frozen SDXL, and the task that trains it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from ...hosts.diffusers_sdxl import (
 from ...layout import Layout
 from ...models.ifadapter import IFAdapter
 from ...models.regions import Placement
-from ..data.latents import Buckets, LatentSet, SourceError
+from ..data.errors import SourceError
+from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
-from ..engine.task import Place
+from ..engine.task import BatchPosition, Task
 from ..noise import (
     add_noise,
     drop,
@@ -37,6 +38,7 @@ from ..noise import (
 # IFAdapter (arXiv 2409.08240), section 4.1; "set to 0", as its unconditional branch has it. That both are
 # drawn per picture and independently of each other is our reading, the paper does not say.
 DROP_INSTANCES, DROP_PROMPT = 0.15, 0.3
+_EXAMPLES = 8
 
 
 class IFAdapterObjective(nn.Module):
@@ -72,19 +74,19 @@ class IFAdapterObjective(nn.Module):
         """
         self.detach()
         latents: Tensor = batch["latents"].float()
-        silent, wordless = (
+        without_instances, without_prompt = (
             drop((len(latents),), share, generator) for share in (DROP_INSTANCES, DROP_PROMPT)
         )
         with torch.no_grad():
             prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, batch["ids"])
-        tokens = self._instance_tokens(batch, silent)
+        tokens = self._instance_tokens(batch, without_instances)
         noisy, noise, timesteps = add_noise(latents, self.scheduler, generator)
         self._attached.enter_context(
             attach_ifadapter(self.unet, self.adapter, tokens, batch["boxes"], batch["counts"])
         )
-        conditions = {"text_embeds": pooled * ~wordless[:, None], "time_ids": batch["sizes"]}
+        conditions = {"text_embeds": pooled * ~without_prompt[:, None], "time_ids": batch["sizes"]}
         predicted = self.unet(
-            noisy, timesteps, prompt * ~wordless[:, None, None], added_cond_kwargs=conditions
+            noisy, timesteps, prompt * ~without_prompt[:, None, None], added_cond_kwargs=conditions
         )
         errors = F.mse_loss(predicted.sample.float(), noise, reduction="none").mean(dim=1)
         height, width = errors.shape[-2:]
@@ -100,18 +102,18 @@ class IFAdapterObjective(nn.Module):
         """Take the adapter off the UNet."""
         self._attached.close()
 
-    def _instance_tokens(self, batch: dict[str, Any], silent: Tensor) -> Tensor:
-        """Tokens of all instances; those of `silent` pictures are without words, in the same boxes."""
+    def _instance_tokens(self, batch: dict[str, Any], without_instances: Tensor) -> Tensor:
+        """Tokens of all instances; those of pictures `without_instances` have no words, in the same boxes."""
         ids = batch["phrases"]
         # Nothing looks beyond its own place in a text, so padding that no phrase needs is only work.
         ids = TokenIds(*(part[:, : int(ids.mask.sum(-1).max())] for part in ids))
         phrases = encode_tokens((self.text_encoder, self.text_encoder_2), (ids.first, ids.second), ids.mask)
-        counts = torch.tensor(batch["counts"], device=silent.device)
-        spoken = ~silent.repeat_interleave(counts)
+        counts = torch.tensor(batch["counts"], device=without_instances.device)
+        worded = ~without_instances.repeat_interleave(counts)
         return self.adapter.instance_tokens(
-            phrases.hidden_states * spoken[:, None, None, None],
-            phrases.attention_mask * spoken[:, None],
-            phrases.eot * spoken[:, None],
+            phrases.hidden_states * worded[:, None, None, None],
+            phrases.attention_mask * worded[:, None],
+            phrases.eot * worded[:, None],
             batch["boxes"],
         )
 
@@ -126,7 +128,7 @@ def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tens
     return Placement.of_boxes(boxes, counts, grid).unions.float()
 
 
-class IFAdapterTask:
+class IFAdapterTask(Task[IFAdapterObjective]):
     """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains."""
 
     def __init__(
@@ -142,15 +144,15 @@ class IFAdapterTask:
         self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_power)
         self._buckets = Buckets([_with_instances(one) for one in sets])
         self._tokenizer = Tokenizer(pipeline)
-        self._examples = list(examples) or self._buckets.sets[0].layouts[:8]
+        self._examples = list(examples) or _first_layouts(self._buckets.sets[0])
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, captions of pictures and instances, boxes, and size conditioning."""
-        one, numbers = self._buckets.choose(place, size, seed)
-        layouts = [one.layouts[number] for number in numbers]
+        one, numbers = self._buckets.choose(position, size, seed)
+        layouts = [one.layout(number) for number in numbers]
         instances = [instance for layout in layouts for instance in layout.active]
         return {
-            "latents": one.latents[numbers],
+            "latents": one.latents(numbers),
             "ids": self._tokenizer([layout.prompt for layout in layouts]),
             "phrases": self._tokenizer([instance.caption for instance in instances]),
             "boxes": torch.tensor(
@@ -206,9 +208,11 @@ def _outlined(picture: Image.Image, layout: Layout) -> Image.Image:
 
 def _with_instances(one: LatentSet) -> LatentSet:
     """Those pictures of a set that have an instance to learn from."""
-    kept = [number for number, layout in enumerate(one.layouts) if layout.active]
+    kept = [number for number in range(len(one)) if one.layout(number).active]
     if not kept:
         raise SourceError("none of the pictures has an instance with a caption; there is nothing to learn")
-    if len(kept) == len(one):
-        return one
-    return LatentSet(one.latents[kept], [one.documents[number] for number in kept])
+    return one if len(kept) == len(one) else one.select(kept)
+
+
+def _first_layouts(one: LatentSet) -> list[Layout]:
+    return [one.layout(number) for number in range(min(_EXAMPLES, len(one)))]

@@ -1,4 +1,4 @@
-"""Tuning a UNet by what reward models think of its pictures."""
+"""Objective of feedback learning: what reward models think of a UNet's pictures."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ...models.rewards import RewardModel, RewardTokenizer, prepare_decoded
 from ..data.pictures import decode, save_grid
 from ..data.text import Tokenizer, encode_prompts
 from ..engine.order import sample_numbers
-from ..engine.task import Place
+from ..engine.task import BatchPosition, Task
 from ..noise import size_conditioning
 
 # The released code's, which are those of ReFL (ImageReward, arXiv 2304.05977): a picture is sampled up to one
 # of the last ten of forty steps, rewards count up to two deviations above the mean.
 _STEPS, _FIRST_LAST = 40, 30
-_ENOUGH = 2.0
+_TARGET_REWARD = 2.0
 _LOSS_SCALE = 1e-3
 _EXAMPLES, _COLUMNS = 8, 4
 
 
-class Judge(NamedTuple):
+class AspectReward(NamedTuple):
     """The reward model of one aspect and how it reads prompts."""
 
     aspect: str
@@ -43,26 +43,26 @@ class FeedbackObjective(nn.Module):
     Source: IterComp (arXiv 2410.07171), multi-reward feedback learning, as the released code does it.
     """
 
-    def __init__(self, pipeline: StableDiffusionXLPipeline, judges: Sequence[Judge]) -> None:
+    def __init__(self, pipeline: StableDiffusionXLPipeline, rewards: Sequence[AspectReward]) -> None:
         super().__init__()
         self.unet: Any = pipeline.unet.requires_grad_(True)
         self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
         self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
         self.vae: Any = pipeline.vae.requires_grad_(False)
-        self.rewards: Any = nn.ModuleList(judge.model.requires_grad_(False) for judge in judges)
-        self.aspects = [judge.aspect for judge in judges]
+        self.rewards: Any = nn.ModuleList(one.model.requires_grad_(False) for one in rewards)
+        self.aspects = [one.aspect for one in rewards]
         schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
         self.scheduler: DDPMScheduler = schedule
 
     def train(self, mode: bool = True) -> FeedbackObjective:
-        """Training mode for the UNet alone: dropout in a judge would be noise in what it says."""
+        """Training mode for the UNet alone: dropout in a reward model would be noise in what it says."""
         super().train(mode)
         self.rewards.eval()
         return self
 
     def forward(self, batch: dict[str, Any], generator: Generator) -> dict[str, Tensor]:
-        """batch: ids (B, T) as `TokenIds`, sizes (B, 6), grid (h, w) of the latents, and for each judge
-        `read`: input_ids and attention_mask, both (B, T).
+        """batch: ids (B, T) as `TokenIds`, sizes (B, 6), grid (h, w) of the latents, and for each
+        reward `read`: input_ids and attention_mask, both (B, T).
         """
         with torch.no_grad():
             prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, batch["ids"])
@@ -80,6 +80,9 @@ class FeedbackObjective(nn.Module):
         with torch.no_grad():
             for timestep in self.scheduler.timesteps[:last]:
                 latents = step(latents, timestep).prev_sample
+        # Mixed precision keeps the halves of weights that it made without gradients; used again they would
+        # cut the UNet off from its gradient.
+        torch.clear_autocast_cache()
         picture = step(latents, self.scheduler.timesteps[last]).pred_original_sample
         # Half precision overflows in SDXL's decoder.
         with torch.autocast(picture.device.type, enabled=False):
@@ -88,30 +91,30 @@ class FeedbackObjective(nn.Module):
                 aspect: model.score(prepare_decoded(decoded, model.config.image_size), *read)
                 for aspect, model, read in zip(self.aspects, self.rewards, batch["read"], strict=True)
             }
-        lacking = torch.stack([(_ENOUGH - score).relu() for score in scores.values()]).sum(dim=0)
+        shortfall = torch.stack([(_TARGET_REWARD - score).relu() for score in scores.values()]).sum(dim=0)
         return {
-            "loss": lacking.mean() * _LOSS_SCALE,
+            "loss": shortfall.mean() * _LOSS_SCALE,
             **{aspect: score.mean().detach() for aspect, score in scores.items()},
         }
 
 
-class FeedbackTask:
+class FeedbackTask(Task[FeedbackObjective]):
     """A pipeline's UNet tuned on prompts alone; size is (width, height) in pixels."""
 
     def __init__(
         self,
         pipeline: StableDiffusionXLPipeline,
-        judges: Sequence[Judge],
+        rewards: Sequence[AspectReward],
         prompts: Sequence[str],
         size: tuple[int, int],
     ) -> None:
-        self.pipeline, self.judges, self.prompts, self.size = pipeline, list(judges), list(prompts), size
-        self.objective = FeedbackObjective(pipeline, judges)
+        self.pipeline, self.rewards, self.prompts, self.size = pipeline, list(rewards), list(prompts), size
+        self.objective = FeedbackObjective(pipeline, rewards)
         self._tokenizer = Tokenizer(pipeline)
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Any]:
-        """Prompts for the text encoders and for the judges, and size conditioning."""
-        numbers = sample_numbers(len(self.prompts), size, place.number, seed)
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
+        """Prompts for the text encoders and for the reward models, and size conditioning."""
+        numbers = sample_numbers(len(self.prompts), size, position.number, seed)
         prompts = [self.prompts[number] for number in numbers]
         width, height = self.size
         factor: int = self.pipeline.vae_scale_factor
@@ -119,7 +122,7 @@ class FeedbackTask:
             "ids": self._tokenizer(prompts),
             "sizes": size_conditioning([(height, width)] * size),
             "grid": (height // factor, width // factor),
-            "read": [judge.tokenizer(prompts)[:2] for judge in self.judges],
+            "read": [one.tokenizer(prompts)[:2] for one in self.rewards],
         }
 
     def describe(self) -> dict[str, Any]:
@@ -129,9 +132,6 @@ class FeedbackTask:
             "size": list(self.size),
             "aspects": self.objective.aspects,
         }
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """The first prompts, each with a noise of its own."""

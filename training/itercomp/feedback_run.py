@@ -1,39 +1,20 @@
-"""One run of feedback learning, from files to a tuned UNet."""
+"""Run of feedback learning, from files to a tuned UNet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...models.rewards import RewardModel, find_tokenizer, reward_files
 from ...shapes_world import ShapesWorld, caption
-from ..data.latents import SourceError
-from ..demo_model.recipe import TRAINING_SEED
+from ..data.errors import SourceError
+from ..data.world import TRAINING_SEED
 from ..engine.loop import Trainer
 from ..engine.settings import Settings
-from .feedback_objective import FeedbackTask, Judge
+from .feedback_objective import AspectReward, FeedbackTask
+from .feedback_options import FeedbackRun
 
-# The released code's: 4 x 4 pictures on each of four devices, 200 steps at a constant rate.
-FEEDBACK_SETTINGS = Settings(
-    steps=200, batch=4, accumulate=4, learning_rate=1e-5, warm_up=0, every_checkpoint=50, every_sample=100
-)
 _WORLD_PROMPTS = 2000
-
-
-@dataclass(frozen=True)
-class FeedbackRun:
-    """What is tuned and who judges it: `rewards` is a folder with one model for each aspect.
-
-    `prompts` is a text file with one prompt a line; None are captions of Shapes World. `size` (width, height)
-    in pixels; IterComp tuned at 512 x 512.
-    """
-
-    model: Path
-    rewards: Path
-    prompts: Path | None = None
-    size: tuple[int, int] = (512, 512)
-    gradient_checkpointing: bool = False
 
 
 def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
@@ -48,8 +29,8 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.vae.enable_gradient_checkpointing()
-    judges = [_judge(aspect, path) for aspect, path in reward_files(run.rewards).items()]
-    Trainer(FeedbackTask(pipeline, judges, prompts, run.size), settings, folder).run()
+    rewards = [_aspect_reward(aspect, path) for aspect, path in reward_files(run.rewards).items()]
+    Trainer(FeedbackTask(pipeline, rewards, prompts, run.size), settings, folder).run()
 
 
 def _prompts(run: FeedbackRun) -> list[str]:
@@ -63,7 +44,7 @@ def _prompts(run: FeedbackRun) -> list[str]:
     return prompts
 
 
-def _judge(aspect: str, path: Path) -> Judge:
+def _aspect_reward(aspect: str, path: Path) -> AspectReward:
     model = RewardModel.load(path)
     tokenizer = find_tokenizer(path, model.told, model.config.vocabulary, model.config.tokens)
-    return Judge(aspect, model, tokenizer)
+    return AspectReward(aspect, model, tokenizer)

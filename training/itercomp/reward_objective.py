@@ -1,4 +1,4 @@
-"""Training a reward model: the better of two pictures shall have the higher reward."""
+"""Objective of a reward model: the better of two pictures shall have the higher reward."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from ...models.rewards import (
     pair_accuracy,
     pairwise_loss,
     prepare_pictures,
+    share_with_error,
 )
 from ..data.comparisons import Ranked, RankedSource
 from ..data.pictures import save_grid
 from ..engine.order import sample_numbers
-from ..engine.task import Place
+from ..engine.task import BatchPosition, Task
 
 _EXAMPLES, _EXAMPLE_SIDE = 4, 128
 
@@ -52,8 +53,8 @@ class RewardObjective(nn.Module):
         report = {"loss": torch.stack(losses).mean(), "accuracy": pair_accuracy(better, worse).detach()}
         if self.probe is not None:
             truths = batch["words"]
-            told = ~truths.isnan()
-            words = F.binary_cross_entropy_with_logits(self.probe(read)[..., 0][told], truths[told])
+            known = ~truths.isnan()
+            words = F.binary_cross_entropy_with_logits(self.probe(read)[..., 0][known], truths[known])
             report |= {"loss": report["loss"] + words, "pairs": report["loss"].detach(), "words": words}
         return report
 
@@ -92,8 +93,8 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
     truths = torch.full(prompts.input_ids.shape, math.nan)
     for row, own in zip(truths, words, strict=True):
         # The first token is the start.
-        known = torch.tensor(own[: len(row) - 2])
-        row[1 : 1 + len(known)] = known
+        truth = torch.tensor(own[: len(row) - 2])
+        row[1 : 1 + len(truth)] = truth
     return {
         "pixels": prepare_pictures(pictures, side),
         "picture": torch.tensor([picture for picture, _ in candidates], dtype=torch.long),
@@ -104,7 +105,7 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
     }
 
 
-class RewardTask:
+class RewardTask(Task[RewardObjective]):
     """A reward model for one or several aspects, what it is trained on, and what it is chosen by."""
 
     def __init__(
@@ -123,16 +124,13 @@ class RewardTask:
         self.objective = RewardObjective(model.requires_grad_(True), words)
         freeze(model, frozen)
 
-    def batch(self, place: Place, size: int, seed: int) -> dict[str, Tensor]:
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Tensor]:
         """`size` comparisons with all their pairs."""
-        numbers = sample_numbers(len(self.source), size, place.number, seed)
+        numbers = sample_numbers(len(self.source), size, position.number, seed)
         return self._collate([self.source[number] for number in numbers])
 
     def describe(self) -> dict[str, Any]:
         return {"task": "reward", "data": self.source.describe(), "frozen": self.frozen}
-
-    def after_backward(self) -> None:
-        """Nothing is held between a step's forward and backward pass."""
 
     def sample(self, path: Path) -> None:
         """Pictures of the first held-out prompts, the best by the mean of all aspects on the left."""
@@ -214,16 +212,3 @@ def freeze(model: RewardModel, share: float) -> None:
     for layers, embeddings in towers:
         for module in (embeddings, *layers[: int(share * len(layers))]):
             module.requires_grad_(False)
-
-
-def share_with_error(shares: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Share of (right, all) summed over comparisons, and its standard error.
-
-    Pairs of one comparison are not independent, so the error is that of a ratio over comparisons.
-    """
-    right, total = (sum(column) for column in zip(*shares, strict=True)) if shares else (0, 0)
-    if not total:
-        return 0.0, 0.0
-    share, count = right / total, len(shares)
-    spread = sum((r - share * n) ** 2 for r, n in shares)
-    return share, math.sqrt(spread * count / max(count - 1, 1)) / total

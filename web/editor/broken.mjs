@@ -1,9 +1,9 @@
 // A value that is no document: shown as it is, with the place of the error; nothing is overwritten unasked.
 import { createLayout } from "../lib/document.mjs";
+import { excerpt } from "../lib/errors.mjs";
 import { tError } from "../lib/i18n.mjs";
 import { createState } from "../lib/commands.mjs";
 import { html } from "./dom.mjs";
-import { excerpt } from "./exchange.mjs";
 
 export class Broken {
   constructor(editor) {

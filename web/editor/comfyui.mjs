@@ -55,11 +55,19 @@ function theme(element) {
   return luminance(color) > 0.35 ? "light" : "dark";
 }
 
-/** Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/token_count.py); null without that route. */
-async function countTokens(texts) {
+async function ask(path, asked) {
   const headers = { "Content-Type": "application/json" };
-  const answer = await api.fetchApi("/instance_composer/tokens", { method: "POST", headers, body: JSON.stringify({ texts }) });
-  return answer.ok ? (await answer.json()).tokens : null;
+  const answer = await api.fetchApi(`/instance_composer/${path}`, { method: "POST", headers, body: JSON.stringify(asked) });
+  return answer.ok ? answer.json() : null;
+}
+
+/** Layouts of other programs as the server reads and writes them (hosts/comfyui/server/layouts.py); null without that route. */
+const readLayout = (text, { format, order, canvas }) => ask("layouts", { text, format, order, canvas });
+const writeLayout = (document, format) => ask("layouts", { document, format });
+
+/** Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py); null without that route. */
+async function countTokens(texts) {
+  return (await ask("tokens", { texts }))?.tokens ?? null;
 }
 
 // --- One editor in one node ------------------------------------------------------------------------------------
@@ -97,6 +105,8 @@ class Mount {
       select: () => this.node.selected || app.canvas.selectNode?.(this.node),
       toggleLarge: () => this.toggleLarge(),
       countTokens,
+      readLayout,
+      writeLayout,
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };

@@ -18,7 +18,7 @@ export class EmptyState {
   }
 
   render() {
-    this.element.hidden = this.editor.layout.instances.length > 0 || this.editor.dragging || Boolean(this.editor.pointer.points) || this.editor.broken.text !== null;
+    this.element.hidden = this.editor.layout.instances.length > 0 || this.editor.dragging || Boolean(this.editor.pointer.drawing.points) || this.editor.broken.text !== null;
   }
 }
 

@@ -1,19 +1,8 @@
-// Layouts in and out. What is small is here; formats, files and pictures are loaded when they are first needed.
+// Layouts in and out. What is small is here; the sheet to paste into, files and pictures are loaded when needed.
 import { createState } from "../lib/commands.mjs";
 import { createLayout, parse, serialise } from "../lib/document.mjs";
-import { LayoutError } from "../lib/errors.mjs";
 import { EXAMPLE } from "../lib/templates.mjs";
 import { html } from "./dom.mjs";
-
-/** The line of a text that an error means, with a caret under the character. */
-export function excerpt(text, error) {
-  if (!(error instanceof LayoutError) || error.offset === null) return text.slice(0, 300);
-  const start = Math.max(text.lastIndexOf("\n", error.offset - 1) + 1, error.offset - 40);
-  const newline = text.indexOf("\n", error.offset);
-  const end = Math.min(newline < 0 ? text.length : newline, error.offset + 40);
-  const shown = text.slice(start, end).replace(/[\p{C}]/gu, "·");
-  return `${shown}\n${" ".repeat(error.offset - start)}^`;
-}
 
 export class Exchange {
   constructor(editor) {
@@ -22,9 +11,9 @@ export class Exchange {
     for (const name of ["dragenter", "dragover", "dragleave", "drop"]) root.addEventListener(name, (event) => this.drag(event));
   }
 
-  /** The other half of it, once it is loaded. */
-  desk() {
-    this.loading ??= import("./exchange_desk.mjs").then(({ ExchangeDesk }) => new ExchangeDesk(this.editor));
+  /** The part that is loaded on demand. */
+  importExport() {
+    this.loading ??= import("./import_export.mjs").then(({ ImportExport }) => new ImportExport(this.editor));
     return this.loading.catch((error) => {
       this.loading = null;
       this.editor.say(this.editor.t("editor.not_loaded"), true);
@@ -75,26 +64,39 @@ export class Exchange {
     return serialise(createLayout(width, height, { instances: selected }));
   }
 
-  /** To the clipboard; where that is forbidden the text is shown to be copied by hand. */
+  /**
+   * To the clipboard; where that is forbidden the text is shown to be copied by hand.
+   * @param {string | Promise<string>} text a promise is handed to the browser at once, while the press still counts
+   */
   async toClipboard(text) {
     const { editor } = this;
-    const { t } = editor;
     try {
-      await navigator.clipboard.writeText(text);
-      editor.say(t("editor.copied"), true);
+      await (typeof text === "string" ? navigator.clipboard.writeText(text) : writePromised(text));
+      editor.say(editor.t("editor.copied"), true);
     } catch {
-      const area = html("textarea", { class: "ic-field", rows: 10, readonly: true, "aria-label": t("editor.copy_by_hand") });
-      editor.menus.sheet(t("editor.copy_by_hand"), area);
-      area.value = text;
-      area.select();
+      await Promise.resolve(text).then((copy) => this.showToCopy(copy), (error) => editor.sayError(error));
     }
   }
 
+  showToCopy(text) {
+    const { menus, t } = this.editor;
+    const area = html("textarea", { class: "ic-field", rows: 10, readonly: true, "aria-label": t("editor.copy_by_hand") });
+    menus.sheet(t("editor.copy_by_hand"), area);
+    area.value = text;
+    area.select();
+  }
+
   openPaste(text = "") {
-    return this.desk().then((desk) => desk.openPaste(text));
+    return this.importExport().then((part) => part.openPaste(text));
   }
 
   openFile(file) {
-    return this.desk().then((desk) => desk.openFile(file));
+    return this.importExport().then((part) => part.openFile(file));
   }
+}
+
+async function writePromised(text) {
+  const blob = text.then((copy) => new Blob([copy], { type: "text/plain" }));
+  blob.catch(() => {}); // said by whoever awaits the text
+  await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
 }

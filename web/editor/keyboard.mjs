@@ -25,7 +25,7 @@ const actions = (editor) => ({
   "ctrl+l": () => editor.menus.toggle("locked"),
   "ctrl+shift+h": () => editor.menus.toggle("enabled"),
   delete: () => editor.remove(),
-  enter: () => editor.pointer.points ? editor.pointer.closePolygon() : editor.inline.open(editor.selected[0]),
+  enter: () => editor.pointer.drawing.points ? editor.pointer.drawing.closePolygon() : editor.inline.open(editor.selected[0]),
   f2: () => editor.list.rename(editor.state.selection[0]),
   "]": () => bracket(editor, "forward", 1.25),
   "[": () => bracket(editor, "backward", 0.8),
@@ -80,7 +80,7 @@ export class Keyboard {
     if (key in ARROWS) return this.arrow(event, ARROWS[key]);
     if (key === " ") return this.hold("space", () => editor.pointer.cursor("grab"));
     if (name === "h") return this.hold("bare", () => editor.root.toggleAttribute("data-bare", true));
-    if (name === "backspace") return editor.pointer.removePoint() || editor.remove();
+    if (name === "backspace") return editor.pointer.drawing.removePoint() || editor.remove();
     if (/^[1-9]$/.test(name)) return this.selectNumber(Number(name));
     const action = this.actions[name] ?? (event.ctrlKey || event.metaKey || event.altKey ? undefined : this.actions[event.key]);
     if (!action) return false;

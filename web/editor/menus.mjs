@@ -194,7 +194,7 @@ export class Menus {
       choice("auto", t("editor.picture_auto")), choice("result", t("editor.picture_result")), choice("reference", t("editor.picture_reference")), choice("none", t("editor.picture_none")),
       html("hr"), slider(t("editor.picture_opacity"), "opacity"),
       ...(pictures.heats.size ? [slider(t("editor.heat_opacity"), "heat")] : []),
-      html("hr"), this.item(t("editor.open_picture"), () => editor.exchange.desk().then((desk) => desk.choosePicture()), { drawing: "picture" }),
+      html("hr"), this.item(t("editor.open_picture"), () => editor.exchange.importExport().then((part) => part.choosePicture()), { drawing: "picture" }),
       html("hr"), html("label", { class: "ic-slider-row" }, t("editor.brush_size"), brush),
     ], { button, label: t("editor.picture") });
   }
@@ -221,15 +221,15 @@ export class Menus {
   async openExchange(button) {
     const { editor } = this;
     const { t } = editor;
-    const desk = await editor.exchange.desk();
+    const part = await editor.exchange.importExport();
     const empty = editor.layout.instances.length === 0;
     this.show([
-      this.item(t("editor.paste_layout"), () => desk.openPaste(), { drawing: "paste" }),
-      this.item(t("editor.open_file"), () => desk.chooseFile(), { drawing: "exchange" }), html("hr"),
+      this.item(t("editor.paste_layout"), () => part.openPaste(), { drawing: "paste" }),
+      this.item(t("editor.open_file"), () => part.chooseFile(), { drawing: "exchange" }), html("hr"),
       this.title(t("editor.copy_as")),
-      ...desk.formats.map((format) => this.item(t(format.key), () => desk.copyAs(format.name), { disabled: empty })),
+      ...part.formats.map((format) => this.item(t(format.key), () => part.copyAs(format.name), { disabled: empty })),
       html("hr"),
-      this.item(t("editor.save_picture"), () => desk.savePicture(), { drawing: "download", disabled: empty }),
+      this.item(t("editor.save_picture"), () => part.savePicture(), { drawing: "download", disabled: empty }),
     ], { button, label: t("editor.exchange") });
   }
 

@@ -1,9 +1,9 @@
 // Mouse, pen and fingers on the stage. One pointer works at a time; a second finger cancels what the first began.
 import * as commands from "../lib/commands.mjs";
-import { clampMove, drawBox, handleAt, height, moved, snap, snapLines, union, width } from "../lib/geometry.mjs";
-import { boxPolygon, fromRaster, isEmpty, paint, raster, simplify, workingSize } from "../lib/mask.mjs";
+import { clampMove, drawBox, handleAt, moved, snap, snapLines, union } from "../lib/geometry.mjs";
 import { bounds, hits } from "../lib/regions.mjs";
-import { instanceColor } from "./colors.mjs";
+import { startPainting } from "./painting.mjs";
+import { ShapeDrawing, vertexAt } from "./shape_drawing.mjs";
 import { HANDLE } from "./stage.mjs";
 
 const STARTS_AFTER = 3; // pixels before a press becomes a drag
@@ -17,7 +17,7 @@ export class Pointer {
     this.editor = editor;
     this.fingers = new Map();
     this.gesture = null;
-    this.points = null; // the polygon being drawn
+    this.drawing = new ShapeDrawing(this);
     this.held = {}; // keys held: space
     const { element } = editor.stage;
     const listen = (name, handler) => element.addEventListener(name, handler.bind(this));
@@ -68,10 +68,10 @@ export class Pointer {
     const { tool } = this.editor;
     const at = this.at(event);
     const begin = { at, screen: this.stage.point(event), event, state: this.editor.state, key: `drag:${++drags}` };
-    if (tool === "brush" || tool === "eraser") return this.startPainting(begin);
+    if (tool === "brush" || tool === "eraser") return startPainting(this, begin);
     const grip = this.gripAt(at, event);
-    if (tool === "polygon" && !grip) return this.addPoint(at);
-    if (grip?.vertex !== undefined) return this.startVertex(begin, grip);
+    if (tool === "polygon" && !grip) return this.drawing.addPoint(at);
+    if (grip?.vertex !== undefined) return this.drawing.startVertex(begin, grip);
     if (grip) return this.startResize(begin, grip.handle);
     const target = event.ctrlKey || event.metaKey ? null : this.target(at, event);
     if (event.altKey && target) {
@@ -81,7 +81,7 @@ export class Pointer {
     }
     if (target) return this.startMove(begin, target);
     if (tool === "select") return this.startMarquee(begin);
-    return this.startDraw(begin);
+    return this.drawing.startBox(begin);
   }
 
   /** The handle or vertex under a point. Fingers get a larger reach. */
@@ -141,7 +141,7 @@ export class Pointer {
   finish() {
     this.gesture = null;
     this.editor.dragging = false;
-    this.editor.gestureMarks = this.points ? { points: this.points } : {};
+    this.editor.gestureMarks = this.drawing.points ? { points: this.drawing.points } : {};
   }
 
   cancelled(event) {
@@ -152,9 +152,9 @@ export class Pointer {
   /** Undo what the gesture did so far. Returns whether there was something to cancel. */
   cancel() {
     clearTimeout(this.pressTimer);
-    const had = Boolean(this.gesture || this.points);
+    const had = Boolean(this.gesture || this.drawing.points);
     const { gesture } = this;
-    this.points = null;
+    this.drawing.points = null;
     this.finish();
     gesture?.cancel?.();
     this.editor.invalidate();
@@ -186,8 +186,8 @@ export class Pointer {
       this.cursor("none");
       return editor.invalidate();
     }
-    if (this.points) {
-      editor.gestureMarks = { points: [...this.points, at] };
+    if (this.drawing.points) {
+      editor.gestureMarks = { points: [...this.drawing.points, at] };
       editor.invalidate();
     }
     const grip = this.gripAt(at, event);
@@ -274,32 +274,6 @@ export class Pointer {
     this.cursor(CURSORS[handle]);
   }
 
-  startDraw(begin) {
-    const { editor } = this;
-    const { canvas } = editor.layout;
-    const lines = this.lines([]);
-    const pin = (point, event) => {
-      const { delta, guides } = this.snapped([...point, ...point], lines, event, "se");
-      return { point: [0, 1].map((axis) => Math.min(Math.max(point[axis] + delta[axis], 0), 1)), guides };
-    };
-    let box = null;
-    const step = (at, event) => {
-      const from = pin(begin.at, event);
-      const to = pin(at, event);
-      box = drawBox(from.point, to.point, { ratio: event.shiftKey ? canvas.height / canvas.width : undefined, fromCentre: event.altKey });
-      editor.gestureMarks = { draft: box, guides: to.guides, readout: box };
-    };
-    const end = () => {
-      const [w, h] = this.stage.view.size;
-      if (!box || width(box) * w < 6 || height(box) * h < 6) return;
-      editor.add(box);
-      editor.say(editor.t("editor.created", { id: editor.selected[0]?.id ?? "" }));
-      if (begin.event.pointerType !== "touch") editor.inline.open(editor.selected[0]);
-    };
-    const click = () => editor.run("clear");
-    this.gesture = { begin, move: step, end, click };
-  }
-
   startMarquee(begin) {
     const { editor } = this;
     const add = begin.event.shiftKey;
@@ -332,129 +306,12 @@ export class Pointer {
     return undefined;
   }
 
-  // --- Polygons ---------------------------------------------------------------------------------------------
-
-  /** A click with the polygon tool: a further corner, or the end when it meets the first one. */
-  addPoint(at) {
-    const point = at.map((value) => Math.min(Math.max(value, 0), 1));
-    const first = this.points?.[0];
-    const reach = this.stage.view.reach(9);
-    if (first && this.points.length > 2 && first.every((value, axis) => Math.abs(value - point[axis]) <= reach[axis])) return this.closePolygon();
-    this.points = [...(this.points ?? []), point];
-    this.editor.gestureMarks = { points: this.points };
-    this.startFreehand(point);
-    return this.editor.invalidate();
-  }
-
-  /** Dragging with the polygon tool draws freehand. */
-  startFreehand(point) {
-    const before = this.points;
-    const step = (at, event, all) => {
-      this.points = [...this.points, ...all.map((one) => one.map((value) => Math.min(Math.max(value, 0), 1)))];
-      this.editor.gestureMarks = { points: this.points };
-    };
-    const end = () => {
-      const [dx, dy] = this.stage.view.reach(1.5);
-      this.points = [...before.slice(0, -1), ...simplify([point, ...this.points.slice(before.length)], Math.max(dx, dy))];
-      const last = this.points.at(-1);
-      const near = this.stage.view.reach(24);
-      const closes = this.points.length > 3 && last.every((value, axis) => Math.abs(value - this.points[0][axis]) <= near[axis]);
-      if (closes) this.closePolygon();
-      else this.editor.gestureMarks = { points: this.points };
-    };
-    const begin = { screen: this.stage.view.toStage(point), at: point };
-    this.gesture = { begin, everyPoint: true, move: step, end };
-  }
-
-  closePolygon() {
-    const { editor } = this;
-    const { points } = this;
-    this.points = null;
-    this.finish();
-    if (!points || points.length < 3) return editor.invalidate();
-    const mask = { polygon: points };
-    const result = editor.add(union(points.map(([x, y]) => [x, y, x, y])), { mask });
-    if (!result.refused) editor.inline.open(editor.selected[0]);
-    return undefined;
-  }
-
-  /** Take back the last corner. Returns whether a polygon is being drawn. */
-  removePoint() {
-    if (!this.points) return false;
-    this.points = this.points.slice(0, -1);
-    if (this.points.length === 0) this.points = null;
-    this.editor.gestureMarks = this.points ? { points: this.points } : {};
-    this.editor.invalidate();
-    return true;
-  }
-
-  startVertex(begin, { vertex, inserted }) {
-    const { editor } = this;
-    const [only] = editor.selected;
-    const original = only.mask.polygon;
-    if (begin.event.altKey && !inserted) {
-      if (original.length > 3) editor.run("setMask", only.id, { polygon: original.filter((_, at) => at !== vertex) });
-      return;
-    }
-    const step = (at, event) => {
-      const { delta } = this.snapped([...at, ...at], this.lines([only.id]), event, "se");
-      const point = [0, 1].map((axis) => Math.min(Math.max(at[axis] + delta[axis], 0), 1));
-      const polygon = inserted ? original.toSpliced(vertex, 0, point) : original.with(vertex, point);
-      editor.apply(commands.setMask(begin.state, only.id, { polygon }), { key: begin.key, live: true });
-    };
-    this.gesture = { begin, move: step, end: () => editor.settle(), cancel: () => this.revert(begin) };
-  }
-
-  // --- Brush ------------------------------------------------------------------------------------------------
-
-  startPainting(begin) {
-    const { editor } = this;
-    const erases = editor.tool === "eraser";
-    const instances = editor.selected;
-    if (instances.length > 1) return editor.say(editor.t("editor.paint_one"), true);
-    if (erases && !instances.length) return editor.say(editor.t("editor.erase_needs_region"), true);
-    const only = instances[0] ?? null;
-    if (only?.locked) return editor.say(editor.t("editor.locked", { id: only.id }), true);
-    const { canvas } = editor.layout;
-    const size = workingSize(canvas);
-    const shape = only && (only.mask ?? (erases ? boxPolygon(only.box) : null));
-    const pixels = shape ? raster(shape, size.width, size.height) : new Uint8Array(size.width * size.height);
-    const color = only ? instanceColor(only, editor.layout.instances.indexOf(only)) : "#6cb4ff";
-    const show = paintOver(this.stage.paint, size, color);
-    let last = begin.at;
-    const draw = (points) => {
-      const radius = editor.settings.brush * (begin.event.pointerType === "pen" && begin.event.pressure ? 0.4 + begin.event.pressure : 1);
-      paint(pixels, size, canvas, [last, ...points], radius, erases ? 0 : 1);
-      last = points.at(-1);
-      show(pixels);
-    };
-    const step = (at, event, all) => {
-      begin.event = event;
-      draw(all);
-      editor.gestureMarks = { brush: { at, radius: editor.settings.brush / canvas.width } };
-    };
-    const end = () => {
-      this.stage.paint.hidden = true;
-      const mask = fromRaster(pixels, size.width, size.height);
-      if (isEmpty(mask)) return editor.say(editor.t("editor.nothing_left"), true);
-      if (only) return editor.run("setMask", only.id, mask);
-      return editor.add([0, 0, 1, 1], { mask });
-    };
-    const click = (at) => {
-      draw([at]);
-      end();
-    };
-    draw([begin.at]);
-    this.gesture = { begin, everyPoint: true, move: step, end, click, cancel: () => (this.stage.paint.hidden = true) };
-    return undefined;
-  }
-
   // --- Other buttons, wheel, fingers --------------------------------------------------------------------------
 
   doubleClick(event) {
     event.stopPropagation();
     if (event.target.closest("button, input, textarea")) return;
-    if (this.points) return this.closePolygon();
+    if (this.drawing.points) return this.drawing.closePolygon();
     const target = this.target(this.at(event));
     if (target && this.editor.tool !== "brush" && this.editor.tool !== "eraser") {
       this.editor.run("select", [target.id]);
@@ -466,7 +323,7 @@ export class Pointer {
     if (event.target.closest("input, textarea")) return;
     event.preventDefault();
     event.stopPropagation();
-    if (this.points) return this.closePolygon();
+    if (this.drawing.points) return this.drawing.closePolygon();
     this.openMenu(event);
   }
 
@@ -515,30 +372,4 @@ export class Pointer {
     this.stage.view.panBy((now[0] - before[0]) / 2, (now[1] - before[1]) / 2);
     this.editor.invalidate();
   }
-}
-
-/** The vertex near a point, or the middle of an edge where one can be inserted. */
-function vertexAt(points, at, reach) {
-  const near = ([x, y]) => Math.abs(x - at[0]) <= reach[0] && Math.abs(y - at[1]) <= reach[1];
-  const vertex = points.findIndex(near);
-  if (vertex >= 0) return { vertex, inserted: false };
-  const edge = points.findIndex((point, index) => {
-    const next = points[(index + 1) % points.length];
-    return near([(point[0] + next[0]) / 2, (point[1] + next[1]) / 2]);
-  });
-  return edge >= 0 ? { vertex: edge + 1, inserted: true } : null;
-}
-
-/** Shows a raster on the canvas over the picture while it is painted. */
-function paintOver(canvas, { width: w, height: h }, color) {
-  canvas.hidden = false;
-  canvas.width = w;
-  canvas.height = h;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(w, h);
-  const parts = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
-  return (pixels) => {
-    for (let at = 0; at < pixels.length; at += 1) image.data.set([...parts, pixels[at] ? 150 : 0], at * 4);
-    context.putImageData(image, 0, 0);
-  };
 }

@@ -1,5 +1,8 @@
 /** Errors that a person can act on: a message key with parameters, and the character that is meant. */
 
+const REACH = 40; // characters shown on each side of the one that is meant
+const BEGINNING = 300; // characters shown where none is meant
+
 /**
  * A text or layout that cannot be read or used.
  *
@@ -33,4 +36,14 @@ export class LayoutError extends Error {
     this.column = [...before.at(-1)].length + 1;
     return this;
   }
+}
+
+/** The line of a text that an error means, with a caret under the character. @param {string} text */
+export function excerpt(text, error) {
+  if (!(error instanceof LayoutError) || error.offset === null) return text.slice(0, BEGINNING);
+  const start = Math.max(text.lastIndexOf("\n", error.offset - 1) + 1, error.offset - REACH);
+  const newline = text.indexOf("\n", error.offset);
+  const end = Math.min(newline < 0 ? text.length : newline, error.offset + REACH);
+  const shown = text.slice(start, end).replace(/[\p{C}]/gu, "·");
+  return `${shown}\n${" ".repeat(error.offset - start)}^`;
 }

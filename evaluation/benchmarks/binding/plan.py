@@ -1,42 +1,17 @@
-"""What is compared where attributes are to stay on their nouns, with boxes and without."""
+"""Plan of an evaluation of binding: its scenes, the settings of guided methods, and sweeps over them."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
 
-from ..placement.plan import PlanError, Scenes
-
-# In the order of the tables.
-METHODS: Mapping[str, str] = {
-    "real": "real renders",
-    "reconstructed": "real renders through the autoencoder",
-    "plain": "no guidance",
-    "local": "local, own maps",
-    "latent": "latent, own maps",
-    "attend-and-excite": "Attend-and-Excite's objective",
-    "local-boxes": "local, boxes",
-    "latent-boxes": "latent, boxes",
-    "ifadapter": "IFAdapter",
-    "ifadapter+local": "IFAdapter, local",
-    "ifadapter+latent": "IFAdapter, latent",
-}
-WITH_BOXES = ("local-boxes", "latent-boxes", "ifadapter", "ifadapter+local", "ifadapter+latent")
-# What each guided method adds to which.
-BASELINES: Mapping[str, str] = {
-    "local": "plain",
-    "latent": "plain",
-    "attend-and-excite": "plain",
-    "local-boxes": "plain",
-    "latent-boxes": "plain",
-    "ifadapter+local": "ifadapter",
-    "ifadapter+latent": "ifadapter",
-}
-# Without a term of the concentration energy that could be weighed.
-_UNWEIGHTED = ("attend-and-excite",)
+from ....generation.binding_methods import BASELINES, METHODS
+from ....shapes_world import Sample
+from ...benchmark import PlanError, Point
+from ...scenes import ScenePlan, Scenes
 
 # A figure in a caption: its words without the article.
 _FIGURE = re.compile(r"\ban? (.+?)(?=, | and | on )")
@@ -46,14 +21,9 @@ Weights = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class BindingPlan(Scenes):
-    """An evaluation of binding: the scenes, and the settings of every guided method.
+class Guidance:
+    """Settings of the node Attribute Concentration."""
 
-    The settings are those of the node Attribute Concentration. A method's name may say others: "local@2,1,0"
-    is local at strength 2 with the weights 1 of the token term and 0 of the pixel term.
-    """
-
-    figures: tuple[int, ...] = (2, 3, 4)
     strength: float = 1.0
     token_weight: float = 1.0
     pixel_weight: float = 1.0
@@ -61,54 +31,70 @@ class BindingPlan(Scenes):
     end: float = 1.0
     layers: str = "middle and decoder"
 
-    def job(self, method: str, number: int) -> dict[str, Any]:
-        """What the sampling process is asked for, all but the file's place."""
-        method, strength, (token_weight, pixel_weight) = self.setting(method)
-        job = super().job(method, number)
-        settings = {name: getattr(self, name) for name in ("start", "end", "layers")}
-        settings |= {"strength": strength, "token_weight": token_weight, "pixel_weight": pixel_weight}
-        return {**job, "entities": entity_words(job["layout"]["prompt"]), "concentration": settings}
-
-    def setting(self, name: str) -> tuple[str, float, Weights]:
-        """Method, strength, and weights of the token and of the pixel term that a name stands for."""
-        method, at, numbers = name.partition("@")
-        if not at:
-            return method, self.strength, (self.token_weight, self.pixel_weight)
-        strength, token_weight, pixel_weight = map(float, numbers.split(","))
-        return method, strength, (token_weight, pixel_weight)
-
-    def name(self, method: str, strength: float, weights: Weights) -> str:
-        """The name under which pictures of a method at these settings are kept.
-
-        What makes no difference has one name: without strength or weights a method is its baseline.
-        """
-        if method in _UNWEIGHTED:
-            weights = self.token_weight, self.pixel_weight
-        elif not any(weights):
-            return BASELINES[method]
-        if not strength:
-            return BASELINES[method]
-        if (method, strength, weights) == self.setting(method):
-            return method
-        return f"{method}@{strength:g},{weights[0]:g},{weights[1]:g}"
-
 
 @dataclass(frozen=True)
 class Sweep:
-    """A guided method at several strengths, with one pair of weights."""
+    """A guided method at several strengths, with one pair of weights, of token and pixel term."""
 
     method: str
     weights: Weights
     strengths: tuple[float, ...]
 
-    def names(self, plan: BindingPlan) -> list[str]:
-        """The name of each point, see `BindingPlan.name`."""
-        return [plan.name(self.method, strength, self.weights) for strength in self.strengths]
+    def points(self, guidance: Guidance) -> list[Point]:
+        """One point a strength, see `point_at`."""
+        return [point_at(guidance, self.method, strength, self.weights) for strength in self.strengths]
+
+
+@dataclass(frozen=True)
+class BindingPlan(ScenePlan):
+    """An evaluation of binding: every method with the same guidance, and sweeps that differ from it."""
+
+    family: ClassVar[str] = "binding"
+
+    scenes: Scenes = field(default_factory=lambda: Scenes((2, 3, 4)))
+    guidance: Guidance = field(default_factory=Guidance)
+    sweeps: tuple[Sweep, ...] = ()
+
+    def points(self) -> Sequence[Point]:
+        """All methods with the plan's guidance, then what the sweeps have besides."""
+        swept = (point for sweep in self.sweeps for point in sweep.points(self.guidance))
+        return list(dict.fromkeys([*super().points(), *swept]))
+
+    def settings(self) -> dict[str, Any]:
+        """The guidance."""
+        return asdict(self.guidance)
+
+    def options(self, point: Point, sample: Sample) -> dict[str, Any]:
+        """The words of each entity, and the guidance at this point."""
+        settings: dict[str, Any] = dict(point.settings)
+        return {
+            "entities": entity_words(sample.layout.prompt),
+            "concentration": asdict(replace(self.guidance, **settings)),
+        }
+
+
+def point_at(guidance: Guidance, method: str, strength: float, weights: Weights) -> Point:
+    """The point at which pictures of a method with these settings are kept.
+
+    What makes no difference is one point: without strength or weights a method is its baseline, and with
+    those of the guidance it is the method alone.
+    """
+    own = guidance.token_weight, guidance.pixel_weight
+    if not METHODS[method].weighted:
+        weights = own
+    elif not any(weights):
+        return Point(BASELINES[method])
+    if not strength:
+        return Point(BASELINES[method])
+    if (strength, weights) == (guidance.strength, own):
+        return Point(method)
+    names = ("strength", "token_weight", "pixel_weight")
+    return Point(method, tuple(zip(names, map(float, (strength, *weights)), strict=True)))
 
 
 def make_sweeps(
     methods: Sequence[str], strengths: Sequence[float], weights: Sequence[Weights]
-) -> list[Sweep]:
+) -> tuple[Sweep, ...]:
     """Every guided method with every pair of weights, strengths in ascending order.
 
     Raises `PlanError` for a method that has no strength, or weights of one that has none.
@@ -117,12 +103,12 @@ def make_sweeps(
         if method not in BASELINES:
             raise PlanError(f"{method} has no strength to vary; choose from {', '.join(BASELINES)}")
     ordered = tuple(sorted(set(strengths)))
-    # Whatever the weights are, they are not this method's.
+    # Whatever the weights are, they are not those of a method without.
     pairs = [
-        (method, (1.0, 1.0) if method in _UNWEIGHTED else pair)
+        (method, pair if METHODS[method].weighted else (1.0, 1.0))
         for method, pair in itertools.product(methods, dict.fromkeys(weights))
     ]
-    return [Sweep(method, pair, ordered) for method, pair in dict.fromkeys(pairs)]
+    return tuple(Sweep(method, pair, ordered) for method, pair in dict.fromkeys(pairs))
 
 
 def entity_words(prompt: str) -> list[list[Span]]:

@@ -1,110 +1,28 @@
-"""What is compared on what: methods, scenes, and the settings of every run."""
+"""Plan of an evaluation of placement: its scenes, and the settings of regional prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from ....shapes_world import (
-    Look,
-    Sample,
-    ShapesWorld,
-    Split,
-    join,
-)
-
-# In the order of the tables.
-METHODS: Mapping[str, str] = {
-    "real": "real renders",
-    "reconstructed": "real renders through the autoencoder",
-    "plain": "no control",
-    "area": "area conditioning (core)",
-    "mask": "mask conditioning (core)",
-    "couple": "attention couple (ppm)",
-    "ifadapter": "IFAdapter",
-    "no-appearance": "IFAdapter, no appearance tokens",
-    "no-eot": "IFAdapter, no end of text",
-}
-NOT_SAMPLED = ("real", "reconstructed")
-TRAINING_FREE = ("area", "mask", "couple")
-
-# Evaluated scenes and the renders that pictures are compared with; training draws from seed 1, calibration of
-# the judge and samples while training from others.
-_SCENES_SEED, _REFERENCE_SEED = 20_261_122, 20_261_123
-
-
-class PlanError(ValueError):
-    """An evaluation that cannot be run, or not continued, as asked."""
+from ....shapes_world import Sample, join
+from ...benchmark import Point
+from ...scenes import ScenePlan
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """What the pictures of every evaluation depend on, besides their method and number.
-
-    `figures` are the numbers of things per scene, taken in turn; `size` is (width, height) in pixels. Picture
-    `n` of every method has the noise of seed `seed + n`.
-    """
-
-    figures: tuple[int, ...] = (2, 3, 4, 5)
-    size: tuple[int, int] = (128, 128)
-    split: Split = "held-out"
-    steps: int = 20
-    cfg: float = 3.0
-    sampler: str = "euler"
-    scheduler: str = "normal"
-    seed: int = 0
-
-    def sample(self, number: int) -> Sample:
-        """Scene `number` with its real picture."""
-        return self._world(_SCENES_SEED, number)[number]
-
-    def reference(self, number: int) -> Sample:
-        """Another scene of the same kind, for comparing pictures with what real ones look like."""
-        return self._world(_REFERENCE_SEED, number)[number]
-
-    def looks(self, number: int) -> tuple[Look, ...]:
-        """What the things of scene `number` are to look like, in the order of its layout."""
-        return tuple(figure.look for figure in self._world(_SCENES_SEED, number).scene(number).figures)
-
-    def job(self, method: str, number: int) -> dict[str, Any]:
-        """What the sampling process is asked for, all but the file's place."""
-        return {
-            "method": method,
-            "layout": self.sample(number).layout.to_dict(),
-            "width": self.size[0],
-            "height": self.size[1],
-            "seed": self.seed + number,
-            **{name: getattr(self, name) for name in ("steps", "cfg", "sampler", "scheduler")},
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-    def _world(self, seed: int, number: int) -> ShapesWorld:
-        width, height = self.size
-        return ShapesWorld(seed, width, height, self.split, self.figures[number % len(self.figures)])
-
-
-@dataclass(frozen=True)
-class Plan(Scenes):
+class PlacementPlan(ScenePlan):
     """An evaluation of placement; `base` is the weight of the whole prompt inside regional ones."""
+
+    family: ClassVar[str] = "placing"
 
     base: float = 1.0
 
-    def job(self, method: str, number: int) -> dict[str, Any]:
-        """What the sampling process is asked for, all but the file's place."""
-        sample = self.sample(number)
-        # As whole sentences, because the model has never read a caption without a background.
+    def settings(self) -> dict[str, Any]:
+        """The weight of the whole prompt."""
+        return {"base": self.base}
+
+    def options(self, point: Point, sample: Sample) -> dict[str, Any]:
+        """For each instance a whole sentence, because the model never read a caption without background."""
         sentences = [join([one.caption], sample.scene.background) for one in sample.layout.active]
-        return {**super().job(method, number), "sentences": sentences, "base": self.base}
-
-
-def check_methods(names: Iterable[str], known: Iterable[str] = METHODS) -> list[str]:
-    """Known methods in the order of the tables; `PlanError` lists them."""
-    names, known = list(names), list(known)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise PlanError(f"there is no method {', '.join(unknown)}; choose from {', '.join(known)}")
-    return [name for name in known if name in names]
+        return {"sentences": sentences, "base": self.base}

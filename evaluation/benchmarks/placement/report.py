@@ -1,127 +1,131 @@
-"""Results as tables and plots."""
+"""Report of an evaluation of placement as tables and a plot."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ....shapes_world import PATTERNS, SHAPES
-from ...plots import Bar, draw_bars
+from ....generation.placing_methods import METHODS, TRAINING_FREE
+from ....shapes_world import PATTERNS, SHAPES, Look
+from ...benchmark import Point
 from ...records import Evaluation, Record
+from ...rows import (
+    BOOTSTRAP,
+    Groups,
+    Rate,
+    Row,
+    by_count,
+    by_method,
+    draw_rates,
+    main_table,
+    make_rows,
+    rate_of_all,
+    seconds_ratio,
+)
 from ...scorers.placement import ATTRIBUTES
 from ...statistics import (
-    Estimate,
     Floats,
     attribute_rate,
     average_precision,
     interval,
-    kernel_distance,
     located_rate,
-    resamplings,
     success_rate,
 )
-from ...tables import (
-    BOOTSTRAP,
-    by_count,
-    by_word,
-    percent,
-    plain,
-    seconds,
-    settings,
-    table,
-)
-from .plan import (
-    METHODS,
-    NOT_SAMPLED,
-    TRAINING_FREE,
-    Plan,
-)
+from ...tables import plain, table, write_parts
+from .plan import PlacementPlan
+
+_RATES: Mapping[str, Rate] = {
+    "success": success_rate,
+    "located": located_rate,
+    # Sorting every resampling ten times over is the dearest part of a report.
+    "precision": lambda records, weights: average_precision(records, weights[: BOOTSTRAP // 4]),
+    "bound": attribute_rate,
+}
+_COLUMNS = {
+    "IFS rate": "success",
+    "located": "located",
+    "spatial AP": "precision",
+    "attributes of located": "bound",
+}
 
 
-class Row(NamedTuple):
-    """One method's results; `success` holds every resampling, for ratios."""
+def write_report(
+    evaluation: Evaluation[PlacementPlan], reference: Callable[[int], Floats], target: Path
+) -> int:
+    """Write Markdown tables to `target` and a plot beside it, ending .svg; returns the number of layouts.
 
-    method: str
-    success: Floats
-    estimates: dict[str, Estimate]
-    attributes: dict[str, float]
-    seconds: float | None
-
-
-def write_report(evaluation: Evaluation[Plan], methods: Sequence[str], target: Path) -> int:
-    """Write a Markdown table to `target` and a plot beside it, ending .svg; returns the number of layouts.
-
-    Only layouts that every method has been run on are counted.
+    Only layouts that every method has been run on are counted. `reference(n)` are features (n, d) of real
+    pictures.
     """
-    groups = evaluation.complete(methods)
-    count = len(groups[methods[0]])
-    reference = evaluation.reference(count)
-    weights = resamplings(count, BOOTSTRAP)
-    rows = [_row(method, groups[method], weights, reference) for method in methods]
-    numbers = [record["number"] for record in groups[methods[0]]]
-    looks = {number: evaluation.plan.looks(number) for number in numbers}
+    groups = evaluation.complete(evaluation.plan.points())
+    records = next(iter(groups.values()))
+    rows = make_rows(groups, METHODS, _RATES, reference(len(records)))
+    looks = {record["number"]: evaluation.plan.scenes.looks(record["number"]) for record in records}
     plot = target.with_suffix(".svg")
     target.parent.mkdir(parents=True, exist_ok=True)
-    bars = [Bar(METHODS[r.method], _color(r.method), r.estimates["success"], r.seconds) for r in rows]
-    draw_bars(bars, "IFS rate", plot)
+    draw_rates(rows, "success", "IFS rate", _color, plot)
     parts = [
-        settings(evaluation.plan, groups[methods[0]], "layouts"),
-        _main_table(rows),
+        evaluation.plan.describe(records, "layouts"),
+        main_table(rows, _COLUMNS),
         f"![Success and cost]({plot.name})",
         _claims(rows),
-        _attribute_table(rows),
+        _attribute_table(groups),
         f"IFS rate by the number of things, in per cent:\n\n{by_count(groups, METHODS, success_rate)}",
-        "IFS rate by pattern and by shape, in per cent:\n\n"
-        + by_word(groups, METHODS, (*PATTERNS, *SHAPES), looks, success_rate),
+        f"IFS rate by pattern and by shape, in per cent:\n\n{success_by_word(groups, looks)}",
     ]
-    target.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
-    return count
+    write_parts(parts, target)
+    return len(records)
 
 
-def _row(method: str, records: Sequence[Record], weights: Floats, reference: Floats) -> Row:
-    success = success_rate(records, weights)
-    features = np.array([record["features"] for record in records])
-    return Row(
-        method,
-        success,
-        {
-            "success": interval(success),
-            "located": interval(located_rate(records, weights)),
-            # Sorting every resampling ten times over is the dearest part of a report.
-            "precision": interval(average_precision(records, weights[: BOOTSTRAP // 4])),
-            "bound": interval(attribute_rate(records, weights)),
-            "distance": kernel_distance(features, reference),
-        },
-        {name: float(attribute_rate(records, weights[:1], name)[0]) for name in ATTRIBUTES},
-        seconds(records),
-    )
+def success_by_word(
+    groups: Groups, looks: Mapping[int, Sequence[Look]], words: Sequence[str] = (*PATTERNS, *SHAPES)
+) -> str:
+    """A table of the IFS rate among the things with each of these words; `looks` by scene number."""
+    body = [(_label(point), *_by_word(records, looks, words)) for point, records in groups.items()]
+    return table(("method", *words), body)
 
 
-def _main_table(rows: Sequence[Row]) -> str:
-    header = ("method", "IFS rate", "located", "spatial AP", "attributes of located", "distance", "seconds")
-    body: list[Sequence[str]] = [
-        (
-            METHODS[row.method],
-            *(percent(row.estimates[name]) for name in ("success", "located", "precision", "bound")),
-            plain(row.estimates["distance"]),
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-        )
-        for row in rows
+def _by_word(
+    records: Sequence[Record], looks: Mapping[int, Sequence[Look]], words: Sequence[str]
+) -> list[str]:
+    cells: list[str] = []
+    for word in words:
+        some = [
+            {
+                **record,
+                "instances": [
+                    instance
+                    for instance, look in zip(record["instances"], looks[record["number"]], strict=True)
+                    if word in look
+                ],
+            }
+            for record in records
+        ]
+        cells.append(rate_of_all(some, success_rate))
+    return cells
+
+
+def _attribute_table(groups: Groups) -> str:
+    body = [
+        (_label(point), *(rate_of_all(records, _attribute(name)) for name in ATTRIBUTES))
+        for point, records in groups.items()
     ]
-    return table(header, body)
-
-
-def _attribute_table(rows: Sequence[Row]) -> str:
-    body = [(METHODS[r.method], *(f"{100 * r.attributes[name]:.1f}" for name in ATTRIBUTES)) for r in rows]
     return "Right among the located, in per cent:\n\n" + table(("method", "shape", "colour", "pattern"), body)
+
+
+def _attribute(name: str) -> Rate:
+    return lambda records, weights: attribute_rate(records, weights, name)
+
+
+def _label(point: Point) -> str:
+    return METHODS[point.method].label
 
 
 def _claims(rows: Sequence[Row]) -> str:
     """IFAdapter against the real renders and the best method without training, both with their intervals."""
-    known = {row.method: row for row in rows}
+    known = by_method(rows)
     ours = known.get("ifadapter")
     if ours is None:
         return ""
@@ -131,20 +135,16 @@ def _claims(rows: Sequence[Row]) -> str:
     others = [known[method] for method in TRAINING_FREE if method in known]
     if others:
         best = max(others, key=lambda row: row.estimates["success"].value)
-        name = METHODS[best.method]
-        lines.append(f"- over that of the best method without training, {name}: {_ratio(ours, best)}")
-        lines.append(
-            f"- its CPU seconds over those of {name}: {(ours.seconds or 0) / (best.seconds or 1):.2f}"
-        )
+        ratio = _ratio(ours, best)
+        lines.append(f"- over that of the best method without training, {best.label}: {ratio}")
+        lines.append(f"- its CPU seconds over those of {best.label}: {seconds_ratio(ours, best)}")
     return "\n".join(lines)
 
 
 def _ratio(ours: Row, other: Row) -> str:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return plain(interval(ours.success / other.success), 2)
+        return plain(interval(ours.resampled["success"] / other.resampled["success"]), 2)
 
 
 def _color(method: str) -> str:
-    if method in NOT_SAMPLED:
-        return "#8a8a8a"
     return "#2f6fb5" if method == "ifadapter" else "#9cc0e4" if method.startswith("no-") else "#d08c3c"

@@ -51,7 +51,7 @@ def apply_delta(model: Any, tuned: Any, base: Any, strength: float = 1.0, blocks
     patched = model.clone()
     if strength == 0:
         return patched
-    # As ModelMergeSubtract and ModelMergeAdd would write it, so that it is computed as they do.
+    # The patch that ModelMergeSubtract and ModelMergeAdd would write, so that numbers are the same as theirs.
     minuend, subtrahend = tuned.get_key_patches(PREFIX), base.get_key_patches(PREFIX)
     first = minuend[FIRST_CONVOLUTION][0][0].shape[1]
     patches = {
@@ -126,7 +126,7 @@ def _weight(key: str, patches: Mapping[str, list[Any]], device: torch.device) ->
 
 
 def _place(key: str, model: Any, channels: int) -> Any:
-    """What of a weight is patched: all of it, but for the first convolution of a model with more inputs."""
+    """The patched part of a weight: all of it, but for the first convolution of a model with more inputs."""
     more = key == FIRST_CONVOLUTION and _shapes(model)[key][1] > channels
     return (key, (1, 0, channels)) if more else key
 

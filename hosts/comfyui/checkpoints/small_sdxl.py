@@ -39,7 +39,7 @@ def load_clip(folder: str | PathLike[str], **paging: bool) -> Any:
         sizes = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
         options[f"clip_{key}_model_config"] = {name: config[name] for name in sizes}
         found = _weights(folder, part, "model")
-        # ComfyUI's class has a projection in both encoders; nothing reads the first one's.
+        # ComfyUI's class has a projection in both encoders, though nothing reads that of the first one.
         found.setdefault("text_projection.weight", torch.eye(config["hidden_size"]))
         weights |= {f"clip_{key}.transformer.{name}": value for name, value in found.items()}
     target = comfy.supported_models_base.ClipTarget(

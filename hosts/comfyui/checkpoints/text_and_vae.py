@@ -25,7 +25,7 @@ _VAE_FILES = tuple(
 _IN_A_CHECKPOINT = ("conditioner.embedders.", "first_stage_model.")
 
 
-# SDXL's sizes, which ComfyUI's own loaders take for granted, by part and name in its config.json.
+# Sizes of SDXL that ComfyUI's own loaders take for granted: a part, and name and value in its config.json.
 _PUBLISHED = {
     "text_encoder": ("hidden_size", 768),
     "text_encoder_2": ("hidden_size", 1280),
@@ -33,7 +33,7 @@ _PUBLISHED = {
 }
 
 
-def load_companions(path: Path) -> tuple[Any, Any]:
+def load_text_and_vae(path: Path) -> tuple[Any, Any]:
     """(CLIP, VAE) that come with the UNet at a path, None for what does not; ComfyUI reads them.
 
     Those of a smaller model than SDXL, as its config.json tells, are read from a diffusers folder alone.

@@ -1,4 +1,4 @@
-"""An SDXL UNet from disk into ComfyUI, cast while it is read."""
+"""The loader of SDXL UNets into ComfyUI: weights are cast one by one while they are read."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ....models.sdxl.architecture import Structure
 from ....models.sdxl.files import TIME_FEATURES, UNetFile, open_unet
 from ....models.weights import CheckpointError, listing
 from ..versions import Patcher
-from .text_and_vae import load_companions
+from .text_and_vae import load_text_and_vae
 from .unet_files import DEMO, unet_path
 
 logger = logging.getLogger("instance_composer")
 
-# Tensors that mark how a model was trained, as core reads them from single files.
+# Names of tensors by which ComfyUI recognises how the model of a single file was trained (v-prediction, EDM).
 MARKS = frozenset({"v_pred", "ztsnr", "edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
 
 
@@ -43,7 +43,7 @@ DTYPES: dict[str, torch.dtype | None] = {
 }
 
 
-def load_model(name: str, dtype: str = "default", companions: bool = True) -> tuple[Any, Any, Any]:
+def load_model(name: str, dtype: str = "default", text_and_vae: bool = True) -> tuple[Any, Any, Any]:
     """(MODEL, CLIP, VAE) of an offered name.
 
     What the folder or file does not have, or was not asked for, is an `ExecutionBlocker`: nodes that need it
@@ -53,8 +53,8 @@ def load_model(name: str, dtype: str = "default", companions: bool = True) -> tu
     model = load_unet(str(path), DTYPES[dtype])
     if name == DEMO:
         model = _with_lora(model, path / COMPOSITION_LORA)
-    found = load_companions(path) if companions else (None, None)
-    reason = f"{name} has no {{}}" if companions else "{} was not loaded, since clip_and_vae is off"
+    found = load_text_and_vae(path) if text_and_vae else (None, None)
+    reason = f"{name} has no {{}}" if text_and_vae else "{} was not loaded, since clip_and_vae is off"
     parts = [
         part if part is not None else ExecutionBlocker(f"{reason.format(kind)}. Load it with another node.")
         for part, kind in zip(found, ("CLIP", "VAE"), strict=True)
@@ -89,7 +89,7 @@ def load_unet(
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
     _fill(model.diffusion_model, file, model.get_dtype())
-    # Where newer versions need a second copy (hooks, several devices), they make it from the file.
+    # Newer versions of ComfyUI need a second copy for hooks and several devices, and load it with this call.
     patcher.cached_patcher_init = (load_unet, (path, dtype))
     return patcher
 
@@ -114,7 +114,7 @@ def empty_model(file: UNetFile, dtype: torch.dtype | None, marks: dict[str, Tens
         dtype, comfy.model_management.get_torch_device(), settings.supported_inference_dtypes
     )
     settings.set_inference_dtype(dtype, cast)
-    # Errors of other nodes name the class.
+    # Error messages of other nodes show the name of this class.
     SDXLOfAnySize.__name__ = "SDXL"
     model = settings.get_model(marks, "")
     if file.time_features != TIME_FEATURES:
@@ -139,7 +139,7 @@ def unet_config(structure: Structure) -> dict[str, Any]:
         "channel_mult": list(structure.multipliers),
         "transformer_depth": list(down),
         "transformer_depth_middle": middle,
-        # UNetModel takes them from the end.
+        # UNetModel reads this list from its end.
         "transformer_depth_output": list(reversed(up)),
         "use_linear_in_transformer": True,
         "context_dim": structure.context,
@@ -150,7 +150,7 @@ def unet_config(structure: Structure) -> dict[str, Any]:
 
 def _fill(unet: Any, file: UNetFile, dtype: torch.dtype) -> None:
     if _pages_weights():
-        # Weights do not exist there until a state dict brings them.
+        # Modules of a paging ComfyUI have no weights until a state dict assigns them.
         state = {name: tensor.to(dtype, copy=True) for name, tensor in _streamed(file)}
         missing, _ = unet.load_state_dict(state, strict=False, assign=True)
         _complain_of_missing(file, missing)
@@ -172,7 +172,7 @@ def _streamed(file: UNetFile) -> Iterator[tuple[str, Tensor]]:
 
 def _pages_weights() -> bool:
     """Whether this ComfyUI pages weights itself (DynamicVRAM)."""
-    # Older versions have no such module; newer ones have loaded it long before.
+    # Older versions of ComfyUI have no such module, and newer ones have imported it by now.
     return bool(getattr(sys.modules.get("comfy.memory_management"), "aimdo_enabled", False))
 
 

@@ -1,4 +1,4 @@
-"""Where ComfyUI keeps files and folders that may hold an SDXL UNet."""
+"""Files and folders in ComfyUI's model folders that may hold an SDXL UNet."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import folder_paths
 from ....demo import COMPOSITION_LORA, FOLDER, demo_folder
 from ....models.sdxl.files import holds_unet
 
-# In the order a name is looked for.
+# Model folders for single files, in the order in which a name is looked for.
 FILE_FOLDERS = ("diffusion_models", "checkpoints")
 DIFFUSERS = "diffusers"
-# The demo model that comes with the pack, with what feedback learning changed in it.
+# The name of the demo model that comes with the pack, with the LoRA of its feedback learning.
 DEMO = "demo model, tuned"
-# Levels below models/diffusers that are looked into, as in publisher/model/unet.
+# Levels of folders below models/diffusers that are searched: publisher and model, whose unet/ is below.
 DEPTH = 2
 
 
 def list_unets() -> list[str]:
-    """What the loader offers: diffusers folders, with a slash at the end, files, and the tuned demo model."""
+    """Names that the loader offers: diffusers folders, which end in a slash, files, the tuned demo model."""
     files = (name for folder in FILE_FOLDERS for name in folder_paths.get_filename_list(folder))
     tuned = [DEMO] if _demo_is_tuned() else []
     return [*sorted(_diffusers_folders()), *dict.fromkeys(files), *tuned]
 
 
 def unet_path(name: str) -> Path:
-    """Where an offered name leads; FileNotFoundError for a name that leads anywhere else."""
+    """The file or folder of an offered name; FileNotFoundError for a name that leads anywhere else."""
     if name == DEMO and _demo_is_tuned():
         return demo_folder()
     if (folder := _diffusers_folders().get(name)) is not None:

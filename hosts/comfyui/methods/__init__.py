@@ -1,1 +1,1 @@
-"""Methods that evaluations compare, and the process that samples with them."""
+"""Methods of drawing by the names of `generation`, and the process that samples with them."""

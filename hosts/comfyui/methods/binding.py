@@ -1,18 +1,18 @@
-"""Ways of keeping attributes on their nouns in ComfyUI, for measured comparisons.
+"""Methods of keeping attributes on their nouns in ComfyUI, for measured comparisons.
 
 Every function takes the loaded `Parts` and a `BindingRequest` and gives MODEL, positive and negative
-CONDITIONING, the negative zeroed out as in `comparison`. Entities are given word for word, so that no
+CONDITIONING, the negative zeroed out as in `placing`. Entities are given word for word, so that no
 parser's mistakes are measured.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ....layout import Layout
+from ....generation.jobs import Job
 from ....models.concentration.energy import MaxAttentionObjective
 from ....models.concentration.find_targets import find_targets
 from ....models.entities.extraction import (
@@ -28,9 +28,9 @@ from ..concentration.apply import Concentration, apply_concentration
 from ..concentration.latent import LatentTerm
 from ..prompts.tokens import Span, token_spans
 from .placing import (
+    Applied,
     Parts,
     Request,
-    Trio,
     ifadapter,
     plain,
 )
@@ -47,19 +47,19 @@ class BindingRequest(Request):
     settings: Concentration = field(default_factory=Concentration)
 
     @classmethod
-    def from_job(cls, job: Mapping[str, Any]) -> BindingRequest:
-        """What an evaluation asks for, in plain JSON values."""
+    def from_job(cls, job: Job) -> BindingRequest:
+        """The request of a job of the family "binding"."""
         return cls(
-            Layout.from_dict(job["layout"]),
+            job.layout,
             (),
-            job["width"],
-            job["height"],
-            entities=tuple(tuple((start, end) for start, end in words) for words in job["entities"]),
-            settings=Concentration(**job["concentration"]),
+            job.width,
+            job.height,
+            entities=tuple(tuple((start, end) for start, end in words) for words in job.options["entities"]),
+            settings=Concentration(**job.options["concentration"]),
         )
 
 
-Method = Callable[[Parts, BindingRequest], Trio]
+Method = Callable[[Parts, BindingRequest], Applied]
 
 
 def find_entities(clip: Any, request: BindingRequest) -> tuple[EntityTokens, ...]:
@@ -87,18 +87,18 @@ def _entity(text: str, spans: Sequence[Span], counts: Counter[str]) -> Entity:
 def _guided(before: Method, mode: str, boxes: bool) -> Method:
     """Attribute Concentration after `before`, with the layout's regions or with self-derived ones."""
 
-    def method(parts: Parts, request: BindingRequest) -> Trio:
+    def method(parts: Parts, request: BindingRequest) -> Applied:
         model, positive, negative = before(parts, request)
         layout = request.layout if boxes else None
         settings = replace(request.settings, mode=mode)
         entities = find_entities(parts.clip, request)
         model, positive = apply_concentration(model, positive, entities, settings, layout)
-        return model, positive, negative
+        return Applied(model, positive, negative)
 
     return method
 
 
-def attend_and_excite(parts: Parts, request: BindingRequest) -> Trio:
+def attend_and_excite(parts: Parts, request: BindingRequest) -> Applied:
     """Attend-and-Excite's objective (arXiv 2301.13826), followed to the latent as the mode latent does.
 
     Of the original this is the objective alone: step size, layers and part of the run are those of the
@@ -108,7 +108,7 @@ def attend_and_excite(parts: Parts, request: BindingRequest) -> Trio:
     settings, (_, spans) = request.settings, token_spans(parts.clip, request.layout.prompt)
     targets = find_targets(find_entities(parts.clip, request))
     if targets is None or not settings.strength:
-        return model, positive, negative
+        return Applied(model, positive, negative)
     # The words are the tokens from 1 on: the prompts of this world fit one chunk.
     words = sum(start < end for start, end in spans)
     term = LatentTerm(
@@ -118,7 +118,7 @@ def attend_and_excite(parts: Parts, request: BindingRequest) -> Trio:
         preset_blocks(model, settings.layers),
         (settings.start, settings.end),
     )
-    return bind(model), carry(positive, term), negative
+    return Applied(bind(model), carry(positive, term), negative)
 
 
 METHODS: dict[str, Method] = {

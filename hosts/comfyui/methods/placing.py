@@ -1,4 +1,4 @@
-"""Ways of placing things in ComfyUI, each a function of the same layout, for measured comparisons.
+"""Methods of placing things in ComfyUI, each a function of the same layout, for measured comparisons.
 
 The regional ones are what ComfyUI and other packs offer without training. Every function takes the loaded
 `Parts` and a `Request` and gives MODEL, positive and negative CONDITIONING; the negative is the prompt zeroed
@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import node_helpers
 import torch
 from torch import Tensor
 
+from ....generation.jobs import Job
+from ....generation.placing_methods import METHODS as NAMES
 from ....layout import Layout
 from ....models.ifadapter import InstancePrompt
 from ....models.regions import Regions
@@ -27,7 +29,14 @@ from ..ifadapter.apply import apply_ifadapter
 from ..ifadapter.term import InstanceTerm
 
 Conditioning = list[Any]
-Trio = tuple[Any, Conditioning, Conditioning]
+
+
+class Applied(NamedTuple):
+    """MODEL, positive and negative CONDITIONING, as a method gives them to the sampler."""
+
+    model: Any
+    positive: Conditioning
+    negative: Conditioning
 
 
 class MissingPackError(ValueError):
@@ -46,7 +55,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be placed: the layout, and for regional prompts a whole sentence for each active instance.
+    """A layout to place, and for regional prompts a whole sentence for each active instance.
 
     `base` is the weight of the whole prompt inside the regions, beside a regional prompt's 1.
     """
@@ -58,10 +67,10 @@ class Request:
     base: float = 1.0
 
     @classmethod
-    def from_job(cls, job: Mapping[str, Any]) -> Request:
-        """What an evaluation asks for, in plain JSON values."""
-        layout = Layout.from_dict(job["layout"])
-        return cls(layout, tuple(job["sentences"]), job["width"], job["height"], job["base"])
+    def from_job(cls, job: Job) -> Request:
+        """The request of a job of the family "placing"."""
+        options = job.options
+        return cls(job.layout, tuple(options["sentences"]), job.width, job.height, options["base"])
 
 
 def encode(clip: Any, text: str) -> Conditioning:
@@ -77,13 +86,13 @@ def zero_out(conditioning: Conditioning) -> Conditioning:
     ]
 
 
-def plain(parts: Parts, request: Request) -> Trio:
+def plain(parts: Parts, request: Request) -> Applied:
     """The prompt alone."""
     positive = encode(parts.clip, request.layout.prompt)
-    return parts.model, positive, zero_out(positive)
+    return Applied(parts.model, positive, zero_out(positive))
 
 
-def area(parts: Parts, request: Request) -> Trio:
+def area(parts: Parts, request: Request) -> Applied:
     """ConditioningSetAreaPercentage for every instance, combined with the prompt.
 
     ComfyUI rounds an area to whole latent cells, at least one.
@@ -94,10 +103,10 @@ def area(parts: Parts, request: Request) -> Trio:
         place = ("percentage", box.y1 - box.y0, box.x1 - box.x0, box.y0, box.x0)
         values = {"area": place, "strength": 1.0, "set_area_to_bounds": False}
         positive += node_helpers.conditioning_set_values(encode(parts.clip, sentence), values)
-    return model, positive, negative
+    return Applied(model, positive, negative)
 
 
-def mask(parts: Parts, request: Request) -> Trio:
+def mask(parts: Parts, request: Request) -> Applied:
     """ConditioningSetMask for every instance, and for the prompt one with the weight `base` inside."""
     model, positive, negative = plain(parts, request)
     masks = _masks(request)
@@ -105,10 +114,10 @@ def mask(parts: Parts, request: Request) -> Trio:
     positive = _masked(positive, outside + request.base * (1 - outside))
     for sentence, inside in zip(request.sentences, masks, strict=True):
         positive += _masked(encode(parts.clip, sentence), inside)
-    return model, positive, negative
+    return Applied(model, positive, negative)
 
 
-def couple(parts: Parts, request: Request) -> Trio:
+def couple(parts: Parts, request: Request) -> Applied:
     """Attention Couple (PPM) of ComfyUI-ppm, the prompt with the weight `base` inside the regions.
 
     What that node does for SDXL, with its own functions: its file cannot be imported in every ComfyUI,
@@ -127,26 +136,26 @@ def couple(parts: Parts, request: Request) -> Trio:
         module.unet_attn2_couple_wrapper(positive, regions, len(weights), False, device, dtype)
     )
     bound.set_model_attn2_output_patch(module.unet_attn2_output_couple_wrapper(weights[:, None]))
-    return bound, positive, negative
+    return Applied(bound, positive, negative)
 
 
-def ifadapter(parts: Parts, request: Request) -> Trio:
+def ifadapter(parts: Parts, request: Request) -> Applied:
     """Apply IFAdapter."""
     model, positive, negative = plain(parts, request)
-    return apply_ifadapter(model, parts.clip, parts.adapter, request.layout, positive, negative)
+    return Applied(*apply_ifadapter(model, parts.clip, parts.adapter, request.layout, positive, negative))
 
 
-def without_appearance(parts: Parts, request: Request) -> Trio:
+def without_appearance(parts: Parts, request: Request) -> Applied:
     """Apply IFAdapter, of each instance's tokens only the last, the end of text, being attended."""
     return _with_tokens(ifadapter(parts, request), slice(-1, None))
 
 
-def without_end_of_text(parts: Parts, request: Request) -> Trio:
+def without_end_of_text(parts: Parts, request: Request) -> Applied:
     """Apply IFAdapter, of each instance's tokens all but the last, the end of text, being attended."""
     return _with_tokens(ifadapter(parts, request), slice(None, -1))
 
 
-METHODS: dict[str, Callable[[Parts, Request], Trio]] = {
+METHODS: dict[str, Callable[[Parts, Request], Applied]] = {
     "plain": plain,
     "area": area,
     "mask": mask,
@@ -175,24 +184,24 @@ def _masked(conditioning: Conditioning, inside: Tensor) -> Conditioning:
 
 def _couple_module(packs: Path | None) -> Any:
     """The pack's attention couple for UNets, loaded from the checkout without the rest of it."""
-    folder = None if packs is None else packs / "ComfyUI-ppm" / "src" / "attention_couple"
+    pack = NAMES["couple"].pack
+    folder = None if packs is None else packs / pack.partition("/")[2] / "src" / "attention_couple"
     if folder is None or not folder.is_dir():
         raise MissingPackError(
-            f"the method couple needs a checkout of https://github.com/pamparamm/ComfyUI-ppm in {packs}; "
+            f"the method couple needs a checkout of https://github.com/{pack} in {packs}; "
             "name the folder that holds it with --packs, or leave the method out"
         )
     package = "instance_composer_compared_ppm"
     if package not in sys.modules:
-        made = types.ModuleType(package)
-        made.__path__ = [str(folder)]
-        sys.modules[package] = made
+        module = types.ModuleType(package)
+        module.__path__ = [str(folder)]
+        sys.modules[package] = module
     return importlib.import_module(f"{package}.unet_couple")
 
 
-def _with_tokens(trio: Trio, kept: slice) -> Trio:
-    model, *conditionings = trio
-    positive, negative = ([_keep(entry, kept) for entry in one] for one in conditionings)
-    return model, positive, negative
+def _with_tokens(applied: Applied, kept: slice) -> Applied:
+    positive, negative = ([_keep(entry, kept) for entry in one] for one in applied[1:])
+    return Applied(applied.model, positive, negative)
 
 
 def _keep(entry: Any, kept: slice) -> Any:

@@ -1,8 +1,8 @@
-"""ComfyUI without its server: a process that samples what it is asked for, one line of JSON each way.
+"""Process that samples in ComfyUI without its server what it is asked for, one line of JSON each way.
 
 `python -m instance_composer.hosts.comfyui.methods.process COMFYUI MODEL [PACKS]`, started in its folder,
-loads the demo model folder MODEL and answers every line on standard input, a job, with the picture written
-and the seconds it took, or with an error.
+loads the demo model folder MODEL and answers every line on standard input, a job and a file, with the picture
+written there and the seconds it took, or with an error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from ....generation.jobs import Job
 
 
 def start_comfyui(comfyui: Path, base: str) -> None:
@@ -28,56 +30,57 @@ def start_comfyui(comfyui: Path, base: str) -> None:
     args.base_directory = base
 
 
-def answer(parts: Any, vae: Any, job: dict[str, Any]) -> dict[str, Any]:
+def answer(parts: Any, vae: Any, job: Job, file: str) -> dict[str, Any]:
     """Make the picture of a job and write it; seconds of CPU time and of the clock, loading not counted."""
     import torch
 
     started, cpu = time.perf_counter(), time.process_time()
     with torch.inference_mode():
-        pixels = _reconstruct(vae, job) if job["method"] == "reconstructed" else _sample(parts, vae, job)
+        pixels = _reconstruct(vae, job) if job.method == "reconstructed" else _sample(parts, vae, job)
     seconds = {"cpu": time.process_time() - cpu, "clock": time.perf_counter() - started}
-    _write(pixels, job["file"])
-    return {"file": job["file"], "seconds": seconds}
+    _write(pixels, file)
+    return {"file": file, "seconds": seconds}
 
 
-def _sample(parts: Any, vae: Any, job: dict[str, Any]) -> Any:
+def _sample(parts: Any, vae: Any, job: Job) -> Any:
     import comfy.sample
     import torch
 
     model, positive, negative = _prepare(parts, job)
-    empty = torch.zeros(1, 4, job["height"] // 8, job["width"] // 8)
+    settings = job.sampling
+    empty = torch.zeros(1, 4, job.height // 8, job.width // 8)
     latents = comfy.sample.sample(
         model,
-        comfy.sample.prepare_noise(empty, job["seed"]),
-        job["steps"],
-        job["cfg"],
-        job["sampler"],
-        job["scheduler"],
+        comfy.sample.prepare_noise(empty, settings.seed),
+        settings.steps,
+        settings.cfg,
+        settings.sampler,
+        settings.scheduler,
         positive,
         negative,
         empty,
         disable_pbar=True,
-        seed=job["seed"],
+        seed=settings.seed,
     )
     return vae.decode(latents)
 
 
-def _prepare(parts: Any, job: dict[str, Any]) -> Any:
-    """MODEL, positive and negative; a job that names entities is about binding, any other about placing."""
+def _prepare(parts: Any, job: Job) -> Any:
+    """MODEL, positive and negative, by the method's name in its family."""
     from . import binding, placing
 
-    if "entities" in job:
-        asked = binding.BindingRequest.from_job(job)
-        return binding.METHODS[job["method"]](parts, asked)
-    return placing.METHODS[job["method"]](parts, placing.Request.from_job(job))
+    if job.family == "binding":
+        return binding.METHODS[job.method](parts, binding.BindingRequest.from_job(job))
+    return placing.METHODS[job.method](parts, placing.Request.from_job(job))
 
 
-def _reconstruct(vae: Any, job: dict[str, Any]) -> Any:
+def _reconstruct(vae: Any, job: Job) -> Any:
     import numpy as np
     import torch
-    from PIL import Image
 
-    pixels = np.asarray(Image.open(job["original"]).convert("RGB"))
+    from ....pictures.reading import read_picture
+
+    pixels = np.asarray(read_picture(job.original))
     return vae.decode(vae.encode(torch.from_numpy(pixels.astype(np.float32) / 255)[None]))
 
 
@@ -86,7 +89,7 @@ def _write(pixels: Any, file: str) -> None:
     from PIL import Image
 
     picture = Image.fromarray(np.rint(pixels[0].float().cpu().numpy() * 255).astype(np.uint8))
-    # Whole or not at all: what is there need not be made again.
+    # Whole or not at all: a picture that is there need not be drawn again.
     picture.save(f"{file}.part", format="PNG")
     os.replace(f"{file}.part", file)
 
@@ -113,11 +116,11 @@ def main(comfyui: str, model: str, packs: str | None = None) -> None:
         )
         print(json.dumps({"ready": True}), file=replies, flush=True)
         for line in lines:
-            job = json.loads(line)
+            asked = json.loads(line)
             try:
-                reply = answer(parts, vae, job)
+                reply = answer(parts, vae, Job.from_dict(asked["job"]), asked["file"])
             except Exception as error:
-                reply = {"file": job["file"], "error": f"{type(error).__name__}: {error}"}
+                reply = {"file": asked["file"], "error": f"{type(error).__name__}: {error}"}
             print(json.dumps(reply), file=replies, flush=True)
 
 

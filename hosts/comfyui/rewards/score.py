@@ -1,4 +1,4 @@
-"""Composition rewards under ComfyUI's memory management: what COMPOSITION_REWARDS carries, and scoring."""
+"""Composition rewards under ComfyUI's memory management: the value of their socket, scores, the best."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from ....models.rewards import (
     read_reward,
 )
 from ..conversions import images_from
+from ..loading import load_whole
 
 logger = logging.getLogger("instance_composer")
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _AT_ONCE = 8
-# What a picture's activations take, in tokens times width times this many layers' worth of floats.
+# Memory of a picture's activations, in tensors of its tokens times the width that exist at once.
 _LAYERS_ALIVE = 24
 
 
@@ -42,7 +43,7 @@ class CompositionReward:
 
 @dataclass(frozen=True)
 class CompositionRewards:
-    """What the socket COMPOSITION_REWARDS carries: a reward for each loaded aspect."""
+    """The value of the socket COMPOSITION_REWARDS: a reward for each loaded aspect."""
 
     aspects: Mapping[str, CompositionReward]
 
@@ -65,13 +66,13 @@ def load_rewards(files: Mapping[str, Path], dtype: str) -> CompositionRewards:
 
 
 def _load(path: Path, dtype: torch.dtype | None) -> CompositionReward:
-    state, told = read_reward(path)
+    state, metadata = read_reward(path)
     device = comfy.model_management.get_torch_device()
     kept = {key: _cast(value, dtype, device) for key, value in state.items()}
-    model = RewardModel.from_state_dict(kept, told)
-    tokenizer = find_tokenizer(path, told, model.config.vocabulary, model.config.tokens)
+    model = RewardModel.from_state_dict(kept, metadata)
+    tokenizer = find_tokenizer(path, metadata, model.config.vocabulary, model.config.tokens)
     offload = comfy.model_management.unet_offload_device()
-    # Not the newer kind that pages weights from disk: it needs ComfyUI's own layers, these are transformers'.
+    # ComfyUI's patcher that pages weights from disk needs ComfyUI's own layers, and these are transformers'.
     patcher = comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
     return CompositionReward(patcher, tokenizer)
 
@@ -83,7 +84,7 @@ def _cast(value: Tensor, dtype: torch.dtype | None, device: torch.device) -> Ten
 
 
 def score_pictures(rewards: CompositionRewards, images: Tensor, text: str) -> CompositionScores:
-    """How well each picture of an IMAGE (B, H, W, 3) shows a text, in every loaded aspect.
+    """Scores of each picture of an IMAGE (B, H, W, 3) for a text, in every loaded aspect.
 
     Text beyond what the models read is logged as a warning.
     """
@@ -101,12 +102,11 @@ def score_pictures(rewards: CompositionRewards, images: Tensor, text: str) -> Co
 
 
 def _score(reward: CompositionReward, images: Tensor, text: str, progress: Any) -> tuple[Tensor, str]:
-    model, device = reward.patcher.model, reward.patcher.load_device
+    model = reward.patcher.model
     config = model.config
     tokens = (config.image_size // config.patch_size) ** 2 + 1
     memory = 4 * min(len(images), _AT_ONCE) * tokens * config.vision_width * _LAYERS_ALIVE
-    # Whole, for the same reason: layers that are not ComfyUI's compute where their weights are.
-    comfy.model_management.load_models_gpu([reward.patcher], memory_required=memory, force_full_load=True)
+    device = load_whole(reward.patcher, memory)
     prompt = reward.tokenizer([text])
     parts: list[Tensor] = []
     for part in images.split(_AT_ONCE):
@@ -151,7 +151,8 @@ def select_latents(latent: Mapping[str, Any], chosen: list[int]) -> dict[str, An
     mask = latent.get("noise_mask")
     if mask is not None and len(mask) == count:
         selected["noise_mask"] = mask[chosen]
-    # Which noise of a batch a picture is made of: without it a second pass would draw that of the first ones.
+    # The numbers of the pictures in their batch choose their noise: without them a second pass would draw the
+    # noise of the first pictures.
     numbers = latent.get("batch_index", list(range(count)))
     selected["batch_index"] = [numbers[place] for place in chosen]
     return selected

@@ -11,20 +11,19 @@ from typing import Any
 import comfy.model_management
 import comfy.model_patcher
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....models.vision.grounding_dino import backend_groundingdino, backend_transformers
-from ....models.vision.grounding_dino.conversion import STOP, TEXT_POSITIONS, boxes_of_nouns
+from ....models.vision.grounding_dino.detector import FoundNoun, NounDetector
+from ....models.vision.grounding_dino.noun_rules import exact_phrase
+from ....models.vision.grounding_dino.pixels import prepare
+from ..loading import load_whole
 from .files import vocabulary_path
 
 START, END = "[CLS]", "[SEP]"
-# The published models' preparation of pictures: the shorter side 800, the longer at most 1333, ImageNet's
-# mean and deviation.
-SHORTER_SIDE, LONGEST_SIDE = 800, 1333
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Each makes a module of a file or folder, on the CPU. It gives logits (Q, T) and boxes (Q, 4), cx cy
-# w h, of a picture (1, 3, h, w) and a caption's tokens.
+# Activations of the published models for each pixel of the prepared picture.
+BYTES_PER_PIXEL = 1700
+# Functions that build the `Network` of a `NounDetector` from a file or folder, on the CPU.
 BACKENDS: Mapping[str, Callable[[Path], nn.Module]] = {
     "transformers": backend_transformers.build,
     "groundingdino-py": backend_groundingdino.build,
@@ -32,21 +31,12 @@ BACKENDS: Mapping[str, Callable[[Path], nn.Module]] = {
 DEFAULT_BACKEND = "transformers"
 
 
-@dataclass(frozen=True)
-class Detection:
-    """A noun found in a picture: index of the noun, box (x0, y0, x1, y1) in 0..1, score in 0..1."""
-
-    noun: int
-    box: tuple[float, float, float, float]
-    score: float
-
-
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """`patcher` holds what a backend made; `tokenizer` is that of `read_vocabulary`."""
+    """`patcher` holds what a backend made; `nouns` finds with it, by the rule of CoMat."""
 
     patcher: Any
-    tokenizer: Any
+    nouns: NounDetector
 
     def detect(
         self,
@@ -55,60 +45,31 @@ class Detector:
         box_threshold: float,
         text_threshold: float,
         on_caption: Callable[[], None] = lambda: None,
-    ) -> list[Detection]:
-        """Where nouns are in a picture (H, W, 3) of values 0..1. `on_caption` is called after every pass."""
-        tokens = [self.tokenizer.encode(noun, add_special_tokens=False).ids for noun in nouns]
-        comfy.model_management.load_models_gpu([self.patcher])
-        pixels = prepare(picture).to(self.patcher.load_device)
-        found: list[Detection] = []
-        for group in _captions(tokens):
+    ) -> list[FoundNoun]:
+        """Boxes, inside the picture, of nouns in a picture (H, W, 3) of values 0..1.
+
+        `on_caption` is called after every pass of the network.
+        """
+        pixels = prepare(picture)
+        pixels = pixels.to(load_whole(self.patcher, BYTES_PER_PIXEL * pixels[0, 0].numel()))
+        detections: list[FoundNoun] = []
+        for group in self.nouns.groups(nouns):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            ids = self._ids([tokens[index] for index in group])
-            with torch.no_grad():
-                logits, boxes = self._run(pixels, ids)
-            names = [tokens[index] for index in group]
-            for index, box, score in boxes_of_nouns(logits, boxes, ids, names, box_threshold, text_threshold):
-                x0, y0, x1, y1 = box.tolist()
-                found.append(Detection(group[index], (x0, y0, x1, y1), score))
+            names = [nouns[index] for index in group]
+            (found,) = self.nouns.find(pixels, [names], box_threshold, text_threshold)
+            detections += [FoundNoun(group[one.noun], _inside(one.box), one.score) for one in found]
             on_caption()
-        return found
+        return detections
 
     def count_passes(self, nouns: Sequence[str]) -> int:
-        """How often `detect` calls `on_caption`."""
-        return len(_captions([self.tokenizer.encode(noun, add_special_tokens=False).ids for noun in nouns]))
-
-    def _ids(self, nouns: Sequence[Sequence[int]]) -> list[int]:
-        """The caption "noun . noun ." between start and end."""
-        words = [token for noun in nouns for token in (*noun, STOP)]
-        return [self.tokenizer.token_to_id(START), *words, self.tokenizer.token_to_id(END)]
-
-    def _run(self, pixels: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-        logits, boxes = self.patcher.model(pixels, ids)
-        return logits.float().cpu(), boxes.float().cpu()
+        """The number of times that `detect` calls `on_caption`."""
+        return len(self.nouns.groups(nouns))
 
 
-def prepare(picture: Tensor) -> Tensor:
-    """A picture (H, W, 3) as the network reads it: (1, 3, h, w), resized and normalised."""
-    height, width = picture.shape[:2]
-    scale = min(SHORTER_SIDE / min(height, width), LONGEST_SIDE / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    pixels = picture[..., :3].float().cpu().movedim(-1, 0)[None]
-    resized = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
-    mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
-    return (resized - mean) / deviation
-
-
-def _captions(nouns: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Nouns by index, as many in one caption as the network reads tokens."""
-    groups: list[list[int]] = []
-    used = TEXT_POSITIONS
-    for index, noun in enumerate(nouns):
-        if used + len(noun) + 1 > TEXT_POSITIONS:
-            groups.append([])
-            used = len((START, END))
-        groups[-1].append(index)
-        used += len(noun) + 1
-    return groups
+def _inside(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """The part of a box that is in the picture."""
+    x0, y0, x1, y1 = (min(max(value, 0.0), 1.0) for value in box)
+    return x0, y0, x1, y1
 
 
 def load_detector(path: Path, backend: str = DEFAULT_BACKEND) -> Detector:
@@ -130,7 +91,13 @@ def _load(path: Path, backend: str, vocabulary: Path, _changed: int) -> Detector
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    return Detector(patcher, read_vocabulary(vocabulary))
+    tokenizer = read_vocabulary(vocabulary)
+    around = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+
+    def tokenize(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    return Detector(patcher, NounDetector(network, tokenize, around, exact_phrase))
 
 
 def read_vocabulary(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""The model folders of Grounding DINO and SAM, and what to say when their files are not there."""
+"""The model folders of Grounding DINO and SAM, and the errors for files that are not there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import folder_paths
 
 DETECTORS, SEGMENTERS = "grounding-dino", "sams"
 EXTENSIONS = frozenset({".pth", ".pt", ".safetensors"})
-# Offered even where it is absent: the error of the run can say more than an empty list.
+# Names that are offered even where the files are absent: the error of the run says more than an empty list.
 DEFAULT_DETECTOR, DEFAULT_SEGMENTER = "groundingdino_swint_ogc.pth", "sam_vit_b_01ec64.pth"
 CONFIG = "config.json"
 VOCABULARIES = ("vocab.txt", "tokenizer.json")

@@ -26,11 +26,11 @@ from .original import check_fit, read_original
 # BERT's numbers of what bounds the words of a caption: start, end, full stop, question mark. transformers has
 # the same built in.
 SEPARATORS = (101, 102, STOP, 1029)
-# Built into the original code's positions of words and queries, whatever its configuration says.
+# Channels of the network: the original code has the number built into its positions of words and queries.
 WIDTH = 256
-# Of the positions of pixels, in both published configurations.
+# Temperature of the sine embedding of pixel positions, in both published configurations.
 TEMPERATURE = 20
-# What the package takes from transformers' BERT, and version 5 has no more.
+# Methods of transformers' BERT that the package calls, and that version 5 no longer has.
 _NEEDED = ("get_extended_attention_mask", "invert_attention_mask", "get_head_mask")
 HOW_TO_INSTALL = "In ComfyUI's Python run: python -m pip install --no-build-isolation groundingdino-py."
 _OTHERWISE = "The backend transformers, which is the default, reads the same file."
@@ -47,10 +47,13 @@ class Network(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Logits (Q, T) and boxes (Q, 4), cx cy w h, of a picture (1, 3, h, w) and a caption's tokens."""
-        outputs = self.model(pixels, captions=[list(ids)])
-        return outputs["pred_logits"][0], outputs["pred_boxes"][0]
+    def forward(self, pixels: Tensor, captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Logits (B, Q, T), boxes (B, Q, 4) as cx cy w h, of pixels (B, 3, h, w) and captions as tokens.
+
+        The captions of a batch have to be of one length.
+        """
+        outputs = self.model(pixels, captions=[list(caption) for caption in captions])
+        return outputs["pred_logits"], outputs["pred_boxes"]
 
 
 def build(path: Path) -> Network:
@@ -71,7 +74,7 @@ def build(path: Path) -> Network:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"{path.name} is no Grounding DINO as published: {error}") from error
-    # A table that is computed need not be in the file.
+    # The table of relative positions is computed when the network is built, so a file may lack it.
     needed = (name for name in missing if not (is_unused(name) or name.endswith("relative_position_index")))
     check_fit(path, needed, unexpected)
     return Network(model)
@@ -89,11 +92,11 @@ def check_package() -> None:
             f"alone, and {transformers.__version__} is installed. {_OTHERWISE}"
         ) from error
     found = f"groundingdino-py {getattr(groundingdino, '__version__', 'of unknown version')}"
-    lacking = [name for name in _NEEDED if not hasattr(transformers.BertModel, name)]
-    if lacking:
+    removed = [name for name in _NEEDED if not hasattr(transformers.BertModel, name)]
+    if removed:
         raise BackendError(
             f"{found} does not run with transformers {transformers.__version__}, whose BertModel has no "
-            f"{lacking[0]}. It needs transformers 4, such as 4.57. {_OTHERWISE}"
+            f"{removed[0]}. It needs transformers 4, such as 4.57. {_OTHERWISE}"
         )
     try:
         import_module("groundingdino.models")
@@ -118,7 +121,7 @@ def build_network(sizes: dict[str, Any]) -> Any:
             f"{WIDTH} alone, as published. {_OTHERWISE}"
         )
     swin = {name: value for name, value in sizes["backbone_config"].items() if name != "model_type"}
-    # The original counts from the first stage, transformers from what comes before it.
+    # The original counts stages of Swin from 0; transformers counts the embedding as 0 and stages from 1.
     swin["out_indices"] = tuple(stage - 1 for stage in swin["out_indices"])
     pixels = SwinTransformer(**swin)
     positions = PositionEmbeddingSineHW(
@@ -181,7 +184,7 @@ class _Tokens:
 
 @contextmanager
 def _text_parts(tokenizer: Callable[[], Any], bert: Callable[[], Any]) -> Generator[None]:
-    """What a network gets for its texts while it is built; the package itself would fetch both by name."""
+    """The tokenizer and BERT of a network that is built meanwhile; the package would fetch both by name."""
     from groundingdino.util import get_tokenlizer as parts
 
     own = parts.get_tokenlizer, parts.get_pretrained_language_model

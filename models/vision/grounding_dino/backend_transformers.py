@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from .original import load_original
 
+# BERT's number of what fills up the shorter captions of a batch; the attention mask hides it.
+PADDING = 0
+
 
 class Network(nn.Module):
     """The library's model in a module of its own: ComfyUI sets a `device` on what it manages."""
@@ -19,16 +22,19 @@ class Network(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Logits (Q, T) and boxes (Q, 4), cx cy w h, of a picture (1, 3, h, w) and a caption's tokens."""
-        text = torch.tensor([list(ids)], device=pixels.device)
+    def forward(self, pixels: Tensor, captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Logits (B, Q, T), boxes (B, Q, 4) as cx cy w h, of pixels (B, 3, h, w) and captions as tokens."""
+        longest = max(map(len, captions))
+        rows = [[*caption, *[PADDING] * (longest - len(caption))] for caption in captions]
+        read = [[1] * len(caption) + [0] * (longest - len(caption)) for caption in captions]
+        text = torch.tensor(rows, device=pixels.device)
         outputs = self.model(
             pixel_values=pixels,
             input_ids=text,
             token_type_ids=torch.zeros_like(text),
-            attention_mask=torch.ones_like(text),
+            attention_mask=torch.tensor(read, device=pixels.device),
         )
-        return outputs.logits[0], outputs.pred_boxes[0]
+        return outputs.logits, outputs.pred_boxes
 
 
 def build(path: Path) -> Network:

@@ -1,4 +1,4 @@
-"""Grounding DINO weights under the names of the original code: their sizes, and their names in transformers.
+"""Weights of Grounding DINO: sizes and names of the original code, and their names in transformers.
 
 The community's files `groundingdino_swint_ogc.pth` and `groundingdino_swinb_cogcoor.pth` hold the names of
 the original code (arXiv 2303.05499). They become those of the weights published for transformers, which every
@@ -11,12 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...weights import CheckpointError, listing
 
-# Not told by the weights, and the same in both published models.
+# Sizes that do not follow from the shapes of weights; both published models have the same.
 HEADS = 8
 TEXT_HEAD_WIDTH = 64
 TEXT_POSITIONS = 256
@@ -48,7 +47,7 @@ _RENAMED: Sequence[tuple[str, str]] = (
     (r"transformer\.decoder\.bbox_embed\.", "model.decoder.bbox_embed."),
     (r"bbox_embed\.", "bbox_embed."),
 )
-# Inside a layer of the kind whose renamed name begins so.
+# Names inside a layer, by what the layer's new name contains.
 _INSIDE: Mapping[str, Mapping[str, str]] = {
     _SWIN + "encoder.layers": {
         "norm1": "layernorm_before",
@@ -98,9 +97,9 @@ _INSIDE: Mapping[str, Mapping[str, str]] = {
 _PREFIXES = re.compile(
     r"^(?:model\.)?(?:module\.)?(?=(?:transformer|bert|backbone\.0|feat_map|input_proj|bbox_embed|label_enc)\.)"
 )
-# Kept apart there, one tensor in the original: attention of torch, and that of the Swin backbone.
+# Query, key and value in one tensor, in torch's attention and in the Swin backbone; three in transformers.
 _FUSED = re.compile(r"(.*)\.(?:in_proj_|qkv\.)(weight|bias)")
-# What the network does not use: a head of BERT, numbers that are computed, leftovers of training.
+# Weights that the network does not use: BERT's pooler, computed positions, leftovers of training.
 _UNUSED = re.compile(r"bert\.pooler\..*|bert\.embeddings\.position_ids|label_enc\..*|.*class_embed\..*")
 
 
@@ -232,31 +231,3 @@ def _bert_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     found = [int(match[1]) for name in state if (match := re.match(pattern, name))]
     return max(found, default=-1) + 1
-
-
-def boxes_of_nouns(
-    logits: Tensor,
-    boxes: Tensor,
-    ids: Sequence[int],
-    nouns: Sequence[Sequence[int]],
-    box_threshold: float,
-    text_threshold: float,
-) -> list[tuple[int, Tensor, float]]:
-    """What one picture's queries found: (index of the noun, box (4,) x0 y0 x1 y1 in 0..1, score).
-
-    logits (Q, T) and boxes (Q, 4) cx cy w h as the network gives them, `ids` the caption's tokens with start
-    and end, `nouns` each noun's tokens. A box counts for a noun if its phrase, the tokens above the text
-    threshold, is that noun, neither more nor less, as in CoMat (arXiv 2404.03653).
-    """
-    known = {tuple(noun): index for index, noun in enumerate(nouns)}
-    # The first and last token and the stops between nouns are no words.
-    words = [place for place in range(1, len(ids) - 1) if ids[place] != STOP]
-    scores = logits.float().sigmoid()
-    found: list[tuple[int, Tensor, float]] = []
-    for row in torch.nonzero(scores.amax(1) > box_threshold)[:, 0].tolist():
-        phrase = tuple(ids[place] for place in words if scores[row, place] > text_threshold)
-        if phrase in known:
-            center, size = boxes[row, :2].float(), boxes[row, 2:].float()
-            corners = torch.cat((center - size / 2, center + size / 2)).clamp(0, 1)
-            found.append((known[phrase], corners, float(scores[row].max())))
-    return found

@@ -16,7 +16,8 @@ from .conversion import (
     strip_prefixes,
 )
 
-# Not among the original weights: the backbone's last norm, which is not used, and a table that is computed.
+# Weights of transformers that no original file has: the backbone's last norm, which nothing uses, and a
+# table that is computed.
 _LEFT_OUT = ("layernorm.", "relative_position_index")
 
 
@@ -62,7 +63,8 @@ def _build(config: Any, state: Mapping[str, Tensor]) -> tuple[Any, Sequence[str]
 
     kind: Any = transformers.GroundingDinoForObjectDetection
     if int(transformers.__version__.partition(".")[0]) < 5:
-        # The names are its own; `from_pretrained` would leave tables uncomputed that are not in the state.
+        # Version 4 has the converted names itself, and its `from_pretrained` would leave tables that are not in
+        # the state without values.
         model = kind(config)
         return model, *model.load_state_dict(state, strict=False)
     model, report = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)

@@ -258,7 +258,7 @@ def test_what_a_folder_does_not_have_is_said_where_it_is_needed(model_folders, t
     assert_equal(weights_of(model), weights_of(tuned))
     assert clip.message == "IterComp/ has no CLIP. Load it with another node."
     assert vae.message == "IterComp/ has no VAE. Load it with another node."
-    assert load_model("one.safetensors", companions=False)[1].message.startswith("CLIP was not loaded")
+    assert load_model("one.safetensors", text_and_vae=False)[1].message.startswith("CLIP was not loaded")
 
 
 def test_a_small_model_in_one_file_without_its_sizes_is_refused(tuned, tmp_path):

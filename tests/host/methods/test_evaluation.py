@@ -14,10 +14,12 @@ from PIL import Image
 import nodes
 from instance_composer.cli import main
 from instance_composer.demo import ADAPTER
-from instance_composer.evaluation.benchmarks.binding.plan import METHODS as BINDING_NAMES
-from instance_composer.evaluation.benchmarks.binding.plan import WITH_BOXES, BindingPlan
-from instance_composer.evaluation.benchmarks.placement.plan import METHODS as NAMES
-from instance_composer.evaluation.benchmarks.placement.plan import NOT_SAMPLED, Plan
+from instance_composer.evaluation.benchmark import Point
+from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan, Guidance
+from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
+from instance_composer.evaluation.scenes import Scenes
+from instance_composer.generation import binding_methods, placing_methods
+from instance_composer.generation.methods import NOT_SAMPLED
 from instance_composer.hosts.comfyui.attention.terms import KEY
 from instance_composer.hosts.comfyui.checkpoints.small_sdxl import load_clip
 from instance_composer.hosts.comfyui.checkpoints.unet import load_unet
@@ -41,7 +43,6 @@ from instance_composer.hosts.comfyui.methods.placing import (
     without_end_of_text,
 )
 from instance_composer.hosts.comfyui.prompts.tokens import token_spans
-from instance_composer.layout import Layout
 from instance_composer.models.entities.matching import match_entities
 
 PACKS = find_comfyui().parent / "packs"
@@ -65,8 +66,8 @@ def parts(folder):
 @pytest.fixture(scope="module")
 def request_of():
     def made(base: float = 1.0) -> Request:
-        job = Plan(size=(96, 64)).job("area", 1)
-        return Request(Layout.from_dict(job["layout"]), tuple(job["sentences"]), 96, 64, base)
+        plan = PlacementPlan(scenes=Scenes(size=(96, 64)), base=base)
+        return Request.from_job(plan.job(Point("area"), 1))
 
     return made
 
@@ -127,13 +128,14 @@ def test_ablations_leave_tokens_out_of_both_branches(parts, request_of):
             assert end.values[number].shape[2] == 1
 
 
-def test_both_lists_of_methods_are_one():
-    assert set(METHODS) == set(NAMES) - set(NOT_SAMPLED)
-    assert set(BINDING_METHODS) == set(BINDING_NAMES) - set(NOT_SAMPLED)
+def test_every_method_that_has_a_name_is_there():
+    assert set(METHODS) == set(placing_methods.METHODS) - set(NOT_SAMPLED)
+    assert set(BINDING_METHODS) == set(binding_methods.METHODS) - set(NOT_SAMPLED)
 
 
 def binding_request(number: int, **settings: float) -> BindingRequest:
-    return BindingRequest.from_job(BindingPlan(size=(96, 64), **settings).job("local", number))
+    plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings))
+    return BindingRequest.from_job(plan.job(Point("local"), number))
 
 
 def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
@@ -162,7 +164,7 @@ def test_methods_of_binding_carry_what_their_names_say(parts):
         assert (model is parts.model) == (name == "plain")
         for term in terms:
             if not isinstance(term, InstanceTerm):
-                assert term.targets.self_derived == (name not in WITH_BOXES,) * 3
+                assert term.targets.self_derived == (name not in binding_methods.WITH_BOXES,) * 3
                 assert term.layers
     for name in ("local", "latent-boxes", "attend-and-excite"):
         assert BINDING_METHODS[name](parts, binding_request(1, strength=0.0))[0] is parts.model
@@ -183,7 +185,7 @@ def test_an_evaluation_runs_stops_and_goes_on(folder, tmp_path, capsys):
     records.write_text("\n".join(before)[: -len(before[-1]) // 2])
     assert main([*command, *where, "--layouts", "4"]) == 0
     after = [json.loads(line) for line in records.read_text().splitlines()]
-    assert len(after) == 4 * len(NAMES)
+    assert len(after) == 4 * len(placing_methods.METHODS)
     assert json.loads(before[-1]) in after
     for record in after:
         picture = tmp_path / "run" / "pictures" / record["method"] / f"{record['number']:05d}.png"
@@ -192,7 +194,7 @@ def test_an_evaluation_runs_stops_and_goes_on(folder, tmp_path, capsys):
         assert (record["seconds"] is None) == (record["method"] in NOT_SAMPLED)
     report = (tmp_path / "run" / "report.md").read_text()
     assert "4 layouts of held-out looks, 2 to 3 things each, 10 in all; 96 × 64 pixels" in report
-    assert all(f"| {words} |" in report for words in NAMES.values())
+    assert all(f"| {method.label} |" in report for method in placing_methods.METHODS.values())
     assert "| real renders | 100.0 [100.0, 100.0] |" in report
     assert (tmp_path / "run" / "report.svg").read_text().startswith("<?xml")
     assert "report.md (4 layouts)" in capsys.readouterr().out
@@ -208,14 +210,14 @@ def test_an_evaluation_of_binding_runs_in_comfyui(folder, tmp_path):
     command += ["--size", "96x64", "--steps", "1", "--figures", "2", "--prompts", "3"]
     assert main([*command, "--strengths", "0,3", "--weights", "1:0"]) == 0
     pictures = {}
-    for method in (*BINDING_NAMES, "local@3,1,0"):
+    for method in (*binding_methods.METHODS, "local@3,1,0"):
         with Image.open(run / "pictures" / method / "00001.png") as image:
             pictures[method] = image.tobytes()
     assert len(set(pictures.values())) == len(pictures)
     assert len((run / "records.jsonl").read_text().splitlines()) == 3 * len(pictures)
     report = (run / "report.md").read_text()
     assert "3 prompts of held-out looks" in report
-    assert all(f"| {words} |" in report for words in BINDING_NAMES.values())
+    assert all(f"| {method.label} |" in report for method in binding_methods.METHODS.values())
     assert "| local, own maps, 1 : 0 | 3 |" in report
     assert (run / "report-strength.svg").read_text().startswith("<?xml")
 

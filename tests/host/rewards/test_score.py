@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import folder_paths
 import pytest
 import torch
+from patcher_on_meta import PatcherOnMeta, without_memory
 from tiny_rewards import write_tiny_rewards
 
 from instance_composer.hosts.comfyui.conversions import images_from
+from instance_composer.hosts.comfyui.loading import gather
 from instance_composer.hosts.comfyui.rewards.folder import FOLDER, chosen_files, list_reward_folders
-from instance_composer.hosts.comfyui.rewards.score import load_rewards, score_pictures, select_latents
+from instance_composer.hosts.comfyui.rewards.score import (
+    CompositionRewards,
+    load_rewards,
+    score_pictures,
+    select_latents,
+)
 from instance_composer.models.rewards import RewardModel, find_tokenizer, prepare_pictures
 from instance_composer.models.weights import CheckpointError
 from instance_composer.nodes.rewards import CompositionScore, PickBest
@@ -42,7 +51,7 @@ def test_scores_are_the_models_own_whatever_the_batch(rewards, files, pictures):
     assert set(scores.normalized) == {"attribute", "spatial", "non-spatial"}
     for aspect, path in files.items():
         model = RewardModel.load(path)
-        ids, mask, _ = find_tokenizer(path, model.told, 64, 35)([TEXT])
+        ids, mask, _ = find_tokenizer(path, model.metadata, 64, 35)([TEXT])
         for number, picture in enumerate(images_from(pictures)):
             pixels = prepare_pictures([picture], model.config.image_size)
             expected = model.score(pixels, ids, mask)
@@ -50,6 +59,32 @@ def test_scores_are_the_models_own_whatever_the_batch(rewards, files, pictures):
             torch.testing.assert_close(
                 scores.raw[aspect][number : number + 1], model.raw_score(pixels, ids, mask)
             )
+
+
+def test_a_model_is_whole_on_the_gpu_or_on_the_cpu_and_never_in_parts(files):
+    with torch.inference_mode(False):
+        patcher = PatcherOnMeta(
+            load_rewards({"spatial": files["spatial"]}, "fp32").aspects["spatial"].patcher.model
+        )
+    assert patcher.load_with(0.75 * patcher.model_size()) == {"cpu", "meta"}
+    assert gather(patcher) == torch.device("cpu")
+    assert {tensor.device.type for tensor in patcher.model.state_dict().values()} == {"cpu"}
+    patcher.detach()
+    assert patcher.load_with(0) == {"meta"}
+    assert gather(patcher) == torch.device("meta")
+
+
+def test_without_memory_on_the_gpu_models_run_on_the_cpu(rewards, files, pictures, monkeypatch, caplog):
+    expected = score_pictures(rewards, pictures, TEXT)
+    without_memory(monkeypatch)
+    with torch.inference_mode(False):
+        moved = {
+            aspect: replace(reward, patcher=PatcherOnMeta(reward.patcher.model))
+            for aspect, reward in load_rewards(files, "fp32").aspects.items()
+        }
+    scores = score_pictures(CompositionRewards(moved), pictures, TEXT)
+    assert all(torch.equal(scores.raw[aspect], values) for aspect, values in expected.raw.items())
+    assert "RewardModel was not loaded whole onto meta" in caplog.text
 
 
 def test_half_precision_stays_near(rewards, files, pictures):

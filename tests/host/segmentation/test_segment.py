@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import sys
+from dataclasses import replace
 from importlib import import_module
 
 import comfy.model_management
@@ -14,6 +15,7 @@ import folder_paths
 import pytest
 import torch
 import transformers
+from patcher_on_meta import PatcherOnMeta, without_memory
 from tiny_grounding_dino import (
     manifest,
     original_names,
@@ -23,9 +25,10 @@ from tiny_grounding_dino import (
 )
 from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
 
+from instance_composer.hosts.comfyui.loading import gather
 from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
 from instance_composer.hosts.comfyui.segmentation import detect, sam
-from instance_composer.hosts.comfyui.segmentation.detect import Detector, load_detector, prepare
+from instance_composer.hosts.comfyui.segmentation.detect import Detector, load_detector
 from instance_composer.hosts.comfyui.segmentation.files import (
     DETECTORS,
     SEGMENTERS,
@@ -34,11 +37,14 @@ from instance_composer.hosts.comfyui.segmentation.files import (
     list_detectors,
     register_folders,
     segmenter_path,
+    vocabulary_path,
 )
 from instance_composer.hosts.comfyui.segmentation.segment import Thresholds, segment_entities
 from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
-from instance_composer.models.vision.grounding_dino import backend_groundingdino
+from instance_composer.models.vision.grounding_dino import backend_groundingdino, pixels
 from instance_composer.models.vision.grounding_dino.conversion import convert, infer_config
+from instance_composer.models.vision.grounding_dino.pixels import prepare
+from instance_composer.models.vision.sam import HOW_TO_INSTALL, build_sam, infer_sizes
 from instance_composer.models.weights import CheckpointError
 from instance_composer.nodes.segmentation import SegmentEntities
 
@@ -65,7 +71,7 @@ def network():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, network):
     """A models folder: the same network as an original file and as a folder, and a SAM."""
-    pytest.importorskip("segment_anything", reason=sam.HOW_TO_INSTALL)
+    pytest.importorskip("segment_anything", reason=HOW_TO_INSTALL)
     base = tmp_path_factory.mktemp("models")
     for name in (DETECTORS, SEGMENTERS):
         (base / name).mkdir()
@@ -135,24 +141,24 @@ def test_the_published_original_files_fit_the_architecture(name):
 @pytest.mark.text_encoders
 def test_an_original_file_and_a_folder_are_the_same_network(files, network, picture):
     from_file = load_detector(detector_path("tiny.pth"))
-    ids = from_file._ids([from_file.tokenizer.encode(noun, add_special_tokens=False).ids for noun in NOUNS])
-    assert ids == [101, 200, 1012, 201, 1012, 204, 205, 1012, 102]
-    pixels = prepare(picture)
-    assert pixels.shape == (1, 3, 800, 1067)
+    ids = from_file.nouns.caption(NOUNS).ids
+    assert ids == (101, 200, 1012, 201, 1012, 204, 205, 1012, 102)
+    prepared = prepare(picture)
+    assert prepared.shape == (1, 3, 800, 1067)
     # As small as the backbone's windows allow: what is compared does not depend on the size.
-    pixels = pixels[..., ::4, ::4]
+    prepared = prepared[..., ::4, ::4]
     text = torch.tensor([ids])
     expected = network(
-        pixel_values=pixels,
+        pixel_values=prepared,
         input_ids=text,
         token_type_ids=torch.zeros_like(text),
         attention_mask=torch.ones_like(text),
     )
     for detector in (from_file, load_detector(detector_path("tiny-folder"))):
-        logits, boxes = detector._run(pixels, ids)
-        assert torch.equal(boxes, expected.pred_boxes[0])
-        assert torch.equal(logits[:, : len(ids)], expected.logits[0, :, : len(ids)])
-        assert detector.tokenizer.encode("Lighthouse", add_special_tokens=False).ids == [204, 205]
+        logits, boxes = detector.nouns.network(prepared, [ids])
+        assert torch.equal(boxes, expected.pred_boxes)
+        assert torch.equal(logits[..., : len(ids)], expected.logits[..., : len(ids)])
+        assert detector.nouns.tokenize("Lighthouse") == [204, 205]
     assert expected.pred_boxes.std() > 0.05, "weights that show"
 
 
@@ -197,24 +203,24 @@ def test_missing_files_say_which_where_and_what_else(files, tmp_path):
 
 @pytest.mark.parametrize("kind", ["vit_b", "vit_l", "vit_h"])
 def test_the_published_sam_files_fit(kind):
-    segment_anything = pytest.importorskip("segment_anything", reason=sam.HOW_TO_INSTALL)
+    segment_anything = pytest.importorskip("segment_anything", reason=HOW_TO_INSTALL)
     with torch.device("meta"):
         state = segment_anything.sam_model_registry[kind]().state_dict()
-    sizes = sam.infer_sizes(state, kind)
+    sizes = infer_sizes(state, kind)
     expected = {
         "vit_b": (768, 12, 12, [2, 5, 8, 11]),
         "vit_l": (1024, 24, 16, [5, 11, 17, 23]),
         "vit_h": (1280, 32, 16, [7, 15, 23, 31]),
     }
     assert tuple(sizes.values()) == expected[kind]
-    built = sam.build_sam(state, kind)
+    built = build_sam(state, kind)
     assert {name: value.shape for name, value in built.state_dict().items()} == {
         name: value.shape for name, value in state.items()
     }
 
 
 def test_masks_are_those_of_the_package(files, picture):
-    segment_anything = pytest.importorskip("segment_anything", reason=sam.HOW_TO_INSTALL)
+    segment_anything = pytest.importorskip("segment_anything", reason=HOW_TO_INSTALL)
     official = build_tiny_sam()
     official.load_state_dict(torch.load(files / SEGMENTERS / "sam_tiny.pth", weights_only=True))
     predictor = segment_anything.SamPredictor(official.eval())
@@ -229,13 +235,59 @@ def test_masks_are_those_of_the_package(files, picture):
     assert 0 < masks.float().mean() < 1
 
 
+def fresh_segmenter():
+    """The patcher of a SAM that nobody else has: a model remembers where ComfyUI has loaded it."""
+    return sam._load.__wrapped__(segmenter_path("sam_tiny.pth"), 0)
+
+
+def fresh_detector():
+    path = detector_path("tiny.pth")
+    return detect._load.__wrapped__(path, detect.DEFAULT_BACKEND, vocabulary_path(path), 0)
+
+
+@pytest.mark.parametrize("build", [fresh_segmenter, lambda: fresh_detector().patcher], ids=["SAM", "DINO"])
+def test_a_model_is_whole_on_the_gpu_or_on_the_cpu_and_never_in_parts(files, build, caplog):
+    caplog.set_level(logging.WARNING)
+    with torch.inference_mode(False):
+        patcher = PatcherOnMeta(build().model)
+    most = 0.75 * patcher.model_size()
+    assert patcher.load_with(0.1) == {"cpu"}
+    assert gather(patcher) == torch.device("cpu")
+    patcher.detach()
+    assert patcher.load_with(most) == {"cpu", "meta"}, "what ComfyUI leaves where memory is short"
+    assert gather(patcher) == torch.device("cpu")
+    assert {tensor.device.type for tensor in patcher.model.state_dict().values()} == {"cpu"}
+    assert caplog.text.count("cannot run in parts, so it runs on cpu, which is slower") == 2
+    caplog.clear()
+    patcher.detach()
+    assert patcher.load_with(0) == {"meta"}
+    assert gather(patcher) == torch.device("meta")
+    assert not caplog.text
+
+
+def test_without_memory_on_the_gpu_both_models_run_on_the_cpu(files, picture, small_pictures, monkeypatch):
+    boxes = [(0.1, 0.2, 0.5, 0.9)]
+    expected = (
+        sam.segment(fresh_segmenter(), picture, boxes),
+        fresh_detector().detect(picture, ["book"], 0.0, 0.0),
+    )
+    without_memory(monkeypatch)
+    detector = fresh_detector()
+    with torch.inference_mode(False):
+        patchers = PatcherOnMeta(fresh_segmenter().model), PatcherOnMeta(detector.patcher.model)
+    masks = sam.segment(patchers[0], picture, boxes)
+    found = replace(detector, patcher=patchers[1]).detect(picture, ["book"], 0.0, 0.0)
+    assert torch.equal(masks, expected[0])
+    assert found == expected[1]
+    assert len(found) == 24
+
+
 def test_what_is_found_becomes_a_layout(files, picture, caplog):
     """A random network finds things too, with thresholds between its scores of two nouns."""
     caplog.set_level(logging.WARNING)
     detector = load_detector(detector_path("tiny.pth"))
-    book, vase = (200,), (201,)
-    logits, _ = detector._run(prepare(picture), detector._ids([book, vase]))
-    scores = logits[:, [1, 3]].sigmoid()
+    logits, _ = detector.nouns.network(prepare(picture), [detector.nouns.caption(["book", "vase"]).ids])
+    scores = logits[0, :, [1, 3]].sigmoid()
     row = (scores[:, 0] - scores[:, 1]).abs().argmax()
     sure = ("book", "vase")[int(scores[row].argmax())]
     between = Thresholds(box=float(scores.max(1).values.min()) - 1e-3, text=float(scores[row].mean()))
@@ -316,7 +368,7 @@ def original_code():
 @pytest.fixture
 def small_pictures(monkeypatch):
     """Pictures smaller than the published models take: what is compared does not depend on the size."""
-    monkeypatch.setattr(detect, "SHORTER_SIDE", 256)
+    monkeypatch.setattr(pixels, "SHORTER_SIDE", 256)
 
 
 @pytest.mark.text_encoders

@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 import torch
@@ -479,3 +481,19 @@ def test_the_best_pictures_of_a_batch_are_chosen(server, object_info):
     assert len(table.splitlines()) == 4
     assert len(score["images"]) == 1
     assert len(entry["outputs"][find(prompt, "SaveImage")]["images"]) == 2
+
+
+def test_the_server_reads_and_writes_layouts_for_its_own_page_alone(server):
+    path = "/instance_composer/layouts"
+    status, read = server.post(path, {"text": "0.1 0.2 0.5 0.9: a red book", "canvas": None})
+    assert (status, read["format"], read["count"]) == (200, "lines", 1)
+    status, written = server.post(path, {"document": read["document"], "format": "lines"})
+    assert (status, written["text"].splitlines()[-1]) == (200, "0.1 0.2 0.5 0.9: a red book")
+    status, refused = server.post(path, {"text": "no layout"})
+    assert (status, refused["error"]["code"]) == (200, "unknown_text")
+
+    foreign = {"Origin": "https://elsewhere.example", "Content-Type": "text/plain"}
+    request = urllib.request.Request(server.address + path, b'{"text": "0 0 1 1: a"}', foreign)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=60)
+    assert caught.value.code == 403

@@ -11,9 +11,8 @@ from torch import nn
 
 from instance_composer.training.engine.checkpoint import FILE, ResumeError
 from instance_composer.training.engine.loop import OutOfMemoryError, Trainer
-from instance_composer.training.engine.order import generator_at, sample_numbers
 from instance_composer.training.engine.settings import Settings, SettingsError, read_settings
-from instance_composer.training.engine.task import Place, parameter_groups
+from instance_composer.training.engine.task import BatchPosition, parameter_groups
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -94,7 +93,7 @@ def test_every_field_of_every_optimizer_group(tmp_path):
     chosen = settings(weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-6)
     trainer = Trainer(LineTask(), chosen, tmp_path)
     trainer.advance()
-    groups = trainer.optimizer.param_groups
+    groups = trainer.turns[0].optimizer.param_groups
     body, head = (trainer.task.objective.body, trainer.task.objective.head)
     by_decay = {group["weight_decay"]: group["params"] for group in groups}
     assert {id(p) for p in by_decay[0.2]} == {id(body.weight), id(head.weight)}
@@ -172,7 +171,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
-    torch.save({"step": Place}, tmp_path / FILE)
+    torch.save({"step": BatchPosition}, tmp_path / FILE)
     with pytest.raises(ResumeError):
         Trainer(LineTask(), settings(), tmp_path)
 
@@ -186,21 +185,6 @@ def test_too_little_memory_is_told_with_a_way_out(tmp_path):
     task.objective = Huge()
     with pytest.raises(OutOfMemoryError, match="set batch to 2 and accumulate to 2"):
         Trainer(task, settings(), tmp_path).advance()
-
-
-def test_an_epoch_has_every_sample_once():
-    numbers = [n for batch in range(5) for n in sample_numbers(10, 4, batch, seed=1)]
-    assert sorted(numbers[:10]) == sorted(numbers[10:]) == list(range(10))
-    assert numbers[:10] != numbers[10:]
-
-
-def test_noise_is_new_at_every_place_and_the_same_again():
-    def noise(*place):
-        return torch.rand(3, generator=generator_at(Place(*place), seed=1)).tolist()
-
-    places = [(0, 0, 0, 2, 2), (0, 0, 1, 2, 2), (0, 1, 0, 2, 2), (1, 0, 0, 2, 2)]
-    assert len({tuple(noise(*place)) for place in places}) == 4
-    assert noise(1, 0, 0, 2, 2) == noise(1, 0, 0, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import gan_task
 import line_task
 import pytest
 import torch
@@ -17,11 +19,11 @@ from instance_composer.training.engine.checkpoint import ResumeError, read_run
 from instance_composer.training.engine.loop import Trainer
 
 
-def train_in_two(folder: Path, *ends: int) -> None:
+def train_in_two(script: ModuleType, folder: Path, *ends: int) -> None:
     """Two processes that talk over gloo."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     done = subprocess.run(
-        [*command, "--nproc-per-node=2", line_task.__file__, str(folder), *map(str, ends)],
+        [*command, "--nproc-per-node=2", str(script.__file__), str(folder), *map(str, ends)],
         cwd=Path(__file__).parents[3],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
@@ -34,7 +36,7 @@ def train_in_two(folder: Path, *ends: int) -> None:
 @pytest.mark.slow
 def test_two_processes_make_one_large_batch_and_continue(tmp_path):
     """Two processes see what one sees in two parts; interrupted in between, they end at the same weights."""
-    train_in_two(tmp_path / "two", 4, 8)
+    train_in_two(line_task, tmp_path / "two", 4, 8)
     two = read_run(tmp_path / "two")
     one = Trainer(LineTask(), settings(accumulate=2), tmp_path / "one")
     one.run()
@@ -44,6 +46,18 @@ def test_two_processes_make_one_large_batch_and_continue(tmp_path):
         torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5)
     with pytest.raises(ResumeError, match="number of processes was 2 and is now 1"):
         Trainer(LineTask(), settings(), tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_large_batch_for_both_players(tmp_path):
+    train_in_two(gan_task, tmp_path / "two", 4, 8)
+    two = read_run(tmp_path / "two")
+    one = Trainer(gan_task.PairTask(), gan_task.settings(accumulate=2), tmp_path / "one")
+    one.run()
+    assert two["step"] == 8
+    assert two["weights"].keys() == one.state()["weights"].keys()
+    for name, weight in one.state()["weights"].items():
+        torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture

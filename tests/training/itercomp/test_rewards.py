@@ -13,7 +13,7 @@ from instance_composer.cli import main
 from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.shapes_world.preferences import Comparisons
 from instance_composer.training.data.comparisons import PreferenceFile, WorldPreferences
-from instance_composer.training.data.latents import SourceError
+from instance_composer.training.data.errors import SourceError
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.settings import Settings
 from instance_composer.training.itercomp.reward_objective import (
@@ -87,10 +87,10 @@ def test_candidates_are_scored_once_and_carry_what_is_known_of_their_words():
     assert len(keys) == len(batch["picture"]) <= 24
     assert batch["pairs"][:, 1:].max() < len(batch["picture"])
     assert batch["words"].shape == batch["input_ids"].shape
-    told = ~batch["words"].isnan()
-    assert told.any(dim=1).all()
-    assert not told[:, 0].any()
-    assert (told & (batch["attention_mask"] == 0)).sum() == 0
+    known = ~batch["words"].isnan()
+    assert known.any(dim=1).all()
+    assert not known[:, 0].any()
+    assert (known & (batch["attention_mask"] == 0)).sum() == 0
 
 
 def make_task(preferences, frozen=0.0):

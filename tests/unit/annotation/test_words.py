@@ -1,4 +1,4 @@
-"""What is looked for."""
+"""Words to look for, from a user's list or a caption."""
 
 from __future__ import annotations
 

@@ -138,8 +138,8 @@ def test_preview_writes_a_png_to_standard_output(
         (("--out", "preview.txt"), "no ending of a picture"),
         (("--out", "preview"), "no ending of a picture"),
         (("--out", "a.png", "--opacity", "3"), "0 to 1 is allowed"),
-        (("--out", "a.png", "--background", "pair.txt"), "cannot be read as a picture"),
-        (("--out", "a.png", "--background", "missing.png"), "cannot be read as a picture"),
+        (("--out", "a.png", "--background", "pair.txt"), "pair.txt cannot be read as a picture"),
+        (("--out", "a.png", "--background", "missing.png"), "missing.png cannot be read as a picture"),
     ],
 )
 def test_preview_says_what_is_wrong(

@@ -77,3 +77,20 @@ def test_each_picture_may_have_its_own_prompt_beside_it(capsys, rewards, picture
 def test_what_cannot_be_scored_is_said(capsys, pictures, words, complaint):
     assert score(*(word.format(pictures=pictures) for word in words)) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_broken_picture_is_named_and_a_turned_one_is_read_upright(tmp_path, capsys, rewards, pictures):
+    words = ("--prompt", PROMPT, "--attribute", rewards / "attribute.safetensors")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((pictures / "0.png").read_bytes()[:40])
+    assert score(broken, *words) == 2
+    assert "broken.png cannot be read as a picture" in capsys.readouterr().err
+    upright = Image.new("RGB", (60, 50), "red")
+    upright.paste("blue", (0, 0, 60, 20))
+    upright.save(tmp_path / "upright.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
+    assert score(tmp_path / "upright.png", tmp_path / "turned.png", *words) == 0
+    (first, other) = (line.split("\t")[1] for line in capsys.readouterr().out.splitlines()[1:])
+    assert first == other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -243,3 +244,13 @@ def test_text_that_is_not_utf8_is_refused() -> None:
 def test_problems_never_print_control_characters(caption: str) -> None:
     layout = Layout((replace(CAT, caption=caption, strength=9.0),))
     assert all(character.isprintable() for problem in layout.problems() for character in str(problem))
+
+
+def test_a_layout_reads_itself_into_its_own_class_and_survives_pickling() -> None:
+    layout = Layout.from_json(
+        '{"version": 1, "canvas": {"width": 64, "height": 32, "a": 1}, "instances": [], "b": 2}'
+    )
+    assert type(layout) is Layout
+    assert layout == Layout(canvas=Canvas(64, 32, {"a": 1}), extra={"b": 2})
+    assert pickle.loads(pickle.dumps(layout)) == layout
+    assert repr(layout).startswith("Layout(instances=()")

@@ -107,3 +107,9 @@ def test_markup_in_captions_stays_text_in_every_format() -> None:
         text = formats.write(layout, name)
         assert formats.detect(text) == name
         assert formats.read(text, canvas=layout.canvas).instances[0].caption == caption
+
+
+@pytest.mark.parametrize("rect", [1, 1.5, True, "0", {"a": 1}])
+def test_an_omost_rectangle_that_is_no_list_is_refused_in_words(rect: object) -> None:
+    with pytest.raises(LayoutError, match="rect must be a list of 4 numbers"):
+        formats.read(json.dumps([{"rect": rect, "prefixes": [], "suffixes": []}]), "omost")

@@ -1,4 +1,8 @@
-"""Texts that the package and the editor must read, judge and write alike; tests/web reads the same files."""
+"""Texts and what they must be read, judged and written as, or refused for.
+
+tests/web reads the same files: the editor must agree about our own documents, masks and problems; the other
+formats are the package's alone.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from instance_composer.layout import (
     formats,
 )
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "layouts"
+FIXTURES = Path(__file__).parents[2] / "data" / "layouts"
 CASES = {
     f"{path.stem}: {entry['name']}": entry
     for path in sorted(FIXTURES.glob("*.json"))
@@ -41,7 +45,7 @@ def listed(layout: Layout | LayoutError) -> list[list[str | None]]:
 
 
 @pytest.mark.parametrize("name", [name for name, entry in CASES.items() if "document" in entry])
-def test_what_is_read_is_judged_and_written_as_in_the_editor(name: str) -> None:
+def test_what_is_read_is_judged_and_written_as_told(name: str) -> None:
     entry = CASES[name]
     layout = read(entry)
     if "detected" in entry:
@@ -54,7 +58,7 @@ def test_what_is_read_is_judged_and_written_as_in_the_editor(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, entry in CASES.items() if "error" in entry])
-def test_what_is_refused_is_refused_in_the_editor_at_the_same_place(name: str) -> None:
+def test_what_is_refused_is_refused_at_the_place_that_is_told(name: str) -> None:
     entry = CASES[name]
     with pytest.raises(LayoutError) as caught:
         read(entry)
@@ -64,6 +68,13 @@ def test_what_is_refused_is_refused_in_the_editor_at_the_same_place(name: str) -
         assert (caught.value.line, caught.value.column) == (expected["line"], expected["column"])
     if "problems" in expected:
         assert listed(caught.value) == expected["problems"]
+
+
+def test_every_format_is_read_refused_and_written_somewhere() -> None:
+    for name in formats.FORMATS:
+        assert any(entry.get("detected") == name and "document" in entry for entry in CASES.values())
+        assert any(entry.get("detected") == name and "error" in entry for entry in CASES.values())
+        assert any(name in entry.get("written", {}) for entry in CASES.values())
 
 
 @pytest.mark.parametrize("name", MASKS)

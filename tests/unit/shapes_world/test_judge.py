@@ -13,7 +13,7 @@ from instance_composer.shapes_world.judge import (
     Reading,
     box_overlap,
     match,
-    read_picture,
+    read_things,
 )
 
 # Pictures of this seed were not looked at when the judge's thresholds were set.
@@ -24,7 +24,7 @@ def accuracy(world: ShapesWorld, pictures: int, change=lambda image: image) -> d
     """Shares of things found (overlap of boxes at least a half), and of those read right."""
     counts = dict.fromkeys(("things", "found", "shape", "color", "pattern"), 0)
     for sample in (world[number] for number in range(pictures)):
-        matches = match(read_picture(change(sample.image)), [i.box for i in sample.layout.instances])
+        matches = match(read_things(change(sample.image)), [i.box for i in sample.layout.instances])
         for figure, (reading, overlap) in zip(sample.scene.figures, matches, strict=True):
             counts["things"] += 1
             if reading is None or overlap < 0.5:
@@ -60,17 +60,17 @@ def test_accuracy_on_fresh_pictures(width, height, change, least):
 def test_nothing_is_found_that_is_not_there():
     for number in range(40):
         sample = ShapesWorld(FRESH, split="all")[number]
-        assert len(read_picture(sample.image)) == len(sample.scene.figures)
+        assert len(read_things(sample.image)) == len(sample.scene.figures)
 
 
 def test_an_empty_picture_has_nothing_in_it():
-    assert read_picture(np.full((128, 128, 3), 220, np.uint8)) == []
+    assert read_things(np.full((128, 128, 3), 220, np.uint8)) == []
 
 
 def test_boxes_and_masks_are_nearly_exact():
     for number in range(20):
         sample = ShapesWorld(FRESH)[number]
-        matches = match(read_picture(sample.image), [i.box for i in sample.layout.instances])
+        matches = match(read_things(sample.image), [i.box for i in sample.layout.instances])
         for (reading, overlap), mask in zip(matches, sample.masks, strict=True):
             assert reading is not None
             assert overlap > 0.9
@@ -85,7 +85,7 @@ def test_what_resembles_nothing_is_unknown():
     radius = np.hypot(*np.mgrid[-64:64, -64:64])
     edge = 26 + 16 * np.sin(3 * angles + rng.random()) * np.sin(7 * angles)
     image[radius < edge] = (214, 36, 36)
-    (reading,) = read_picture(image)
+    (reading,) = read_things(image)
     assert (reading.shape, reading.color) == (UNKNOWN, "red")
 
 
@@ -93,7 +93,7 @@ def test_touching_figures_of_different_colour_are_two():
     image = np.full((128, 128, 3), 230, np.uint8)
     image[40:80, 20:60] = (214, 36, 36)
     image[40:80, 60:100] = (36, 76, 216)
-    found = {(r.shape, r.color) for r in read_picture(image)}
+    found = {(r.shape, r.color) for r in read_things(image)}
     assert found == {("square", "red"), ("square", "blue")}
 
 

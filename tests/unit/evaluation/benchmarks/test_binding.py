@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from instance_composer.cli import main
-from instance_composer.cli.evaluate import _BINDING_METHODS, _LAYERS
+from instance_composer.cli.evaluate.binding import _LAYERS
+from instance_composer.evaluation.benchmark import PlanError, Point, check_methods
 from instance_composer.evaluation.benchmarks.binding.plan import (
-    BASELINES,
-    METHODS,
-    WITH_BOXES,
     BindingPlan,
+    Guidance,
     Sweep,
     entity_words,
     make_sweeps,
+    point_at,
 )
-from instance_composer.evaluation.benchmarks.binding.report import write_binding_report
-from instance_composer.evaluation.benchmarks.placement.plan import (
-    NOT_SAMPLED,
-    Plan,
-    PlanError,
-    check_methods,
-)
+from instance_composer.evaluation.benchmarks.binding.report import write_report
+from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
 from instance_composer.evaluation.records import Evaluation
+from instance_composer.evaluation.scenes import Scenes
 from instance_composer.evaluation.scorers.binding import assign, bindings, score
 from instance_composer.evaluation.statistics import (
     binding_rate,
@@ -33,11 +30,15 @@ from instance_composer.evaluation.statistics import (
     missing_rate,
     present_rate,
 )
+from instance_composer.generation.binding_methods import BASELINES, METHODS, WITH_BOXES
+from instance_composer.generation.methods import NOT_SAMPLED
 from instance_composer.layout import Box
 from instance_composer.shapes_world import Look, parse
 from instance_composer.shapes_world.judge import UNKNOWN, Reading
 
-PLAN = BindingPlan(size=(128, 128))
+PLAN = BindingPlan(tuple(METHODS))
+SCENES = PLAN.scenes
+SWEEP = Sweep("local", (1.0, 1.0), (0.0, 1.0, 2.0))
 ONCE = np.ones((1, 1))
 CIRCLE, SQUARE = Look("circle", "red", "striped"), Look("square", "blue", "plain")
 
@@ -126,7 +127,7 @@ def test_the_assignment_does_not_depend_on_the_order_of_readings():
 
 def test_a_real_picture_binds_everything_and_an_empty_one_nothing():
     for number in range(3):
-        sample = PLAN.sample(number)
+        sample = SCENES.sample(number)
         scored = score(sample.image, sample.layout)
         assert binding_rate([scored], ONCE) == 1
         assert extra_things([scored], ONCE) == 0
@@ -137,7 +138,7 @@ def test_a_real_picture_binds_everything_and_an_empty_one_nothing():
 
 
 def test_more_than_the_prompt_names_is_extra():
-    sample = PLAN.sample(1)
+    sample = SCENES.sample(1)
     prompt = f"{sample.layout.instances[0].caption} on {sample.scene.background}"
     fewer = type(sample.layout)(sample.layout.instances[:1], sample.layout.canvas, prompt)
     scored = score(sample.image, fewer)
@@ -147,7 +148,7 @@ def test_more_than_the_prompt_names_is_extra():
 
 def test_entities_are_the_words_of_the_grammar():
     for number in range(60):
-        prompt = PLAN.sample(number).layout.prompt
+        prompt = SCENES.sample(number).layout.prompt
         found = [[prompt[start:end] for start, end in words] for words in entity_words(prompt)]
         phrases, _ = parse(prompt)
         assert found == [
@@ -161,9 +162,9 @@ def test_entities_are_the_words_of_the_grammar():
 
 
 def test_a_job_says_what_guides():
-    job = PLAN.job("local@2,1,0", 2)
-    assert job["method"] == "local"
-    assert job["concentration"] == {
+    job = PLAN.job(point_at(PLAN.guidance, "local", 2, (1, 0)), 2)
+    assert job.method == "local"
+    assert job.options["concentration"] == {
         "strength": 2,
         "token_weight": 1,
         "pixel_weight": 0,
@@ -171,21 +172,27 @@ def test_a_job_says_what_guides():
         "end": 1,
         "layers": "middle and decoder",
     }
-    assert len(job["entities"]) == len(job["layout"]["instances"]) == 4
-    assert json.loads(json.dumps(job))["entities"][0][0] == list(job["entities"][0][0])
-    assert PLAN.job("latent-boxes", 2)["concentration"]["strength"] == PLAN.strength
+    assert len(job.options["entities"]) == len(job.layout.instances) == 4
+    sent = json.loads(json.dumps(job.to_dict()))["options"]
+    assert sent["entities"][0][0] == list(job.options["entities"][0][0])
+    own = PLAN.job(Point("latent-boxes"), 2).options["concentration"]
+    assert own["strength"] == PLAN.guidance.strength
 
 
 def test_pictures_that_would_be_the_same_are_made_once():
-    plan = BindingPlan(strength=2, pixel_weight=0.5)
-    assert plan.name("local", 2, (1, 0.5)) == "local"
-    assert plan.name("local", 0, (1, 0.5)) == plan.name("local", 3, (0, 0)) == "plain"
-    assert plan.name("ifadapter+local", 0, (1, 1)) == "ifadapter"
-    assert plan.name("attend-and-excite", 2, (0, 0)) == "attend-and-excite"
-    names = [plan.name("local", strength, (1, pixel)) for strength in (0.5, 1, 4) for pixel in (0, 1)]
-    assert len(set(names)) == 6
-    for name in names:
-        assert plan.name(*plan.setting(name)) == name
+    guidance = Guidance(strength=2, pixel_weight=0.5)
+    assert point_at(guidance, "local", 2, (1, 0.5)) == Point("local")
+    assert point_at(guidance, "local", 0, (1, 0.5)) == Point("plain")
+    assert point_at(guidance, "local", 3, (0, 0)) == Point("plain")
+    assert point_at(guidance, "ifadapter+local", 0, (1, 1)) == Point("ifadapter")
+    assert point_at(guidance, "attend-and-excite", 2, (0, 0)) == Point("attend-and-excite")
+    settings = [(strength, (1, pixel)) for strength in (0.5, 1, 4) for pixel in (0, 1)]
+    points = [point_at(guidance, "local", *one) for one in settings]
+    assert len({point.name for point in points}) == 6
+    for point, (strength, weights) in zip(points, settings, strict=True):
+        assert list(dict(point.settings).values()) == [strength, *weights]
+    plan = BindingPlan(("plain", "local"), sweeps=(SWEEP, replace(SWEEP, strengths=(1.0, 3.0))))
+    assert [point.name for point in plan.points()] == ["plain", "local", "local@2,1,1", "local@3,1,1"]
 
 
 def test_sweeps_are_of_guided_methods():
@@ -201,9 +208,9 @@ def test_sweeps_are_of_guided_methods():
 
 
 def test_methods_are_known_and_in_the_order_of_the_tables():
-    assert check_methods(_BINDING_METHODS.split(","), METHODS) == list(METHODS)
+    assert check_methods(reversed(METHODS), METHODS) == tuple(METHODS)
     assert set(WITH_BOXES) | set(BASELINES) | {*NOT_SAMPLED, "plain"} == set(METHODS)
-    assert PLAN.layers == _LAYERS[0]
+    assert PLAN.guidance.layers == _LAYERS[0]
     with pytest.raises(PlanError, match="no method area; choose from real, reconstructed, plain, local"):
         check_methods(["area"], METHODS)
 
@@ -215,13 +222,13 @@ def thing(bound=True, present=True, swapped=False):
 @pytest.fixture
 def evaluation(tmp_path):
     """Records by hand: of every four things the plain method binds one, local two, what has boxes three."""
-    evaluation = Evaluation(tmp_path / "run", PLAN, tmp_path, score)
+    evaluation = Evaluation(tmp_path / "run", replace(PLAN, sweeps=(SWEEP,)))
     random = np.random.default_rng(1)
-    np.save(evaluation.folder / "reference.npy", random.normal(size=(8, 4)))
-    for method in (*METHODS, "local@2,1,1"):
+    for point in evaluation.plan.points():
+        method = point.method
         bound = 4 if method in NOT_SAMPLED else 3 if method in WITH_BOXES else 1 + (method != "plain")
         for number in range(8):
-            evaluation.records[method, number] = {
+            evaluation.records[point, number] = {
                 "method": method,
                 "number": number,
                 "things": 4,
@@ -235,10 +242,13 @@ def evaluation(tmp_path):
     return evaluation
 
 
+def reference(count):
+    return np.random.default_rng(2).normal(size=(count, 4))
+
+
 def test_the_report_holds_both_groups_differences_and_the_sweep(evaluation, tmp_path):
     target = tmp_path / "out" / "binding.md"
-    sweeps = [Sweep("local", (1.0, 1.0), (0.0, 1.0, 2.0))]
-    assert write_binding_report(evaluation, list(METHODS), sweeps, target) == 8
+    assert write_report(evaluation, reference, target) == 8
     text = target.read_text()
     without, boxes = text.split("With boxes:")
     assert "8 prompts of held-out looks, 2 to 4 things each, 32 in all" in text
@@ -261,20 +271,21 @@ def test_the_report_holds_both_groups_differences_and_the_sweep(evaluation, tmp_
 
 
 def test_a_report_counts_what_every_method_has_and_tells_what_is_missing(evaluation, tmp_path):
-    del evaluation.records["plain", 3]
+    del evaluation.records[Point("plain"), 3]
     target = tmp_path / "binding.md"
-    assert write_binding_report(evaluation, ["plain", "local"], [], target) == 7
+    evaluation.plan = BindingPlan(("plain", "local"))
+    assert write_report(evaluation, reference, target) == 7
     assert "With boxes" not in target.read_text()
     assert "By strength" not in target.read_text()
-    sweeps = [Sweep("local", (1.0, 0.0), (0.0, 2.0))]
+    evaluation.plan = replace(evaluation.plan, sweeps=(Sweep("local", (1.0, 0.0), (0.0, 2.0)),))
     with pytest.raises(ValueError, match="0 layouts have been run with all of plain, local@2,1,0; 3 are"):
-        write_binding_report(evaluation, ["plain", "local"], sweeps, target)
+        write_report(evaluation, reference, target)
 
 
 def test_an_evaluation_of_placement_is_not_gone_on_with(tmp_path):
-    Evaluation(tmp_path, Plan(figures=(2, 3, 4)), tmp_path)
+    Evaluation(tmp_path, PlacementPlan(scenes=Scenes((2, 3, 4))))
     with pytest.raises(PlanError, match="holds another evaluation: strength was None and is now 1"):
-        Evaluation(tmp_path, BindingPlan(), tmp_path, score)
+        Evaluation(tmp_path, BindingPlan())
 
 
 @pytest.mark.parametrize(

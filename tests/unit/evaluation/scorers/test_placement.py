@@ -7,18 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from instance_composer.cli.evaluate import _METHODS
-from instance_composer.evaluation.benchmarks.placement.plan import (
-    METHODS,
-    Plan,
-    PlanError,
-    check_methods,
-)
+from instance_composer.evaluation.benchmark import PlanError, Point, check_methods
+from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
 from instance_composer.evaluation.scorers.placement import score
+from instance_composer.generation.placing_methods import METHODS, TRAINING_FREE
 from instance_composer.layout import Box
 from instance_composer.shapes_world import HELD_OUT, parse
 
-PLAN = Plan(size=(128, 128))
+PLAN = PlacementPlan()
+SCENES = PLAN.scenes
 
 
 def right(instance):
@@ -27,14 +24,14 @@ def right(instance):
 
 def test_a_real_picture_is_right_in_everything():
     for number in range(4):
-        sample = PLAN.sample(number)
+        sample = SCENES.sample(number)
         scored = score(sample.image, sample.layout)
         assert all(instance["overlap"] > 0.9 and right(instance) for instance in scored["instances"])
-        assert len(scored["detections"]) == len(scored["instances"]) == PLAN.figures[number]
+        assert len(scored["detections"]) == len(scored["instances"]) == SCENES.figures[number]
 
 
 def test_another_caption_or_place_is_wrong():
-    sample = PLAN.sample(0)
+    sample = SCENES.sample(0)
     first, second = sample.layout.instances
     exchanged = (replace(first, caption=second.caption), replace(second, caption=first.caption))
     scored = score(sample.image, replace(sample.layout, instances=exchanged))
@@ -46,29 +43,29 @@ def test_another_caption_or_place_is_wrong():
 
 
 def test_an_empty_picture_has_nothing():
-    layout = PLAN.sample(0).layout
+    layout = SCENES.sample(0).layout
     scored = score(np.full((128, 128, 3), 204, dtype=np.uint8), layout)
     assert scored["detections"] == []
     assert [one["overlap"] for one in scored["instances"]] == [0, 0]
 
 
 def test_scenes_take_their_numbers_of_things_in_turn_and_show_held_out_looks():
-    samples = [PLAN.sample(number) for number in range(8)]
+    samples = [SCENES.sample(number) for number in range(8)]
     assert [len(sample.layout.active) for sample in samples] == [2, 3, 4, 5, 2, 3, 4, 5]
     assert all(figure.look in HELD_OUT for sample in samples for figure in sample.scene.figures)
-    references = [PLAN.reference(number) for number in range(8)]
+    references = [SCENES.reference(number) for number in range(8)]
     assert all(a.layout != b.layout for a, b in zip(samples, references, strict=True))
 
 
 def test_a_job_holds_whole_sentences_and_a_noise_of_its_own():
-    one, other = PLAN.job("area", 3), PLAN.job("area", 4)
-    assert [parse(sentence)[0][0] for sentence in one["sentences"]]
-    assert len(one["sentences"]) == 5
-    assert one["seed"] != other["seed"]
+    one, other = (PLAN.job(Point("area"), number) for number in (3, 4))
+    assert [parse(sentence)[0][0] for sentence in one.options["sentences"]]
+    assert len(one.options["sentences"]) == 5
+    assert one.sampling.seed != other.sampling.seed
 
 
 def test_methods_are_known_and_in_the_order_of_the_tables():
-    assert check_methods(["ifadapter", "real"]) == ["real", "ifadapter"]
-    assert check_methods(_METHODS.split(",")) == list(METHODS)
+    assert check_methods(["ifadapter", "real"], METHODS) == ("real", "ifadapter")
+    assert TRAINING_FREE == ("area", "mask", "couple")
     with pytest.raises(PlanError, match="no method gligen; choose from real, reconstructed"):
-        check_methods(["gligen"])
+        check_methods(["gligen"], METHODS)

@@ -1,4 +1,4 @@
-"""Which boxes count for which noun."""
+"""Names of Grounding DINO's original code become those of transformers."""
 
 from __future__ import annotations
 
@@ -6,44 +6,10 @@ import pytest
 import torch
 
 from instance_composer.models.vision.grounding_dino.conversion import (
-    STOP,
-    boxes_of_nouns,
     convert,
     strip_prefixes,
 )
 from instance_composer.models.weights import CheckpointError
-
-# [CLS] book . light ##house . [SEP]
-IDS = [101, 7, STOP, 8, 9, STOP, 102]
-NOUNS = [(7,), (8, 9)]
-
-
-def found(*rows, box=0.3, text=0.25):
-    logits = torch.tensor(rows).logit()
-    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4]]).expand(len(rows), 4)
-    return [(noun, score) for noun, _, score in boxes_of_nouns(logits, boxes, IDS, NOUNS, box, text)]
-
-
-def test_a_phrase_has_to_be_the_noun():
-    low = 0.01
-    assert found([low, 0.9, low, low, low, low, low]) == [(0, pytest.approx(0.9))]
-    assert found([low, low, low, 0.6, 0.5, low, low]) == [(1, pytest.approx(0.6))]
-    assert found([low, low, low, 0.6, 0.1, low, low]) == [], "half a noun"
-    assert found([low, 0.5, low, 0.6, 0.5, low, low]) == [], "two nouns"
-    assert found([0.9, 0.5, 0.9, low, low, 0.9, 0.9]) == [(0, pytest.approx(0.9))], "no words beside it"
-
-
-def test_thresholds():
-    row = [0.01, 0.29, 0.01, 0.01, 0.01, 0.01, 0.01]
-    assert found(row) == []
-    assert found(row, box=0.2) == [(0, pytest.approx(0.29))]
-    assert found(row, box=0.2, text=0.295) == []
-
-
-def test_boxes_are_corners_inside_the_picture():
-    logits = torch.tensor([[0.01, 0.9, 0.01, 0.01, 0.01, 0.01, 0.01]]).logit()
-    ((_, box, _),) = boxes_of_nouns(logits, torch.tensor([[0.9, 0.5, 0.4, 0.2]]), IDS, NOUNS, 0.3, 0.25)
-    torch.testing.assert_close(box, torch.tensor([0.7, 0.4, 1.0, 0.6]))
 
 
 def test_names_of_the_original_code():

@@ -1,0 +1,110 @@
+"""`instance-composer evaluate binding`: methods of keeping attributes on their nouns, on the same prompts."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ...generation.binding_methods import METHODS
+from ...models.sdxl.layer_presets import LAYER_PRESETS
+from ..arguments import number
+from .scenes import (
+    add_comparison,
+    add_run,
+    add_where,
+    evaluate,
+    listed,
+    read_methods,
+    read_sampling,
+    read_scenes,
+)
+
+if TYPE_CHECKING:
+    from ...evaluation.benchmarks.binding.plan import Guidance, Sweep
+
+PURPOSE = "how well methods keep attributes on their nouns, without boxes and with"
+DESCRIPTION = (
+    "Sample the same prompts with every method in ComfyUI, judge the pictures wherever things are, and write "
+    "tables and plots."
+)
+
+_LAYERS = tuple(LAYER_PRESETS)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add what is compared, the run, its guidance, the strengths and its place."""
+    comparison = add_comparison(parser, METHODS, "2-4")
+    comparison.add_argument(
+        "--prompts", type=number(3, 100_000, whole=True), default=300, help="how many (300)"
+    )
+    add_run(parser)
+    guidance = parser.add_argument_group("guidance, as in the node Attribute Concentration")
+    for name, purpose in (
+        ("strength", "how far attention or the latent is moved"),
+        ("token-weight", "weight of the token term"),
+        ("pixel-weight", "weight of the pixel term"),
+    ):
+        guidance.add_argument(f"--{name}", type=number(0, 20), default=1.0, help=f"{purpose} (1)")
+    guidance.add_argument("--start", type=number(0, 1), default=0.0, help="of the run, where it begins (0)")
+    guidance.add_argument("--end", type=number(0, 1), default=1.0, help="of the run, where it stops (1)")
+    guidance.add_argument("--layers", choices=_LAYERS, default=_LAYERS[0], help=f"which ({_LAYERS[0]})")
+    sweep = parser.add_argument_group("strengths compared, with a plot of their own")
+    sweep.add_argument("--strengths", help="separated by commas, such as 0,0.5,1,2,4")
+    sweep.add_argument(
+        "--weights", help="pairs of token and pixel weight, such as 1:1,1:0,0:1 (those of the node settings)"
+    )
+    sweep.add_argument("--sweep", default="local", help="methods, separated by commas (local)")
+    add_where(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is missing, write the report and name it on standard output."""
+    from ...evaluation.benchmarks.binding.plan import BindingPlan
+    from ...evaluation.benchmarks.binding.report import write_report
+    from ...evaluation.scorers.binding import score
+
+    methods, guidance = read_methods(arguments.methods, METHODS), _guidance(arguments)
+    plan = BindingPlan(
+        methods,
+        arguments.prompts,
+        read_scenes(arguments),
+        read_sampling(arguments),
+        guidance,
+        _sweeps(arguments, guidance),
+    )
+    return evaluate(arguments, plan, score, write_report, "prompts")
+
+
+def _guidance(arguments: argparse.Namespace) -> Guidance:
+    from ...evaluation.benchmarks.binding.plan import Guidance
+
+    names = ("strength", "token_weight", "pixel_weight", "start", "end", "layers")
+    guidance = Guidance(**{name: getattr(arguments, name) for name in names})
+    if guidance.start >= guidance.end:
+        raise ValueError(f"--start {guidance.start:g} must come before --end {guidance.end:g}")
+    return guidance
+
+
+def _sweeps(arguments: argparse.Namespace, guidance: Guidance) -> tuple[Sweep, ...]:
+    from ...evaluation.benchmarks.binding.plan import make_sweeps
+
+    strengths = [_number("--strengths", one) for one in listed(arguments.strengths or "")]
+    weights = [_pair(one) for one in listed(arguments.weights or "")]
+    if weights and not strengths:
+        raise ValueError("--weights: name the strengths to compare them at with --strengths")
+    swept = read_methods(arguments.sweep, METHODS) if strengths else ()
+    return make_sweeps(swept, strengths, weights or [(guidance.token_weight, guidance.pixel_weight)])
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return number(0, 20)(text)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def _pair(text: str) -> tuple[float, float]:
+    token, colon, pixel = text.partition(":")
+    if not colon:
+        raise ValueError(f'--weights: token and pixel weight are needed, such as "1:0", got "{text}"')
+    return _number("--weights", token), _number("--weights", pixel)

@@ -1,0 +1,59 @@
+"""`instance-composer evaluate layout`: methods of placing things measured on the same layouts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...generation.placing_methods import METHODS
+from ..arguments import number
+from .scenes import (
+    add_comparison,
+    add_run,
+    add_where,
+    evaluate,
+    read_methods,
+    read_sampling,
+    read_scenes,
+)
+
+PURPOSE = "how well methods put things where they belong, with the right attributes"
+DESCRIPTION = (
+    "Sample the same layouts with every method in ComfyUI, judge the pictures, and write tables and a plot."
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add what is compared, the run and its place."""
+    comparison = add_comparison(parser, METHODS, "2-5")
+    comparison.add_argument(
+        "--layouts", type=number(3, 100_000, whole=True), default=300, help="how many (300)"
+    )
+    settings = add_run(parser)
+    settings.add_argument(
+        "--base",
+        type=number(0, 1),
+        default=1.0,
+        help="weight of the whole prompt inside the regions, for mask and couple (1)",
+    )
+    where = add_where(parser)
+    where.add_argument("--packs", type=Path, help="folder of other packs' checkouts (COMFYUI/custom_nodes)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is missing, write the report and name it on standard output."""
+    from ...evaluation.benchmarks.placement.plan import PlacementPlan
+    from ...evaluation.benchmarks.placement.report import write_report
+    from ...evaluation.scorers.placement import score
+
+    plan = PlacementPlan(
+        read_methods(arguments.methods, METHODS),
+        arguments.layouts,
+        read_scenes(arguments),
+        read_sampling(arguments),
+        arguments.base,
+    )
+    packs = arguments.packs
+    if packs is None and arguments.comfyui is not None:
+        packs = arguments.comfyui / "custom_nodes"
+    return evaluate(arguments, plan, score, write_report, "layouts", packs)

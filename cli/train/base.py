@@ -1,0 +1,41 @@
+"""`instance-composer train base`: the demo model, stage by stage."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...training.demo_model.stage_names import STAGE_NAMES
+from .options import CONTINUES
+from .settings import add_settings, changes, settings_file
+
+HELP = "train the demo model, one stage after the other"
+DESCRIPTION = f"Train the demo model: autoencoder, then text encoders and UNet. {CONTINUES}"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the folder, the stages, and settings."""
+    parser.add_argument("folder", type=Path, help="where everything is kept, one folder a stage")
+    parser.add_argument(
+        "--stage",
+        choices=STAGE_NAMES,
+        action="append",
+        help="only this stage; may be repeated (all, in order)",
+    )
+    parser.add_argument("--pictures", type=int, help="how many pictures to encode for a base stage")
+    add_settings(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train the stages that were chosen."""
+    from ...training.demo_model.recipe import choose_stage
+
+    tables = settings_file(arguments)
+    stages = [
+        choose_stage(name, {**tables.get(name, {}), **changes(arguments)}, arguments.pictures)
+        for name in arguments.stage or STAGE_NAMES
+    ]
+    for stage in stages:
+        print(f"stage {stage.name}: {stage.settings.steps} steps in {arguments.folder / stage.name}")
+        stage.train(arguments.folder)
+    return 0

@@ -1,0 +1,34 @@
+"""`instance-composer train feedback`: an SDXL UNet tuned by reward models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...training.itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun
+from .options import CONTINUES, add_options, read_options
+from .settings import add_settings, changes, settings_file
+
+HELP = "tune an SDXL UNet by reward models, as IterComp does"
+DESCRIPTION = (
+    "Tune a UNet so that reward models like its pictures: IterComp's multi-reward feedback "
+    f"learning. {CONTINUES}"
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the folder, the run's options, and settings."""
+    parser.add_argument("folder", type=Path, help="where checkpoint, metrics, samples and UNet are kept")
+    add_options(parser, FeedbackRun)
+    add_settings(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tune, and say where the UNet is."""
+    from ...training.engine.settings import read_settings
+    from ...training.itercomp.feedback_run import train_feedback
+
+    settings = read_settings({**settings_file(arguments), **changes(arguments)}, FEEDBACK_SETTINGS)
+    train_feedback(read_options(arguments, FeedbackRun), settings, arguments.folder)
+    print(arguments.folder / "model" / "unet")
+    return 0

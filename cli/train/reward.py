@@ -1,0 +1,56 @@
+"""`instance-composer train reward`: reward models from preferences, or the demo's from Shapes World."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from ...training.itercomp.reward_options import REWARD_SETTINGS, RewardRun
+from .options import CONTINUES, add_options, read_options
+from .settings import add_settings, changes, settings_file
+
+HELP = "train reward models from preferences"
+DESCRIPTION = (
+    "Train a reward model: the better of two pictures shall get the higher reward. Without "
+    f"--data, small models of all three aspects learn from Shapes World. {CONTINUES}"
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the folder, the run's options, and settings."""
+    parser.add_argument("folder", type=Path, help="where checkpoint, metrics and models are kept")
+    add_options(parser, RewardRun, required=False)
+    add_settings(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train from a file of preferences if there is one, else from Shapes World."""
+    needed = [one.name for one in fields(RewardRun) if one.default is MISSING]
+    missing = [name for name in needed if getattr(arguments, name) is None]
+    if missing == needed:
+        return _world_rewards(arguments)
+    if missing:
+        given = ", ".join(f"--{name}" for name in missing)
+        raise ValueError(f"to learn from a file of preferences, give {given} too")
+    return _reward(arguments)
+
+
+def _reward(arguments: argparse.Namespace) -> int:
+    from ...training.engine.settings import read_settings
+    from ...training.itercomp.reward_run import train_reward
+
+    settings = read_settings({**settings_file(arguments), **changes(arguments)}, REWARD_SETTINGS)
+    train_reward(read_options(arguments, RewardRun), settings, arguments.folder)
+    print(arguments.folder / "model" / f"{arguments.aspect}.safetensors")
+    return 0
+
+
+def _world_rewards(arguments: argparse.Namespace) -> int:
+    from ...training.demo_model.rewards import train_world_rewards
+
+    tables = settings_file(arguments)
+    tables["rewards"] = {**tables.get("rewards", {}), **changes(arguments)}
+    train_world_rewards(arguments.folder, tables)
+    print(arguments.folder / "rewards" / "model")
+    return 0

@@ -1,0 +1,79 @@
+"""Benchmark: a plan of pictures, a drawer of its jobs, scorers of what they show, a report of the records.
+
+Each benchmark is a folder below `benchmarks` with its `plan` and its `report`, and an action of
+`cli/evaluate`, listed there; drawers are in `generation`, scorers in `scorers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..generation.jobs import Job
+from ..layout import Layout
+
+Pixels = NDArray[np.uint8]
+
+
+class PlanError(ValueError):
+    """An evaluation that cannot be run, or not continued, as asked."""
+
+
+class Point(NamedTuple):
+    """A method, and by name those of its settings that are not the plan's own."""
+
+    method: str
+    settings: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its folder of pictures: "local", or "local@2,1,0" with three settings."""
+        values = ",".join(f"{value:g}" for _, value in self.settings)
+        return f"{self.method}@{values}" if values else self.method
+
+
+# Real pictures, which no method draws.
+REAL = Point("real")
+
+
+class Plan(Protocol):
+    """The pictures of a benchmark: the first `count` of each point, and what they depend on besides."""
+
+    @property
+    def count(self) -> int: ...
+
+    def points(self) -> Sequence[Point]:
+        """Methods, at all settings that they are compared at."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """All that the pictures depend on but point and number, in plain JSON values."""
+        ...
+
+    def job(self, point: Point, number: int) -> Job:
+        """Picture `number` of a point; it has the same noise at every point."""
+        ...
+
+    def real(self, number: int) -> Pixels:
+        """The real picture of what picture `number` is to show, (height, width, 3)."""
+        ...
+
+
+class Scorer(Protocol):
+    """A measure of one picture."""
+
+    def __call__(self, picture: Pixels, layout: Layout, /) -> dict[str, Any]:
+        """Scores of a picture (height, width, 3) against its layout and prompt, in plain JSON values."""
+        ...
+
+
+def check_methods(names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Known methods in the order of the tables; `PlanError` lists them."""
+    names, known = list(names), list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise PlanError(f"there is no method {', '.join(unknown)}; choose from {', '.join(known)}")
+    return tuple(name for name in known if name in names)

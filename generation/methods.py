@@ -1,0 +1,30 @@
+"""Method of drawing: its label in tables, what it needs, and what it adds to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by its `label`, and what it needs beside a prompt.
+
+    `boxes`: those of the layout; `adapter`: an IFAdapter; `pack`: another author's, as owner/name on GitHub.
+    `baseline` names the method that its guidance is added to, and that it is without strength; `weighted`
+    says whether that guidance has a token and a pixel term. What is not `sampled` starts from a real picture.
+    """
+
+    label: str
+    boxes: bool = False
+    adapter: bool = False
+    pack: str = ""
+    baseline: str = ""
+    weighted: bool = False
+    sampled: bool = True
+
+
+NOT_SAMPLED: Mapping[str, Method] = {
+    "real": Method("real renders", sampled=False),
+    "reconstructed": Method("real renders through the autoencoder", sampled=False),
+}

@@ -1,0 +1,119 @@
+"""Layouts of other programs, read and written for the layout editor by ComfyUI's server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from ....layout import Canvas, Layout, LayoutError, formats
+from .body import read_body, refusal
+
+PATH = "/instance_composer/layouts"
+# A text of 10 million characters, the most that is read, in UTF-8: up to three bytes a character, and quotes.
+MOST_BYTES = 40_000_000
+_LONGEST_WORDS = 2_000
+_LARGEST_SIDE = 1_000_000
+_ASKED = (
+    'Send {"text": …} with "format", "order" and "canvas" {"width", "height"} where they are known, to read; '
+    '{"document": …, "format": …} to write.'
+)
+
+logger = logging.getLogger("instance_composer")
+
+
+async def answer(request: web.Request) -> web.Response:
+    """Read a text or write a document.
+
+    `{"text", "format", "order", "canvas"}` to `{"document", "format", "count"}`, the document as JSON text;
+    `{"document", "format"}` to `{"text"}`. What cannot be read or written is
+    `{"error": {"code", "params", "path", "position", "message"}}`, its position in UTF-16 units.
+    """
+    body = await read_body(request, MOST_BYTES)
+    if body is None:
+        return refusal(413, f"The text is larger than {MOST_BYTES} bytes.")
+    try:
+        # A large file takes seconds; the server goes on meanwhile.
+        said = await asyncio.to_thread(_answer, body)
+    except Exception:
+        logger.exception("A layout that the editor sent could not be read or written.")
+        return refusal(500, "The layout could not be read or written; the server's log says why.")
+    return refusal(400, _ASKED) if said is None else web.json_response(text=said)
+
+
+def _answer(body: bytes) -> str | None:
+    """The JSON text of an answer, None for a request that is not understood."""
+    try:
+        asked: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(asked, dict) or not isinstance(asked.get("format"), (str, type(None))):
+        return None
+    if isinstance(asked.get("document"), str) and asked.get("format"):
+        return json.dumps(_write(asked["document"], asked["format"]))
+    if isinstance(asked.get("text"), str):
+        canvas, order = _canvas(asked.get("canvas")), asked.get("order") or None
+        return json.dumps(_read(asked["text"], asked.get("format") or None, canvas, order))
+    return None
+
+
+def _read(text: str, name: str | None, canvas: Canvas | None, order: Any) -> dict[str, Any]:
+    try:
+        name = name or formats.detect(text)
+        options = {"order": order} if "order" in formats.find(name).options else {}
+        # Boxes of the IFAdapter dataset are in pixels of a size of their own, never of the editor's canvas.
+        layout = formats.read(text, name, canvas=None if name == "ifadapter" else canvas, **options)
+    except LayoutError as error:
+        return {"error": _described(error, text)}
+    return {"document": layout.to_json(), "format": name, "count": len(layout.instances)}
+
+
+def _write(document: str, name: str) -> dict[str, Any]:
+    try:
+        return {"text": formats.write(Layout.from_json(document), name)}
+    except LayoutError as error:
+        return {"error": _described(error, document)}
+
+
+def _canvas(value: Any) -> Canvas | None:
+    width, height = (value.get("width"), value.get("height")) if isinstance(value, dict) else (None, None)
+    if not isinstance(width, int) or not isinstance(height, int):
+        return None
+    fits = 1 <= width <= _LARGEST_SIDE and 1 <= height <= _LARGEST_SIDE
+    return Canvas(width, height) if fits else None
+
+
+def _described(error: LayoutError, text: str) -> dict[str, Any]:
+    position = None if error.position is None else _utf16_position(text, error.position)
+    return {
+        "code": error.code,
+        "params": _plain(error.params),
+        "path": list(error.path),
+        "position": position,
+        "message": _cut(str(error)),
+    }
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """Parameters that fit into a sentence on the page and into JSON."""
+    return {
+        name: value
+        if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        else _cut(str(value))
+        for name, value in params.items()
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_WORDS else text[: _LONGEST_WORDS - 1] + "…"
+
+
+def _utf16_position(text: str, position: int) -> int:
+    """Units before a character, as text fields count them; a byte order mark is not part of what was read."""
+    characters = position + text.startswith("\ufeff")
+    return len(text[:characters].encode("utf-16-le", "surrogatepass")) // 2

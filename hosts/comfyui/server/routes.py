@@ -1,0 +1,20 @@
+"""Registration of the pack's routes on ComfyUI's running server."""
+
+from __future__ import annotations
+
+import sys
+
+from . import layouts, token_count
+
+ROUTES = ((token_count.PATH, token_count.answer), (layouts.PATH, layouts.answer))
+
+
+def register_routes() -> None:
+    """Answer POST on the path of every route, once; without a server nothing happens."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is None:
+        return
+    taken = {getattr(route, "path", None) for route in server.routes}
+    for path, answer in ROUTES:
+        if path not in taken:
+            server.routes.post(path)(answer)

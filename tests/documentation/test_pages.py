@@ -1,0 +1,56 @@
+"""Links, options and commands in the prose of every page lead somewhere."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+import pytest
+from documentation import REPOSITORY, anchors, blocks, inline_commands, links, pages
+
+from instance_composer import cli
+from instance_composer.cli import convert, render
+
+# A subcommand named in prose stands for itself; "…" stands for whatever comes.
+INLINE = sorted({(page, code) for page in pages() for code in inline_commands(page)})
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_lead_to_a_file_and_to_a_heading_in_it(page):
+    broken = []
+    for target in links(page):
+        name, _, anchor = target.partition("#")
+        file = (REPOSITORY / page).parent / name if name else REPOSITORY / page
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize(("page", "code"), INLINE)
+def test_a_command_in_a_sentence_exists(page, code, capsys):
+    words = [word for word in shlex.split(code)[1:] if word != "…"]
+    names = [word for word in words if not word.startswith("-")]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*names[:2], "--help"])
+    assert ended.value.code == 0
+    described = capsys.readouterr().out
+    assert [word for word in words if word.startswith("--") and word not in described] == []
+
+
+@pytest.mark.parametrize("name", ["render", "convert"])
+def test_every_option_is_described(name):
+    parser = argparse.ArgumentParser()
+    {"render": render, "convert": convert}[name].configure(parser)
+    if name == "convert":
+        parser = parser._subparsers._group_actions[0].choices["ifadapter"]
+    options = [
+        option for action in parser._actions for option in action.option_strings if option.startswith("--")
+    ]
+    described = pages()["docs/command-line.md"]
+    assert [option for option in options if f"`{option}" not in described and option != "--help"] == []
+
+
+def test_there_is_something_to_look_at():
+    assert len(pages()) > 30
+    assert sum(len(blocks(page)) for page in pages()) > 40
+    assert len(INLINE) > 10

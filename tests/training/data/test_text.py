@@ -1,0 +1,17 @@
+"""Token ids of captions, of which only the last are kept."""
+
+from __future__ import annotations
+
+import torch
+
+from instance_composer.training.data.text import Tokenizer
+
+
+def test_what_was_forgotten_is_the_same_again(pipeline):
+    small, whole = Tokenizer(pipeline, kept=2), Tokenizer(pipeline)
+    captions = ["a red circle", "", "a b", "a red circle", "c", "a b"]
+    for one, other in zip(small(captions), whole(captions), strict=True):
+        assert torch.equal(one, other)
+        assert one.dtype == torch.int32
+    assert torch.equal(small(captions[:1]).first, whole(captions).first[3:4])
+    assert small._known.cache_info().currsize == 2

@@ -1,0 +1,82 @@
+"""`instance-composer train` before anything is trained: flags come from the fields of a run."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+
+from instance_composer.cli.train import ACTIONS
+from instance_composer.cli.train.options import add_options, read_options
+from instance_composer.training.ifadapter.options import AdapterRun
+from instance_composer.training.itercomp.feedback_options import FeedbackRun
+from instance_composer.training.itercomp.reward_options import RewardRun
+
+HELP = """
+import sys
+from instance_composer.cli import main
+try: main(["train", *sys.argv[1:], "--help"])
+except SystemExit as ended: assert not ended.code, ended.code
+heavy = {"torch", "diffusers", "transformers", "accelerate", "numpy", "PIL"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def parser_of(run: type, required: bool = True) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    add_options(parser, run, required=required)
+    return parser
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_help_of_an_action_is_instant(action):
+    done = subprocess.run([sys.executable, "-c", HELP, action], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"instance-composer train {action}" in done.stdout
+
+
+@pytest.mark.parametrize("run", [AdapterRun, FeedbackRun, RewardRun])
+def test_flags_left_out_leave_the_defaults_of_the_fields(run):
+    needed = {one.name: Path(one.name) for one in fields(run) if one.default is MISSING}
+    words = [word for name in needed for word in (f"--{name}", name)]
+    assert read_options(parser_of(run).parse_args(words), run) == run(
+        **{name: str(value) if name == "aspect" else value for name, value in needed.items()}
+    )
+
+
+def test_every_kind_of_flag_reaches_its_field():
+    words = ["--model", "m", "--data", "d", "--size", "96x64", "--pictures", "7", "--checked", "3", "--small"]
+    words += ["--region-weight", "2", "--snr-power", "0.5", "--gradient-checkpointing", "--init", "i"]
+    assert read_options(parser_of(AdapterRun).parse_args(words), AdapterRun) == AdapterRun(
+        Path("m"), Path("d"), (96, 64), 7, 3, Path("i"), True, 2.0, 0.5, True
+    )
+
+
+def test_the_help_quotes_defaults():
+    text = parser_of(AdapterRun).format_help()
+    for quoted in (
+        "width x height (1024x1024)",
+        "to encode (10000)",
+        "things alone (0)",
+        "0.5 (0: all alike)",
+    ):
+        assert quoted in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--size", "96"], 'a size like "1024x768" is needed, got "96"'),
+        (["--size", "0x64"], 'a size like "1024x768" is needed, got "0x64"'),
+        (["--pictures", "many"], "argument --pictures: invalid int value: 'many'"),
+        (["--checked-pattern-pictures", "3"], "required: --model"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(words, complaint, capsys):
+    with pytest.raises(SystemExit):
+        parser_of(AdapterRun).parse_args(words)
+    assert complaint in capsys.readouterr().err

@@ -1,0 +1,127 @@
+"""COCO's annotations: what each example means, round trips, what is refused and where."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from foreign_layouts import CANVAS, CAT, VASE, check_reading, contents
+from hypothesis import given
+from layouts import rasters
+
+from instance_composer.layout import Canvas, FormatError, Layout, LayoutError, Polygon, RunLength
+from instance_composer.layout.formats import coco
+
+COCO = {
+    "images": [{"id": 7, "width": 200, "height": 100, "file_name": "cat.jpg"}],
+    "categories": [{"id": 3, "name": "cat"}],
+    "annotations": [
+        {
+            "id": 1,
+            "image_id": 7,
+            "category_id": 3,
+            "bbox": [20, 20, 80, 40],
+            "segmentation": [[20, 20, 100, 20, 20, 60]],
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "canvas", "prompt", "expected"),
+    [
+        (COCO, None, "", [("cat", (0.1, 0.2, 0.5, 0.6))]),
+    ],
+)
+def test_an_example_is_detected_and_read(
+    source: Any, canvas: Canvas | None, prompt: str, expected: list[tuple[str, tuple[float, ...]]]
+) -> None:
+    check_reading("coco", source, canvas, prompt, expected)
+
+
+def test_polygons_and_run_lengths_come_back() -> None:
+    raster = RunLength.from_raster(b"\0\1\1\0" * 3, 4, 3)
+    triangle = Polygon(((0.1, 0.2), (0.5, 0.2), (0.1, 0.6)))
+    layout = Layout((replace(CAT, mask=triangle), replace(VASE, mask=raster)), CANVAS)
+    read = coco.read(coco.write(layout))
+    assert read.instances[1].mask == raster
+    assert all(
+        math.isclose(a, b)
+        for one, other in zip(read.instances[0].mask.points, triangle.points, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_compressed_counts_are_read() -> None:
+    # Made by hand from the rule: one digit up to 15, two digits from 16 on, differences from the fourth.
+    assert coco.decode_counts("021") == [0, 2, 1]
+    assert coco.decode_counts("P1") == [32]
+    assert coco.decode_counts("5432") == [5, 4, 3, 6]
+    assert coco.decode_counts("543N") == [5, 4, 3, 2]
+
+
+@given(rasters())
+def test_compression_is_undone(raster: tuple[bytes, int, int]) -> None:
+    mask = RunLength.from_raster(*raster)
+    data = json.loads(json.dumps(COCO))
+    data["annotations"][0]["segmentation"] = {"size": list(mask.size), "counts": compressed(mask.counts)}
+    assert coco.read(data).instances[0].mask == mask
+
+
+@pytest.mark.parametrize(("text", "column"), [("0 1", 2), ("0\x7f", 2), ("0P", 3), ("o" * 20, 14)])
+def test_broken_compressed_counts_are_shown(text: str, column: int) -> None:
+    with pytest.raises(FormatError) as caught:
+        coco.decode_counts(text)
+    assert caught.value.column == column
+
+
+def test_several_outlines_are_their_union() -> None:
+    data = json.loads(json.dumps(COCO))
+    halves = [[0, 0, 120, 0, 120, 100, 0, 100], [80, 0, 200, 0, 200, 100, 80, 100]]
+    data["annotations"][0]["segmentation"] = halves
+    assert coco.read(data).instances[0].mask.raster(20, 10) == b"\1" * 200
+
+
+def test_one_of_several_images_must_be_chosen() -> None:
+    data = json.loads(json.dumps(COCO))
+    data["images"].append({"id": 8, "width": 400, "height": 100, "file_name": "dog.jpg"})
+    data["annotations"].append({"id": 2, "image_id": 8, "category_id": 3, "bbox": [20, 20, 80, 40]})
+    with pytest.raises(LayoutError, match="2 images; choose one by id or file name: 7, 8"):
+        coco.read(data)
+    for image in (8, "8", "dog.jpg"):
+        assert contents(coco.read(data, image=image)) == [("cat", (0.05, 0.2, 0.25, 0.6))]
+    with pytest.raises(LayoutError, match="0 images have the id or file name"):
+        coco.read(data, image="bird.jpg")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"category_id": 9}, "annotation 1: category 9 is not listed; 3 are"),
+        ({"bbox": [1, 2, 3]}, "annotation 1: bbox must be a list of 4 numbers"),
+        ({"segmentation": [[1, 2, 3]]}, "annotation 1: segmentation: an outline needs pairs"),
+        ({"segmentation": [1, 2, 3]}, "list of outlines"),
+        ({"segmentation": {"size": [2, 2], "counts": [1]}}, "counts add up to 1, 2 × 2 needs 4"),
+    ],
+)
+def test_what_is_wrong_is_named(change: dict[str, Any], words: str) -> None:
+    data = json.loads(json.dumps(COCO))
+    data["annotations"][0].update(change)
+    with pytest.raises(LayoutError, match=words):
+        coco.read(data)
+
+
+def compressed(counts: tuple[int, ...]) -> str:
+    """COCO's compression, the other way round from the reader."""
+    text = ""
+    for place, count in enumerate(counts):
+        value = count - counts[place - 2] if place > 2 else count
+        more = True
+        while more:
+            digit, value = value & 31, value >> 5
+            more = value != (-1 if digit & 16 else 0)
+            text += chr(48 + digit + 32 * more)
+    return text

@@ -1,0 +1,76 @@
+"""Plain lines: what each example means, round trips, what is refused and where."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from foreign_layouts import CANVAS, CAT, PAIR, VASE, check_reading
+from hypothesis import given
+from hypothesis import strategies as st
+from layouts import fewer, plain_layouts
+
+from instance_composer.layout import Canvas, FormatError, Layout, formats
+
+LINES = """a cat beside a vase
+negative: blurry
+
+0.1 0.2 0.5 0.6: a red cat
+[40%, 40%, 90%, 90%]: a vase: blue
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "canvas", "prompt", "expected"),
+    [
+        (LINES, None, PAIR.prompt, [("a red cat", CAT.box), ("a vase: blue", VASE.box)]),
+        ("canvas: 200 x 100\n20 20 100 60: a red cat", None, "", [("a red cat", CAT.box)]),
+        ("20,20,100,60: a red cat", CANVAS, "", [("a red cat", CAT.box)]),
+    ],
+)
+def test_an_example_is_detected_and_read(
+    source: Any, canvas: Canvas | None, prompt: str, expected: list[tuple[str, tuple[float, ...]]]
+) -> None:
+    check_reading("lines", source, canvas, prompt, expected)
+
+
+@given(plain_layouts(), st.floats(-0.5, 0.0), st.floats(1.0, 1.5))
+@fewer
+def test_boxes_over_the_edge_come_back_exactly(layout: Layout, low: float, high: float) -> None:
+    items = tuple(replace(item, box=replace(item.box, x0=low, y1=high)) for item in layout.instances)
+    read = formats.read(formats.write(replace(layout, instances=items), "lines"), "lines")
+    assert [item.box for item in read.instances] == [item.box for item in items]
+
+
+def test_prompts_that_look_like_something_else_come_back() -> None:
+    layout = replace(PAIR, prompt="0 0 1 1: canvas: 5", negative="prompt: {")
+    assert formats.read(formats.write(layout, "lines")) == layout
+
+
+def test_line_breaks_in_captions_become_spaces() -> None:
+    layout = Layout((replace(CAT, caption="a red\n\n 0 0 1 1: cat"),), CANVAS)
+    assert [item.caption for item in formats.read(formats.write(layout, "lines")).instances] == [
+        "a red 0 0 1 1: cat"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "words"),
+    [
+        ("0 0 1 1: a\n  0.5 0.5: b", 2, 3, "expected"),
+        ("a\nb\n0 0 1 1: c", 2, 1, "expected"),
+        ("canvas: big\n0 0 1 1: a", 1, 8, "a size like"),
+        ("0 0 1 1: a\n0 0 12 12: b", 2, 1, "need a line"),
+        ("canvas: 64 x 64\n0 0 1 1: a\n0 0 0.5 12: b", 3, 1, "beside fractions"),
+    ],
+)
+def test_the_spot_that_cannot_be_read_is_shown(text: str, line: int, column: int, words: str) -> None:
+    with pytest.raises(FormatError, match=words) as caught:
+        formats.read(text)
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def test_numbers_a_layout_cannot_hold_are_reported() -> None:
+    layout = formats.read("1e999% 0% 50% 50%: a")
+    assert layout.problems()[0].severity == "error"

@@ -1,0 +1,112 @@
+"""Answers of language models: what each example means, round trips, what is refused and where."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from foreign_layouts import CANVAS, CAT, PAIR, VASE, check_reading, contents
+
+from instance_composer.layout import Box, Canvas, FormatError, Layout, LayoutError, formats
+
+ANSWER = """Sure! Here is the layout you asked for:
+```json
+{"scene": "a room", "image_size": [200, 100],
+ "objects": [{"label": "a red cat", "bbox": [20, 20, 100, 60]},
+             {"label": "a vase", "bbox": [80, 40, 180, 90]}]}
+```
+Enjoy [it]!"""
+
+
+@pytest.mark.parametrize(
+    ("source", "canvas", "prompt", "expected"),
+    [
+        (ANSWER, None, "a room", [("a red cat", CAT.box), ("a vase", VASE.box)]),
+    ],
+)
+def test_an_example_is_detected_and_read(
+    source: Any, canvas: Canvas | None, prompt: str, expected: list[tuple[str, tuple[float, ...]]]
+) -> None:
+    check_reading("llm", source, canvas, prompt, expected)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"caption": "a red cat", "box": {"x": 0.1, "y": 0.2, "width": 0.4, "height": 0.4}},
+        {"caption": "a red cat", "x": 0.1, "y": 0.2, "w": 0.4, "h": 0.4},
+        {
+            "description": "a red cat",
+            "bounding_box": {"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.6},
+        },
+        {"name": "a red cat", "left": 0.1, "top": 0.2, "right": 0.5, "bottom": 0.6},
+        {"label": "a red cat", "box_2d": [200, 100, 600, 500]},
+        {"label": "a red cat", "bbox": [0.1, 0.2, 0.5, 0.6], "format": "xyxy"},
+        {"label": "a red cat", "bbox": [0.1, 0.2, 0.4, 0.4], "format": "XYWH"},
+        {"label": "a red cat", "bbox": [0.2, 0.1, 0.6, 0.5], "format": "yxyx"},
+    ],
+)
+def test_boxes_of_every_kind_are_read(entry: dict[str, Any]) -> None:
+    for wrapped in ([entry], {"objects": [entry]}, {"layout": {"boxes": [entry]}}, entry):
+        text = json.dumps(wrapped)
+        if formats.detect(text) == "bounding-boxes":
+            continue
+        assert formats.detect(text) == "llm"
+        assert contents(formats.read(text)) == contents(Layout((CAT,)))
+
+
+def test_pairs_of_caption_and_box_are_read() -> None:
+    text = '[["a red cat", [20, 20, 80, 40]], ["a blue vase", [80, 40, 100, 50]]]'
+    layout = formats.read(text, canvas=CANVAS, order="xywh")
+    assert contents(layout) == contents(PAIR)
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"), [("percent", 100), ("grid1000", 1000), ("fraction", 1), ("px", None)]
+)
+def test_declared_units_count(units: str, factor: int | None) -> None:
+    factors = (factor, factor) if factor else (CANVAS.width, CANVAS.height)
+    box = [value * side for value, side in zip(CAT.box, factors * 2, strict=True)]
+    data = {"units": units, "box_format": "xyxy", "width": 200, "height": 100}
+    text = json.dumps({**data, "boxes": [{"caption": CAT.caption, "box": box}]})
+    assert contents(formats.read(text)) == contents(Layout((CAT,)))
+
+
+def test_the_only_reading_on_the_canvas_is_taken() -> None:
+    corners = [{"label": "a", "box": [0.1, 0.2, 0.5, 0.6]}, {"label": "b", "box": [0.7, 0.7, 0.9, 0.9]}]
+    assert formats.read(json.dumps(corners)).instances[1].box == Box(0.7, 0.7, 0.9, 0.9)
+    sizes = [{"label": "a", "box": [0.1, 0.2, 0.5, 0.6]}, {"label": "b", "box": [0.7, 0.7, 0.2, 0.2]}]
+    assert formats.read(json.dumps(sizes)).instances[0].box == Box(0.1, 0.2, 0.6, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([{"label": "a", "box": [0.1, 0.1, 0.3, 0.3]}], "fit both corners .* and a corner with a size"),
+        ([{"label": "a", "box": [0.5, 0.5, 0.3, 0.9]}], "fit neither xyxy nor xywh"),
+        ([{"label": "a", "box": [10, 10, 300, 300]}], "go up to 300 and nothing tells their unit"),
+        ([{"label": "a", "box": [0.1, 0.1, 0.3]}], "entry 1: box must be a list of 4 numbers"),
+        ([{"label": "a", "box": {"x": 1}}], "entry 1 has no box"),
+        (
+            {"box_format": "cxcywh", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]},
+            "'cxcywh' is not known; xyxy",
+        ),
+        (
+            {"units": "inch", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]},
+            "'inch' is not known; fraction",
+        ),
+        ({"units": "pixel", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]}, "give the canvas size"),
+    ],
+)
+def test_ambiguity_is_refused(data: Any, words: str) -> None:
+    with pytest.raises(LayoutError, match=words):
+        formats.read(json.dumps(data), "llm")
+
+
+def test_prose_and_fences_do_not_shift_the_position_of_errors() -> None:
+    with pytest.raises(FormatError) as caught:
+        formats.read('Here:\n```json\n{"objects": [\n  {"label" "a"}]}\n```\n')
+    assert (caught.value.line, caught.value.column) == (4, 12)
+    with pytest.raises(LayoutError, match="2 blocks of JSON"):
+        formats.read("```json\n{}\n```\nor\n```\n{}\n```")

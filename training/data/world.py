@@ -1,0 +1,39 @@
+"""Shapes World as training data: its pictures of one size, encoded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffusers import AutoencoderKL
+
+from ...shapes_world import ShapesWorld
+from .latents import LatentSet, encode_once
+
+# Pictures to train on; samples, calibration and evaluation draw from other seeds.
+TRAINING_SEED = 1
+
+
+class Pictures(NamedTuple):
+    """Encoded pictures of one size, each with so many figures, or with 1 to 5, of one pattern or of any."""
+
+    width: int
+    height: int
+    number: int
+    figures: int | None = None
+    pattern: str | None = None
+
+
+def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) -> LatentSet:
+    """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`."""
+    width, height, number, figures, pattern = pictures
+    world = ShapesWorld(TRAINING_SEED, width, height, figures=figures, pattern=pattern)
+    description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
+    name = f"latents-{width}x{height}"
+    if figures is not None:
+        description["figures"] = figures
+        name += f"-{figures}"
+    if pattern is not None:
+        description["pattern"] = pattern
+        name += f"-{pattern}"
+    return encode_once(world, number, autoencoder, folder / name, description)

@@ -1,0 +1,39 @@
+"""Options of IFAdapter training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..options import flag
+
+
+@dataclass(frozen=True)
+class AdapterRun:
+    """Model, data and objective of an adapter's training; `size` is (width, height) in pixels."""
+
+    model: Path = field(metadata=flag("diffusers folder or .safetensors of SDXL"))
+    data: Path | None = field(
+        default=None,
+        metadata=flag(
+            "folder of pictures, each with a layout of the same name and the ending .json "
+            "(default: Shapes World)"
+        ),
+    )
+    size: tuple[int, int] = field(default=(1024, 1024), metadata=flag("width x height (%(default)s)"))
+    pictures: int = field(default=10_000, metadata=flag("of Shapes World to encode (%(default)g)"))
+    checked_pattern_pictures: int = field(
+        default=0, metadata=flag("more of Shapes World, with checked things alone (%(default)g)", "checked")
+    )
+    init: Path | None = field(default=None, metadata=flag("start from this adapter instead of fresh weights"))
+    small: bool = field(default=False, metadata=flag("a fresh adapter of the demo model's size"))
+    region_weight: float = field(
+        default=0.0, metadata=flag("weight of the error inside boxes, once more (%(default)g)")
+    )
+    snr_power: float = field(
+        default=0.0,
+        metadata=flag(
+            "weigh errors by signal-to-noise ratio ** -power, such as 0.5 (%(default)g: all alike)"
+        ),
+    )
+    gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))

@@ -1,0 +1,199 @@
+// Import and export, loaded on demand: the sheet to paste into, files, copies in other formats, the picture.
+import { createState } from "../lib/commands.mjs";
+import { parse, pathText, serialise } from "../lib/document.mjs";
+import { excerpt, LayoutError } from "../lib/errors.mjs";
+import { FORMATS, readOwn } from "../lib/formats.mjs";
+import { tError } from "../lib/i18n.mjs";
+import { layoutsFromPng } from "../lib/png.mjs";
+import { findProblems } from "../lib/problems.mjs";
+import { bounds } from "../lib/regions.mjs";
+import { instanceColor, textOn } from "./colors.mjs";
+import { html, set, svg } from "./dom.mjs";
+import { layoutPicture } from "./layout_picture.mjs";
+
+const LARGEST_FILE = 64_000_000;
+const PAUSE = 150; // milliseconds without a key before the host is asked
+
+export class ImportExport {
+  constructor(editor) {
+    this.editor = editor;
+    this.formats = FORMATS;
+  }
+
+  /** The sheet to paste into: what is recognised is drawn small before it is taken over. */
+  openPaste(text = "") {
+    const { editor } = this;
+    const { t } = editor;
+    const area = html("textarea", { class: "ic-field", rows: 7, placeholder: t("editor.paste_placeholder"), "aria-label": t("editor.paste_layout"), spellcheck: "false", style: "font-family:ui-monospace,monospace;font-size:11px" });
+    const format = html("select", { class: "ic-field", "aria-label": t("editor.format") }, html("option", { value: "" }, t("editor.format_auto")), ...FORMATS.map((one) => html("option", { value: one.name }, t(one.key))));
+    const order = choice(t("editor.order"), ["", "xyxy", "xywh", "yxyx"], t("editor.order_auto"));
+    const message = html("p", { style: "margin:0;flex:1;min-width:0", "aria-live": "polite" });
+    const place = html("pre", { hidden: true });
+    const mini = svg("svg", { class: "ic-mini", "aria-hidden": "true" });
+    const button = (label, more, action) => html("button", { type: "button", class: `ic-button ${more}`, disabled: true, onclick: action }, label);
+    const replace = button(t("editor.replace"), "ic-primary", () => take(true));
+    const append = button(t("editor.append"), "ic-outlined", () => take(false));
+    let found = null;
+    const take = (all) => {
+      close();
+      if (all) this.replace(found);
+      else editor.run("append", found);
+    };
+    const show = (seen) => {
+      found = seen.layout;
+      message.textContent = seen.message;
+      message.style.color = seen.error ? "var(--ic-error)" : "";
+      place.hidden = !seen.error || !seen.excerpt;
+      place.textContent = seen.excerpt ?? "";
+      order.hidden = !seen.takesOrder;
+      drawMini(mini, found);
+      replace.disabled = append.disabled = found === null;
+      set(area, { "aria-invalid": Number.isInteger(seen.error?.offset) ? "true" : null });
+    };
+    let question = 0;
+    const look = async () => {
+      const own = (question += 1);
+      const answered = this.lookHere(area.value, format.value);
+      if (answered) return show(answered);
+      replace.disabled = append.disabled = true;
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      // What was asked before the last change is of no interest any more.
+      const seen = own === question && (await this.ask(area.value, format.value, order.value));
+      if (seen && own === question) show(seen);
+      return undefined;
+    };
+    for (const input of [area, format, order]) input.addEventListener("input", look);
+    const close = editor.menus.sheet(t("editor.paste_layout"), area, html("div", { class: "ic-row" }, format, order),
+      html("div", { class: "ic-row", style: "align-items:flex-start" }, mini, message), place, html("div", { class: "ic-row" }, replace, append));
+    area.value = text;
+    look();
+    area.focus();
+  }
+
+  /** What a text holds that can be read here, or why it cannot be read; null for one that the host must read. */
+  lookHere(text, format) {
+    if (text.trim() === "") return { layout: null, message: this.editor.t("editor.paste_help") };
+    try {
+      const layout = readOwn(text, format);
+      return layout && this.found(layout, "layout");
+    } catch (error) {
+      return this.refused(text, error);
+    }
+  }
+
+  /** What a text of another program holds, or why it cannot be read. */
+  async ask(text, format, order) {
+    const { host, layout } = this.editor;
+    const { width, height } = layout.canvas;
+    try {
+      const answer = await answerTo(host.readLayout(text, { format, order, canvas: { width, height } }), text);
+      return this.found(parse(answer.document), answer.format);
+    } catch (error) {
+      return this.refused(text, error);
+    }
+  }
+
+  found(layout, name) {
+    const { t } = this.editor;
+    const { key, options } = FORMATS.find((one) => one.name === name);
+    const { width, height } = layout.canvas;
+    const message = t("editor.paste_found", { count: layout.instances.length, format: t(key), width: String(width), height: String(height) });
+    return { layout, message, takesOrder: options.includes("order") };
+  }
+
+  refused(text, error) {
+    // Without a place there is nothing to show but the text itself, which stands above.
+    const place = Number.isInteger(error.offset) ? excerpt(text, error) : "";
+    return { layout: null, error, message: tError(this.editor.t, error), excerpt: place, takesOrder: true };
+  }
+
+  /** Take over a whole layout with its size, unless a link gives the size. */
+  replace(layout) {
+    const { editor } = this;
+    editor.broken.hide();
+    const { driven, width, height } = editor.host.size;
+    const canvas = driven ? { ...layout.canvas, width, height } : layout.canvas;
+    editor.apply({ state: createState({ ...layout, canvas }) });
+    editor.linkSize();
+    editor.fit();
+    editor.say(editor.t("editor.replaced", { count: layout.instances.length }));
+  }
+
+  chooseFile() {
+    choose(".json,.txt,.png,application/json,text/plain,image/png", (file) => this.openFile(file));
+  }
+
+  choosePicture() {
+    choose("image/*", (file) => this.editor.pictures.useFile(file));
+  }
+
+  /** A file: a PNG with our layout in its workflow, another picture as background, text as a layout. */
+  async openFile(file) {
+    const { editor } = this;
+    const { t } = editor;
+    if (file.size > LARGEST_FILE) return editor.say(t("editor.file_too_large", { size: Math.round(file.size / 1e6), limit: LARGEST_FILE / 1e6 }), true);
+    try {
+      if (!file.type.startsWith("image/")) return this.openPaste(await file.text());
+      const layouts = file.type === "image/png" ? await layoutsFromPng(new Uint8Array(await file.arrayBuffer())) : [];
+      return layouts.length ? this.openPaste(layouts[0].text) : editor.pictures.useFile(file);
+    } catch (error) {
+      return editor.sayError(error);
+    }
+  }
+
+  copyAs(format) {
+    const { exchange, host, layout } = this.editor;
+    const count = findProblems(layout).filter(({ severity }) => severity === "error").length;
+    if (count) return this.editor.sayError(new LayoutError("error.has_errors", { count }));
+    const text = serialise(layout);
+    return exchange.toClipboard(format === "layout" ? text : answerTo(host.writeLayout(text, format), text).then((answer) => answer.text));
+  }
+
+  /** The layout drawn over the picture under it, as a PNG file. */
+  async savePicture() {
+    const { editor } = this;
+    const canvas = layoutPicture(editor.layout, editor.pictures.shown, editor.t);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    const link = html("a", { href: URL.createObjectURL(blob), download: "layout.png" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+}
+
+/** The host's answer about a text; LayoutError where there is none and for what it refuses. */
+async function answerTo(asked, text) {
+  const answer = await asked.catch(() => null);
+  if (!answer) throw new LayoutError("error.no_server");
+  if (!answer.error) return answer;
+  const { code, params, path, position } = answer.error;
+  const where = path.length ? pathText(path) : params.where;
+  throw new LayoutError(`error.${code}`, { ...params, where }, { path, text, offset: position ?? undefined });
+}
+
+function choice(label, values, automatic) {
+  return html("select", { class: "ic-field", "aria-label": label, hidden: true }, ...values.map((value) => html("option", { value }, value || automatic)));
+}
+
+function choose(accept, use) {
+  const input = html("input", { type: "file", accept });
+  input.addEventListener("change", () => input.files[0] && use(input.files[0]));
+  input.click();
+}
+
+/** A layout drawn small. */
+function drawMini(element, layout) {
+  element.replaceChildren();
+  element.style.display = layout ? "" : "none";
+  if (!layout) return;
+  const { width, height } = layout.canvas;
+  set(element, { viewBox: `0 0 ${width} ${height}`, style: `aspect-ratio:${width}/${height};max-height:120px` });
+  layout.instances.forEach((instance, index) => {
+    const [x0, y0, x1, y1] = bounds(instance);
+    const color = instanceColor(instance, index);
+    const size = Math.min(width, height) / 9;
+    element.append(
+      svg("rect", { x: x0 * width, y: y0 * height, width: (x1 - x0) * width, height: (y1 - y0) * height, fill: color, "fill-opacity": 0.25, stroke: color, "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" }),
+      svg("rect", { x: x0 * width, y: y0 * height, width: size, height: size, fill: color }),
+      svg("text", { x: x0 * width + size / 2, y: y0 * height + size * 0.78, "text-anchor": "middle", fill: textOn(color), style: `font:600 ${size * 0.8}px system-ui` }, instance.id));
+  });
+}

@@ -1,0 +1,35 @@
+/**
+ * Formats of layouts for lists: names, title keys and options. Our own document is read here; those of other
+ * programs are read and written by whoever hosts the editor, as the Python package `layout` does.
+ * @typedef {import("./document.mjs").Layout} Layout
+ */
+
+import { parse, strip } from "./document.mjs";
+import { LayoutError } from "./errors.mjs";
+import { decode, parseJson } from "./json.mjs";
+
+export const FORMATS = Object.freeze([
+  { name: "layout", key: "format.layout", options: [] },
+  { name: "coco", key: "format.coco", options: ["image"] },
+  { name: "ifadapter", key: "format.ifadapter", options: [] },
+  { name: "omost", key: "format.omost", options: [] },
+  { name: "ideogram", key: "format.ideogram", options: [] },
+  { name: "bounding-boxes", key: "format.bounding_boxes", options: ["frame"] },
+  { name: "llm", key: "format.llm", options: ["order", "units"] },
+  { name: "lines", key: "format.lines", options: [] },
+]);
+
+/**
+ * The layout of a text that is our own document, null for a text that another program may have written.
+ * LayoutError pointing at the character for a broken document, for JSON that is none and for no text at all.
+ * @param {string} source @param {string} [format] the format that was chosen, "" for automatic
+ * @returns {Layout | null}
+ */
+export function readOwn(source, format = "") {
+  const text = decode(source);
+  if (strip(text) === "") throw new LayoutError("error.empty");
+  if ((format && format !== "layout") || !/^[{[]/.test(strip(text))) return null;
+  const data = parseJson(text);
+  const isOurs = format === "layout" || (!Array.isArray(data) && "version" in data && "instances" in data);
+  return isOurs ? parse(text) : null;
+}
