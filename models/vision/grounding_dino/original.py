@@ -63,8 +63,8 @@ def _build(config: Any, state: Mapping[str, Tensor]) -> tuple[Any, Sequence[str]
 
     kind: Any = transformers.GroundingDinoForObjectDetection
     if int(transformers.__version__.partition(".")[0]) < 5:
-        # Version 4 has the converted names itself, and its `from_pretrained` would leave tables that are not in
-        # the state without values.
+        # Version 4 has the converted names itself, and its `from_pretrained` would leave tables that are not
+        # in the state without values.
         model = kind(config)
         return model, *model.load_state_dict(state, strict=False)
     model, report = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)

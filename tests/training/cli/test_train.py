@@ -13,10 +13,7 @@ from instance_composer.cli import main
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.sdxl.files import open_unet
 from instance_composer.training.data.latents import LatentSet
-from instance_composer.training.demo_model.recipe import STAGES, choose_stage
-from instance_composer.training.demo_model.stage_names import STAGE_NAMES
 from instance_composer.training.engine.checkpoint import read_run
-from instance_composer.training.engine.settings import SettingsError
 
 
 @pytest.mark.slow
@@ -114,15 +111,3 @@ def test_a_settings_file_has_a_table_for_each_stage(tmp_path, capsys):
     ]
     assert main(words) == 2
     assert "steps is 0" in capsys.readouterr().err
-
-
-def test_stages_build_on_stages_there_are():
-    assert tuple(STAGES) == STAGE_NAMES
-    assert all(stage.before in {None, *STAGES} for stage in STAGES.values())
-    with pytest.raises(SettingsError, match="choose crops, autoencoder"):
-        choose_stage("base", {})
-
-
-def test_fewer_pictures_keep_the_proportions_of_sizes():
-    encoded = choose_stage("base-mixed", {"steps": 7}, pictures=800).pictures
-    assert [one.number for one in encoded] == [800, 600, 100, 100]
