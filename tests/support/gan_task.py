@@ -20,7 +20,7 @@ from instance_composer.training.engine.task import Player, Task
 
 MIDDLE = torch.tensor([1.5, -1.0])
 PLAYERS = (
-    Player("generator", ("generator.",)),
+    Player("generator", ("generator.",), "fooling"),
     Player("discriminator", ("discriminator.",), "telling", {"discriminator.2": 2.0}, beta1=0.0, clip=0.5),
 )
 
@@ -39,7 +39,7 @@ class Pair(nn.Module):
         self.calls.append((player, made.detach()))
         if player == "generator":
             judged = self.discriminator(made)
-            return {"loss": F.binary_cross_entropy_with_logits(judged, torch.ones_like(judged))}
+            return {"fooling": F.binary_cross_entropy_with_logits(judged, torch.ones_like(judged))}
         judged = self.discriminator(torch.cat((made.detach(), batch["real"])))[:, 0]
         real = torch.arange(len(judged)) >= len(made)
         right = ((judged > 0) == real).float().mean()

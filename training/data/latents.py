@@ -22,6 +22,7 @@ from ..engine.order import sample_numbers
 from ..engine.progress import progress_bar
 from ..engine.task import BatchPosition
 from .errors import SourceError
+from .json_array import JsonArray
 from .pictures import posterior, to_tensor
 from .shards import Shards
 
@@ -100,13 +101,22 @@ class LatentSet:
         there = {entry.name for entry in os.scandir(folder)}
         if missing := [file.name for file in files if file.name not in there]:
             raise SourceError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
-        return cls(Shards(files, _SHARD, _read_shard), range(count))
+        return cls(Shards(files, _SHARD, _Reader()), range(count))
 
 
-def _read_shard(file: Path) -> Encoded:
-    # The file is mapped into memory, not read: a row costs what it holds.
-    latents = load_file(file)["latents"]
-    return Encoded(latents, json.loads(file.with_suffix(".json").read_text(encoding="utf-8")))
+class _Reader:
+    """Opens shards, and remembers the bounds of their documents, so that no shard is parsed whole again."""
+
+    def __init__(self) -> None:
+        self._bounds: dict[Path, np.ndarray] = {}
+
+    def __call__(self, file: Path) -> Encoded:
+        # The file is mapped into memory, not read: a row costs what it holds.
+        latents = load_file(file)["latents"]
+        text = file.with_suffix(".json").read_text(encoding="utf-8")
+        documents = JsonArray(text, self._bounds.get(file))
+        self._bounds[file] = documents.bounds
+        return Encoded(latents, documents)
 
 
 class Buckets:

@@ -63,13 +63,14 @@ class Trainer:
         progress = progress_bar(
             "train", "step", self.settings.steps, self.step, shown=self.accelerator.is_main_process
         )
+        loss = self.turns[0].player.loss
         recent: list[dict[str, float]] = []
         started = time.perf_counter()
         with progress:
             while self.step < self.settings.steps:
                 recent.append(self.advance())
                 progress.update()
-                progress.set_postfix(loss=f"{recent[-1]['loss']:.4f}", refresh=False)
+                progress.set_postfix(loss=f"{recent[-1][loss]:.4f}", refresh=False)
                 if self._due(self.settings.every_log):
                     self._log(recent, time.perf_counter() - started)
                     recent, started = [], time.perf_counter()

@@ -126,12 +126,12 @@ def test_the_first_player_is_averaged_and_shown(tmp_path):
 def test_metrics_tell_both_players(tmp_path):
     Trainer(PairTask(), settings(), tmp_path).run()
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert {"loss", "gradient", "telling", "right", "discriminator_gradient"} <= line.keys()
+    assert {"fooling", "gradient", "telling", "right", "discriminator_gradient"} <= line.keys()
 
 
 def test_a_run_is_not_continued_with_other_players(tmp_path):
     Trainer(PairTask(), settings(), tmp_path).run()
-    alone = (Player("generator", ("generator.", "discriminator.")),)
+    alone = (Player("generator", ("generator.", "discriminator."), "fooling"),)
     with pytest.raises(ResumeError, match=r"other players was \['discriminator'\] and is now \[\]"):
         Trainer(PairTask(alone), settings(), tmp_path)
 
