@@ -4,6 +4,7 @@ import { parse, pathText, serialise } from "../lib/document.mjs";
 import { excerpt, LayoutError } from "../lib/errors.mjs";
 import { FORMATS, readOwn } from "../lib/formats.mjs";
 import { tError } from "../lib/i18n.mjs";
+import { requireShort } from "../lib/json.mjs";
 import { layoutsFromPng } from "../lib/png.mjs";
 import { findProblems } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
@@ -86,6 +87,7 @@ export class ImportExport {
     const { host, layout } = this.editor;
     const { width, height } = layout.canvas;
     try {
+      requireShort(text);
       const answer = await answerTo(host.readLayout(text, { format, order, canvas: { width, height } }), text);
       return this.found(parse(answer.document), answer.format);
     } catch (error) {

@@ -23,9 +23,7 @@ export class NumberText {
 
 /** Text without a byte order mark; LayoutError over 10 MB. @param {string} text */
 export function decode(text) {
-  if (text.length > MOST_CHARACTERS) {
-    throw new LayoutError("error.text_too_long", { count: text.length, most: MOST_CHARACTERS });
-  }
+  requireShort(text);
   return text.replace(/^\ufeff/, "");
 }
 
@@ -255,4 +253,11 @@ export function plain(value) {
   if (Array.isArray(value)) return value.map(plain);
   if (value instanceof Map) return toObject([...value].map(([key, item]) => [key, plain(item)]));
   return value;
+}
+
+/** LayoutError for a text that is longer than any reader takes, here and on the server. */
+export function requireShort(text) {
+  if (text.length > MOST_CHARACTERS) {
+    throw new LayoutError("error.text_too_long", { count: text.length, most: MOST_CHARACTERS });
+  }
 }
