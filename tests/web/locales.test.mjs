@@ -73,7 +73,8 @@ const fromServer = new Set(
 test("every message is used, every key has a message", () => {
   const literals = new Set([...sources.matchAll(/["'`]([a-z]+\.[a-z0-9_.]+)["'`]/g)].map(([, key]) => key));
   const beginnings = [...sources.matchAll(/`([a-z]+\.[a-z0-9_.]*)\$\{/g)].map(([, start]) => start);
-  const used = (key) => literals.has(key) || fromServer.has(key) || beginnings.some((start) => key.startsWith(start));
+  const used = (key) =>
+    literals.has(key) || fromServer.has(key) || beginnings.some((start) => key.startsWith(start));
   assert.deepEqual(
     [...english.keys()].filter((key) => !used(key)),
     [],

@@ -12,14 +12,27 @@ export class Broken {
     this.message = html("p", { style: "margin:0" });
     this.place = html("pre");
     const { t } = editor;
-    const button = (label, action) => html("button", { type: "button", class: "ic-button ic-outlined", onclick: action }, label);
-    this.element = html("div", { class: "ic-sheet", hidden: true, role: "alert" }, html("div", { class: "ic-panel" },
-      html("h2", {}, t("editor.broken_title")), this.message, this.place,
-      html("p", { class: "ic-muted", style: "margin:0" }, t("editor.broken_text")),
-      html("div", { class: "ic-row" },
-        button(t("editor.repair"), () => editor.exchange.openPaste(this.text)),
-        button(t("editor.copy_text"), () => editor.exchange.toClipboard(this.text)),
-        button(t("editor.start_anew"), () => this.discard()))));
+    const button = (label, action) =>
+      html("button", { type: "button", class: "ic-button ic-outlined", onclick: action }, label);
+    this.element = html(
+      "div",
+      { class: "ic-sheet", hidden: true, role: "alert" },
+      html(
+        "div",
+        { class: "ic-panel" },
+        html("h2", {}, t("editor.broken_title")),
+        this.message,
+        this.place,
+        html("p", { class: "ic-muted", style: "margin:0" }, t("editor.broken_text")),
+        html(
+          "div",
+          { class: "ic-row" },
+          button(t("editor.repair"), () => editor.exchange.openPaste(this.text)),
+          button(t("editor.copy_text"), () => editor.exchange.toClipboard(this.text)),
+          button(t("editor.start_anew"), () => this.discard()),
+        ),
+      ),
+    );
     editor.root.append(this.element);
   }
 

@@ -2,7 +2,16 @@
 
 // Distinct for the common colour blindnesses: Okabe and Ito (2008) without black, then three of Tol's "muted".
 export const PALETTE = [
-  "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#882255", "#44aa99", "#999933",
+  "#e69f00",
+  "#56b4e9",
+  "#009e73",
+  "#f0e442",
+  "#0072b2",
+  "#d55e00",
+  "#cc79a7",
+  "#882255",
+  "#44aa99",
+  "#999933",
 ];
 
 /** The colour of an instance: its own, or the one of its place in the stack. */

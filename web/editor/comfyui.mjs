@@ -5,6 +5,7 @@ import { createTranslator } from "../lib/i18n.mjs";
 import { luminance } from "./colors.mjs";
 import { html } from "./dom.mjs";
 import { Editor } from "./editor.mjs";
+import { countTokens, readLayout, writeLayout } from "./comfyui_server.mjs";
 import { executionScope, locator, upstreamPicture } from "./comfyui_graph.mjs";
 
 const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
@@ -38,7 +39,11 @@ const locale = () => app.extensionManager.setting.get("Comfy.Locale") ?? "en";
 let sheet;
 function styles() {
   sheet ??= new Promise((resolve, reject) => {
-    const link = html("link", { rel: "stylesheet", href: new URL("./editor.css", import.meta.url).href, onload: resolve });
+    const link = html("link", {
+      rel: "stylesheet",
+      href: new URL("./editor.css", import.meta.url).href,
+      onload: resolve,
+    });
     link.addEventListener("error", () => reject(new Error("editor.css could not be loaded")));
     document.head.append(link);
   });
@@ -49,25 +54,13 @@ function styles() {
 function theme(element) {
   const probe = html("div", { style: "background:var(--comfy-menu-bg,#333)" });
   element.append(probe);
-  const parts = getComputedStyle(probe).backgroundColor.match(/[\d.]+/g)?.slice(0, 3).map(Number) ?? [0, 0, 0];
+  const parts = getComputedStyle(probe)
+    .backgroundColor.match(/[\d.]+/g)
+    ?.slice(0, 3)
+    .map(Number) ?? [0, 0, 0];
   probe.remove();
   const color = `#${parts.map((part) => Math.round(part).toString(16).padStart(2, "0")).join("")}`;
   return luminance(color) > 0.35 ? "light" : "dark";
-}
-
-async function ask(path, asked) {
-  const headers = { "Content-Type": "application/json" };
-  const answer = await api.fetchApi(`/instance_composer/${path}`, { method: "POST", headers, body: JSON.stringify(asked) });
-  return answer.ok ? answer.json() : null;
-}
-
-/** Layouts of other programs as the server reads and writes them (hosts/comfyui/server/layouts.py); null without that route. */
-const readLayout = (text, { format, order, canvas }) => ask("layouts", { text, format, order, canvas });
-const writeLayout = (document, format) => ask("layouts", { document, format });
-
-/** Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py); null without that route. */
-async function countTokens(texts) {
-  return (await ask("tokens", { texts }))?.tokens ?? null;
 }
 
 // --- One editor in one node ------------------------------------------------------------------------------------
@@ -151,7 +144,8 @@ class Mount {
   isolate() {
     const { root } = this.editor;
     const own = (event) => event.button !== 1 && event.stopPropagation();
-    for (const name of ["pointerdown", "pointermove", "pointerup", "dblclick"]) root.addEventListener(name, own);
+    for (const name of ["pointerdown", "pointermove", "pointerup", "dblclick"])
+      root.addEventListener(name, own);
     root.addEventListener("contextmenu", (event) => {
       event.stopPropagation();
       if (!event.target.closest("input, textarea")) event.preventDefault();
@@ -172,12 +166,16 @@ class Mount {
   /** Width and height of the picture; `driven` when links give them, then as of the last run. */
   get size() {
     const driven = this.isLinked("width") || this.isLinked("height");
-    const value = (name) => (this.isLinked(name) && this.used?.[name]) || Number(this.side(name)?.value) || 1024;
+    const value = (name) =>
+      (this.isLinked(name) && this.used?.[name]) || Number(this.side(name)?.value) || 1024;
     return { width: value("width"), height: value("height"), driven };
   }
 
   setSize(width, height) {
-    for (const [name, value] of [["width", width], ["height", height]]) {
+    for (const [name, value] of [
+      ["width", width],
+      ["height", height],
+    ]) {
       const widget = this.side(name);
       if (!widget || widget.value === value) continue;
       widget.value = value;
@@ -201,7 +199,8 @@ class Mount {
   executed(output) {
     const used = this.restore(output);
     // Edits made since the run was queued win; the next run brings the boxes again.
-    if (typeof used?.document === "string" && used.seeded_from === this.model.text) this.editor.seed(used.document);
+    if (typeof used?.document === "string" && used.seeded_from === this.model.text)
+      this.editor.seed(used.document);
   }
 
   /** What an earlier run left: ComfyUI keeps it when the widget is rebuilt. */
@@ -214,7 +213,11 @@ class Mount {
   }
 
   async showReference(file = null) {
-    const source = this.isLinked("image") ? (file ? viewUrl(file) : upstreamPicture(this.node, "image", app, api)) : null;
+    const source = this.isLinked("image")
+      ? file
+        ? viewUrl(file)
+        : upstreamPicture(this.node, "image", app, api)
+      : null;
     if (source === this.reference) return;
     this.reference = source;
     if (source) this.load("reference", source);
@@ -265,13 +268,19 @@ class Mount {
     for (const file of files) {
       const image = new Image();
       image.src = viewUrl(file);
-      await image.decode().then(() => heats.set(file.instance, image)).catch(() => {});
+      await image
+        .decode()
+        .then(() => heats.set(file.instance, image))
+        .catch(() => {});
     }
     this.editor.pictures.setHeats(heats);
   }
 
   progress(nodes) {
-    const running = Object.values(nodes).filter((one) => one.state === "running" && one.max > 1 && this.scope?.(String(one.display_node_id ?? one.node_id)));
+    const running = Object.values(nodes).filter(
+      (one) =>
+        one.state === "running" && one.max > 1 && this.scope?.(String(one.display_node_id ?? one.node_id)),
+    );
     if (running.length) this.editor.pictures.progress(running[0].value / running[0].max);
   }
 
@@ -290,7 +299,19 @@ class Mount {
     const back = html("button", { type: "button", onclick: () => this.dialog.close() }, t("editor.small"));
     model.element.replaceChildren(html("div", { class: "ic-away" }, t("editor.editing_large"), back));
     this.dialog = html("dialog", { class: "ic-dialog", "aria-label": t("editor.title") }, editor.root);
-    for (const name of ["keydown", "keyup", "wheel", "pointerdown", "pointermove", "pointerup", "mousedown", "contextmenu", "drop", "dragover"]) this.dialog.addEventListener(name, (event) => event.stopPropagation());
+    for (const name of [
+      "keydown",
+      "keyup",
+      "wheel",
+      "pointerdown",
+      "pointermove",
+      "pointerup",
+      "mousedown",
+      "contextmenu",
+      "drop",
+      "dragover",
+    ])
+      this.dialog.addEventListener(name, (event) => event.stopPropagation());
     this.dialog.addEventListener("close", () => this.closeLarge());
     document.body.append(this.dialog);
     editor.large = true;
@@ -318,14 +339,19 @@ let listening = false;
 function listenOnce() {
   if (listening) return;
   listening = true;
-  const each = (name, act) => api.addEventListener(name, ({ detail }) => mounts.forEach((one) => act(one, detail)));
+  const each = (name, act) =>
+    api.addEventListener(name, ({ detail }) => mounts.forEach((one) => act(one, detail)));
   each("execution_start", (one) => one.startRun());
-  each("b_preview_with_metadata", (one, { blob, displayNodeId, nodeId }) => one.preview(String(displayNodeId ?? nodeId), blob));
+  each("b_preview_with_metadata", (one, { blob, displayNodeId, nodeId }) =>
+    one.preview(String(displayNodeId ?? nodeId), blob),
+  );
   each("executed", (one, { node, display_node: shown, output }) => one.result(String(shown ?? node), output));
   each("progress_state", (one, { nodes }) => one.progress(nodes));
-  for (const name of ["execution_success", "execution_error", "execution_interrupted"]) each(name, (one) => one.endRun());
+  for (const name of ["execution_success", "execution_error", "execution_interrupted"])
+    each(name, (one) => one.endRun());
   const repaint = new MutationObserver(() => mounts.forEach((one) => one.paint()));
-  for (const element of [document.documentElement, document.body]) repaint.observe(element, { attributes: true, attributeFilter: ["class", "style"] });
+  for (const element of [document.documentElement, document.body])
+    repaint.observe(element, { attributes: true, attributeFilter: ["class", "style"] });
   let scale = app.canvas.ds.scale;
   chain(app.canvas.ds, "onChanged", () => {
     if (scale !== app.canvas.ds.scale) mounts.forEach((one) => one.editor.invalidate());
@@ -353,7 +379,8 @@ function panGraph(event, done) {
   window.addEventListener("pointerup", end, { capture: true, once: true });
 }
 
-const viewUrl = ({ filename, subfolder = "", type = "output" }) => api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+const viewUrl = ({ filename, subfolder = "", type = "output" }) =>
+  api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 
 /** Call `after` whenever the object's handler is called, keeping what was there. */
 function chain(object, name, after) {

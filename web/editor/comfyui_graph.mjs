@@ -1,7 +1,8 @@
 // Questions about ComfyUI's graph: what runs after a node, where a linked picture comes from.
 
 /** The name under which ComfyUI keeps the outputs of a node: the graph's id before it inside subgraphs. */
-export const locator = (node) => (node.graph?.isRootGraph ?? true ? String(node.id) : `${node.graph.id}:${node.id}`);
+export const locator = (node) =>
+  (node.graph?.isRootGraph ?? true) ? String(node.id) : `${node.graph.id}:${node.id}`;
 
 /** A test whether an execution id ("3", or "2:1" inside a subgraph) comes after a node. */
 export function executionScope(node, root) {
@@ -17,7 +18,14 @@ function levels(node, root) {
   const path = pathTo(root, node.graph) ?? [];
   const ids = [...path.map((container) => container.id), node.id];
   const graphs = [...path.map((container) => container.graph), node.graph];
-  return ids.map((id, depth) => ({ id, graph: graphs[depth], prefix: ids.slice(0, depth).map((one) => `${one}:`).join("") }));
+  return ids.map((id, depth) => ({
+    id,
+    graph: graphs[depth],
+    prefix: ids
+      .slice(0, depth)
+      .map((one) => `${one}:`)
+      .join(""),
+  }));
 }
 
 function pathTo(graph, wanted) {
@@ -58,5 +66,7 @@ export function upstreamPicture(node, name, app, api) {
   if (typeof chosen !== "string") return null;
   const [, path, type = "input"] = chosen.match(/^(.*?)(?: \[(\w+)\])?$/);
   const at = path.lastIndexOf("/");
-  return api.apiURL(`/view?${new URLSearchParams({ filename: path.slice(at + 1), subfolder: path.slice(0, Math.max(at, 0)), type })}`);
+  return api.apiURL(
+    `/view?${new URLSearchParams({ filename: path.slice(at + 1), subfolder: path.slice(0, Math.max(at, 0)), type })}`,
+  );
 }

@@ -6,10 +6,13 @@ function fill(element, properties, children) {
   for (const [name, value] of Object.entries(properties ?? {})) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2).toLowerCase(), value);
-    else if (name === "value" || name === "checked" || name === "disabled" || name === "hidden") element[name] = value;
+    else if (name === "value" || name === "checked" || name === "disabled" || name === "hidden")
+      element[name] = value;
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -17,7 +20,8 @@ function fill(element, properties, children) {
 export const html = (tag, properties, ...children) => fill(document.createElement(tag), properties, children);
 
 /** An SVG element. */
-export const svg = (tag, properties, ...children) => fill(document.createElementNS(SVG, tag), properties, children);
+export const svg = (tag, properties, ...children) =>
+  fill(document.createElementNS(SVG, tag), properties, children);
 
 /** Set attributes, touching only what differs (60 regions are set at every frame of a drag). */
 export function set(element, attributes) {
@@ -70,12 +74,22 @@ export const PATHS = {
 
 /** A line drawing in the colour of the text around it, not read aloud. */
 export const icon = (name) =>
-  svg("svg", { class: "ic-icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" }, svg("path", { d: PATHS[name] }));
+  svg(
+    "svg",
+    { class: "ic-icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" },
+    svg("path", { d: PATHS[name] }),
+  );
 
 /** A button with a drawing; its name is read aloud and shown as tooltip. */
 export function iconButton(name, label, onclick, properties = {}) {
   const shown = properties.shortcut ? `${label} (${properties.shortcut})` : label;
   const { shortcut, class: more, ...rest } = properties;
-  const attributes = { type: "button", class: `ic-button ${more ?? ""}`, "aria-label": label, title: shown, ...rest };
+  const attributes = {
+    type: "button",
+    class: `ic-button ${more ?? ""}`,
+    "aria-label": label,
+    title: shown,
+    ...rest,
+  };
   return html("button", { ...attributes, onclick }, icon(name));
 }

@@ -9,21 +9,9 @@ import { tError } from "../lib/i18n.mjs";
 import { editorProblems } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { freshColor } from "./colors.mjs";
-import { Broken } from "./broken.mjs";
-import { html } from "./dom.mjs";
-import { EmptyState } from "./empty.mjs";
-import { Exchange } from "./exchange.mjs";
-import { InlineCaption } from "./inline_caption.mjs";
-import { Keyboard } from "./keyboard.mjs";
-import { List } from "./list.mjs";
-import { Menus } from "./menus.mjs";
-import { Pictures } from "./pictures.mjs";
-import { Pointer } from "./pointer.mjs";
+import { buildParts } from "./parts.mjs";
 import { loadSettings, saveSettings } from "./settings.mjs";
-import { Stage } from "./stage.mjs";
-import { Status } from "./status.mjs";
 import { Tokens } from "./tokens.mjs";
-import { Toolbar } from "./toolbar.mjs";
 
 const PROBLEMS_AFTER = 150;
 const TYPING_ENDS_AFTER = 600;
@@ -47,34 +35,12 @@ export class Editor {
     this.tokens = new Tokens(host.countTokens, () => this.destroyed || this.check());
     this.history = past.createHistory(commands.createState(parse("")));
     this.written = null;
-    this.build();
+    buildParts(this);
     this.read(host.text);
   }
 
   uid(name) {
     return `ic-${name}-${this.number}`;
-  }
-
-  build() {
-    this.live = html("div", { class: "ic-offscreen", "aria-live": "polite" });
-    this.keys = html("textarea", { class: "ic-offscreen ic-keys", "aria-label": this.t("editor.stage"), "aria-describedby": this.uid("keys"), autocomplete: "off", spellcheck: "false", rows: 1 });
-    this.stage = new Stage(this);
-    this.stage.element.prepend(this.keys, html("div", { class: "ic-offscreen", id: this.uid("keys") }, this.t("editor.stage_keys")));
-    this.root = html("div", { class: "ic-editor", role: "group", "aria-label": this.t("editor.title"), lang: this.host.locale });
-    this.menus = new Menus(this);
-    this.exchange = new Exchange(this);
-    this.pictures = new Pictures(this);
-    this.toolbar = new Toolbar(this);
-    this.list = new List(this);
-    this.status = new Status(this);
-    this.empty = new EmptyState(this);
-    this.broken = new Broken(this);
-    this.inline = new InlineCaption(this);
-    const body = html("div", { class: "ic-body" }, this.stage.element, this.list.element);
-    this.root.append(this.toolbar.element, body, this.status.element, this.live);
-    this.pointer = new Pointer(this);
-    this.keyboard = new Keyboard(this);
-    this.root.addEventListener("mousedown", (event) => this.keepKeys(event));
   }
 
   /** A press with the mouse gives the keys to the stage: on a button they would reach the graph's shortcuts. */
@@ -113,12 +79,15 @@ export class Editor {
   /** The points of the one selected polygon that may be edited. */
   get editablePolygon() {
     const [only, ...others] = this.selected;
-    return only && others.length === 0 && !only.locked && this.tool !== "brush" && this.tool !== "eraser" ? only.mask?.polygon ?? null : null;
+    return only && others.length === 0 && !only.locked && this.tool !== "brush" && this.tool !== "eraser"
+      ? (only.mask?.polygon ?? null)
+      : null;
   }
 
   /** The box that the handles are on: around all that is selected and not locked. */
   get handleBox() {
-    if (this.tool === "brush" || this.tool === "eraser" || this.tool === "polygon") return this.editablePolygon && union([bounds(this.selected[0])]);
+    if (this.tool === "brush" || this.tool === "eraser" || this.tool === "polygon")
+      return this.editablePolygon && union([bounds(this.selected[0])]);
     return union(this.selected.filter((instance) => !instance.locked).map(bounds));
   }
 
@@ -136,7 +105,9 @@ export class Editor {
     const { state } = result;
     if (state === this.state) return result;
     const changed = state.layout !== this.layout;
-    this.history = changed ? past.commit(this.history, state, { key, time: performance.now() }) : past.replace(this.history, state);
+    this.history = changed
+      ? past.commit(this.history, state, { key, time: performance.now() })
+      : past.replace(this.history, state);
     if (changed && !live) this.write(key !== null);
     this.invalidate();
     return result;
@@ -205,10 +176,15 @@ export class Editor {
   adopt(layout, isStep) {
     const { width, height } = this.host.size;
     const sized = commands.setCanvas(commands.createState(layout), width, height).state;
-    const kept = this.state.selection.filter((id) => sized.layout.instances.some((instance) => instance.id === id));
+    const kept = this.state.selection.filter((id) =>
+      sized.layout.instances.some((instance) => instance.id === id),
+    );
     const state = commands.select(sized, kept).state;
     const first = this.history.past.length === 0 && this.layout.instances.length === 0;
-    this.history = isStep && !first ? past.commit(this.history, state) : { ...past.createHistory(state), past: this.history.past };
+    this.history =
+      isStep && !first
+        ? past.commit(this.history, state)
+        : { ...past.createHistory(state), past: this.history.past };
     this.writtenLayout = this.layout;
     this.invalidate();
   }
@@ -224,7 +200,13 @@ export class Editor {
 
   /** What outlives the widget when the graph is rebuilt (undo, tabs). */
   get memory() {
-    return { history: this.history, written: this.written, zoom: this.stage.view.zoom, pan: this.stage.view.pan, tool: this.tool };
+    return {
+      history: this.history,
+      written: this.written,
+      zoom: this.stage.view.zoom,
+      pan: this.stage.view.pan,
+      tool: this.tool,
+    };
   }
 
   /** Go on where an editor of the same node stopped, if the document is one of its steps. */
@@ -233,10 +215,18 @@ export class Editor {
     this.tool = memory.tool;
     const { history } = memory;
     const steps = [...history.past, history.present, ...history.future];
-    const texts = steps.map((state) => (state === history.present && memory.written !== null ? memory.written : serialise(state.layout)));
+    const texts = steps.map((state) =>
+      state === history.present && memory.written !== null ? memory.written : serialise(state.layout),
+    );
     const at = texts.lastIndexOf(this.host.text);
     if (at < 0 || this.broken.text !== null) return this.invalidate();
-    this.history = { ...history, past: steps.slice(0, at), present: steps[at], future: steps.slice(at + 1), key: null };
+    this.history = {
+      ...history,
+      past: steps.slice(0, at),
+      present: steps[at],
+      future: steps.slice(at + 1),
+      key: null,
+    };
     this.writtenLayout = this.layout;
     this.hostSizeChanged();
     this.invalidate();
@@ -282,7 +272,9 @@ export class Editor {
 
   /** A new instance, selected. */
   add(box, fields = {}) {
-    return this.apply(commands.add(this.state, tidyBox(box), { color: freshColor(this.layout.instances), ...fields }));
+    return this.apply(
+      commands.add(this.state, tidyBox(box), { color: freshColor(this.layout.instances), ...fields }),
+    );
   }
 
   /** A new instance in the middle, for those without a pointer. */
@@ -353,8 +345,13 @@ export class Editor {
     if (selected.length === 1) {
       const [x0, y0, x1, y1] = bounds(selected[0]).map((side) => Math.round(side * 100));
       const caption = selected[0].caption || this.t("editor.no_caption");
-      this.say(this.t(code, { count: 1, id: selected[0].id, caption, left: x0, top: y0, right: x1, bottom: y1 }));
-    } else this.say(this.t(code, { count: selected.length, id: "", caption: "", left: 0, top: 0, right: 0, bottom: 0 }));
+      this.say(
+        this.t(code, { count: 1, id: selected[0].id, caption, left: x0, top: y0, right: x1, bottom: y1 }),
+      );
+    } else
+      this.say(
+        this.t(code, { count: selected.length, id: "", caption: "", left: 0, top: 0, right: 0, bottom: 0 }),
+      );
   }
 
   // --- Showing --------------------------------------------------------------------------------------------
@@ -388,7 +385,9 @@ export class Editor {
     const { instances } = this.layout;
     this.tokens.look(instances.map((instance) => instance.caption));
     this.problems = instances.length ? editorProblems(this.layout, { tokens: this.tokens.known }) : [];
-    this.problemIds = new Set(this.problems.filter((problem) => problem.severity !== "info").map((problem) => problem.instance));
+    this.problemIds = new Set(
+      this.problems.filter((problem) => problem.severity !== "info").map((problem) => problem.instance),
+    );
     this.invalidate();
   }
 }

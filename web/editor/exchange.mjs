@@ -8,7 +8,8 @@ export class Exchange {
   constructor(editor) {
     this.editor = editor;
     const { root } = editor;
-    for (const name of ["dragenter", "dragover", "dragleave", "drop"]) root.addEventListener(name, (event) => this.drag(event));
+    for (const name of ["dragenter", "dragover", "dragleave", "drop"])
+      root.addEventListener(name, (event) => this.drag(event));
   }
 
   /** The part that is loaded on demand. */
@@ -48,7 +49,8 @@ export class Exchange {
     event.preventDefault();
     event.stopPropagation();
     const { root, t } = this.editor;
-    if (event.type === "dragenter" && !this.curtain) this.curtain = root.appendChild(html("div", { class: "ic-drop" }, t("editor.drop_here")));
+    if (event.type === "dragenter" && !this.curtain)
+      this.curtain = root.appendChild(html("div", { class: "ic-drop" }, t("editor.drop_here")));
     const left = event.type === "dragleave" && !root.contains(event.relatedTarget);
     if (event.type !== "drop" && !left) return;
     this.curtain?.remove();
@@ -74,13 +76,21 @@ export class Exchange {
       await (typeof text === "string" ? navigator.clipboard.writeText(text) : writePromised(text));
       editor.say(editor.t("editor.copied"), true);
     } catch {
-      await Promise.resolve(text).then((copy) => this.showToCopy(copy), (error) => editor.sayError(error));
+      await Promise.resolve(text).then(
+        (copy) => this.showToCopy(copy),
+        (error) => editor.sayError(error),
+      );
     }
   }
 
   showToCopy(text) {
     const { menus, t } = this.editor;
-    const area = html("textarea", { class: "ic-field", rows: 10, readonly: true, "aria-label": t("editor.copy_by_hand") });
+    const area = html("textarea", {
+      class: "ic-field",
+      rows: 10,
+      readonly: true,
+      "aria-label": t("editor.copy_by_hand"),
+    });
     menus.sheet(t("editor.copy_by_hand"), area);
     area.value = text;
     area.select();

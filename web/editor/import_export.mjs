@@ -25,13 +25,26 @@ export class ImportExport {
   openPaste(text = "") {
     const { editor } = this;
     const { t } = editor;
-    const area = html("textarea", { class: "ic-field", rows: 7, placeholder: t("editor.paste_placeholder"), "aria-label": t("editor.paste_layout"), spellcheck: "false", style: "font-family:ui-monospace,monospace;font-size:11px" });
-    const format = html("select", { class: "ic-field", "aria-label": t("editor.format") }, html("option", { value: "" }, t("editor.format_auto")), ...FORMATS.map((one) => html("option", { value: one.name }, t(one.key))));
+    const area = html("textarea", {
+      class: "ic-field",
+      rows: 7,
+      placeholder: t("editor.paste_placeholder"),
+      "aria-label": t("editor.paste_layout"),
+      spellcheck: "false",
+      style: "font-family:ui-monospace,monospace;font-size:11px",
+    });
+    const format = html(
+      "select",
+      { class: "ic-field", "aria-label": t("editor.format") },
+      html("option", { value: "" }, t("editor.format_auto")),
+      ...FORMATS.map((one) => html("option", { value: one.name }, t(one.key))),
+    );
     const order = choice(t("editor.order"), ["", "xyxy", "xywh", "yxyx"], t("editor.order_auto"));
     const message = html("p", { style: "margin:0;flex:1;min-width:0", "aria-live": "polite" });
     const place = html("pre", { hidden: true });
     const mini = svg("svg", { class: "ic-mini", "aria-hidden": "true" });
-    const button = (label, more, action) => html("button", { type: "button", class: `ic-button ${more}`, disabled: true, onclick: action }, label);
+    const button = (label, more, action) =>
+      html("button", { type: "button", class: `ic-button ${more}`, disabled: true, onclick: action }, label);
     const replace = button(t("editor.replace"), "ic-primary", () => take(true));
     const append = button(t("editor.append"), "ic-outlined", () => take(false));
     let found = null;
@@ -64,8 +77,14 @@ export class ImportExport {
       return undefined;
     };
     for (const input of [area, format, order]) input.addEventListener("input", look);
-    const close = editor.menus.sheet(t("editor.paste_layout"), area, html("div", { class: "ic-row" }, format, order),
-      html("div", { class: "ic-row", style: "align-items:flex-start" }, mini, message), place, html("div", { class: "ic-row" }, replace, append));
+    const close = editor.menus.sheet(
+      t("editor.paste_layout"),
+      area,
+      html("div", { class: "ic-row" }, format, order),
+      html("div", { class: "ic-row", style: "align-items:flex-start" }, mini, message),
+      place,
+      html("div", { class: "ic-row" }, replace, append),
+    );
     area.value = text;
     look();
     area.focus();
@@ -88,7 +107,10 @@ export class ImportExport {
     const { width, height } = layout.canvas;
     try {
       requireShort(text);
-      const answer = await answerTo(host.readLayout(text, { format, order, canvas: { width, height } }), text);
+      const answer = await answerTo(
+        host.readLayout(text, { format, order, canvas: { width, height } }),
+        text,
+      );
       return this.found(parse(answer.document), answer.format);
     } catch (error) {
       return this.refused(text, error);
@@ -99,7 +121,12 @@ export class ImportExport {
     const { t } = this.editor;
     const { key, options } = FORMATS.find((one) => one.name === name);
     const { width, height } = layout.canvas;
-    const message = t("editor.paste_found", { count: layout.instances.length, format: t(key), width: String(width), height: String(height) });
+    const message = t("editor.paste_found", {
+      count: layout.instances.length,
+      format: t(key),
+      width: String(width),
+      height: String(height),
+    });
     return { layout, message, takesOrder: options.includes("order") };
   }
 
@@ -133,10 +160,15 @@ export class ImportExport {
   async openFile(file) {
     const { editor } = this;
     const { t } = editor;
-    if (file.size > LARGEST_FILE) return editor.say(t("editor.file_too_large", { size: Math.round(file.size / 1e6), limit: LARGEST_FILE / 1e6 }), true);
+    if (file.size > LARGEST_FILE)
+      return editor.say(
+        t("editor.file_too_large", { size: Math.round(file.size / 1e6), limit: LARGEST_FILE / 1e6 }),
+        true,
+      );
     try {
       if (!file.type.startsWith("image/")) return this.openPaste(await file.text());
-      const layouts = file.type === "image/png" ? await layoutsFromPng(new Uint8Array(await file.arrayBuffer())) : [];
+      const layouts =
+        file.type === "image/png" ? await layoutsFromPng(new Uint8Array(await file.arrayBuffer())) : [];
       return layouts.length ? this.openPaste(layouts[0].text) : editor.pictures.useFile(file);
     } catch (error) {
       return editor.sayError(error);
@@ -148,7 +180,11 @@ export class ImportExport {
     const count = findProblems(layout).filter(({ severity }) => severity === "error").length;
     if (count) return this.editor.sayError(new LayoutError("error.has_errors", { count }));
     const text = serialise(layout);
-    return exchange.toClipboard(format === "layout" ? text : answerTo(host.writeLayout(text, format), text).then((answer) => answer.text));
+    return exchange.toClipboard(
+      format === "layout"
+        ? text
+        : answerTo(host.writeLayout(text, format), text).then((answer) => answer.text),
+    );
   }
 
   /** The layout drawn over the picture under it, as a PNG file. */
@@ -173,7 +209,11 @@ async function answerTo(asked, text) {
 }
 
 function choice(label, values, automatic) {
-  return html("select", { class: "ic-field", "aria-label": label, hidden: true }, ...values.map((value) => html("option", { value }, value || automatic)));
+  return html(
+    "select",
+    { class: "ic-field", "aria-label": label, hidden: true },
+    ...values.map((value) => html("option", { value }, value || automatic)),
+  );
 }
 
 function choose(accept, use) {
@@ -188,14 +228,38 @@ function drawMini(element, layout) {
   element.style.display = layout ? "" : "none";
   if (!layout) return;
   const { width, height } = layout.canvas;
-  set(element, { viewBox: `0 0 ${width} ${height}`, style: `aspect-ratio:${width}/${height};max-height:120px` });
+  set(element, {
+    viewBox: `0 0 ${width} ${height}`,
+    style: `aspect-ratio:${width}/${height};max-height:120px`,
+  });
   layout.instances.forEach((instance, index) => {
     const [x0, y0, x1, y1] = bounds(instance);
     const color = instanceColor(instance, index);
     const size = Math.min(width, height) / 9;
     element.append(
-      svg("rect", { x: x0 * width, y: y0 * height, width: (x1 - x0) * width, height: (y1 - y0) * height, fill: color, "fill-opacity": 0.25, stroke: color, "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" }),
+      svg("rect", {
+        x: x0 * width,
+        y: y0 * height,
+        width: (x1 - x0) * width,
+        height: (y1 - y0) * height,
+        fill: color,
+        "fill-opacity": 0.25,
+        stroke: color,
+        "stroke-width": 1.5,
+        "vector-effect": "non-scaling-stroke",
+      }),
       svg("rect", { x: x0 * width, y: y0 * height, width: size, height: size, fill: color }),
-      svg("text", { x: x0 * width + size / 2, y: y0 * height + size * 0.78, "text-anchor": "middle", fill: textOn(color), style: `font:600 ${size * 0.8}px system-ui` }, instance.id));
+      svg(
+        "text",
+        {
+          x: x0 * width + size / 2,
+          y: y0 * height + size * 0.78,
+          "text-anchor": "middle",
+          fill: textOn(color),
+          style: `font:600 ${size * 0.8}px system-ui`,
+        },
+        instance.id,
+      ),
+    );
   });
 }

@@ -8,7 +8,13 @@ const HEIGHT = 64;
 export class InlineCaption {
   constructor(editor) {
     this.editor = editor;
-    this.field = html("textarea", { class: "ic-field", rows: 2, placeholder: editor.t("editor.caption_placeholder"), "aria-label": editor.t("editor.caption"), spellcheck: "true" });
+    this.field = html("textarea", {
+      class: "ic-field",
+      rows: 2,
+      placeholder: editor.t("editor.caption_placeholder"),
+      "aria-label": editor.t("editor.caption"),
+      spellcheck: "true",
+    });
     this.element = html("div", { class: "ic-inline", hidden: true }, this.field);
     this.field.addEventListener("keydown", (event) => this.key(event));
     this.field.addEventListener("blur", () => this.close());

@@ -1,6 +1,16 @@
 // Keys. A hidden text area on the stage has the focus: only so do ComfyUI's own shortcuts leave the keys alone.
 
-const PASSED_ON = new Set(["ctrl+s", "ctrl+shift+s", "ctrl+enter", "ctrl+shift+enter", "ctrl+o", "f5", "ctrl+f5", "f11", "f12"]);
+const PASSED_ON = new Set([
+  "ctrl+s",
+  "ctrl+shift+s",
+  "ctrl+enter",
+  "ctrl+shift+enter",
+  "ctrl+o",
+  "f5",
+  "ctrl+f5",
+  "f11",
+  "f12",
+]);
 const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
 let bursts = 0;
 
@@ -25,7 +35,10 @@ const actions = (editor) => ({
   "ctrl+l": () => editor.menus.toggle("locked"),
   "ctrl+shift+h": () => editor.menus.toggle("enabled"),
   delete: () => editor.remove(),
-  enter: () => editor.pointer.drawing.points ? editor.pointer.drawing.closePolygon() : editor.inline.open(editor.selected[0]),
+  enter: () =>
+    editor.pointer.drawing.points
+      ? editor.pointer.drawing.closePolygon()
+      : editor.inline.open(editor.selected[0]),
   f2: () => editor.list.rename(editor.state.selection[0]),
   "]": () => bracket(editor, "forward", 1.25),
   "[": () => bracket(editor, "backward", 0.8),
@@ -42,7 +55,8 @@ const actions = (editor) => ({
 /** With a brush in hand the brackets change its size, else the stacking order. */
 function bracket(editor, order, factor) {
   const paints = editor.tool === "brush" || editor.tool === "eraser";
-  if (paints) editor.setSetting("brush", Math.round(Math.min(Math.max(editor.settings.brush * factor, 4), 400)));
+  if (paints)
+    editor.setSetting("brush", Math.round(Math.min(Math.max(editor.settings.brush * factor, 4), 400)));
   else editor.run("reorder", order);
 }
 
@@ -55,7 +69,8 @@ export class Keyboard {
     editor.root.addEventListener("keyup", (event) => this.up(event));
     editor.keys.addEventListener("input", () => (editor.keys.value = ""));
     editor.keys.addEventListener("blur", () => this.release());
-    for (const name of ["copy", "cut", "paste"]) editor.root.addEventListener(name, (event) => this.clipboard(event));
+    for (const name of ["copy", "cut", "paste"])
+      editor.root.addEventListener(name, (event) => this.clipboard(event));
   }
 
   down(event) {
@@ -69,7 +84,12 @@ export class Keyboard {
 
   onStage(event, name) {
     const { editor } = this;
-    const handled = name === "tab" || name === "shift+tab" ? this.tab(name) : name === "escape" ? this.escape() : this.act(event, name);
+    const handled =
+      name === "tab" || name === "shift+tab"
+        ? this.tab(name)
+        : name === "escape"
+          ? this.escape()
+          : this.act(event, name);
     if (handled !== false) event.preventDefault();
     editor.invalidate();
   }
@@ -82,7 +102,9 @@ export class Keyboard {
     if (name === "h") return this.hold("bare", () => editor.root.toggleAttribute("data-bare", true));
     if (name === "backspace") return editor.pointer.drawing.removePoint() || editor.remove();
     if (/^[1-9]$/.test(name)) return this.selectNumber(Number(name));
-    const action = this.actions[name] ?? (event.ctrlKey || event.metaKey || event.altKey ? undefined : this.actions[event.key]);
+    const action =
+      this.actions[name] ??
+      (event.ctrlKey || event.metaKey || event.altKey ? undefined : this.actions[event.key]);
     if (!action) return false;
     action();
     return true;
@@ -127,7 +149,9 @@ export class Keyboard {
     this.leaves = false;
     this.burst ??= `nudge:${++bursts}`;
     const size = event.shiftKey ? 10 : 1;
-    const result = event.altKey ? this.resized(right * size, down * size) : editor.commands.nudge(editor.state, right * size, down * size);
+    const result = event.altKey
+      ? this.resized(right * size, down * size)
+      : editor.commands.nudge(editor.state, right * size, down * size);
     editor.apply(result, { key: this.burst });
     return true;
   }
@@ -137,7 +161,13 @@ export class Keyboard {
     const box = editor.handleBox;
     const { canvas } = editor.layout;
     if (!box) return editor.commands.nudge(editor.state, 0, 0);
-    return editor.commands.resize(editor.state, "se", box[2] + right / canvas.width, box[3] + down / canvas.height, { least: [8 / canvas.width, 8 / canvas.height] });
+    return editor.commands.resize(
+      editor.state,
+      "se",
+      box[2] + right / canvas.width,
+      box[3] + down / canvas.height,
+      { least: [8 / canvas.width, 8 / canvas.height] },
+    );
   }
 
   hold(name, begin) {
@@ -181,6 +211,12 @@ export class Keyboard {
 function nameOf(event) {
   const key = event.key.toLowerCase();
   const letter = key.length === 1 && !/[a-z0-9]/.test(key);
-  return [(event.ctrlKey || event.metaKey) && "ctrl", event.altKey && "alt", event.shiftKey && !letter && "shift", key].filter(Boolean).join("+");
+  return [
+    (event.ctrlKey || event.metaKey) && "ctrl",
+    event.altKey && "alt",
+    event.shiftKey && !letter && "shift",
+    key,
+  ]
+    .filter(Boolean)
+    .join("+");
 }
-

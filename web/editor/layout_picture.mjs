@@ -16,26 +16,43 @@ export function layoutPicture(layout, picture, t) {
   context.fillStyle = "#26282c";
   context.fillRect(0, 0, canvas.width, canvas.height);
   if (picture) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  layout.instances.forEach((instance, index) => draw(context, canvas, instance, instanceColor(instance, index), t));
+  layout.instances.forEach((instance, index) =>
+    draw(context, canvas, instance, instanceColor(instance, index), t),
+  );
   return canvas;
 }
 
 function draw(context, { width, height }, instance, color, t) {
   const [x0, y0, x1, y1] = bounds(instance);
-  const path = new Path2D(instance.mask ? svgPath(instance.mask, width, height) : `M${x0 * width} ${y0 * height}H${x1 * width}V${y1 * height}H${x0 * width}Z`);
+  const path = new Path2D(
+    instance.mask
+      ? svgPath(instance.mask, width, height)
+      : `M${x0 * width} ${y0 * height}H${x1 * width}V${y1 * height}H${x0 * width}Z`,
+  );
   const unit = Math.max(width, height) / 1024;
   context.globalAlpha = instance.enabled ? 0.22 : 0.06;
   context.fillStyle = color;
   context.fill(path, "evenodd");
   context.globalAlpha = 1;
   context.setLineDash(instance.enabled ? [] : [8 * unit, 6 * unit]);
-  for (const [style, line] of [["#000a", 5], [color, 2.5]]) {
+  for (const [style, line] of [
+    ["#000a", 5],
+    [color, 2.5],
+  ]) {
     context.strokeStyle = style;
     context.lineWidth = line * unit;
     context.stroke(path);
   }
   context.setLineDash([]);
-  label(context, instance, color, [x0 * width + 4 * unit, y0 * height + 4 * unit], (x1 - x0) * width - 8 * unit, unit, t);
+  label(
+    context,
+    instance,
+    color,
+    [x0 * width + 4 * unit, y0 * height + 4 * unit],
+    (x1 - x0) * width - 8 * unit,
+    unit,
+    t,
+  );
 }
 
 /** The id on its colour, then as much of the caption as fits on the line. */
@@ -59,6 +76,7 @@ function label(context, instance, color, [x, y], room, unit, t) {
 function fitted(context, text, room) {
   if (context.measureText(text).width <= room) return text;
   let letters = [...text];
-  while (letters.length && context.measureText(`${letters.join("")}…`).width > room) letters = letters.slice(0, -1);
+  while (letters.length && context.measureText(`${letters.join("")}…`).width > room)
+    letters = letters.slice(0, -1);
   return letters.length ? `${letters.join("")}…` : "";
 }

@@ -16,9 +16,18 @@ export class List {
     this.items = new Map();
     this.element_list = html("ul", { class: "ic-list", "aria-label": t("editor.instances") });
     this.count = html("h2", { id: editor.uid("count") });
-    const menu = iconButton("more", t("editor.selection_menu"), () => editor.menus.openSelection(menu), { "aria-haspopup": "menu", "aria-expanded": "false" });
-    this.head = html("div", { class: "ic-head" }, this.count, html("span", { class: "ic-spacer" }),
-      iconButton("add", t("editor.add"), () => editor.addInMiddle(), { shortcut: "N" }), menu);
+    const menu = iconButton("more", t("editor.selection_menu"), () => editor.menus.openSelection(menu), {
+      "aria-haspopup": "menu",
+      "aria-expanded": "false",
+    });
+    this.head = html(
+      "div",
+      { class: "ic-head" },
+      this.count,
+      html("span", { class: "ic-spacer" }),
+      iconButton("add", t("editor.add"), () => editor.addInMiddle(), { shortcut: "N" }),
+      menu,
+    );
     this.form = new InstanceForm(editor);
     this.whole = new WholePicture(editor);
     this.scroll = html("div", { class: "ic-scroll" }, this.element_list);
@@ -41,7 +50,8 @@ export class List {
       gone.delete(instance.id);
       const item = this.items.get(instance.id) ?? this.addItem(instance.id);
       this.renderItem(item, instance, instances.length - 1 - place);
-      if (this.element_list.children[place] !== item.element) this.element_list.insertBefore(item.element, this.element_list.children[place] ?? null);
+      if (this.element_list.children[place] !== item.element)
+        this.element_list.insertBefore(item.element, this.element_list.children[place] ?? null);
     });
     for (const id of gone) {
       this.items.get(id).element.remove();
@@ -72,12 +82,37 @@ export class List {
     const name = html("span", { class: "ic-offscreen" });
     const pick = html("button", { type: "button", class: "ic-pick" }, chip, summary, name);
     const grip = iconButton("grip", t("editor.reorder", { id }), () => {}, { class: "ic-grip" });
-    const eye = iconButton("eye", t("editor.hide_one", { id }), () => this.flip(id, "enabled"), { "aria-pressed": "false" });
-    const lock = iconButton("unlocked", t("editor.lock_one", { id }), () => this.flip(id, "locked"), { "aria-pressed": "false" });
-    const row = html("div", { class: "ic-line-row" }, grip, pick, badge, html("span", { class: "ic-tools" }, eye, lock));
-    const item = { element: html("li", { class: "ic-item", "data-id": id }, row), row, chip, summary, name, badge, pick, grip, eye, lock, seen: null };
+    const eye = iconButton("eye", t("editor.hide_one", { id }), () => this.flip(id, "enabled"), {
+      "aria-pressed": "false",
+    });
+    const lock = iconButton("unlocked", t("editor.lock_one", { id }), () => this.flip(id, "locked"), {
+      "aria-pressed": "false",
+    });
+    const row = html(
+      "div",
+      { class: "ic-line-row" },
+      grip,
+      pick,
+      badge,
+      html("span", { class: "ic-tools" }, eye, lock),
+    );
+    const item = {
+      element: html("li", { class: "ic-item", "data-id": id }, row),
+      row,
+      chip,
+      summary,
+      name,
+      badge,
+      pick,
+      grip,
+      eye,
+      lock,
+      seen: null,
+    };
     pick.addEventListener("click", (event) => this.pick(id, event));
-    pick.addEventListener("dblclick", (event) => (event.target === chip ? this.rename(id) : this.focusCaption(id)));
+    pick.addEventListener("dblclick", (event) =>
+      event.target === chip ? this.rename(id) : this.focusCaption(id),
+    );
     item.element.addEventListener("pointerenter", () => this.editor.pointer.setHover(id));
     item.element.addEventListener("pointerleave", () => this.editor.pointer.setHover(null));
     item.element.addEventListener("contextmenu", (event) => this.openMenu(event, id));
@@ -88,24 +123,47 @@ export class List {
   renderItem(item, instance, index) {
     const { editor } = this;
     const isSelected = editor.state.selection.includes(instance.id);
-    const facts = [instance, index, isSelected && editor.state.selection.length, editor.layout.instances.length, editor.layout.canvas];
+    const facts = [
+      instance,
+      index,
+      isSelected && editor.state.selection.length,
+      editor.layout.instances.length,
+      editor.layout.canvas,
+    ];
     if (item.seen && facts.every((fact, at) => fact === item.seen[at])) return;
     item.seen = facts;
     const { t } = editor;
     const color = instanceColor(instance, index);
-    set(item.element, { style: `--c:${color};--on:${textOn(color)}`, "data-selected": isSelected, "data-off": !instance.enabled });
+    set(item.element, {
+      style: `--c:${color};--on:${textOn(color)}`,
+      "data-selected": isSelected,
+      "data-off": !instance.enabled,
+    });
     const caption = strip(instance.caption);
     if (!this.renaming) item.chip.textContent = instance.id;
     // The one that is open has its caption in the field below; here is room for its size.
     const isOpen = isSelected && editor.state.selection.length === 1;
-    item.summary.textContent = isOpen ? sizeText(instance, editor.layout.canvas) : caption || t("editor.no_caption");
+    item.summary.textContent = isOpen
+      ? sizeText(instance, editor.layout.canvas)
+      : caption || t("editor.no_caption");
     set(item.summary, { "data-empty": isOpen || caption === "" });
     set(item.pick, { "aria-pressed": String(isSelected) });
-    item.name.textContent = t("editor.item_label", { id: instance.id, place: index + 1, count: editor.layout.instances.length, caption: caption || t("editor.no_caption") });
+    item.name.textContent = t("editor.item_label", {
+      id: instance.id,
+      place: index + 1,
+      count: editor.layout.instances.length,
+      caption: caption || t("editor.no_caption"),
+    });
     item.badge.textContent = badge(instance);
-    set(item.eye, { "aria-pressed": String(!instance.enabled), title: instance.enabled ? t("editor.hide") : t("editor.show") });
+    set(item.eye, {
+      "aria-pressed": String(!instance.enabled),
+      title: instance.enabled ? t("editor.hide") : t("editor.show"),
+    });
     set(item.eye.firstChild.firstChild, { d: instance.enabled ? PATHS.eye : PATHS.hidden });
-    set(item.lock, { "aria-pressed": String(instance.locked), title: instance.locked ? t("editor.unlock") : t("editor.lock") });
+    set(item.lock, {
+      "aria-pressed": String(instance.locked),
+      title: instance.locked ? t("editor.unlock") : t("editor.lock"),
+    });
     set(item.lock.firstChild.firstChild, { d: instance.locked ? PATHS.lock : PATHS.unlocked });
   }
 
@@ -125,7 +183,8 @@ export class List {
   pick(id, event) {
     const { editor } = this;
     if (event.ctrlKey || event.metaKey) editor.run("toggle", id);
-    else if (event.shiftKey && editor.state.selection.length) editor.run("select", this.range(editor.state.selection.at(-1), id));
+    else if (event.shiftKey && editor.state.selection.length)
+      editor.run("select", this.range(editor.state.selection.at(-1), id));
     else editor.run("select", [id]);
     editor.announceSelection();
     if (event.detail) editor.keys.focus({ preventScroll: true }); // clicked, not pressed by key
@@ -167,7 +226,12 @@ export class List {
     const item = this.items.get(id);
     if (!item || this.renaming) return;
     const { editor } = this;
-    const field = html("input", { class: "ic-field", value: id, "aria-label": editor.t("editor.name"), style: "width:90px;height:22px" });
+    const field = html("input", {
+      class: "ic-field",
+      value: id,
+      "aria-label": editor.t("editor.name"),
+      style: "width:90px;height:22px",
+    });
     this.renaming = true;
     let kept = true;
     const done = () => {

@@ -19,7 +19,16 @@ export class ListDrag {
     grip.setPointerCapture(event.pointerId);
     const rows = [...this.list.element_list.children];
     const ratio = item.getBoundingClientRect().height / item.offsetHeight || 1;
-    this.dragged = { item, grip, from: rows.indexOf(item), to: rows.indexOf(item), y: event.clientY, ratio, rows, middles: rows.map((row) => row.offsetTop + row.offsetHeight / 2) };
+    this.dragged = {
+      item,
+      grip,
+      from: rows.indexOf(item),
+      to: rows.indexOf(item),
+      y: event.clientY,
+      ratio,
+      rows,
+      middles: rows.map((row) => row.offsetTop + row.offsetHeight / 2),
+    };
     item.setAttribute("data-dragged", "");
   }
 

@@ -19,7 +19,9 @@ export function startPainting(pointer, begin) {
   const show = paintOver(stage.paint, size, color);
   let last = begin.at;
   const draw = (points) => {
-    const radius = editor.settings.brush * (begin.event.pointerType === "pen" && begin.event.pressure ? 0.4 + begin.event.pressure : 1);
+    const radius =
+      editor.settings.brush *
+      (begin.event.pointerType === "pen" && begin.event.pressure ? 0.4 + begin.event.pressure : 1);
     paint(pixels, size, canvas, [last, ...points], radius, erases ? 0 : 1);
     last = points.at(-1);
     show(pixels);
@@ -41,7 +43,14 @@ export function startPainting(pointer, begin) {
     end();
   };
   draw([begin.at]);
-  pointer.gesture = { begin, everyPoint: true, move: step, end, click, cancel: () => (stage.paint.hidden = true) };
+  pointer.gesture = {
+    begin,
+    everyPoint: true,
+    move: step,
+    end,
+    click,
+    cancel: () => (stage.paint.hidden = true),
+  };
   return undefined;
 }
 

@@ -80,7 +80,9 @@ export class Pictures {
   renderHeat() {
     const { editor, heat } = this;
     const { instances } = editor.layout;
-    const chosen = editor.state.selection.some((id) => this.heats.has(id)) ? editor.state.selection : [...this.heats.keys()];
+    const chosen = editor.state.selection.some((id) => this.heats.has(id))
+      ? editor.state.selection
+      : [...this.heats.keys()];
     heat.hidden = this.heats.size === 0;
     if (heat.hidden) return;
     heat.style.opacity = editor.settings.heat;
@@ -88,7 +90,14 @@ export class Pictures {
     const context = heat.getContext("2d");
     context.globalCompositeOperation = "lighter";
     instances.forEach((instance, index) => {
-      if (chosen.includes(instance.id) && this.heats.has(instance.id)) context.drawImage(colored(this.heats.get(instance.id), instanceColor(instance, index)), 0, 0, 256, 256);
+      if (chosen.includes(instance.id) && this.heats.has(instance.id))
+        context.drawImage(
+          colored(this.heats.get(instance.id), instanceColor(instance, index)),
+          0,
+          0,
+          256,
+          256,
+        );
     });
   }
 }

@@ -67,7 +67,13 @@ export class Pointer {
   start(event) {
     const { tool } = this.editor;
     const at = this.at(event);
-    const begin = { at, screen: this.stage.point(event), event, state: this.editor.state, key: `drag:${++drags}` };
+    const begin = {
+      at,
+      screen: this.stage.point(event),
+      event,
+      state: this.editor.state,
+      key: `drag:${++drags}`,
+    };
     if (tool === "brush" || tool === "eraser") return startPainting(this, begin);
     const grip = this.gripAt(at, event);
     if (tool === "polygon" && !grip) return this.drawing.addPoint(at);
@@ -113,14 +119,19 @@ export class Pointer {
     event.stopPropagation();
     const { begin } = this.gesture;
     const [px, py] = this.stage.point(event);
-    if (!this.gesture.started && Math.hypot(px - begin.screen[0], py - begin.screen[1]) < STARTS_AFTER) return undefined;
+    if (!this.gesture.started && Math.hypot(px - begin.screen[0], py - begin.screen[1]) < STARTS_AFTER)
+      return undefined;
     if (!this.gesture.started) {
       this.gesture.started = true;
       clearTimeout(this.pressTimer);
       editor.dragging = true;
     }
-    const events = this.gesture.everyPoint ? event.getCoalescedEvents?.() ?? [] : [];
-    this.gesture.move(this.at(event), event, (events.length ? events : [event]).map((one) => this.at(one)));
+    const events = this.gesture.everyPoint ? (event.getCoalescedEvents?.() ?? []) : [];
+    this.gesture.move(
+      this.at(event),
+      event,
+      (events.length ? events : [event]).map((one) => this.at(one)),
+    );
     editor.invalidate();
     return undefined;
   }
@@ -217,7 +228,10 @@ export class Pointer {
   lines(moving) {
     const { settings, layout } = this.editor;
     const others = layout.instances.filter((item) => !moving.includes(item.id) && item.enabled);
-    return snapLines(others.map((item) => ({ id: item.id, box: bounds(item) })), { thirds: settings.thirds, regions: settings.regions });
+    return snapLines(
+      others.map((item) => ({ id: item.id, box: bounds(item) })),
+      { thirds: settings.thirds, regions: settings.regions },
+    );
   }
 
   /** A box snapped: the shift, and the guides to show. Ctrl turns snapping off for the moment. */
@@ -259,7 +273,9 @@ export class Pointer {
     const { editor } = this;
     const box = editor.handleBox;
     const lines = this.lines(editor.state.selection);
-    const offset = [handle.includes("w") ? box[0] : box[2], handle.includes("n") ? box[1] : box[3]].map((edge, axis) => edge - begin.at[axis]);
+    const offset = [handle.includes("w") ? box[0] : box[2], handle.includes("n") ? box[1] : box[3]].map(
+      (edge, axis) => edge - begin.at[axis],
+    );
     const { canvas } = editor.layout;
     const least = [8 / canvas.width, 8 / canvas.height];
     const step = (at, event) => {
@@ -283,7 +299,13 @@ export class Pointer {
       editor.apply(commands.selectWithin(begin.state, box, { add }), { live: true });
     };
     const click = () => add || editor.run("clear");
-    this.gesture = { begin, move: step, end: () => editor.announceSelection(), click, cancel: () => editor.apply({ state: begin.state }) };
+    this.gesture = {
+      begin,
+      move: step,
+      end: () => editor.announceSelection(),
+      click,
+      cancel: () => editor.apply({ state: begin.state }),
+    };
   }
 
   startPan(event) {

@@ -1,7 +1,18 @@
 // How a person likes the editor: kept in the browser, not in the workflow.
 
 const KEY = "InstanceComposer.editor";
-const DEFAULTS = { snap: true, grid: 16, thirds: true, regions: true, brush: 48, opacity: 0.7, picture: "auto", heat: 0.6, keepPixels: false, problemsOpen: false };
+const DEFAULTS = {
+  snap: true,
+  grid: 16,
+  thirds: true,
+  regions: true,
+  brush: 48,
+  opacity: 0.7,
+  picture: "auto",
+  heat: 0.6,
+  keepPixels: false,
+  problemsOpen: false,
+};
 
 /** The settings, each one at its default unless something of the same type was kept. */
 export function loadSettings() {

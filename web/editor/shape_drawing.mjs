@@ -22,7 +22,10 @@ export class ShapeDrawing {
     const step = (at, event) => {
       const from = pin(begin.at, event);
       const to = pin(at, event);
-      box = drawBox(from.point, to.point, { ratio: event.shiftKey ? canvas.height / canvas.width : undefined, fromCentre: event.altKey });
+      box = drawBox(from.point, to.point, {
+        ratio: event.shiftKey ? canvas.height / canvas.width : undefined,
+        fromCentre: event.altKey,
+      });
       editor.gestureMarks = { draft: box, guides: to.guides, readout: box };
     };
     const end = () => {
@@ -41,7 +44,12 @@ export class ShapeDrawing {
     const point = at.map((value) => Math.min(Math.max(value, 0), 1));
     const first = this.points?.[0];
     const reach = this.pointer.stage.view.reach(9);
-    if (first && this.points.length > 2 && first.every((value, axis) => Math.abs(value - point[axis]) <= reach[axis])) return this.closePolygon();
+    if (
+      first &&
+      this.points.length > 2 &&
+      first.every((value, axis) => Math.abs(value - point[axis]) <= reach[axis])
+    )
+      return this.closePolygon();
     this.points = [...(this.points ?? []), point];
     this.editor.gestureMarks = { points: this.points };
     this.startFreehand(point);
@@ -52,15 +60,23 @@ export class ShapeDrawing {
   startFreehand(point) {
     const before = this.points;
     const step = (at, event, all) => {
-      this.points = [...this.points, ...all.map((one) => one.map((value) => Math.min(Math.max(value, 0), 1)))];
+      this.points = [
+        ...this.points,
+        ...all.map((one) => one.map((value) => Math.min(Math.max(value, 0), 1))),
+      ];
       this.editor.gestureMarks = { points: this.points };
     };
     const end = () => {
       const [dx, dy] = this.pointer.stage.view.reach(1.5);
-      this.points = [...before.slice(0, -1), ...simplify([point, ...this.points.slice(before.length)], Math.max(dx, dy))];
+      this.points = [
+        ...before.slice(0, -1),
+        ...simplify([point, ...this.points.slice(before.length)], Math.max(dx, dy)),
+      ];
       const last = this.points.at(-1);
       const near = this.pointer.stage.view.reach(24);
-      const closes = this.points.length > 3 && last.every((value, axis) => Math.abs(value - this.points[0][axis]) <= near[axis]);
+      const closes =
+        this.points.length > 3 &&
+        last.every((value, axis) => Math.abs(value - this.points[0][axis]) <= near[axis]);
       if (closes) this.closePolygon();
       else this.editor.gestureMarks = { points: this.points };
     };
@@ -95,7 +111,8 @@ export class ShapeDrawing {
     const [only] = editor.selected;
     const original = only.mask.polygon;
     if (begin.event.altKey && !inserted) {
-      if (original.length > 3) editor.run("setMask", only.id, { polygon: original.filter((_, at) => at !== vertex) });
+      if (original.length > 3)
+        editor.run("setMask", only.id, { polygon: original.filter((_, at) => at !== vertex) });
       return;
     }
     const step = (at, event) => {

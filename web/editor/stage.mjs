@@ -16,19 +16,43 @@ export class Stage {
     this.view = new View();
     this.regions = new Map();
     this.paper = html("div", { class: "ic-paper" });
-    this.pictures = html("div", { class: "ic-paper", style: "background:none;box-shadow:none;pointer-events:none" });
+    this.pictures = html("div", {
+      class: "ic-paper",
+      style: "background:none;box-shadow:none;pointer-events:none",
+    });
     this.paint = html("canvas", { class: "ic-picture", style: "image-rendering:pixelated", hidden: true });
     this.pictures.append(this.paint);
-    this.gridPattern = svg("pattern", { id: editor.uid("grid"), patternUnits: "userSpaceOnUse" }, svg("circle", { class: "ic-grid", r: 0.8 }));
+    this.gridPattern = svg(
+      "pattern",
+      { id: editor.uid("grid"), patternUnits: "userSpaceOnUse" },
+      svg("circle", { class: "ic-grid", r: 0.8 }),
+    );
     this.grid = svg("rect", { fill: `url(#${editor.uid("grid")})` });
     this.thirds = svg("path", { class: "ic-thirds" });
     this.regionLayer = svg("g");
     this.overlay = svg("g");
-    this.svg = svg("svg", { "aria-hidden": "true" }, svg("defs", {}, this.gridPattern), this.grid, this.thirds, this.regionLayer, this.overlay);
+    this.svg = svg(
+      "svg",
+      { "aria-hidden": "true" },
+      svg("defs", {}, this.gridPattern),
+      this.grid,
+      this.thirds,
+      this.regionLayer,
+      this.overlay,
+    );
     this.labels = html("div", { class: "ic-labels", "aria-hidden": "true" });
     this.readout = html("div", { class: "ic-readout", hidden: true });
     this.progress = html("div", { class: "ic-progress" });
-    this.element = html("div", { class: "ic-stage" }, this.paper, this.pictures, this.svg, this.labels, this.readout, this.progress);
+    this.element = html(
+      "div",
+      { class: "ic-stage" },
+      this.paper,
+      this.pictures,
+      this.svg,
+      this.labels,
+      this.readout,
+      this.progress,
+    );
     this.observer = new ResizeObserver(() => this.measure());
     this.observer.observe(this.element);
   }
@@ -98,13 +122,22 @@ export class Stage {
     instances.forEach((instance, index) => {
       gone.delete(instance.id);
       const region = this.regions.get(instance.id) ?? this.addRegion(instance.id);
-      const facts = [instance, index, selected.has(instance.id), hover === instance.id, problemIds.has(instance.id), this.frame];
+      const facts = [
+        instance,
+        index,
+        selected.has(instance.id),
+        hover === instance.id,
+        problemIds.has(instance.id),
+        this.frame,
+      ];
       if (!region.seen || facts.some((fact, at) => fact !== region.seen[at])) {
         region.seen = facts;
         this.drawRegion(region, ...facts);
       }
-      if (this.regionLayer.children[index] !== region.group) this.regionLayer.insertBefore(region.group, this.regionLayer.children[index] ?? null);
-      if (this.labels.children[index] !== region.label) this.labels.insertBefore(region.label, this.labels.children[index] ?? null);
+      if (this.regionLayer.children[index] !== region.group)
+        this.regionLayer.insertBefore(region.group, this.regionLayer.children[index] ?? null);
+      if (this.labels.children[index] !== region.label)
+        this.labels.insertBefore(region.label, this.labels.children[index] ?? null);
     });
     for (const id of gone) {
       this.regions.get(id).group.remove();
@@ -114,11 +147,20 @@ export class Stage {
   }
 
   addRegion(id) {
-    const shapes = ["ic-veil", "ic-tint", "ic-halo", "ic-line", "ic-hull"].map((name) => svg("path", { class: name, "fill-rule": "evenodd" }));
+    const shapes = ["ic-veil", "ic-tint", "ic-halo", "ic-line", "ic-hull"].map((name) =>
+      svg("path", { class: name, "fill-rule": "evenodd" }),
+    );
     const group = svg("g", { class: "ic-region" }, ...shapes);
     const chip = html("span", { class: "ic-chip" });
     const words = html("span", { class: "ic-words" });
-    const region = { group, shapes, chip, words, label: html("div", { class: "ic-label" }, chip, words), seen: null };
+    const region = {
+      group,
+      shapes,
+      chip,
+      words,
+      label: html("div", { class: "ic-label" }, chip, words),
+      seen: null,
+    };
     this.regions.set(id, region);
     return region;
   }
@@ -133,10 +175,19 @@ export class Stage {
     const base = instance.mask?.rle ? this.view.origin : at;
     const d = this.outlineOf(instance, base, size);
     if (region.d !== d) for (const shape of shapes.slice(0, 4)) shape.setAttribute("d", (region.d = d));
-    const hull = instance.mask && isSelected ? `M${round(at[0] - base[0])} ${round(at[1] - base[1])}h${size[0]}v${size[1]}h${-size[0]}z` : null;
-    if (region.hull !== hull) set(shapes[4], { d: region.hull = hull, display: hull ? null : "none" });
+    const hull =
+      instance.mask && isSelected
+        ? `M${round(at[0] - base[0])} ${round(at[1] - base[1])}h${size[0]}v${size[1]}h${-size[0]}z`
+        : null;
+    if (region.hull !== hull) set(shapes[4], { d: (region.hull = hull), display: hull ? null : "none" });
     group.setAttribute("transform", `translate(${base.map(round).join(" ")})`);
-    const look = { style: `--c:${color}`, "data-selected": isSelected, "data-off": !instance.enabled, "data-hover": isHovered, "data-problem": hasProblem };
+    const look = {
+      style: `--c:${color}`,
+      "data-selected": isSelected,
+      "data-off": !instance.enabled,
+      "data-hover": isHovered,
+      "data-problem": hasProblem,
+    };
     const seen = JSON.stringify(look);
     if (region.look !== seen) set(group, look);
     region.look = seen;
@@ -167,7 +218,9 @@ export class Stage {
   outlineOf({ mask }, base, [width, height]) {
     if (!mask) return `M0 0h${width}v${height}h${-width}z`;
     if (mask.rle) return svgPath(mask, ...this.view.size);
-    const points = mask.polygon.map((point) => this.view.toStage(point).map((value, axis) => round(value - base[axis])));
+    const points = mask.polygon.map((point) =>
+      this.view.toStage(point).map((value, axis) => round(value - base[axis])),
+    );
     return `M${points.map((point) => point.join(" ")).join("L")}Z`;
   }
 
@@ -186,10 +239,15 @@ export class Stage {
     const { editor, view } = this;
     const { guides, draft, marquee, brush, points } = editor.gestureMarks;
     const parts = [];
-    for (const guide of guides ?? []) parts.push(svg("path", { class: "ic-guide", d: this.guidePath(guide) }));
+    for (const guide of guides ?? [])
+      parts.push(svg("path", { class: "ic-guide", d: this.guidePath(guide) }));
     if (draft) parts.push(svg("path", { class: "ic-draft", d: this.boxPath(draft) }));
     if (marquee) parts.push(svg("path", { class: "ic-marquee", d: this.boxPath(marquee) }));
-    if (points?.length) parts.push(svg("path", { class: "ic-draft", d: this.polygonPath(points) }), ...points.map((point) => this.dot(point, "ic-vertex", 3.5)));
+    if (points?.length)
+      parts.push(
+        svg("path", { class: "ic-draft", d: this.polygonPath(points) }),
+        ...points.map((point) => this.dot(point, "ic-vertex", 3.5)),
+      );
     if (!editor.dragging) parts.push(...this.handles());
     if (brush) {
       const [cx, cy] = view.toStage(brush.at);
@@ -221,11 +279,22 @@ export class Stage {
     const [w, h] = [(box[2] - box[0]) * this.view.size[0], (box[3] - box[1]) * this.view.size[1]];
     const room = { n: w, s: w, e: h, w: h };
     const shown = HANDLES.filter((handle) => handle.length === 2 || room[handle] > 4 * size);
-    const frame = editor.selected.length > 1 ? [svg("path", { class: "ic-group", d: this.boxPath(box) })] : [];
-    return frame.concat(shown.map((handle) => {
-      const [x, y] = this.view.toStage(handlePoint(box, handle));
-      return svg("rect", { class: "ic-handle", style, x: x - size / 2, y: y - size / 2, width: size, height: size, rx: 1.5 });
-    }));
+    const frame =
+      editor.selected.length > 1 ? [svg("path", { class: "ic-group", d: this.boxPath(box) })] : [];
+    return frame.concat(
+      shown.map((handle) => {
+        const [x, y] = this.view.toStage(handlePoint(box, handle));
+        return svg("rect", {
+          class: "ic-handle",
+          style,
+          x: x - size / 2,
+          y: y - size / 2,
+          width: size,
+          height: size,
+          rx: 1.5,
+        });
+      }),
+    );
   }
 
   vertices(points, style) {
@@ -237,7 +306,16 @@ export class Stage {
   }
 
   guidePath({ axis, at, from, to }) {
-    const ends = axis === "x" ? [[at, from], [at, to]] : [[from, at], [to, at]];
+    const ends =
+      axis === "x"
+        ? [
+            [at, from],
+            [at, to],
+          ]
+        : [
+            [from, at],
+            [to, at],
+          ];
     return this.polygonPath(ends);
   }
 

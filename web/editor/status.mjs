@@ -7,17 +7,47 @@ export class Status {
     this.editor = editor;
     const { t } = editor;
     this.text = html("span", { class: "ic-status-text" });
-    this.toggle = html("button", { type: "button", class: "ic-button", "aria-expanded": "false", "aria-controls": editor.uid("problems"), onclick: () => editor.setSetting("problemsOpen", !editor.settings.problemsOpen) });
+    this.toggle = html("button", {
+      type: "button",
+      class: "ic-button",
+      "aria-expanded": "false",
+      "aria-controls": editor.uid("problems"),
+      onclick: () => editor.setSetting("problemsOpen", !editor.settings.problemsOpen),
+    });
     const zoom = (name, label, action, shortcut) => {
-      const button = html("button", { type: "button", class: "ic-button", "aria-label": label, title: `${label} (${shortcut})`, onclick: action }, icon(name));
+      const button = html(
+        "button",
+        {
+          type: "button",
+          class: "ic-button",
+          "aria-label": label,
+          title: `${label} (${shortcut})`,
+          onclick: action,
+        },
+        icon(name),
+      );
       return button;
     };
     this.percent = html("span", { class: "ic-badge", style: "min-width:34px;text-align:center" });
-    const zooms = html("span", { class: "ic-row", style: "gap:0" },
-      zoom("minus", t("editor.zoom_out"), () => editor.zoom(0.8), "-"), this.percent,
-      zoom("add", t("editor.zoom_in"), () => editor.zoom(1.25), "+"), zoom("fit", t("editor.zoom_fit"), () => editor.fit(), "0"));
-    this.list = html("ul", { class: "ic-problems", id: editor.uid("problems"), "aria-label": t("editor.problems") });
-    this.element = html("div", { class: "ic-status" }, this.list, html("div", { class: "ic-status-line" }, this.toggle, this.text, zooms));
+    const zooms = html(
+      "span",
+      { class: "ic-row", style: "gap:0" },
+      zoom("minus", t("editor.zoom_out"), () => editor.zoom(0.8), "-"),
+      this.percent,
+      zoom("add", t("editor.zoom_in"), () => editor.zoom(1.25), "+"),
+      zoom("fit", t("editor.zoom_fit"), () => editor.fit(), "0"),
+    );
+    this.list = html("ul", {
+      class: "ic-problems",
+      id: editor.uid("problems"),
+      "aria-label": t("editor.problems"),
+    });
+    this.element = html(
+      "div",
+      { class: "ic-status" },
+      this.list,
+      html("div", { class: "ic-status-line" }, this.toggle, this.text, zooms),
+    );
   }
 
   render() {
@@ -25,7 +55,9 @@ export class Status {
     const { t, problems, settings } = editor;
     const shown = settings.problemsOpen && problems.length > 0;
     const severe = problems.some((problem) => problem.severity === "error");
-    const label = problems.length ? t("editor.problem_count", { count: problems.length }) : t("editor.no_problems");
+    const label = problems.length
+      ? t("editor.problem_count", { count: problems.length })
+      : t("editor.no_problems");
     if (this.label !== label) {
       this.label = label;
       this.toggle.replaceChildren(icon(problems.length ? (severe ? "error" : "warning") : "check"), label);
@@ -37,7 +69,8 @@ export class Status {
     this.percent.textContent = `${Math.round(editor.stage.view.zoom * 100)} %`;
     this.text.textContent = problems.length && !shown ? this.say(problems[0]) : "";
     this.text.title = this.text.textContent;
-    if (shown && this.shown !== problems) this.list.replaceChildren(...problems.map((problem) => this.item(problem)));
+    if (shown && this.shown !== problems)
+      this.list.replaceChildren(...problems.map((problem) => this.item(problem)));
     this.shown = shown ? problems : null;
   }
 
@@ -48,9 +81,25 @@ export class Status {
   item(problem) {
     const { editor } = this;
     const severity = problem.severity === "info" ? "hint" : problem.severity;
-    const message = html("button", { type: "button", class: "ic-message", onclick: () => this.show(problem) }, this.say(problem));
-    const fix = problem.fix && html("button", { type: "button", class: "ic-button ic-fix", onclick: () => editor.fix(problem) }, editor.t(FIX_LABELS[problem.fix], problem.params));
-    return html("li", { class: "ic-problem", "data-severity": severity }, icon(severity === "error" ? "error" : severity === "hint" ? "help" : "warning"), message, fix);
+    const message = html(
+      "button",
+      { type: "button", class: "ic-message", onclick: () => this.show(problem) },
+      this.say(problem),
+    );
+    const fix =
+      problem.fix &&
+      html(
+        "button",
+        { type: "button", class: "ic-button ic-fix", onclick: () => editor.fix(problem) },
+        editor.t(FIX_LABELS[problem.fix], problem.params),
+      );
+    return html(
+      "li",
+      { class: "ic-problem", "data-severity": severity },
+      icon(severity === "error" ? "error" : severity === "hint" ? "help" : "warning"),
+      message,
+      fix,
+    );
   }
 
   show(problem) {

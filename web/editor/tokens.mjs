@@ -21,7 +21,8 @@ export class Tokens {
   async look(captions) {
     if (this.unknowable) return;
     if (this.known.size > MOST_KEPT) this.known.clear();
-    const isNew = (text) => text && text.length <= LONGEST && !this.known.has(text) && !this.pending.has(text);
+    const isNew = (text) =>
+      text && text.length <= LONGEST && !this.known.has(text) && !this.pending.has(text);
     const texts = [...new Set(captions)].filter(isNew).slice(0, AT_ONCE);
     if (!texts.length) return;
     for (const text of texts) this.pending.add(text);

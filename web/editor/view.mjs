@@ -63,6 +63,8 @@ export class View {
   /** Move the canvas; a part of it always stays on the stage. */
   panBy(dx, dy) {
     const limits = this.size.map((side, axis) => Math.max((side + this.stage[axis]) / 2 - 40, 0));
-    this.pan = [dx, dy].map((by, axis) => Math.min(Math.max(this.pan[axis] + by, -limits[axis]), limits[axis]));
+    this.pan = [dx, dy].map((by, axis) =>
+      Math.min(Math.max(this.pan[axis] + by, -limits[axis]), limits[axis]),
+    );
   }
 }

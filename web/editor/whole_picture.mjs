@@ -6,8 +6,16 @@ export class WholePicture {
     this.editor = editor;
     const { t } = editor;
     const field = (name, label, placeholder) => {
-      const area = html("textarea", { class: "ic-field", rows: 1, "aria-label": label, placeholder, spellcheck: "true" });
-      area.addEventListener("input", () => editor.apply(editor.commands.setPrompt(editor.state, { [name]: area.value }), { key: name }));
+      const area = html("textarea", {
+        class: "ic-field",
+        rows: 1,
+        "aria-label": label,
+        placeholder,
+        spellcheck: "true",
+      });
+      area.addEventListener("input", () =>
+        editor.apply(editor.commands.setPrompt(editor.state, { [name]: area.value }), { key: name }),
+      );
       area.addEventListener("change", () => editor.settle());
       return area;
     };
