@@ -8,7 +8,7 @@ lists are made once for a placement, on the CPU, and moved to its device once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -22,9 +22,12 @@ SLOTS = 10
 # Lengths are multiples of this: what matrix units and vector loads like.
 ALIGNMENT = 8
 MOST_GROUPS = 3
-# A further group costs about 30 launches. That many padded cells, in two rows of width 1280, take as long on
+# A further group costs about 35 launches. That many padded cells, in two rows of width 1280, take as long on
 # a fast GPU (0.2 ms); a single group is kept where it wastes less.
 CELLS_PER_GROUP = 2048
+# Instances that share a cell are added up in parts, the next one this many times as deep: few operations, and
+# at most so much padding.
+FURTHER = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +52,34 @@ class CellGroup:
 
 
 @dataclass(frozen=True, eq=False)
+class Overlap:
+    """E cells that several instances share, and `count` places each in the groups' lists end to end.
+
+    `cells` (E,) are cells of the rows end to end, each once, so that sums come out the same on every run;
+    `entries` (E * count,) point at padding where a cell has fewer instances.
+    """
+
+    count: int
+    cells: Tensor
+    entries: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class CellLists:
     """The groups of a placement, and where each cell of the grid finds itself in them.
 
     Every row has as many `slots` as the fullest one has instances, and one more that stands for the empty
-    ones. `planes_at` (rows * slots * 3 * cells,) and `terms_at` (rows * cells * overlap,) point into the
-    groups' lists end to end, at padding where an instance has no cell; `overlap` is the most instances that
-    share a cell. `area_gates` and `multiplicities` (rows, slots, 1, 1) are the sigmoid of the ratio (1/2 for
-    an empty slot) and the logarithm of the number of slots that one stands for.
+    ones. `planes_at` (rows * slots * 3 * cells,) and `terms_at` (rows * cells,) point into the groups' lists
+    end to end, at padding where an instance has no cell; `terms_at` at the first instance of a cell, and
+    `overlaps` at the further ones. `area_gates` and `multiplicities` (rows, slots, 1, 1) are the sigmoid of
+    the ratio (1/2 for an empty slot) and the logarithm of the number of slots that one stands for.
     """
 
     groups: tuple[CellGroup, ...]
     slots: int
-    overlap: int
     planes_at: Tensor
     terms_at: Tensor
+    overlaps: tuple[Overlap, ...]
     area_gates: Tensor
     multiplicities: Tensor
 
@@ -97,14 +113,14 @@ class _Lists:
         device = self.placement.device
         chosen = group_by_size([self._length(size) for size in self.sizes])
         groups = tuple(self._group(members) for members in chosen)
-        planes_at, terms_at = self._ways_back(chosen, groups)
+        planes_at, terms = self._ways_back(chosen, groups)
         gates, multiplicities = self._slot_constants()
         return CellLists(
             groups=tuple(_moved(group, device) for group in groups),
             slots=self.slots,
-            overlap=self._overlap,
             planes_at=planes_at.to(device),
-            terms_at=terms_at.to(device),
+            terms_at=terms[:, 0].contiguous().to(device),
+            overlaps=tuple(self._overlaps(terms, device)),
             area_gates=gates.to(device),
             multiplicities=multiplicities.to(device),
         )
@@ -113,10 +129,6 @@ class _Lists:
     def _length(size: int) -> int:
         """One more than the cells at least, so that every list has a zero in it."""
         return -(-(size + 1) // ALIGNMENT) * ALIGNMENT
-
-    @property
-    def _overlap(self) -> int:
-        return int(self.depth.max()) + 1 if len(self.depth) else 1
 
     def _group(self, members: list[int]) -> CellGroup:
         length = self._length(max(self.sizes[member] for member in members))
@@ -148,8 +160,9 @@ class _Lists:
         return None if places == list(range(len(places))) else torch.tensor(places)
 
     def _ways_back(self, chosen: list[list[int]], groups: Sequence[CellGroup]) -> tuple[Tensor, Tensor]:
-        """`planes_at` and `terms_at`."""
+        """`planes_at`, and the entries of all instances of each cell: (rows * cells, most instances)."""
         rows, cells = self.placement.rows, self.cells
+        deepest = int(self.depth.max()) + 1 if len(self.depth) else 1
         start, length = torch.zeros(2, len(self.sizes), dtype=torch.long)
         first = 0
         for members, group in zip(chosen, groups, strict=True):
@@ -158,14 +171,25 @@ class _Lists:
             first += group.count * group.length
         row, entry = self.row_of[self.owner], start[self.owner] + self.position
 
-        terms = _padding(groups, 1, rows * cells * self._overlap).view(rows, cells, self._overlap)
+        terms = _padding(groups, 1, rows * cells * deepest).view(rows, cells, deepest)
         terms[row, self.cell, self.depth] = entry
         planes = _padding(groups, 3, rows * self.slots * 3 * cells).view(rows, self.slots, 3, cells)
         for plane in range(3):
             # A list's three planes follow each other.
             entries = entry + 2 * start[self.owner] + plane * length[self.owner]
             planes[row, self.slot_of[self.owner], plane, self.cell] = entries
-        return planes.flatten(), terms.flatten()
+        return planes.flatten(), terms.flatten(0, 1)
+
+    def _overlaps(self, terms: Tensor, device: torch.device) -> Iterator[Overlap]:
+        """The second to fourth instance of each cell, the fifth to sixteenth, and so on."""
+        shared = self.row_of[self.owner] * self.cells + self.cell
+        counts = torch.bincount(shared, minlength=len(terms))
+        first = 1
+        while first < terms.shape[1]:
+            cells = (counts > first).nonzero().flatten()
+            entries = terms[cells, first : FURTHER * first]
+            yield Overlap(entries.shape[1], cells.to(device), entries.flatten().to(device))
+            first *= FURTHER
 
     def _slot_constants(self) -> tuple[Tensor, Tensor]:
         counts = torch.tensor(self.counts)

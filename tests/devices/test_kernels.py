@@ -24,7 +24,7 @@ HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 ALIKE = [(0.02 + 0.07 * i, 0.1, 0.3 + 0.07 * i, 0.4) for i in range(10)]
 WHOLE_AND_SMALL = [(0.0, 0.0, 1.0, 1.0), *[(0.1 * i, 0.1, 0.15 + 0.1 * i, 0.25) for i in range(7)]]
 # Launches of one layer with one group of sizes, and of each further group.
-ONE_GROUP, FURTHER_GROUP = 65, 30
+ONE_GROUP, FURTHER_GROUP = 65, 35
 
 
 def layer() -> InstanceAttention:
@@ -115,8 +115,8 @@ def test_the_term_keeps_its_type_and_stays_on_its_device(kernel, dtype):
 def test_a_device_gets_the_gathered_computation():
     regions = Regions.of_boxes(ALIKE)
     few, many = (watch_layer(Regions.of_boxes(ALIKE[:n]), torch.float16) for n in (1, 10))
-    # The other one launches kernels for each instance.
-    assert few.launches == pytest.approx(many.launches, abs=3)
+    # The other one launches 35 for each instance; here they grow with the logarithm of how many share a cell.
+    assert many.launches - few.launches <= 9
     assert len(regions) == 10
 
 
@@ -146,7 +146,7 @@ def test_instances_of_different_sizes_take_one_group_of_launches_more(dtype):
 
 @pytest.mark.parametrize(
     ("boxes", "mebibytes"),
-    [(ALIKE[:1], 40), (ALIKE[:4], 90), (ALIKE, 170), (WHOLE_AND_SMALL, 180)],
+    [(ALIKE[:1], 25), (ALIKE[:4], 65), (ALIKE, 130), (WHOLE_AND_SMALL, 145)],
     ids=["one", "four", "ten", "whole and small"],
 )
 def test_a_layer_writes_few_bytes(boxes, mebibytes):

@@ -146,7 +146,7 @@ def test_what_an_adapter_needs_is_copied_in_its_first_evaluation(unet, plain):
 
 def test_a_large_instance_among_small_ones_adds_one_group(unet, plain):
     watch = adapter_watch(unet, [(0.0, 0.0, 1.0, 1.0), *ALIKE[:7]])
-    assert MOST_LAUNCHES < watch.launches - plain.launches <= MOST_LAUNCHES + 16 * 30
+    assert MOST_LAUNCHES < watch.launches - plain.launches <= MOST_LAUNCHES + 16 * 35
 
 
 def test_the_same_in_bfloat16():
