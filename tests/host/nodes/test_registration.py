@@ -1,4 +1,4 @@
-"""How ComfyUI sees the pack as a whole: loading it, surviving a broken part, schemas on older versions."""
+"""Pack as ComfyUI sees it: loading it, surviving a broken part, schemas on older versions."""
 
 from __future__ import annotations
 

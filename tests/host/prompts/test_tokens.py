@@ -1,4 +1,4 @@
-"""Where words stand among the tokens of a prompt, against ComfyUI's own tokenizer."""
+"""Places of words among the tokens of a prompt, against ComfyUI's own tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which entities get a region, and from where."""
+"""Targets of entities: which of them get a region, and from where."""
 
 from __future__ import annotations
 
