@@ -44,7 +44,7 @@ def check_fit(path: Path, missing: Iterable[str], unexpected: Iterable[str]) -> 
 
 def load_original(path: Path) -> Any:
     """A `GroundingDinoForObjectDetection` on the CPU; `CheckpointError` for other weights."""
-    # A large import, needed by this alone.
+    # transformers is slow to import, and nothing else here needs it.
     from transformers import BertConfig, GroundingDinoConfig, SwinConfig
 
     state = read_original(path)
@@ -63,8 +63,8 @@ def _build(config: Any, state: Mapping[str, Tensor]) -> tuple[Any, Sequence[str]
 
     kind: Any = transformers.GroundingDinoForObjectDetection
     if int(transformers.__version__.partition(".")[0]) < 5:
-        # Version 4 has the converted names itself, and its `from_pretrained` would leave tables that are not in
-        # the state without values.
+        # The converted names are already those of version 4. Its `from_pretrained` would leave tables without
+        # values that are not in the state.
         model = kind(config)
         return model, *model.load_state_dict(state, strict=False)
     model, report = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)

@@ -141,7 +141,7 @@ def test_the_published_original_files_fit_the_architecture(name):
 @pytest.mark.text_encoders
 def test_an_original_file_and_a_folder_are_the_same_network(files, network, picture):
     from_file = load_detector(detector_path("tiny.pth"))
-    ids = from_file.nouns.caption(NOUNS).ids
+    ids = from_file.finder.caption(NOUNS).ids
     assert ids == (101, 200, 1012, 201, 1012, 204, 205, 1012, 102)
     prepared = prepare(picture)
     assert prepared.shape == (1, 3, 800, 1067)
@@ -155,10 +155,10 @@ def test_an_original_file_and_a_folder_are_the_same_network(files, network, pict
         attention_mask=torch.ones_like(text),
     )
     for detector in (from_file, load_detector(detector_path("tiny-folder"))):
-        logits, boxes = detector.nouns.network(prepared, [ids])
+        logits, boxes = detector.finder.network(prepared, [ids])
         assert torch.equal(boxes, expected.pred_boxes)
         assert torch.equal(logits[..., : len(ids)], expected.logits[..., : len(ids)])
-        assert detector.nouns.tokenize("Lighthouse") == [204, 205]
+        assert detector.finder.tokenize("Lighthouse") == [204, 205]
     assert expected.pred_boxes.std() > 0.05, "weights that show"
 
 
@@ -286,7 +286,7 @@ def test_what_is_found_becomes_a_layout(files, picture, caplog):
     """A random network finds things too, with thresholds between its scores of two nouns."""
     caplog.set_level(logging.WARNING)
     detector = load_detector(detector_path("tiny.pth"))
-    logits, _ = detector.nouns.network(prepare(picture), [detector.nouns.caption(["book", "vase"]).ids])
+    logits, _ = detector.finder.network(prepare(picture), [detector.finder.caption(["book", "vase"]).ids])
     scores = logits[0, :, [1, 3]].sigmoid()
     row = (scores[:, 0] - scores[:, 1]).abs().argmax()
     sure = ("book", "vase")[int(scores[row].argmax())]
