@@ -18,7 +18,7 @@ from ..models.vision.interfaces import Captioner, Detection, Detector
 from .selection import Limits, select
 from .words import tidy
 
-# Vision models see squares of 14 to 32 pixels; less than one of those cannot be described.
+# Least side of a crop in pixels: vision models see patches of 14 to 32, and need one whole patch at least.
 _SMALLEST_CROP = 32
 
 
@@ -109,7 +109,7 @@ def _span(start: float, end: float, pixels: int, margin: float) -> tuple[int, in
     first, last = round((start - around) * pixels), round((end + around) * pixels)
     missing = max(0, min(_SMALLEST_CROP, pixels) - (last - first))
     first, last = first - missing // 2, last + missing - missing // 2
-    # Moved, not cut, where the widened part would leave the picture.
+    # A widened span that would leave the picture is moved inside, so that it keeps its length.
     if missing:
         move = max(0, -first) - max(0, last - pixels)
         first, last = first + move, last + move

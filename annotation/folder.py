@@ -63,7 +63,7 @@ class PictureFolder:
     def read(self, picture: Path) -> Subject:
         """A picture and what is known of it; ValueError or OSError if something cannot be read."""
         image = read_picture(picture)
-        # A size that no layout can have would be found out only after the models have worked.
+        # Checked before the models work: no layout can have a picture of every size.
         Layout(canvas=Canvas(*image.size)).checked()
         caption_file, tags_file = (picture.with_suffix(end) for end in (CAPTION_ENDING, TAGS_ENDING))
         caption = _text(caption_file).strip() if self.caption_files and caption_file.is_file() else ""

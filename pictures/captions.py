@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-# Pillow's own font covers Latin. For other scripts, common files of the operating systems, if they are there.
+# Font files of common operating systems for scripts that Pillow's own font, which is Latin, does not cover.
 _OTHER_FONTS = (
     "NotoSansCJK-Regular.ttc",
     "NotoSans-Regular.ttf",

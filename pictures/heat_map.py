@@ -7,7 +7,7 @@ from PIL import Image, ImageChops, ImageFilter
 from .captions import drawable
 from .labels import Color, Label, draw_labels
 
-# From cold to hot, growing lighter throughout, so that it reads without colour vision too.
+# Colours from cold to hot, growing lighter throughout, so that it reads without colour vision too.
 _RAMP: tuple[Color, ...] = ((20, 14, 54), (101, 21, 110), (190, 55, 82), (246, 128, 41), (252, 246, 164))
 _OUTLINE: Color = (255, 255, 255)
 
@@ -53,7 +53,7 @@ def _between(place: float, channel: int) -> int:
 def _outline(region: Image.Image, size: tuple[int, int]) -> Image.Image:
     thickness = max(1, round(max(size) / 512))
     whole = region.convert("L").resize(size).point([0] * 128 + [255] * 128)
-    # A frame of nothing around it: a region at the border of the picture is outlined there too.
+    # An empty frame around the region, so that one at the border of the picture is outlined there too.
     framed = Image.new("L", (size[0] + 2, size[1] + 2))
     framed.paste(whole, (1, 1))
     inner = framed.filter(ImageFilter.MinFilter(2 * thickness + 1)).crop((1, 1, size[0] + 1, size[1] + 1))

@@ -21,7 +21,8 @@ from .labels import (
     draw_labels,
 )
 
-# Distinct for the common colour blindnesses: Okabe and Ito (2008) without black, then three of Tol's "muted".
+# Colours that stay distinct in common colour blindnesses: Okabe and Ito (2008) but for black, then three of
+# Tol's "muted".
 PALETTE = (
     *("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
     *("#882255", "#44aa99", "#999933"),

@@ -25,7 +25,7 @@ INSTANCE_PROMPT = (
     "This is a part of a picture that shows: {word}. Describe it in one short phrase: what it is, its "
     "colours, material, pattern and other details. Leave out the background."
 )
-# CLIP reads 75 tokens of a caption.
+# Longest caption in tokens: CLIP, whose features the captions become in training, reads 75.
 MOST_TOKENS = 75
 
 

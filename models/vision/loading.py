@@ -30,7 +30,7 @@ def find_model(name: str, option: str) -> str:
         return str(path)
     if path.exists():
         raise ModelError(f"{option}: {name} is a file; the folder of a model is needed")
-    # "owner/model" is also what a path in a folder that is here looks like.
+    # "owner/model" may also be a path that is misspelt: then its first folder is here.
     if _HUB_NAME.fullmatch(name) and not path.parent.is_dir():
         return name
     raise ModelError(f"{option}: there is no folder {name}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..weights import CheckpointError
 
 BLOCKS = "image_encoder.blocks"
-# SAM sees pictures of 1024 pixels in patches of 16.
+# Patches on each side of a picture: SAM sees 1024 pixels in patches of 16.
 GRID = 64
 # Scores of all patches for all patches: as multiplied, with positions added, after softmax, all at once.
 COPIES_OF_SCORES = 3
@@ -36,7 +36,7 @@ def build_sam(state: Mapping[str, Tensor], name: str) -> nn.Module:
         sam.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{name} is no SAM as published: {error}") from error
-    # Constants of the code, not part of the weights.
+    # SAM's mean and deviation of red, green and blue: part of its code, not of its weights.
     sam.pixel_mean = torch.tensor([123.675, 116.28, 103.53]).view(-1, 1, 1)
     sam.pixel_std = torch.tensor([58.395, 57.12, 57.375]).view(-1, 1, 1)
     return sam.eval().requires_grad_(False)

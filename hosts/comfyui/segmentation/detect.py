@@ -21,7 +21,7 @@ from ..loading import load_whole
 from .files import vocabulary_path
 
 START, END = "[CLS]", "[SEP]"
-# Activations of the published models for each pixel of the prepared picture.
+# Bytes of activations for each pixel of the prepared picture, measured with both published models.
 BYTES_PER_PIXEL = 1700
 # Functions that build the `Network` of a `NounDetector` from a file or folder, on the CPU.
 BACKENDS: Mapping[str, Callable[[Path], nn.Module]] = {
@@ -33,10 +33,10 @@ DEFAULT_BACKEND = "transformers"
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """`patcher` holds what a backend made; `nouns` finds with it, by the rule of CoMat."""
+    """`patcher` holds what a backend made; `finder` finds nouns with it, by the rule of CoMat."""
 
     patcher: Any
-    nouns: NounDetector
+    finder: NounDetector
 
     def detect(
         self,
@@ -53,17 +53,17 @@ class Detector:
         pixels = prepare(picture)
         pixels = pixels.to(load_whole(self.patcher, BYTES_PER_PIXEL * pixels[0, 0].numel()))
         detections: list[FoundNoun] = []
-        for group in self.nouns.groups(nouns):
+        for group in self.finder.groups(nouns):
             comfy.model_management.throw_exception_if_processing_interrupted()
             names = [nouns[index] for index in group]
-            (found,) = self.nouns.find(pixels, [names], box_threshold, text_threshold)
+            (found,) = self.finder.find(pixels, [names], box_threshold, text_threshold)
             detections += [FoundNoun(group[one.noun], _inside(one.box), one.score) for one in found]
             on_caption()
         return detections
 
     def count_passes(self, nouns: Sequence[str]) -> int:
         """The number of times that `detect` calls `on_caption`."""
-        return len(self.nouns.groups(nouns))
+        return len(self.finder.groups(nouns))
 
 
 def _inside(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -1,4 +1,4 @@
-"""Segmenting the entities of a prompt in a picture: Grounding DINO finds the nouns, SAM their outlines."""
+"""Segmentation of a prompt's entities in a picture: Grounding DINO finds the nouns, SAM their outlines."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from .conversion import (
 )
 from .original import check_fit, read_original
 
-# BERT's numbers of what bounds the words of a caption: start, end, full stop, question mark. transformers has
-# the same built in.
+# BERT's tokens that bound the words of a caption: start, end, full stop, question mark. The same numbers are
+# built into transformers' Grounding DINO.
 SEPARATORS = (101, 102, STOP, 1029)
 # Channels of the network: the original code has the number built into its positions of words and queries.
 WIDTH = 256
@@ -100,7 +100,7 @@ def check_package() -> None:
         )
     try:
         import_module("groundingdino.models")
-    except Exception as error:  # made for what was there years ago, it may fail in any way
+    except Exception as error:  # an old package, whose own imports can fail in any way
         raise BackendError(
             f"{found} is installed, but does not import ({error}). {HOW_TO_INSTALL} {_OTHERWISE}"
         ) from error

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .original import load_original
 
-# BERT's number of what fills up the shorter captions of a batch; the attention mask hides it.
+# BERT's padding token, for the shorter captions of a batch; the attention mask hides it.
 PADDING = 0
 
 
@@ -39,7 +39,7 @@ class Network(nn.Module):
 
 def build(path: Path) -> Network:
     """The network on the CPU, of original weights or the library's folder; `CheckpointError` for others."""
-    # A large import, needed by this node alone.
+    # transformers is slow to import, and in ComfyUI only Segment Entities needs this class.
     from transformers import GroundingDinoForObjectDetection
 
     if path.is_dir():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .conversion import STOP
 
-# The start and the end of a caption.
+# Number of tokens beside the nouns and their stops: the start and the end of a caption.
 AROUND = 2
 
 

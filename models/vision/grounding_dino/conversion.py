@@ -209,7 +209,7 @@ def _swin_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "patch_size": embedding.shape[-1],
         "depths": [_count(state, rf"backbone\.0\.layers\.{n}\.blocks\.(\d+)\.") for n in range(stages)],
         "num_heads": [table.shape[1] for table in tables],
-        # A table of relative positions has 2w - 1 entries each way.
+        # A window of w x w patches has (2w - 1) x (2w - 1) relative positions.
         "window_size": (round(tables[0].shape[0] ** 0.5) + 1) // 2,
         "out_indices": [2, 3, 4],
     }

@@ -44,7 +44,7 @@ def check_fit(path: Path, missing: Iterable[str], unexpected: Iterable[str]) -> 
 
 def load_original(path: Path) -> Any:
     """A `GroundingDinoForObjectDetection` on the CPU; `CheckpointError` for other weights."""
-    # A large import, needed by this alone.
+    # transformers is slow to import, and nothing else here needs it.
     from transformers import BertConfig, GroundingDinoConfig, SwinConfig
 
     state = read_original(path)

@@ -31,7 +31,7 @@ from .original import load_original
 
 # Thresholds of the demonstration in Grounding DINO's repository; IFAdapter's are not published.
 BOX_THRESHOLD, TEXT_THRESHOLD = 0.35, 0.25
-# Boxes are written to a hundred-thousandth of the picture's side.
+# Decimal digits of boxes, which are fractions of the picture's sides: enough for any picture's pixels.
 DIGITS = 5
 _KINDS = ("grounding-dino", "mm-grounding-dino")
 _ORIGINAL_ENDINGS = (".pth", ".pt", ".safetensors")
