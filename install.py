@@ -92,7 +92,7 @@ def read_requirements(text: str) -> list[tuple[str, str]]:
 
 
 def check(name: str, minimum: str) -> str | None:
-    """What is wrong with the package of this name, or None."""
+    """The fault of the package of this name, or None."""
     module = IMPORT_NAMES.get(name, name)
     if util.find_spec(module) is None:
         return f"{name} is not installed."

@@ -67,7 +67,7 @@ class Polygon:
         return bytes(pixels)
 
     def _crossings(self, height: int) -> list[list[float]]:
-        """Where the outline crosses the centre line of each row."""
+        """Crossings of the outline with the centre line of each row."""
         crossings: list[list[float]] = [[] for _ in range(height)]
         for (xa, ya), (xb, yb) in pairwise((*self.points, *self.points[:1])):
             if ya == yb:

@@ -1,4 +1,4 @@
-"""What can be wrong with a layout, said so that an artist can act on it."""
+"""Problems of a layout, said so that an artist can act on them."""
 
 from __future__ import annotations
 

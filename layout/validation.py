@@ -1,4 +1,4 @@
-"""What to tell the author of a layout. Errors make it unusable, warnings do not."""
+"""Validation of a layout: errors make it unusable, warnings do not."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ class CompositionScore(io.ComfyNode):
 
 
 def _lines(normalized: dict[str, Tensor], combined: Tensor) -> list[list[str]]:
-    """What stands below each picture."""
+    """The line below each picture."""
     lines: list[list[str]] = []
     for number, score in enumerate(combined.tolist()):
         aspects = [f"{aspect} {float(values[number]):+.2f}" for aspect, values in normalized.items()]

@@ -65,7 +65,7 @@ def concentrate(
 
 
 def _moves(before: Tensor, masks: Tensor, members: Members, guidance: LocalGuidance) -> Tensor:
-    """How far each logit moves: (B, heads or 1, K, L)."""
+    """The distance that each logit moves: (B, heads or 1, K, L)."""
     if members.derived is not None:
         masks = torch.where(members.derived, own_masks(members.nouns @ before.mean(1)), masks)
     moves = torch.zeros(())

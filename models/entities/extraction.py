@@ -114,8 +114,8 @@ def _entity(noun: Any, words: list[Any], counts: Counter[str], stop_list: Collec
     name = noun.text.lower()
     counts[name] += 1
     # Parsers take a bracket for an adjective at times.
-    spoken = {word for word in words if any(map(str.isalnum, word.text))}
-    ordered = sorted({noun, *spoken}, key=lambda word: word.i)
+    with_letters = {word for word in words if any(map(str.isalnum, word.text))}
+    ordered = sorted({noun, *with_letters}, key=lambda word: word.i)
     spans = tuple(Word(word.text, word.idx, word.idx + len(word)) for word in ordered)
     return Entity(
         noun=name,

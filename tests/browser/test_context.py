@@ -1,4 +1,4 @@
-"""What the editor takes from around it: sizes, references, results, previews, boxes from upstream."""
+"""The editor's surroundings: sizes, references, results, previews, boxes from upstream."""
 
 from __future__ import annotations
 

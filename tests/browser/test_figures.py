@@ -1,4 +1,4 @@
-"""What must stay small or fast: the entry, the editor, a drag of many regions."""
+"""Sizes and times that must stay small: the entry, the editor, a drag of many regions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_page_loads_little(other_page, page, record_property):
 
 
 def thread_times(browser, page, act):
-    """What `act` returns, and milliseconds of processor time by thread: unlike frames, they do not depend on
+    """The result of `act`, and milliseconds of processor time by thread: unlike frames, they do not depend on
     what else the machine does."""
     session = browser.new_browser_cdp_session()
     events, complete = [], []

@@ -1,4 +1,4 @@
-"""What a node has found is told in the node itself."""
+"""Findings of a node, shown in the node itself."""
 
 from __future__ import annotations
 

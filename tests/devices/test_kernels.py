@@ -54,7 +54,7 @@ def regions_with_mask() -> Regions:
 
 
 def watch_layer(regions: Regions, dtype: torch.dtype, grid: tuple[int, int] = GRID) -> Watch:
-    """What a later call of one layer does; the first one makes the placement's lists."""
+    """The work of a later call of one layer; the first one makes the placement's lists."""
     gate, (keys, values) = layer().gate(), keys_values(len(regions), torch.float32)
     query = query_of(dtype, cells=grid[0] * grid[1])
 

@@ -49,7 +49,7 @@ def _encoder(kind, config, golden, name):
 
 @torch.no_grad()
 def test_four_adapted_blocks_of_the_middle():
-    """What a clone alone can prove: the official input of each output projection, one block after another."""
+    """Proof from a clone alone: the official input of each output projection, one block after another."""
     golden = load_file(TRIMMED / "ifadapter" / "unet_mid_block.safetensors")
     unet = UNet2DConditionModel(**read_facts(TRIMMED / "ifadapter" / "unet_mid_block.json")["unet"]).eval()
     weights = {k.removeprefix("unet/"): v.float() for k, v in golden.items() if k.startswith("unet/")}

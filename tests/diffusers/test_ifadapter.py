@@ -1,4 +1,4 @@
-"""What attaching an IFAdapter to a UNet does, and that it leaves no trace."""
+"""An IFAdapter attached to a UNet: its term, and no trace of it afterwards."""
 
 import copy
 import math
@@ -234,7 +234,7 @@ def test_other_attention_processors_give_the_same(unet, strong, kind):
 
 
 def first_term(unet, adapter, condition):
-    """What attaching adds before the output projection of the first adapted layer of the middle."""
+    """The sum that attaching adds before the output projection of the first adapted layer of the middle."""
     block, seen = unet.mid_block.attentions[0], []
     hidden = torch.randn(2, block.in_channels, 6, 6, generator=torch.Generator().manual_seed(4))
     for scale in (0.0, 1.0):

@@ -1,4 +1,4 @@
-"""What a file holds, told from names and shapes of real architectures, and IterComp's delta with files."""
+"""Contents of files by names and shapes of real architectures, and IterComp's delta with files."""
 
 from __future__ import annotations
 

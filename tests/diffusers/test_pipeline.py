@@ -141,7 +141,7 @@ def test_a_mask_takes_the_place_of_the_box(pipeline, strong, layout):
 
 
 def test_the_adapter_can_be_let_go(pipeline, adapter_file, layout):
-    """What sampling keeps is small beside the resampler."""
+    """Sampling keeps little beside the resampler."""
     adapter = IFAdapter.load(adapter_file)
     gone = weakref.ref(adapter), weakref.ref(adapter.text_proj_model.latents)
     encoded = encode_layout(pipeline, adapter, layout)

@@ -94,7 +94,7 @@ def folder(shelf, tmp_path, monkeypatch) -> Path:
 
 
 def names_for(page: str) -> dict[str, Any]:
-    """What a page takes for granted, as its sentences say."""
+    """Names that a page takes for granted, as its sentences say."""
     if page == "docs/entities.md":
         from tiny_annotators import bert_tokenizer
 

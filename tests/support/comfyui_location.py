@@ -1,4 +1,4 @@
-"""Where ComfyUI, older ComfyUI versions and other packs are on this machine. Standard library only.
+"""Places of ComfyUI, older ComfyUI versions and other packs on this machine. Standard library only.
 
 `python tests/support/comfyui_location.py` prints the ComfyUI folder, or nothing.
 """

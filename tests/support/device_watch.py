@@ -90,7 +90,7 @@ class _HostValues(TorchFunctionMode):
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """What a GPU would be asked to do inside the block."""
+    """The work that a GPU would be asked to do inside the block."""
     watch = Watch()
     with _HostValues(watch), _Launches(watch):
         yield watch

@@ -62,7 +62,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def inline_commands(page: str) -> Iterator[str]:
-    """What stands between single backticks outside of blocks and begins with our program."""
+    """Commands of our program between single backticks, outside of blocks."""
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", _BLOCK.sub("", pages()[page])):
         if code.split()[:1] == ["instance-composer"]:
             yield code

@@ -92,7 +92,7 @@ class EditorPage:
         return self.root.locator(".ic-stage")
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Where a fraction of the canvas is on the screen."""
+        """The place on the screen of a fraction of the canvas."""
         box = self.root.locator(".ic-paper").first.bounding_box()
         assert box
         return box["x"] + x * box["width"], box["y"] + y * box["height"]

@@ -25,7 +25,7 @@ def noise(batch: int, height: int, width: int, seed: int = 1) -> Tensor:
 
 
 def encode(clip: Any, text: str) -> Any:
-    """What Clip Text Encode makes of a text."""
+    """The conditioning that Clip Text Encode makes of a text."""
     return nodes.CLIPTextEncode().encode(clip, text)[0]
 
 

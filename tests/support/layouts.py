@@ -91,7 +91,7 @@ def layouts(draw: st.DrawFn, most: int = 2) -> Layout:
 
 @st.composite
 def plain_layouts(draw: st.DrawFn, captions: st.SearchStrategy[str] = visible_texts) -> Layout:
-    """What every format can hold: boxes of at least 2 % a side, captions, a prompt; ids "1", "2", …"""
+    """Layouts that every format can hold: boxes of at least 2 % a side, captions, a prompt, ids "1", "2"."""
     contents = draw(st.lists(st.tuples(boxes(smallest=0.02), captions), max_size=4))
     items = (Instance(str(number), box, caption) for number, (box, caption) in enumerate(contents, 1))
     return Layout(tuple(items), draw(canvases), draw(captions))

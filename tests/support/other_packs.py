@@ -71,7 +71,7 @@ def ipadapter_plus(model: Any, weight_type: str = "linear", mask: Tensor | None 
 
 
 def instantid(model: Any) -> OtherPack:
-    """What Apply InstantID does to attention; its ControlNet is core's and not part of this."""
+    """Apply InstantID's work in attention; its ControlNet is core's and not part of this."""
     module = load_module("ComfyUI_InstantID", ".", "CrossAttentionPatch")
     given = {"torch": torch, "Attn2Replace": module.Attn2Replace}
     given["instantid_attention"] = module.instantid_attention
@@ -82,7 +82,7 @@ def instantid(model: Any) -> OtherPack:
 
 
 def pulid(model: Any, ortho_v2: bool) -> OtherPack:
-    """What Apply PuLID does to attention, by its method "fidelity" (ortho_v2) or without projection."""
+    """Apply PuLID's work in attention, by its method "fidelity" (ortho_v2) or without projection."""
     given = {"torch": torch, "nn": torch.nn, "F": F, "math": math, "optimized_attention": optimized_attention}
     names = ("To_KV", "tensor_to_size", "set_model_patch_replace", "Attn2Replace", "pulid_attention")
     code = load_definitions("PuLID_ComfyUI", "pulid.py", given, *names)

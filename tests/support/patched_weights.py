@@ -1,4 +1,4 @@
-"""What a MODEL computes with, patches included, to compare with another's."""
+"""Weights a MODEL computes with, patches included, to compare with another's."""
 
 from __future__ import annotations
 

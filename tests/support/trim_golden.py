@@ -130,7 +130,7 @@ def trim_phrase_encoding() -> None:
 
 
 def trim_unet() -> None:
-    """What the four adapted blocks of the middle need, their official values, and their input."""
+    """The needs of the four adapted blocks of the middle: their official values, and their input."""
     facts = json.loads((SOURCE / "config_small.json").read_text())
     weights = load_file(SOURCE / "unet_small.safetensors")
     unet = UNet2DConditionModel(**facts["unet"])
@@ -151,7 +151,7 @@ def trim_unet() -> None:
 
 @torch.no_grad()
 def record_mid_input(unet: UNet2DConditionModel, case: dict[str, Tensor]) -> Tensor:
-    """What reaches the attention of the middle block when the whole UNet runs the case."""
+    """Inputs of the attention of the middle block when the whole UNet runs the case."""
     seen: list[Tensor] = []
     unet.get_submodule(MID).register_forward_pre_hook(lambda module, args: seen.append(args[0].clone()))
     adapter = IFAdapter.load(SOURCE / "adapter_small.safetensors")

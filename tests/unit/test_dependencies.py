@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source and tried with what is forbidden out of reach."""
+"""Imports between packages, read from the source and tried with what is forbidden out of reach."""
 
 from __future__ import annotations
 

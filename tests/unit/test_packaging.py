@@ -1,4 +1,4 @@
-"""What pip, ComfyUI-Manager and the registry read: pyproject.toml, requirements.txt and the wheel."""
+"""Packaging as pip, the Manager and the registry read it: pyproject.toml, requirements.txt, the wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// What an empty stage shows: one picture of how it is done, and ways to begin without drawing.
+// The empty stage: one picture of how it is done, and ways to begin without drawing.
 import { html, svg } from "./dom.mjs";
 
 export class EmptyState {

@@ -1,4 +1,4 @@
-// What can be set of the selected instances: caption, negative, strength, part of the run, colour, place.
+// The form of the selected instances: caption, negative, strength, part of the run, colour, place.
 import { STRONGEST } from "../lib/document.mjs";
 import { toPixels, union } from "../lib/geometry.mjs";
 import { MOST_TOKENS } from "../lib/problems.mjs";

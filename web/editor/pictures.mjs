@@ -1,4 +1,4 @@
-// What lies under the regions: a live preview, the last result, or a reference; and heat maps over it.
+// Pictures under the regions: a live preview, the last result, or a reference; and heat maps over it.
 import { html } from "./dom.mjs";
 import { instanceColor } from "./colors.mjs";
 

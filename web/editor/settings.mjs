@@ -1,4 +1,4 @@
-// How a person likes the editor: kept in the browser, not in the workflow.
+// A person's settings of the editor: kept in the browser, not in the workflow.
 
 const KEY = "InstanceComposer.editor";
 const DEFAULTS = {

@@ -1,4 +1,4 @@
-// How many tokens captions have: asked of the host, estimated until it answers and where it cannot.
+// Numbers of tokens of captions: asked of the host, estimated until it answers and where it cannot.
 import { estimateTokens } from "../lib/problems.mjs";
 
 const AT_ONCE = 50;

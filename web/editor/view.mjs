@@ -1,4 +1,4 @@
-// Where the canvas lies on the stage: fractions of the canvas <-> pixels of the stage.
+// The canvas's place on the stage: fractions of the canvas <-> pixels of the stage.
 
 const MARGIN = 14;
 export const MOST_ZOOM = 16;

@@ -145,7 +145,7 @@ def latent_pictures(latents: Tensor) -> list[Image.Image]:
 
 
 def _regions(maps: Maps, instances: Mapping[int, Instance]) -> Tensor:
-    """How much of each cell belongs to the region: (N, E, h, w)."""
+    """Share of each cell that belongs to the region: (N, E, h, w)."""
     regions = own_regions(maps.nouns)
     height, width = (side * FINER for side in regions.shape[-2:])
     for index, instance in instances.items():

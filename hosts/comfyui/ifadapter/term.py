@@ -115,7 +115,7 @@ class InstanceGroup:
             call.add_to_copies(chunk, part)
 
     def term(self, block: Block, queries: Sequence[Tensor], grid: tuple[int, int]) -> Sequence[Tensor]:
-        """What one layer adds for the queries (rows, L, C) of each of the group's chunks."""
+        """The sum that one layer adds for the queries (rows, L, C) of each of the group's chunks."""
         placement = self.regions.place(grid, self.active, queries[0].device)
         if placement is None:
             return [torch.zeros_like(query) for query in queries]

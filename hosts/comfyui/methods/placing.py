@@ -200,15 +200,19 @@ def _couple_module(packs: Path | None) -> Any:
 
 
 def _with_tokens(applied: Applied, kept: slice) -> Applied:
-    positive, negative = ([_keep(entry, kept) for entry in one] for one in applied[1:])
+    positive, negative = ([_entry_with_tokens(entry, kept) for entry in one] for one in applied[1:])
     return Applied(applied.model, positive, negative)
 
 
-def _keep(entry: Any, kept: slice) -> Any:
+def _entry_with_tokens(entry: Any, kept: slice) -> Any:
     text, values = entry
     terms: CarriedTerms = values["model_conds"][KEY]
     cut: list[InstanceTerm] = [
-        replace(term, prompt=_cut(term.prompt, kept), when_zeroed=_cut(term.when_zeroed, kept))
+        replace(
+            term,
+            prompt=_prompt_with_tokens(term.prompt, kept),
+            when_zeroed=_prompt_with_tokens(term.when_zeroed, kept),
+        )
         for term in terms.cond
         if isinstance(term, InstanceTerm)
     ]
@@ -216,7 +220,7 @@ def _keep(entry: Any, kept: slice) -> Any:
     return [text, {**values, "model_conds": carried}]
 
 
-def _cut(prompt: InstancePrompt, kept: slice) -> InstancePrompt:
+def _prompt_with_tokens(prompt: InstancePrompt, kept: slice) -> InstancePrompt:
     return replace(
         prompt,
         keys={number: keys[:, :, kept] for number, keys in prompt.keys.items()},

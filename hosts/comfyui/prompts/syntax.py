@@ -97,7 +97,7 @@ def _bracketed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _weight_start(text: str, start: int, end: int) -> int:
-    """Where the weight at the end of a bracket begins: its colon, or the bracket's end without a weight."""
+    """Place of the weight at the end of a bracket: its colon, or the bracket's end without a weight."""
     colon = text.rfind(":", start, end)
     if colon <= start:
         return end

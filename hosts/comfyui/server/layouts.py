@@ -95,7 +95,7 @@ def _described(error: LayoutError, text: str) -> dict[str, Any]:
         "params": _plain(error.params),
         "path": list(error.path),
         "position": position,
-        "message": _cut(str(error)),
+        "message": _shortened(str(error)),
     }
 
 
@@ -104,12 +104,12 @@ def _plain(params: Mapping[str, Any]) -> dict[str, str | int | float]:
     return {
         name: value
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-        else _cut(str(value))
+        else _shortened(str(value))
         for name, value in params.items()
     }
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_WORDS else text[: _LONGEST_WORDS - 1] + "…"
 
 

@@ -49,7 +49,7 @@ class Boxes(io.ComfyNode):
 
 
 class ShowHeat(io.ComfyNode):
-    """What Show Attention Maps sends: heat on the left half, and a picture with the heat in it."""
+    """The message of Show Attention Maps: heat on the left half, and a picture with the heat in it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

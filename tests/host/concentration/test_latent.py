@@ -75,7 +75,7 @@ def predicted(trio, latents=LATENTS, cfg=7.5, timestep=500):
 
 
 def unet_arguments(model, prompts, latents):
-    """What the UNet is called with for the positive alone, as normal tensors."""
+    """Arguments of the UNet for the positive alone, as normal tensors."""
     kept = []
 
     def keep(executor, *args, **kwargs):

@@ -88,7 +88,7 @@ BREAKAGE = {
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory) -> dict[str, dict[str, Any]]:
-    """What ComfyUI makes of copies of the pack, whole and broken, in folders named as users have them."""
+    """ComfyUI's reading of copies of the pack, whole and broken, in folders named as users have them."""
     folder = tmp_path_factory.mktemp("custom_nodes")
     for name, files in BREAKAGE.items():
         shutil.copytree(REPOSITORY, folder / name, ignore=shutil.ignore_patterns(".*", "tests", "*.egg-info"))

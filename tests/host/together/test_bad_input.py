@@ -1,4 +1,4 @@
-"""What bad input gets: an error in the user's words, and nothing half-applied."""
+"""Bad input: an error in the user's words, and nothing half-applied."""
 
 from __future__ import annotations
 

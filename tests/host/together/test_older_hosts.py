@@ -125,7 +125,7 @@ def main_graph(layout: Layout) -> dict[str, Any]:
 
 @dataclass
 class Run:
-    """What one version made of the graph, and its description of our nodes."""
+    """The pictures that one version made of the graph, and its description of our nodes."""
 
     placed: torch.Tensor
     plain: torch.Tensor

@@ -20,7 +20,7 @@ def unets():
 
 
 def outputs(unet: Any, modules: tuple[str, ...]) -> dict[str, Tensor]:
-    """What these modules give for one input."""
+    """The outputs of these modules for one input."""
     found: dict[str, Tensor] = {}
 
     def record(name: str) -> Any:

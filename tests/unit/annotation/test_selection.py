@@ -1,4 +1,4 @@
-"""Which detections become instances."""
+"""Selection of the detections that become instances."""
 
 from __future__ import annotations
 

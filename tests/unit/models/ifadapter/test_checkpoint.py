@@ -165,7 +165,7 @@ def test_truncated_files_say_so(tmp_path: Path) -> None:
 
 
 class Payload:
-    """What a hostile pickle holds: an object whose reading calls a function."""
+    """A hostile pickle: an object whose reading calls a function."""
 
     def __init__(self, target: Path) -> None:
         self.target = target

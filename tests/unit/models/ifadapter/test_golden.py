@@ -81,7 +81,7 @@ def test_boxes_touch_the_reference_cells(reference: Path) -> None:
 def row_term(
     layer: InstanceAttention, query: Tensor, tokens: Tensor, boxes: Tensor, grid: tuple[int, int]
 ) -> Tensor:
-    """What sampling adds to one row."""
+    """The sum that sampling adds to one row."""
     placement = Regions.of_boxes(boxes).place(grid)
     if placement is None:
         return torch.zeros_like(query)
