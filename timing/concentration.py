@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from instance_composer.models.concentration import LocalGuidance, Targets, concentrate
 from instance_composer.models.regions import Regions
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.extend(str(Path(__file__).parents[1] / "tests" / folder) for folder in ("support", "support/host"))
 from comfyui_process import start_comfyui
 
 TEXT = 77

@@ -19,7 +19,7 @@ from typing import Any
 from instance_composer.models.entities.extraction import find_entities
 from instance_composer.models.entities.pipelines import DEFAULT_PIPELINE, parse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.extend(str(Path(__file__).parents[1] / "tests" / folder) for folder in ("support", "support/host"))
 
 ADJECTIVES = (
     "red",

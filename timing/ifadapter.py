@@ -39,7 +39,7 @@ from instance_composer.models.ifadapter import (
 from instance_composer.models.regions import Rectangle, Regions
 from instance_composer.models.sdxl.attention_layers import number_attention_layers
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.extend(str(Path(__file__).parents[1] / "tests" / folder) for folder in ("support", "support/host"))
 from comfyui_process import start_comfyui
 from device_watch import DEVICE, watched
 from published_ifadapter import published_term

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.extend(str(Path(__file__).parents[1] / "tests" / folder) for folder in ("support", "support/host"))
 
 from comfyui_process import start_comfyui
 from sparse_unet import FULL_WIDTH, WatchedMemory, write_sparse_unet

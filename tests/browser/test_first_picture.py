@@ -51,7 +51,7 @@ def tiny_server(tmp_path_factory):
     settings = {"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": "1.49.6", "Comfy.Locale": "en"}
     settings |= {"Comfy.Workflow.Persist": False, "Comfy.Minimap.Visible": False}
     (base / "user/default/comfy.settings.json").write_text(json.dumps(settings))
-    loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
+    loader = REPOSITORY / "tests" / "support" / "host" / "tiny_loader_pack"
     packs = {"ComfyUI-Instance-Composer": REPOSITORY, "tiny-loader": loader}
     with running_server(find_comfyui(), base, packs) as running:
         yield running

@@ -60,7 +60,7 @@ def server(tmp_path_factory, unet_weights, adapter_file):
     tuned = {name: value * 1.02 for name, value in weights.items()}
     write_tiny_unet(base / "models" / "diffusers" / "tuned", tuned)
     write_tiny_rewards(base / "models" / "composition_rewards" / "tiny")
-    loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
+    loader = REPOSITORY / "tests" / "support" / "host" / "tiny_loader_pack"
     with running_server(find_comfyui(), base, {FOLDER: REPOSITORY, "tiny-loader": loader}) as running:
         yield running
 

@@ -149,7 +149,7 @@ def run(unet_weights, adapter_file, layout, tmp_path_factory):
         tuned = {name: value * 1.02 for name, value in weights.items()}
         write_tiny_unet(base / "models" / "diffusers" / "tuned", tuned)
         shutil.copy(adapter_file, base / "models" / "ifadapter" / "tiny.safetensors")
-        loader = REPOSITORY / "tests" / "support" / "tiny_loader_pack"
+        loader = REPOSITORY / "tests" / "support" / "host" / "tiny_loader_pack"
         packs = {"ComfyUI-Instance-Composer": REPOSITORY, "tiny-loader": loader}
         with pytest.MonkeyPatch.context() as patch:
             if comfyui.name in NEED_TEMPLATES_FOLDER:

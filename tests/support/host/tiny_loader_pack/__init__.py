@@ -10,7 +10,7 @@ from pathlib import Path
 import folder_paths
 from safetensors import safe_open
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.extend(str(folder) for folder in Path(__file__).resolve().parents[1:3])
 
 
 class TinySDXL:

@@ -1,6 +1,6 @@
 """Places of ComfyUI, older ComfyUI versions and other packs on this machine. Standard library only.
 
-`python tests/support/comfyui_location.py` prints the ComfyUI folder, or nothing.
+`python tests/support/host/comfyui_location.py` prints the ComfyUI folder, or nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 HOW_TO_GET_COMFYUI = (
     "ComfyUI was not found. Get it with `git clone https://github.com/Comfy-Org/ComfyUI "
