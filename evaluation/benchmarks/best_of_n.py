@@ -72,7 +72,7 @@ def load_rewards(folder: Path) -> dict[str, Reward]:
     for aspect, path in reward_files(folder).items():
         model = RewardModel.load(path)
         config = model.config
-        rewards[aspect] = model, find_tokenizer(path, model.told, config.vocabulary, config.tokens)
+        rewards[aspect] = model, find_tokenizer(path, model.metadata, config.vocabulary, config.tokens)
     return rewards
 
 

@@ -118,7 +118,7 @@ class PatchTask(Task[PatchObjective]):
         As contrastive pretraining does for BLIP: attention of words to patches begins where it has a meaning.
         """
         table = self.model.text.embeddings.word_embeddings.weight
-        ids = {word: number for number, word in enumerate(self.model.told["words"])}
+        ids = {word: number for number, word in enumerate(self.model.metadata["words"])}
         heads: list[tuple[Any, tuple[str, ...]]]
         heads = [(head, _WORDS[name]) for name, head in self.objective.patch_heads.items()]
         heads.append((self.objective.picture_heads["background"], tuple(BACKGROUNDS)))

@@ -46,5 +46,5 @@ def _prompts(run: FeedbackRun) -> list[str]:
 
 def _aspect_reward(aspect: str, path: Path) -> AspectReward:
     model = RewardModel.load(path)
-    tokenizer = find_tokenizer(path, model.told, model.config.vocabulary, model.config.tokens)
+    tokenizer = find_tokenizer(path, model.metadata, model.config.vocabulary, model.config.tokens)
     return AspectReward(aspect, model, tokenizer)
