@@ -173,7 +173,7 @@ def table(root: Path = REPOSITORY) -> str:
     return "\n".join(rows)
 
 
-WIDTH, HEIGHT, GAP, FLOOR, MARGIN = 142, 34, 26, 92, 20
+WIDTH, HEIGHT, GAP, FLOOR, MARGIN = 176, 34, 26, 92, 20
 # An arrow that passes a floor gets a narrow place of its own there, so that it runs beside boxes.
 LANE = 12
 SWEEPS = 8
