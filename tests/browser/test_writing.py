@@ -292,8 +292,11 @@ def test_an_error_that_the_server_finds_points_into_the_text(editor):
 def test_a_copy_in_any_format_comes_back_the_same(drawn):
     before = drawn.instances()
     for title in FORMATS:
+        drawn.page.evaluate("() => navigator.clipboard.writeText('')")
         drawn.button("Copy, paste, files").click()
         drawn.root.get_by_role("menuitem", name=title).click()
+        # The message of the copy before may still stand there; the server's text may still be on its way.
+        drawn.page.wait_for_function("async () => (await navigator.clipboard.readText()) !== ''")
         expect(drawn.root.locator(".ic-toast")).to_contain_text("Copied")
         paste(drawn, drawn.page.evaluate("() => navigator.clipboard.readText()"))
         if title != "Layout document":  # ours goes in at once
