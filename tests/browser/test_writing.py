@@ -289,16 +289,24 @@ def test_an_error_that_the_server_finds_points_into_the_text(editor):
     editor.press("Escape")
 
 
+def copied(editor):
+    """The text that the clipboard gets: the server may still be writing it."""
+    for _ in range(200):
+        if text := editor.page.evaluate("() => navigator.clipboard.readText()"):
+            return text
+        editor.page.wait_for_timeout(50)
+    raise AssertionError("nothing was copied")
+
+
 def test_a_copy_in_any_format_comes_back_the_same(drawn):
     before = drawn.instances()
     for title in FORMATS:
         drawn.page.evaluate("() => navigator.clipboard.writeText('')")
         drawn.button("Copy, paste, files").click()
         drawn.root.get_by_role("menuitem", name=title).click()
-        # The message of the copy before may still stand there; the server's text may still be on its way.
-        drawn.page.wait_for_function("async () => (await navigator.clipboard.readText()) !== ''")
+        text = copied(drawn)
         expect(drawn.root.locator(".ic-toast")).to_contain_text("Copied")
-        paste(drawn, drawn.page.evaluate("() => navigator.clipboard.readText()"))
+        paste(drawn, text)
         if title != "Layout document":  # ours goes in at once
             drawn.button("Add to it").click()
         drawn.settle()
