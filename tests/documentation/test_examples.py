@@ -34,7 +34,10 @@ TRAINING = [
     (r"--pictures \d+ --checked \d+", "--pictures 2 --checked 1"),
     (r"(train (ifadapter|feedback) \S+)", r"\1 --set every_sample=0"),
     (r"(runs/my-adapter)", r"\1 --small"),
-    (r"(train feedback runs/tuned)", r"\1 --size 64x64"),
+    (
+        r"(train feedback runs/tuned)",
+        r"\1 --size 64x64 --set steps=1 --set batch=1 --set accumulate=1",
+    ),
 ]
 SHORTER: dict[str, list[tuple[str, str]]] = {
     "README.md": [("1024", "128")],

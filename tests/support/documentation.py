@@ -10,7 +10,14 @@ from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "demo/README.md", "timing/README.md", "docs/**/*.md", "web/docs/*.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "demo/README.md",
+    "timing/README.md",
+    "docs/**/*.md",
+    "web/docs/*.md",
+)
 
 _BLOCK = re.compile(
     r"^(?P<fence>`{3,})(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE
