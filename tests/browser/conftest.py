@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from comfyui_location import HOW_TO_GET_COMFYUI, REPOSITORY, find_comfyui
+from skipped_module import skipped
 
 try:
     from playwright.sync_api import sync_playwright
@@ -49,13 +50,8 @@ else:
     MISSING = None if CHROMIUM else HOW_TO_GET_CHROMIUM
 
 
-class _SkippedModule(pytest.Module):
-    def collect(self):
-        pytest.skip(MISSING, allow_module_level=True)
-
-
 def pytest_pycollect_makemodule(module_path, parent):
-    return _SkippedModule.from_parent(parent, path=module_path) if MISSING else None
+    return skipped(module_path, parent, MISSING)
 
 
 def pytest_collection_modifyitems(config, items):

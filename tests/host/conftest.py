@@ -2,15 +2,11 @@
 
 import pytest
 from comfyui_location import HOW_TO_GET_COMFYUI, find_comfyui
-
-
-class _SkippedModule(pytest.Module):
-    def collect(self):
-        pytest.skip(HOW_TO_GET_COMFYUI, allow_module_level=True)
+from skipped_module import skipped
 
 
 def pytest_pycollect_makemodule(module_path, parent):
-    return None if find_comfyui() else _SkippedModule.from_parent(parent, path=module_path)
+    return skipped(module_path, parent, None if find_comfyui() else HOW_TO_GET_COMFYUI)
 
 
 if find_comfyui():
