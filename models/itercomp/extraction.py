@@ -14,6 +14,8 @@ from ..sdxl.names import GROUPS, in_group
 from ..weights import CheckpointError
 
 METHODS = ("randomized", "full")
+# Kinds of devices for which torch has the decompositions (SVD, QR).
+DECOMPOSING = ("cpu", "cuda")
 
 # Settings of the randomised decomposition (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, section 4): the
 # directions that are tried beyond the rank, and the power iterations.
@@ -73,7 +75,7 @@ def extract_layer(
     which ComfyUI and LyCORIS read. A zero delta gives no entry. Names are those of SDXL LoRAs by kohya's
     scripts: `lora_unet_` and the original name. Raises `CheckpointError` for a delta that is not finite.
     """
-    delta = delta.float()
+    delta = delta.float().to(decomposing_device(delta.device))
     size = float(torch.linalg.vector_norm(delta))
     if not torch.isfinite(torch.tensor(size)):
         raise CheckpointError(f"{name} has entries that are no finite numbers; a model is damaged.")
@@ -99,6 +101,11 @@ def extract_layer(
     }
     entries = {entry: value.to("cpu").contiguous() for entry, value in state.items()}
     return entries, LayerError(name, tuple(delta.shape), rank, size, error)
+
+
+def decomposing_device(device: torch.device) -> torch.device:
+    """The device itself where torch can decompose matrices there, else the CPU (MPS, XPU and others)."""
+    return device if device.type in DECOMPOSING else torch.device("cpu")
 
 
 def low_rank(matrix: Tensor, settings: ExtractionSettings) -> tuple[Tensor, Tensor]:

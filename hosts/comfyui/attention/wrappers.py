@@ -8,6 +8,7 @@ the order of nodes does not matter.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from .binder import Binder, find_binder
+from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
 from .layer_call import AllReadError, Group
 from .run_cache import RunCache
@@ -28,8 +30,11 @@ Chunks = tuple[tuple[StepTerm, ...], ...]
 class Observer(Protocol):
     """Reads the attention of a MODEL's runs, whatever terms the conditionings carry."""
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
-        """Called at every step with the conditionings (a list of lists) and the latent (B, C, h, w)."""
+    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
+        """Called at every step with the conditionings (a list of lists) and the latent (B, C, h, w).
+
+        True if it may read in this step; where none does, a compiled MODEL runs as it was compiled.
+        """
         ...
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> Group | None:
@@ -66,6 +71,7 @@ class ModelWrappers:
         self.binder = binder
         self.observers = observers
         self.cache = RunCache()
+        self._plain = PlainRuns()
 
     def on_conditionings(
         self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -74,16 +80,18 @@ class ModelWrappers:
 
         All get an entry if one has terms, because ComfyUI evaluates only those together that have the same
         entries. At a step where nothing acts none gets one, and the model runs as if nothing were applied.
-        A guiding term runs the model before, for its own conditioning alone.
+        A guiding term runs the model before, for its own conditioning alone. A compiled model runs plain
+        where something acts or is read: this wrapper is outside what is compiled, the other one inside.
         """
         sigma, sampling = float(sigmas[0]), CachedSampling(model.model_sampling, self.cache)
-        for observer in self.observers:
-            observer.begin_step(sampling, conds, latent, sigma)
-        if not any(KEY in cond["model_conds"] for group in conds for cond in group or ()):
-            return executor(model, conds, latent, sigmas, *args, **kwargs)
+        readings = [observer.begin_step(sampling, conds, latent, sigma) for observer in self.observers]
 
-        def evaluate(conds: Any, latent: Tensor) -> Any:
-            return executor(model, conds, latent, sigmas, *args, **kwargs)
+        def evaluate(conds: Any, latent: Tensor, acting: bool = True) -> Any:
+            with self._plain.run(model) if acting or any(readings) else nullcontext():
+                return executor(model, conds, latent, sigmas, *args, **kwargs)
+
+        if not any(KEY in cond["model_conds"] for group in conds for cond in group or ()):
+            return evaluate(conds, latent, acting=False)
 
         size = (latent.shape[-2], latent.shape[-1])
         terms = [[self._terms_at(c, sigma, sampling) for c in group or ()] for group in conds]
@@ -98,13 +106,19 @@ class ModelWrappers:
             for group, found_in_group in zip(conds, within, strict=True)
         ]
         moves = [
-            step.move(run, model, latent) for step, run in self._guiding_runs(evaluate, conds, terms, size)
+            self._move(step, run, model, latent)
+            for step, run in self._guiding_runs(evaluate, conds, terms, size)
         ]
-        denoised = evaluate(evaluated, latent)
+        denoised = evaluate(evaluated, latent, acting)
         if not moves:
             return denoised
         moved = sum(moves[1:], moves[0]) * sigmas.reshape(-1, 1, 1, 1)
         return [one + moved for one in denoised]
+
+    def _move(self, step: GuidingStep, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:
+        # The backward pass may run blocks again, so all of it is plain.
+        with self._plain.run(model):
+            return step.move(run, model, latent)
 
     def _guiding_runs(
         self,

@@ -182,10 +182,9 @@ class Recorder:
             self._record.add(RecordedRun(settings, name_pictures(samples), maps))
         return samples
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
-        """Notes which of the conditionings are the prompt, and whether the step is recorded."""
-        if self._run is not None:
-            self._run.begin_step(sampling, conds, latent, sigma)
+    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
+        """Notes which of the conditionings are the prompt; True if the step is recorded."""
+        return self._run is not None and self._run.begin_step(sampling, conds, latent, sigma)
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
         """Reads one call of the UNet, if the prompt is among its conditionings."""
@@ -207,13 +206,14 @@ class Run:
     warned: set[str] = field(default_factory=set)
     indices: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> None:
+    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
         # The place of the prompt among `conds` depends on the guider; those of ComfyUI name it "positive".
         prompt = (getattr(self.guider, "conds", None) or {}).get("positive") or conds[0] or ()
         acting = acts(self.settings.window, sigma, sampling)
         self.texts = {c["uuid"]: c["model_conds"]["c_crossattn"].cond.shape[1] for c in prompt if acting}
         self.latent = tuple(latent.shape[-2:])
         self._check_tokens()
+        return bool(self.texts)
 
     def _check_tokens(self) -> None:
         last = max(chain.from_iterable(e.tokens for e in self.settings.entities.entities), default=0)
@@ -225,6 +225,8 @@ class Run:
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
         """Reads a UNet call where a chunk of its batch is the prompt; None where none is."""
+        if not self.texts:
+            return None
         chunks = options.get("uuids", ())
         lengths = {index: self.texts[name] for index, name in enumerate(chunks) if name in self.texts}
         if not lengths:

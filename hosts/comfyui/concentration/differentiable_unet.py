@@ -150,6 +150,16 @@ def _last_block(unet: Any, layers: Sequence[Block]) -> nn.Module:
     return blocks[number]
 
 
+def check_device(device: torch.device) -> None:
+    """LatentGuidanceError for a kind of device on which operations of the gradient are missing."""
+    if device.type == "mps":
+        raise LatentGuidanceError(
+            f"The mode latent of {NODE} cannot be used on Apple's GPUs (MPS): torch has no gradient of group "
+            "normalisation there. Choose the mode local, which needs no gradient, or start ComfyUI with "
+            "--cpu."
+        )
+
+
 def check_model(model: Any) -> None:
     """LatentGuidanceError for a ComfyUI model whose UNet cannot be differentiated: paged, or quantised."""
     is_dynamic = getattr(model.current_patcher, "is_dynamic", bool)
@@ -168,33 +178,39 @@ def check_model(model: Any) -> None:
             )
 
 
-def _is_resident(unet: Any, device: torch.device) -> bool:
+def computing_dtype(model: Any) -> torch.dtype:
+    """The type a ComfyUI model computes in; weights of another one are cast for each operation."""
+    return model.manual_cast_dtype or model.diffusion_model.dtype
+
+
+def _is_resident(model: Any, device: torch.device) -> bool:
     """Whether no weight has to be brought in, or cast, for its operation; such copies are kept."""
-    return all(weight.device == device and weight.dtype == unet.dtype for weight in unet.parameters())
+    dtype = computing_dtype(model)
+    return all(w.device == device and w.dtype == dtype for w in model.diffusion_model.parameters())
 
 
-def needs_checkpoints(unet: Any, latent: Tensor, free: int) -> bool:
+def needs_checkpoints(model: Any, latent: Tensor, free: int) -> bool:
     """True if a gradient fits this many free bytes with gradient checkpoints alone."""
-    return _needed(unet, latent, ALL_PER_CELL) > free or not _is_resident(unet, latent.device)
+    return _needed(model, latent, ALL_PER_CELL) > free or not _is_resident(model, latent.device)
 
 
-def check_memory(unet: Any, latent: Tensor, free: int) -> None:
+def check_memory(model: Any, latent: Tensor, free: int) -> None:
     """LatentGuidanceError if this many bytes will not do."""
-    if _needed(unet, latent, KEPT_PER_CELL) > free:
-        raise LatentGuidanceError(memory_message(unet, latent, free))
+    if _needed(model, latent, KEPT_PER_CELL) > free:
+        raise LatentGuidanceError(memory_message(model, latent, free))
 
 
-def _needed(unet: Any, latent: Tensor, per_cell: int) -> int:
+def _needed(model: Any, latent: Tensor, per_cell: int) -> int:
     """Bytes that a gradient takes beyond the weights, an estimate."""
     cells = latent.shape[0] * latent.shape[-2] * latent.shape[-1]
-    size = torch.tensor([], dtype=unet.dtype).element_size()
-    return int(cells * per_cell * size * unet.model_channels / SDXL_WIDTH)
+    size = computing_dtype(model).itemsize
+    return int(cells * per_cell * size * model.diffusion_model.model_channels / SDXL_WIDTH)
 
 
-def memory_message(unet: Any, latent: Tensor, free: int) -> str:
+def memory_message(model: Any, latent: Tensor, free: int) -> str:
     """A sentence that says how much memory a gradient needs, and what to do."""
     batch, _, height, width = latent.shape
-    needed = _needed(unet, latent, KEPT_PER_CELL)
+    needed = _needed(model, latent, KEPT_PER_CELL)
     return (
         f"The mode latent of {NODE} needs about {needed / MEBIBYTE:.0f} MiB for {batch} picture(s) of "
         f"{8 * width} x {8 * height} pixels, and {free / MEBIBYTE:.0f} MiB are free. Sample fewer or "

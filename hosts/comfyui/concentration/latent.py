@@ -25,6 +25,7 @@ from ..attention.terms import Text
 from ..attention.window import Sampling, Window
 from .differentiable_unet import (
     LatentGuidanceError,
+    check_device,
     check_memory,
     check_model,
     differentiable,
@@ -106,14 +107,17 @@ class LatentStep:
         classifier's logarithm: what it moves is the predicted noise.
         """
         unet = model.diffusion_model
+        check_device(latent.device)
         check_model(model)
         free = comfy.model_management.get_free_memory(latent.device)
-        check_memory(unet, latent, free)
-        checkpoints = needs_checkpoints(unet, latent, free)
+        check_memory(model, latent, free)
+        checkpoints = needs_checkpoints(model, latent, free)
         try:
             return LATENT_STEP * self.term.strength * self._unit_step(run, unet, latent, checkpoints)
-        except torch.cuda.OutOfMemoryError as error:
-            raise LatentGuidanceError(memory_message(unet, latent, free)) from error
+        except LatentGuidanceError:
+            raise
+        except comfy.model_management.OOM_EXCEPTION as error:
+            raise LatentGuidanceError(memory_message(model, latent, free)) from error
 
     def _unit_step(
         self, run: Callable[[Tensor], Any], unet: nn.Module, latent: Tensor, checkpoints: bool

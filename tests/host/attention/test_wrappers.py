@@ -109,6 +109,7 @@ def test_an_observer_reads_its_own_clone_alone(model, applied, observers):
 
         def begin_step(self, sampling, conds, latent, sigma):
             self.steps.append(len(conds))
+            return True
 
         def group(self, options, latent):
             return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
@@ -21,7 +22,10 @@ from instance_composer.hosts.comfyui.concentration import differentiable_unet, l
 from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.concentration.differentiable_unet import (
     LatentGuidanceError,
+    check_device,
     check_memory,
+    memory_message,
+    needs_checkpoints,
 )
 from instance_composer.hosts.comfyui.concentration.latent import LatentTerm
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
@@ -268,12 +272,65 @@ def test_quantised_weights_are_refused(unet_weights, prompts, layout):
 
 
 def test_too_little_memory_is_told_in_numbers(loaded):
-    unet, latents = loaded.model.diffusion_model, torch.zeros(2, 4, 128, 96)
-    check_memory(unet, latents, 1 << 40)
+    model, latents = loaded.model, torch.zeros(2, 4, 128, 96)
+    check_memory(model, latents, 1 << 40)
     with pytest.raises(
         LatentGuidanceError, match=r"needs about \d+ MiB for 2 picture\(s\) of 768 x 1024 pixels"
     ):
-        check_memory(unet, latents, 1 << 20)
+        check_memory(model, latents, 1 << 20)
+
+
+CAST = [(torch.float8_e4m3fn, torch.bfloat16), (torch.float16, torch.bfloat16)]
+
+
+@pytest.mark.parametrize(("kept", "computing"), CAST)
+def test_memory_is_estimated_by_the_type_that_is_computed_in(unet_weights, kept, computing):
+    """A weight that is cast is kept as its copy, unless its block is computed again."""
+    plain = tiny_model(UNET, unet_weights, computing).model
+    cast = tiny_model(UNET, unet_weights, kept, computing).model
+    assert memory_message(cast, LATENTS, 0) == memory_message(plain, LATENTS, 0)
+    assert needs_checkpoints(cast, LATENTS, 1 << 40)
+    assert not needs_checkpoints(plain, LATENTS, 1 << 40)
+
+
+@pytest.mark.parametrize(("kept", "computing"), CAST)
+def test_cast_weights_are_not_kept_for_the_gradient(unet_weights, prompts, layout, kept, computing):
+    saved = [
+        saved_bytes(guide(tiny_model(UNET, unet_weights, *dtypes), prompts, layout))
+        for dtypes in ((computing,), (kept, computing))
+    ]
+    assert 0 < saved[1] < saved[0]
+
+
+def saved_bytes(trio):
+    """Bytes kept for the backward pass beyond the MODEL's own weights."""
+    weights = {p.untyped_storage().data_ptr() for p in trio[0].model.parameters()}
+    storages = {}
+
+    def save(kept):
+        storage = kept.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda kept: kept):
+        predicted(trio)
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+def test_memory_that_ran_out_is_told_in_numbers(loaded, prompts, layout, monkeypatch):
+    def out_of_memory(*_):
+        raise comfy.model_management.OOM_EXCEPTION
+
+    monkeypatch.setattr(latent, "unit_step", out_of_memory)
+    with pytest.raises(LatentGuidanceError, match=r"needs about \d+ MiB for 2 picture"):
+        evaluate(*guide(loaded, prompts, layout), LATENTS, 500)
+
+
+def test_apples_gpus_are_refused():
+    check_device(torch.device("cuda"))
+    with pytest.raises(LatentGuidanceError, match=r"MPS.* mode local"):
+        check_device(torch.device("mps"))
 
 
 def test_sampling_with_it_changes_the_picture(loaded, prompts, layout):

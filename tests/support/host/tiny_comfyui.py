@@ -30,9 +30,15 @@ TEXT_LAYERS = (8, 10)
 
 
 def tiny_model(
-    unet: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    unet: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    dtype: torch.dtype = torch.float32,
+    computing: torch.dtype | None = None,
 ) -> Any:
-    """The MODEL of a diffusers UNet config and state dict; `in_channels` 9 makes it inpainting SDXL."""
+    """The MODEL of a diffusers UNet config and state dict; `in_channels` 9 makes it inpainting SDXL.
+
+    `computing` is the type its weights of `dtype` are cast to for each operation.
+    """
     config = tiny_unet_config(unet)
 
     class TinySDXL(comfy.supported_models.SDXL):
@@ -40,7 +46,7 @@ def tiny_model(
         unet_extra_config = {"num_heads": -1, "num_head_channels": _head_dim(unet)}  # noqa: RUF012
 
     settings = TinySDXL(config)
-    settings.set_inference_dtype(dtype, None)
+    settings.set_inference_dtype(dtype, computing)
     model = settings.get_model({}, "", CPU)
     model.embedder = Timestep(unet["addition_time_embed_dim"])
     names = comfy.utils.unet_to_diffusers(config)

@@ -15,6 +15,7 @@ from instance_composer.models.itercomp import (
     summary,
     total_error,
 )
+from instance_composer.models.itercomp.extraction import decomposing_device
 from instance_composer.models.weights import CheckpointError
 
 NAME = "middle_block.1.transformer_blocks.0.attn2.to_q.weight"
@@ -27,6 +28,13 @@ def matrix(rows, columns, decay, seed=0):
     right, _ = torch.linalg.qr(torch.randn(columns, min(rows, columns), generator=generator))
     values = decay ** torch.arange(min(rows, columns)) + 0.01
     return (left * values) @ right.T
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "privateuseone"])
+def test_a_device_without_decompositions_leaves_them_to_the_cpu(name):
+    assert decomposing_device(torch.device(name)) == torch.device("cpu")
+    for own in ("cpu", "cuda:1"):
+        assert decomposing_device(torch.device(own)) == torch.device(own)
 
 
 def best_error(delta, rank):
