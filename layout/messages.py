@@ -87,6 +87,10 @@ MESSAGES: Mapping[str, str] = {
         "the box numbers go up to {largest:g} and nothing tells their unit; give the canvas size for pixels, "
         'or say "units": "percent" or "grid1000"'
     ),
+    "unit_open": (
+        "the box numbers go up to {largest:g}, which can be pixels of {width} × {height} or a grid of 1000; "
+        'say "units": "pixel" or "grid1000"'
+    ),
     "unknown_unit": "the unit {value} is not known; fraction, percent, pixel and grid1000 are",
     # Omost.
     "python_too_long": "the canvas text is {count:,} characters long; at most {most:,} are read",
