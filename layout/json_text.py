@@ -141,9 +141,9 @@ def _json_code(message: str) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise fault("json_twice", key=twice)
+        seen: set[str] = set()
+        # set.add gives None, so that the first key that was there before is found.
+        raise fault("json_twice", key=next(key for key, _ in pairs if key in seen or seen.add(key)))
     return result
 
 

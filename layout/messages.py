@@ -31,6 +31,9 @@ MESSAGES: Mapping[str, str] = {
     "json_large": "the number {value} is too large",
     "json_twice": "the key {key!q} is given twice in one object",
     "json_depth": "lists and objects are nested too deep; at most {most} levels are read",
+    "json_mended": "the text is not quite JSON; commas, quotes or comments were mended",
+    "json_prose_after": "the words after the JSON are not read",
+    "json_cut_off": "the answer ends early; what follows its last complete entry is left out",
     # The document.
     "unreadable": "{problems}",
     "has_errors": "{problems}",
@@ -95,6 +98,8 @@ MESSAGES: Mapping[str, str] = {
     # Omost.
     "python_too_long": "the canvas text is {count:,} characters long; at most {most:,} are read",
     "python_syntax": "not an Omost canvas: {reason}",
+    "python_cut_off": "the answer ends early, in {last!q}; ask for the rest of it",
+    "omost_several": "of {count} canvases the last one is read",
     "python_depth": "not an Omost canvas: it is nested too deep",
     "python_statement": "only calls that describe the canvas are read",
     "python_many_values": "{where} takes {most} values, got {count}",

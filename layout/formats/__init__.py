@@ -24,7 +24,7 @@ from . import (
     llm,
     omost,
 )
-from .shared import json_part, parsed
+from .found_json import json_part, parsed
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..document import Layout
 from ..instance import Canvas
 from ..messages import quote
 from ..problems import Path, fault
+from .found_json import parsed
 from .shared import (
     Place,
     caption_and_extra,
@@ -21,7 +22,6 @@ from .shared import (
     grid_box,
     metadata_of,
     numbered,
-    parsed,
     require_canvas,
     require_list,
     require_number,

@@ -11,12 +11,12 @@ from ..instance import Canvas, Instance
 from ..mask import Mask, Polygon, RunLength
 from ..messages import quote
 from ..problems import FormatError, Path, fault, text_fault
+from .found_json import parsed
 from .shared import (
     Place,
     canvas_of,
     exported,
     given,
-    parsed,
     require_list,
     require_number,
     require_numbers,

@@ -10,6 +10,7 @@ from typing import Any
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
+from .found_json import parsed
 from .shared import (
     Place,
     caption_and_extra,
@@ -19,7 +20,6 @@ from .shared import (
     metadata_of,
     numbered,
     on_canvas,
-    parsed,
     require_list,
     require_numbers,
     require_object,

@@ -10,13 +10,13 @@ from typing import Any
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
+from .found_json import parsed
 from .shared import (
     Place,
     exported,
     given,
     numbered,
     one_text,
-    parsed,
     require_list,
     require_numbers,
     require_object,

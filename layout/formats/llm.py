@@ -16,6 +16,7 @@ from ..instance import Canvas
 from ..messages import quote
 from ..problems import Path, fault
 from .conventions import CORNERS, NAMED, SIDES, fits, named_sides, order_named, unit_named
+from .found_json import parsed
 from .notes import note
 from .shared import (
     Place,
@@ -23,7 +24,6 @@ from .shared import (
     exported,
     numbered,
     one_text,
-    parsed,
     require_number,
     require_numbers,
     require_object,
