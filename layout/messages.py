@@ -62,6 +62,8 @@ MESSAGES: Mapping[str, str] = {
     "no_image": "{count} images have the id or file name {image!q}; the ids are {ids}",
     "no_image_size": "the file does not tell the size of its image; give the canvas size",
     "no_category": "{where}: category {value} is not listed; {known} are",
+    "annotation_lost": "an annotation is left out: {reason}",
+    "annotation_flat": "annotation number {number} ({caption!q}) is left out: its box has no area",
     "need_outlines": "{where} must be a list of outlines [[x, y, x, y, …], …] or a run-length",
     "need_pairs": "{where}: an outline needs pairs x, y of three or more points, got {count} numbers",
     "unusable_mask": "{where}: {fault}",

@@ -81,7 +81,7 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
 
 
 def _plain(text: str) -> str:
-    """The text for finding numbers: invisible characters are blanks, wide digits narrow, none added or lost."""
+    """The text for finding numbers: invisible characters are blanks, wide digits narrow, length kept."""
     return text.translate(_PLAIN)
 
 

@@ -102,8 +102,6 @@ def test_a_first_line_that_is_a_broken_box_is_no_prompt(line: str) -> None:
     assert caught.value.line == 1
 
 
-@pytest.mark.parametrize(
-    "line", ["3 cats on a mat", "2: the sequel", "1990, 1991 and after", "a cat: 1 2 3 4"]
-)
+@pytest.mark.parametrize("line", ["3 cats on a mat", "2: the sequel", "1990, 1991 and on", "a cat: 1 2 3 4"])
 def test_a_prompt_may_begin_with_a_number(line: str) -> None:
     assert formats.read(f"{line}\n0.1 0.2 0.5 0.6: a red cat").prompt == line
