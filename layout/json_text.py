@@ -49,12 +49,12 @@ def parse_json(text: str | bytes) -> Any:
     return data
 
 
-def decode(text: Any) -> str:
+def decode(text: Any, most: int = MOST_CHARACTERS) -> str:
     """The text (or UTF-8 bytes) without a byte order mark; LayoutError for others and for over 10 MB."""
     if not isinstance(text, (str, bytes)):
         raise fault("text_needed", value=quote(text))
-    if len(text) > MOST_CHARACTERS:
-        raise fault("text_too_long", count=len(text), most=MOST_CHARACTERS)
+    if len(text) > most:
+        raise fault("text_too_long", count=len(text), most=most)
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")

@@ -15,6 +15,7 @@ from ..instance import Canvas
 from ..messages import quote
 from ..problems import Path, fault
 from .found_json import parsed
+from .notes import note
 from .shared import (
     Place,
     caption_and_extra,
@@ -61,6 +62,7 @@ def read(source: Any, *, canvas: Canvas | None = None, frame: int | None = None)
     """Boxes as text or values, in pixels of `canvas`. Of several frames, `frame` (from 0) chooses one."""
     canvas = require_canvas(canvas, "bounding boxes")
     boxes = _boxes(parsed(source), frame)
+    note("pixel", "xywh")
     regions = (
         _region(box, Place(f"box {number}", path), canvas) for number, (box, path) in enumerate(boxes, 1)
     )

@@ -7,6 +7,7 @@ from typing import Any
 from ..document import Layout
 from ..instance import Canvas
 from .found_json import strictly_parsed
+from .notes import note
 
 
 def recognises(data: Any) -> bool:
@@ -18,6 +19,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
 
     Nothing in it is mended: the editor reads it as strictly.
     """
+    note("fraction", "xyxy")
     return Layout.from_dict(strictly_parsed(source))
 
 

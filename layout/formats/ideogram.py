@@ -11,6 +11,7 @@ from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
 from .found_json import parsed
+from .notes import note
 from .shared import (
     Place,
     caption_and_extra,
@@ -65,6 +66,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     Description, background and style become the prompt; a palette for the whole picture is lost.
     """
     data = parsed(source)
+    note("grid1000", "yxyx")
     prompt = ""
     place = Place("elements")
     if isinstance(data, dict) and _SCENE in data:

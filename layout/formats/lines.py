@@ -15,6 +15,7 @@ from ..document import Layout
 from ..instance import Canvas
 from ..json_text import decode
 from ..problems import text_fault
+from .notes import note
 from .shared import Place, canvas_of, exported, numbered
 
 _NUMBER = r"([-+]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?%?)"
@@ -101,6 +102,12 @@ def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[
         raise text_fault("lines_mixed", text, large[0].position)
     if large and canvas is None:
         raise text_fault("lines_pixels", text, large[0].position)
+    percent = "percent" if len(plain) < 4 * len(lines) else ""
+    fractions = "pixel" if large else "fraction"
+    note(
+        " and ".join([*([fractions] if plain or not percent else []), *([percent] if percent else [])]),
+        "xyxy",
+    )
     sides = (canvas.width, canvas.height) if canvas and large else (1, 1)
     return [(_box(line, sides), line) for line in lines]
 

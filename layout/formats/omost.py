@@ -21,7 +21,7 @@ from ..json_text import decode
 from ..messages import quote
 from ..problems import LayoutError, Path, fault, text_fault
 from .found_json import parsed
-from .notes import warn
+from .notes import note, warn
 from .shared import (
     Place,
     exported,
@@ -100,6 +100,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     A caption is the description with its detailed descriptions; tags, atmosphere, style, quality and colour
     names of calls are lost. The farthest from the viewer comes first, at the back.
     """
+    note("grid90")
     if isinstance(source, (str, bytes)):
         text = decode(source)
         if text.lstrip()[:1] not in ("{", "[") and recognises_code(text):
