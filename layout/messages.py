@@ -17,8 +17,8 @@ MESSAGES: Mapping[str, str] = {
     "text_needed": "a text is needed, got {value}",
     "text_too_long": "the text has {count:,} characters; at most {most:,} (10 MB) are read",
     "file_too_large": (
-        "the file has {size:,} bytes; at most {most:,} (10 MB) are read, and of a COCO file of up to 1 GB the one "
-        "image that you choose by id or file name (--image)"
+        "the file has {size:,} bytes; at most {most:,} (10 MB) are read, and of a COCO file of up to 1 GB the "
+        "one image that you choose by id or file name (--image)"
     ),
     "not_utf8": "not UTF-8 text: {reason} at byte {byte}",
     "blocks": "the text holds {count} blocks of JSON; keep the one that is meant",

@@ -143,17 +143,16 @@ def read_noted(
 def read_file(
     path: str | os.PathLike[str], name: str | None = None, *, canvas: Canvas | None = None, **options: Any
 ) -> Reading:
-    """A layout from a file. One image is read out of a COCO file of any size up to 1 GB, if `image` names it."""
+    """A layout from a file. Of a COCO file of up to 1 GB, the one image that `image` names is read."""
     size, image = os.path.getsize(path), options.get("image")
     with open(path, "rb") as file:
         # One byte more shows that the text is too long.
-        data = file.read(MOST_BYTES + 1)
-    is_large = len(data) > MOST_BYTES or len(data) > MOST_CHARACTERS
-    if not is_large or name not in (None, "coco"):
-        return read_noted(data, name, canvas=canvas, **options)
-    if image is None or size > MOST_BYTES:
-        raise fault("file_too_large", size=size, most=MOST_CHARACTERS)
-    text = decode(data, most=MOST_BYTES)
+        data = file.read(MOST_CHARACTERS + 1)
+        if len(data) <= MOST_CHARACTERS:
+            return read_noted(data, name, canvas=canvas, **options)
+        if image is None or size > MOST_BYTES or name not in (None, "coco"):
+            raise fault("file_too_large", size=size, most=MOST_CHARACTERS)
+        text = decode(data + file.read(), most=MOST_BYTES)
     with taken() as notes:
         layout = coco.read(coco_file.cut(text, image), canvas=canvas, image=image)
     return Reading(layout, "coco", notes.units, notes.order, tuple(notes.warnings))

@@ -102,12 +102,9 @@ def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[
         raise text_fault("lines_mixed", text, large[0].position)
     if large and canvas is None:
         raise text_fault("lines_pixels", text, large[0].position)
-    percent = "percent" if len(plain) < 4 * len(lines) else ""
-    fractions = "pixel" if large else "fraction"
-    note(
-        " and ".join([*([fractions] if plain or not percent else []), *([percent] if percent else [])]),
-        "xyxy",
-    )
+    units = ["pixel" if large else "fraction"] if plain else []
+    units += ["percent"] if len(plain) < 4 * len(lines) else []
+    note(" and ".join(units), "xyxy")
     sides = (canvas.width, canvas.height) if canvas and large else (1, 1)
     return [(_box(line, sides), line) for line in lines]
 

@@ -20,7 +20,8 @@ MOST_BYTES = 40_000_000
 _LONGEST_WORDS = 2_000
 _LARGEST_SIDE = 1_000_000
 _ASKED = (
-    'Send {"text": …} with "format", "order", "units" and "canvas" {"width", "height"} where they are known, to read; '
+    'Send {"text": …} with "format", "order", "units" and "canvas" {"width", "height"} where they are known, '
+    "to read; "
     '{"document": …, "format": …} to write.'
 )
 
@@ -30,9 +31,9 @@ logger = logging.getLogger("instance_composer")
 async def answer(request: web.Request) -> web.Response:
     """Read a text or write a document.
 
-    `{"text", "format", "order", "units", "canvas"}` to `{"document", "format", "count", "reading"}`, the document
-    as JSON text, the reading `{"line", "units", "order", "warnings": [{"code", "params", "path", "message"}]}`;
-    `{"document", "format"}` to `{"text"}`. What cannot be read or written is
+    `{"text", "format", "order", "units", "canvas"}` to `{"document", "format", "count", "reading"}`, the
+    document as JSON text, the reading `{"line", "units", "order", "warnings": [{"code", "params", "path",
+    "message"}]}`; `{"document", "format"}` to `{"text"}`. What cannot be read or written is
     `{"error": {"code", "params", "path", "position", "message"}}`, its position in UTF-16 units.
     """
     body = await read_body(request, MOST_BYTES)
