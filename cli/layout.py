@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from .arguments import size
 
 if TYPE_CHECKING:
-    from ..layout import Canvas, Layout
+    from ..layout import Canvas, formats
 
 STANDARD = "-"
 
@@ -47,7 +47,7 @@ def _add_reading(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> Non
     reading.add_argument("--canvas", type=size, help="width x height where the format does not tell")
     reading.add_argument("--image", help="COCO: id or file name of the image")
     reading.add_argument("--frame", type=int, help="bounding boxes of a batch: which picture, from 0")
-    reading.add_argument("--order", help="language model JSON: xyxy, xywh or yxyx")
+    reading.add_argument("--order", help="language model JSON: xyxy, xywh, yxyx or cxcywh")
     reading.add_argument("--units", help="language model JSON: fraction, percent, pixel or grid1000")
 
 
@@ -59,9 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     from ..layout import formats
 
-    layout = _read(arguments.input, arguments)
+    reading = _read(arguments.input, arguments)
+    layout = reading.layout
     text = formats.write(layout, arguments.to).encode("utf-8", "backslashreplace")
     _write(arguments.output, text)
+    for warning in reading.warnings:
+        _say(f"warning: {warning}", sys.stderr)
     for problem in layout.problems():
         _say(f"{problem.severity}: {problem}", sys.stderr)
     return 0
@@ -72,14 +75,17 @@ def _check(arguments: argparse.Namespace) -> int:
     for name in arguments.files:
         shown = "standard input" if name == STANDARD else name
         try:
-            layout = _read(name, arguments)
+            reading = _read(name, arguments)
         except (ValueError, OSError) as error:
             _say(f"{shown}: error: {getattr(error, 'strerror', None) or error}")
             worst = 1
             continue
+        layout = reading.layout
         problems = layout.problems()
         size = f"{layout.canvas.width} × {layout.canvas.height}"
-        _say(f"{shown}: {len(layout.instances)} instances on {size}, {len(layout.active)} take part")
+        _say(f"{shown}: {reading} on {size}, {len(layout.active)} take part")
+        for warning in reading.warnings:
+            _say(f"  warning: {warning}")
         for problem in problems:
             _say(f"  {problem.severity}: {problem}")
         worst = max(worst, int(any(problem.severity == "error" for problem in problems)))
@@ -94,7 +100,7 @@ def _preview(arguments: argparse.Namespace) -> int:
     from ..pictures import draw_layout
     from ..pictures.reading import PictureError, read_picture
 
-    layout = _read(arguments.input, arguments)
+    layout = _read(arguments.input, arguments).layout
     background = None
     if arguments.background:
         try:
@@ -113,19 +119,14 @@ def _preview(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(name: str, arguments: argparse.Namespace) -> Layout:
+def _read(name: str, arguments: argparse.Namespace) -> formats.Reading:
     from ..layout import formats
 
-    data = sys.stdin.buffer.read() if name == STANDARD else Path(name).read_bytes()
-    return formats.read(
-        data,
-        arguments.format,
-        canvas=_canvas(arguments.canvas),
-        image=arguments.image,
-        frame=arguments.frame,
-        order=arguments.order,
-        units=arguments.units,
-    )
+    canvas = _canvas(arguments.canvas)
+    options = {option: getattr(arguments, option) for option in ("image", "frame", "order", "units")}
+    if name == STANDARD:
+        return formats.read_noted(sys.stdin.buffer.read(), arguments.format, canvas=canvas, **options)
+    return formats.read_file(name, arguments.format, canvas=canvas, **options)
 
 
 def _say(line: str, stream: TextIO | None = None) -> None:

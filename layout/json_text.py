@@ -49,12 +49,12 @@ def parse_json(text: str | bytes) -> Any:
     return data
 
 
-def decode(text: Any) -> str:
+def decode(text: Any, most: int = MOST_CHARACTERS) -> str:
     """The text (or UTF-8 bytes) without a byte order mark; LayoutError for others and for over 10 MB."""
     if not isinstance(text, (str, bytes)):
         raise fault("text_needed", value=quote(text))
-    if len(text) > MOST_CHARACTERS:
-        raise fault("text_too_long", count=len(text), most=MOST_CHARACTERS)
+    if len(text) > most:
+        raise fault("text_too_long", count=len(text), most=most)
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
@@ -141,9 +141,9 @@ def _json_code(message: str) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise fault("json_twice", key=twice)
+        seen: set[str] = set()
+        # set.add gives None, so that the first key that was there before is found.
+        raise fault("json_twice", key=next(key for key, _ in pairs if key in seen or seen.add(key)))
     return result
 
 

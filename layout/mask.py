@@ -58,17 +58,21 @@ class Polygon:
     def raster(self, width: int, height: int) -> bytes:
         """Row-major 0/1 bytes of length width * height: 1 where the centre of the pixel is inside."""
         pixels = bytearray(width * height)
-        for row, crossings in enumerate(self._crossings(height)):
+        self.paint(pixels, width, height)
+        return bytes(pixels)
+
+    def paint(self, pixels: bytearray, width: int, height: int) -> None:
+        """Set the bytes of a row-major raster that the polygon covers; the others stay as they are."""
+        for row, crossings in self._crossings(height).items():
             for left, right in pairs(sorted(crossings)):
                 # A centre on an edge belongs to the shape on its right, so that neighbours tile.
                 start = min(width, max(0, math.ceil(left * width - 0.5)))
                 end = min(width, max(0, math.ceil(right * width - 0.5)))
                 pixels[row * width + start : row * width + end] = b"\x01" * (end - start)
-        return bytes(pixels)
 
-    def _crossings(self, height: int) -> list[list[float]]:
-        """Crossings of the outline with the centre line of each row."""
-        crossings: list[list[float]] = [[] for _ in range(height)]
+    def _crossings(self, height: int) -> dict[int, list[float]]:
+        """Crossings of the outline with the centre line of each row that it reaches."""
+        crossings: dict[int, list[float]] = {}
         for (xa, ya), (xb, yb) in pairwise((*self.points, *self.points[:1])):
             if ya == yb:
                 continue
@@ -76,7 +80,7 @@ class Polygon:
             first = max(0, math.ceil(top * height - 0.5))
             last = min(height, math.ceil(bottom * height - 0.5))
             for row in range(first, last):
-                crossings[row].append(xa + ((row + 0.5) / height - ya) * (xb - xa) / (yb - ya))
+                crossings.setdefault(row, []).append(xa + ((row + 0.5) / height - ya) * (xb - xa) / (yb - ya))
         return crossings
 
 

@@ -16,6 +16,10 @@ MESSAGES: Mapping[str, str] = {
     "empty": "the text is empty; a layout is expected",
     "text_needed": "a text is needed, got {value}",
     "text_too_long": "the text has {count:,} characters; at most {most:,} (10 MB) are read",
+    "file_too_large": (
+        "the file has {size:,} bytes; at most {most:,} (10 MB) are read, and of a COCO file of up to 1 GB the "
+        "one image that you choose by id or file name (--image)"
+    ),
     "not_utf8": "not UTF-8 text: {reason} at byte {byte}",
     "blocks": "the text holds {count} blocks of JSON; keep the one that is meant",
     # JSON.
@@ -31,6 +35,9 @@ MESSAGES: Mapping[str, str] = {
     "json_large": "the number {value} is too large",
     "json_twice": "the key {key!q} is given twice in one object",
     "json_depth": "lists and objects are nested too deep; at most {most} levels are read",
+    "json_mended": "the text is not quite JSON; commas, quotes or comments were mended",
+    "json_prose_after": "the words after the JSON are not read",
+    "json_cut_off": "the answer ends early; what follows its last complete entry is left out",
     # The document.
     "unreadable": "{problems}",
     "has_errors": "{problems}",
@@ -59,6 +66,8 @@ MESSAGES: Mapping[str, str] = {
     "no_image": "{count} images have the id or file name {image!q}; the ids are {ids}",
     "no_image_size": "the file does not tell the size of its image; give the canvas size",
     "no_category": "{where}: category {value} is not listed; {known} are",
+    "annotation_lost": "an annotation is left out: {reason}",
+    "annotation_flat": "annotation number {number} ({caption!q}) is left out: its box has no area",
     "need_outlines": "{where} must be a list of outlines [[x, y, x, y, …], …] or a run-length",
     "need_pairs": "{where}: an outline needs pairs x, y of three or more points, got {count} numbers",
     "unusable_mask": "{where}: {fault}",
@@ -87,10 +96,16 @@ MESSAGES: Mapping[str, str] = {
         "the box numbers go up to {largest:g} and nothing tells their unit; give the canvas size for pixels, "
         'or say "units": "percent" or "grid1000"'
     ),
+    "unit_open": (
+        "the box numbers go up to {largest:g}, which can be pixels of {width} × {height} or a grid of 1000; "
+        'say "units": "pixel" or "grid1000"'
+    ),
     "unknown_unit": "the unit {value} is not known; fraction, percent, pixel and grid1000 are",
     # Omost.
     "python_too_long": "the canvas text is {count:,} characters long; at most {most:,} are read",
     "python_syntax": "not an Omost canvas: {reason}",
+    "python_cut_off": "the answer ends early, in {last!q}; ask for the rest of it",
+    "omost_several": "of {count} canvases the last one is read",
     "python_depth": "not an Omost canvas: it is nested too deep",
     "python_statement": "only calls that describe the canvas are read",
     "python_many_values": "{where} takes {most} values, got {count}",

@@ -5,18 +5,20 @@ Each file has `read(text or values, *, canvas=None) -> Layout` and `write(layout
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..document import Layout
 from ..instance import Canvas
-from ..json_text import decode, dump_json, locate
+from ..json_text import MOST_CHARACTERS, decode, dump_json, locate
 from ..messages import quote
 from ..problems import LayoutError, fault, text_fault
 from . import (
     bounding_boxes,
     coco,
+    coco_file,
     document,
     ideogram,
     ifadapter,
@@ -24,7 +26,11 @@ from . import (
     llm,
     omost,
 )
-from .shared import json_part, parsed
+from .found_json import json_part, parsed
+from .notes import Warned, taken
+
+# Of a COCO file, which is not held as values.
+MOST_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,51 @@ def read(
     except LayoutError as error:
         _point_at(error, text)
         raise
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A layout with how its text was read: format, unit and order of the numbers, warnings."""
+
+    layout: Layout
+    format: str
+    units: str
+    order: str
+    warnings: tuple[Warned, ...]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        count = len(self.layout.instances)
+        parts = [f"{FORMATS[self.format].title} ({self.format})", self.units, self.order]
+        return ", ".join(part for part in parts if part) + f", {count} instance{'' if count == 1 else 's'}"
+
+
+def read_noted(
+    text: str | bytes, name: str | None = None, *, canvas: Canvas | None = None, **options: Any
+) -> Reading:
+    """As `read`, with how the text was read and warnings about what was mended or left out."""
+    with taken() as notes:
+        name = name or detect(text)
+        layout = read(text, name, canvas=canvas, **options)
+    return Reading(layout, name, notes.units, notes.order, tuple(notes.warnings))
+
+
+def read_file(
+    path: str | os.PathLike[str], name: str | None = None, *, canvas: Canvas | None = None, **options: Any
+) -> Reading:
+    """A layout from a file. Of a COCO file of up to 1 GB, the one image that `image` names is read."""
+    size, image = os.path.getsize(path), options.get("image")
+    with open(path, "rb") as file:
+        # One byte more shows that the text is too long.
+        data = file.read(MOST_CHARACTERS + 1)
+        if len(data) <= MOST_CHARACTERS:
+            return read_noted(data, name, canvas=canvas, **options)
+        if image is None or size > MOST_BYTES or name not in (None, "coco"):
+            raise fault("file_too_large", size=size, most=MOST_CHARACTERS)
+        text = decode(data + file.read(), most=MOST_BYTES)
+    with taken() as notes:
+        layout = coco.read(coco_file.cut(text, image), canvas=canvas, image=image)
+    return Reading(layout, "coco", notes.units, notes.order, tuple(notes.warnings))
 
 
 def write(layout: Layout, name: str = "layout") -> str:

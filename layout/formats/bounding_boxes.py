@@ -14,6 +14,8 @@ from ..document import Layout
 from ..instance import Canvas
 from ..messages import quote
 from ..problems import Path, fault
+from .found_json import parsed
+from .notes import note
 from .shared import (
     Place,
     caption_and_extra,
@@ -21,7 +23,6 @@ from .shared import (
     grid_box,
     metadata_of,
     numbered,
-    parsed,
     require_canvas,
     require_list,
     require_number,
@@ -30,18 +31,38 @@ from .shared import (
 )
 
 _SIDES = ("x", "y", "width", "height")
+_OWN = {*_SIDES, "metadata", "label", "score"}
+# Where a caption stands in boxes of others that are read as these because the user says so.
+_NAMES = ("label", "caption", "description", "text", "name")
 
 
 def recognises(data: Any) -> bool:
-    while isinstance(data, list) and data:
-        data = data[0]
-    return data == [] or (isinstance(data, dict) and all(side in data for side in _SIDES))
+    """Whether boxes have ComfyUI's metadata, or nothing but sides in pixels, a detector's label and score."""
+    while isinstance(data, list) and data and isinstance(data[0], list):
+        data = next((frame for frame in data if frame != []), [])
+    boxes = [data] if isinstance(data, dict) else data
+    if not isinstance(boxes, list):
+        return False
+    return boxes == [] or (_has_sides(boxes[0]) and ("metadata" in boxes[0] or _bare(boxes)))
+
+
+def _has_sides(box: Any) -> bool:
+    return isinstance(box, dict) and all(side in box for side in _SIDES)
+
+
+def _bare(boxes: list[Any]) -> bool:
+    """Whether no key is another program's, and the sides are not fractions, which pixels cannot be."""
+    if not all(isinstance(box, dict) and set(box) <= _OWN for box in boxes):
+        return False
+    sides = [box.get(side) for box in boxes for side in _SIDES]
+    return not all(isinstance(side, (int, float)) and abs(side) <= 1 for side in sides)
 
 
 def read(source: Any, *, canvas: Canvas | None = None, frame: int | None = None) -> Layout:
     """Boxes as text or values, in pixels of `canvas`. Of several frames, `frame` (from 0) chooses one."""
     canvas = require_canvas(canvas, "bounding boxes")
     boxes = _boxes(parsed(source), frame)
+    note("pixel", "xywh")
     regions = (
         _region(box, Place(f"box {number}", path), canvas) for number, (box, path) in enumerate(boxes, 1)
     )
@@ -73,8 +94,9 @@ def _region(value: Any, where: Place, canvas: Canvas) -> tuple[Box, str, str | N
     caption, color, extra = caption_and_extra(
         metadata, "palette", Place(where.words, (*where.path, "metadata"))
     )
-    if not caption and "label" in value:
-        caption = require_text(value["label"], where.key("label"))
+    name = next((name for name in _NAMES if value.get(name) not in (None, "")), "label")
+    if not caption and name in value:
+        caption = require_text(value[name], where.key(name))
     return Box.from_pixels(pixels, canvas.width, canvas.height), caption, color, extra
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..box import Box
@@ -10,13 +11,14 @@ from ..document import Layout
 from ..instance import Canvas, Instance
 from ..mask import Mask, Polygon, RunLength
 from ..messages import quote
-from ..problems import FormatError, Path, fault, text_fault
+from ..problems import FormatError, LayoutError, Path, fault, text_fault
+from .found_json import parsed
+from .notes import note, warn
 from .shared import (
     Place,
     canvas_of,
     exported,
     given,
-    parsed,
     require_list,
     require_number,
     require_numbers,
@@ -54,12 +56,13 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
     annotations = [
         (item, ("annotations", index))
         for index, item in enumerate(_objects(data, "annotations"))
-        if "id" not in chosen or item.get("image_id") == chosen["id"]
+        if "id" not in chosen or str(item.get("image_id")) == str(chosen["id"])
     ]
     instances = tuple(
-        _instance(item, str(number), Place(f"annotation {quote(item.get('id'), 20)}", place), canvas, names)
-        for number, (item, place) in enumerate(annotations, 1)
+        replace(instance, id=str(number))
+        for number, instance in enumerate(_instances(annotations, canvas, names), 1)
     )
+    note("pixel", "xywh")
     prompt = require_text(given(chosen, "caption"), Place("an image's caption", (*path, "caption")))
     return Layout(instances, canvas, prompt)
 
@@ -91,18 +94,51 @@ def _canvas(image: Mapping[str, Any], path: Path, canvas: Canvas | None) -> Canv
     return canvas
 
 
-def _instance(
-    item: Mapping[str, Any], identifier: str, where: Place, canvas: Canvas, names: Mapping[str, str]
-) -> Instance:
-    pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
+def _instances(
+    annotations: list[tuple[dict[str, Any], Path]], canvas: Canvas, names: Mapping[str, str]
+) -> list[Instance]:
+    """What can be read, with a warning for each annotation that cannot; its error where none can."""
+    read: list[Instance] = []
+    lost: list[LayoutError] = []
+    flat: list[tuple[int, Instance, Path]] = []
+    for item, path in annotations:
+        where = Place(f"annotation {quote(item.get('id'), 20)}", path)
+        try:
+            instance = _instance(item, where, canvas, names)
+        except LayoutError as error:
+            lost.append(error)
+            continue
+        if instance.box.width == 0 or instance.box.height == 0:
+            flat.append((len(read), instance, path))
+        read.append(instance)
+    if lost and not read:
+        raise lost[0]
+    for error in lost:
+        warn("annotation_lost", error.path, reason=str(error).partition("\n")[0])
+    if len(flat) == len(read):
+        return read
+    for place, instance, path in reversed(flat):
+        warn("annotation_flat", path, number=int(path[-1]) + 1, caption=instance.caption)
+        del read[place]
+    return read
+
+
+def _instance(item: Mapping[str, Any], where: Place, canvas: Canvas, names: Mapping[str, str]) -> Instance:
+    # Annotations of outlines alone leave the box out, or write an empty one.
+    mask = _mask(item.get("segmentation"), canvas, where.key("segmentation"))
+    pixels = None
+    if mask is None or item.get("bbox") not in (None, []):
+        pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
+    box = Box.from_pixels(pixels, canvas.width, canvas.height) if pixels and any(pixels[2:]) else None
     caption = item.get("caption") or names.get(str(item.get("category_id")))
     if caption is None:
         known = ", ".join(list(names)[:10]) or "none"
         value = quote(item.get("category_id"))
         raise fault("no_category", where.path, where=where.words, value=value, known=known)
     caption = require_text(caption, where.key("caption"))
-    mask = _mask(item.get("segmentation"), canvas, where.key("segmentation"))
-    return Instance(identifier, Box.from_pixels(pixels, canvas.width, canvas.height), caption, mask=mask)
+    if box is None:
+        box = mask.bounds if mask else Box.from_pixels(pixels or [0] * 4, canvas.width, canvas.height)
+    return Instance("1", box, caption, mask=mask)
 
 
 def _mask(value: Any, canvas: Canvas, where: Place) -> Mask | None:
@@ -133,10 +169,10 @@ def _polygon(outline: Any, canvas: Canvas, where: Place) -> Polygon:
 def _union(polygons: list[Polygon], canvas: Canvas) -> RunLength:
     shrink = min(1.0, UNION_SIDE / max(canvas.width, canvas.height))
     width, height = (max(1, round(side * shrink)) for side in (canvas.width, canvas.height))
-    covered = 0
+    covered = bytearray(width * height)
     for polygon in polygons:
-        covered |= int.from_bytes(polygon.raster(width, height), "big")
-    return RunLength.from_raster(covered.to_bytes(width * height, "big"), width, height)
+        polygon.paint(covered, width, height)
+    return RunLength.from_raster(bytes(covered), width, height)
 
 
 def _run_length(value: Mapping[str, Any], where: Place) -> RunLength:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..document import Layout
 from ..instance import Canvas
-from .shared import parsed
+from .found_json import strictly_parsed
+from .notes import note
 
 
 def recognises(data: Any) -> bool:
@@ -14,8 +15,12 @@ def recognises(data: Any) -> bool:
 
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
-    """A layout document (text or parsed); it has a canvas of its own, so `canvas` is not used."""
-    return Layout.from_dict(parsed(source))
+    """A layout document (text or parsed); it has a canvas of its own, so `canvas` is not used.
+
+    Nothing in it is mended: the editor reads it as strictly.
+    """
+    note("fraction", "xyxy")
+    return Layout.from_dict(strictly_parsed(source))
 
 
 def write(layout: Layout) -> str:

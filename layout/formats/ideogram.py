@@ -10,6 +10,8 @@ from typing import Any
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
+from .found_json import parsed
+from .notes import note
 from .shared import (
     Place,
     caption_and_extra,
@@ -19,7 +21,6 @@ from .shared import (
     metadata_of,
     numbered,
     on_canvas,
-    parsed,
     require_list,
     require_numbers,
     require_object,
@@ -28,6 +29,7 @@ from .shared import (
 
 GRID = 1000
 _STYLE = ("aesthetics", "lighting", "photo", "art_style", "medium")
+_KEYS = {"type", "bbox", "text", "desc", "color_palette"}
 _SCENE = "compositional_deconstruction"
 _STYLES = "style_description"
 
@@ -35,8 +37,27 @@ _STYLES = "style_description"
 def recognises(data: Any) -> bool:
     if isinstance(data, dict) and _SCENE in data:
         return True
-    first = data[0] if isinstance(data, list) and data else data
-    return isinstance(first, dict) and "bbox" in first and first.get("type") in ("obj", "text")
+    elements = data if isinstance(data, list) else [data]
+    return bool(elements) and all(_is_element(element) for element in elements)
+
+
+def _is_element(value: Any) -> bool:
+    """Whether there are a description and a box on the grid, and no key that Ideogram does not have."""
+    if not isinstance(value, dict) or value.get("type") not in ("obj", "text"):
+        return False
+    keys = set(value)
+    return (
+        "bbox" in keys
+        and keys <= _KEYS
+        and bool(keys & {"desc", "color_palette"})
+        and _may_be_on_grid(value["bbox"])
+    )
+
+
+def _may_be_on_grid(box: Any) -> bool:
+    numbers = [number for number in box if isinstance(number, (int, float))] if isinstance(box, list) else []
+    fractions = numbers and all(0 <= number <= 1 for number in numbers) and any(numbers)
+    return not fractions and all(0 <= number <= GRID for number in numbers)
 
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
@@ -45,6 +66,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     Description, background and style become the prompt; a palette for the whole picture is lost.
     """
     data = parsed(source)
+    note("grid1000", "yxyx")
     prompt = ""
     place = Place("elements")
     if isinstance(data, dict) and _SCENE in data:

@@ -10,13 +10,14 @@ from typing import Any
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
+from .found_json import parsed
+from .notes import note
 from .shared import (
     Place,
     exported,
     given,
     numbered,
     one_text,
-    parsed,
     require_list,
     require_numbers,
     require_object,
@@ -36,6 +37,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     """A layout in pixels of `canvas`, 768 × 768 unless given. Several captions are joined by ", "."""
     canvas = canvas or Canvas(RESOLUTION, RESOLUTION)
     data = require_object(parsed(source), Place("an IFAdapter layout"))
+    note("pixel", "xywh")
     contents = []
     listed = require_list(data.get("annotations"), Place("annotations", ("annotations",)))
     for index, item in enumerate(listed):

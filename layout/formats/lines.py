@@ -15,13 +15,27 @@ from ..document import Layout
 from ..instance import Canvas
 from ..json_text import decode
 from ..problems import text_fault
+from .notes import note
 from .shared import Place, canvas_of, exported, numbered
 
 _NUMBER = r"([-+]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?%?)"
 # Never two optional runs of blanks side by side: a long run would take quadratic time.
-_BOX = re.compile(r"\s*(?:[\[(]\s*)?" + r"[ ,;\t]+".join([_NUMBER] * 4) + r"\s*(?:[\])]\s*)?:")
-_KEY = re.compile(r"\s*(prompt|negative|canvas)\s*:", re.IGNORECASE)
+_MARK = r"\s*(?:(?:[-*+•·–]|[0-9]{1,4}[.)、])\s+)?"
+_GAP = r"[\s,;，；、]+"
+_BOX = re.compile(_MARK + r"(?:[\[(]\s*)?" + _GAP.join([_NUMBER] * 4) + r"\s*(?:[\])]\s*)?[:：]")
+# A line that is plainly meant for a box: several numbers and a colon, or three without one.
+_BROKEN = re.compile(
+    _MARK + rf"(?:[\[(]\s*)?{_NUMBER}{_GAP}{_NUMBER}(?:{_GAP}{_NUMBER})*(?:\s*[\])])?(?:\s*[:：]|(?<=[\])]))"
+    rf"|{_MARK}(?:[\[(]\s*)?{_NUMBER}{_GAP}{_NUMBER}{_GAP}{_NUMBER}(?:{_GAP}|\Z)"
+)
+_KEY = re.compile(r"\s*(prompt|negative|canvas)\s*[:：]", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,6})(?:\s*[x×*,]\s*|\s+)([0-9]{1,6})")
+
+
+_PLAIN = {
+    **{ord(sign): " " for sign in "\u200b\u2060\ufeff\u00ad"},
+    **{ord(wide): narrow for wide, narrow in zip("０１２３４５６７８９．％－", "0123456789.%-", strict=True)},
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,7 @@ class _Line:
 
 def recognises_text(text: str) -> bool:
     """Whether any line is a box or the first one tells the canvas size."""
+    text = _plain(text)
     first = _KEY.match(text.lstrip())
     if first and first[1].lower() == "canvas":
         return True
@@ -45,16 +60,16 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
     boxes: list[_Line] = []
     texts = {"prompt": "", "negative": ""}
     position = 0
-    for line in text.split("\n"):
-        if found := _BOX.match(line):
+    for line, plain in zip(text.split("\n"), _plain(text).split("\n"), strict=True):
+        if found := _BOX.match(plain):
             boxes.append(_Line(found.groups(), line[found.end() :].strip(), position + found.start(1)))
-        elif found := _KEY.match(line):
+        elif found := _KEY.match(plain):
             if found[1].lower() == "canvas":
-                canvas = _canvas(line[found.end() :], text, position + found.end())
+                canvas = _canvas(plain[found.end() :], text, position + found.end())
             else:
                 texts[found[1].lower()] = line[found.end() :].strip()
         elif line.strip():
-            if boxes or any(texts.values()):
+            if boxes or any(texts.values()) or _BROKEN.match(plain):
                 raise text_fault("lines_unknown", text, position + len(line) - len(line.lstrip()))
             texts["prompt"] = line.strip()
         position += len(line) + 1
@@ -64,6 +79,11 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
         texts["prompt"],
         texts["negative"],
     )
+
+
+def _plain(text: str) -> str:
+    """The text for finding numbers: invisible characters are blanks, wide digits narrow, length kept."""
+    return text.translate(_PLAIN)
 
 
 def _canvas(value: str, text: str, position: int) -> Canvas:
@@ -82,6 +102,9 @@ def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[
         raise text_fault("lines_mixed", text, large[0].position)
     if large and canvas is None:
         raise text_fault("lines_pixels", text, large[0].position)
+    units = ["pixel" if large else "fraction"] if plain else []
+    units += ["percent"] if len(plain) < 4 * len(lines) else []
+    note(" and ".join(units), "xyxy")
     sides = (canvas.width, canvas.height) if canvas and large else (1, 1)
     return [(_box(line, sides), line) for line in lines]
 

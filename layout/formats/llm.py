@@ -6,8 +6,8 @@ every box on the canvas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..box import Box
@@ -15,13 +15,15 @@ from ..document import Layout
 from ..instance import Canvas
 from ..messages import quote
 from ..problems import Path, fault
+from .conventions import CORNERS, NAMED, SIDES, fits, named_sides, order_named, unit_named
+from .found_json import parsed
+from .notes import note
 from .shared import (
     Place,
     canvas_of,
     exported,
     numbered,
     one_text,
-    parsed,
     require_number,
     require_numbers,
     require_object,
@@ -29,33 +31,14 @@ from .shared import (
 
 _LISTS = ("instances", "objects", "elements", "boxes", "regions", "layout", "items", "annotations", "bboxes")
 _BOXES = ("box", "bbox", "bounding_box", "boundingBox", "region", "rect", "coordinates", "box_2d", "bbox_2d")
+# Keys whose order of numbers is certain: Gemini writes the one, Qwen the other.
+_CERTAIN = {"box_2d": "yxyx", "bbox_2d": "xyxy"}
 _CAPTIONS = ("caption", "description", "desc", "label", "prompt", "text", "phrase", "name", "object")
 _PROMPTS = ("prompt", "global_prompt", "global_caption", "caption", "description", "scene")
 _NEGATIVES = ("negative", "negative_prompt")
 _ORDERS = ("box_format", "bbox_format", "order", "format", "coordinate_format")
-_UNITS = ("units", "unit")
-
-# Four named numbers: which four, and what they mean.
-_NAMED: dict[tuple[str, ...], str] = {
-    ("x", "y", "width", "height"): "xywh",
-    ("x", "y", "w", "h"): "xywh",
-    ("left", "top", "width", "height"): "xywh",
-    ("x0", "y0", "x1", "y1"): "xyxy",
-    ("x1", "y1", "x2", "y2"): "xyxy",
-    ("xmin", "ymin", "xmax", "ymax"): "xyxy",
-    ("x_min", "y_min", "x_max", "y_max"): "xyxy",
-    ("left", "top", "right", "bottom"): "xyxy",
-}
-_CORNERS: dict[str, Callable[[list[float]], tuple[float, float, float, float]]] = {
-    "xyxy": lambda n: (n[0], n[1], n[2], n[3]),
-    "xywh": lambda n: (n[0], n[1], n[0] + n[2], n[1] + n[3]),
-    "yxyx": lambda n: (n[1], n[0], n[3], n[2]),
-}
-_UNIT_NAMES = {
-    "fraction": "fraction", "fractions": "fraction", "normalized": "fraction", "relative": "fraction",
-    "percent": "percent", "%": "percent", "pixel": "pixel", "pixels": "pixel", "px": "pixel",
-    "grid1000": "grid1000", "0-1000": "grid1000",
-}  # fmt: skip
+_UNITS = ("units", "unit", "bbox_units", "coordinate_units")
+GRID = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +47,8 @@ class _Region:
     caption: str
     order: str | None
     unit: str | None
+    # The key of the list of numbers, "" for named sides and pairs: what it says gives way to what is told.
+    key: str = ""
 
 
 def recognises(data: Any) -> bool:
@@ -75,7 +60,7 @@ def recognises(data: Any) -> bool:
 def _looks_like_region(item: Any) -> bool:
     if isinstance(item, (list, tuple)):
         return len(item) == 2 and isinstance(item[0], str)
-    return isinstance(item, dict) and (_first(item, _BOXES) is not None or _named(item) is not None)
+    return isinstance(item, dict) and (_first(item, _BOXES) is not None or named_sides(item) is not None)
 
 
 def read(
@@ -94,15 +79,16 @@ def read(
         for index, item in enumerate(items)
     ]
     canvas = _canvas(head) or canvas
-    unit = _unit(units, head, regions, canvas)
-    width, height = {"fraction": (1, 1), "percent": (100, 100), "grid1000": (1000, 1000)}.get(unit) or (
-        (canvas.width, canvas.height) if canvas else (1, 1)
-    )
-    chosen = _order(order, head, regions, (width, height))
+    told = _declared({"order": order}) or _declared(head)
+    regions = [_certain(region, told) for region in regions]
+    unit = _unit(units or _first(head, _UNITS), head, regions, (canvas, _canvas(head) is not None))
+    width, height = _sides(unit, canvas)
+    chosen = told or _order(regions, (width, height))
     boxes = []
     for region in regions:
-        x0, y0, x1, y1 = _CORNERS[region.order or chosen](region.numbers)
+        x0, y0, x1, y1 = CORNERS[region.order or chosen](region.numbers)
         boxes.append((Box(x0 / width, y0 / height, x1 / width, y1 / height), region.caption, None, {}))
+    note(unit, ", ".join(sorted({region.order or chosen for region in regions})))
     prompt, negative = (
         one_text(_first(head, keys) or "", Place(keys[0], _path(head, keys)))
         for keys in (_PROMPTS, _NEGATIVES)
@@ -127,15 +113,16 @@ def _split(data: Any) -> tuple[Mapping[str, Any], list[Any] | None, Path | None]
 
 
 def _first(data: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((data[key] for key in keys if data.get(key) is not None), None)
+    """The value of the first key that says something: an empty text does not."""
+    return next((data[key] for key in keys if not _is_empty(data.get(key))), None)
 
 
 def _path(data: Mapping[str, Any], keys: tuple[str, ...]) -> Path:
-    return next(((key,) for key in keys if data.get(key) is not None), ())
+    return next(((key,) for key in keys if not _is_empty(data.get(key))), ())
 
 
-def _named(data: Mapping[str, Any]) -> tuple[str, ...] | None:
-    return next((names for names in _NAMED if all(name in data for name in names)), None)
+def _is_empty(value: Any) -> bool:
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def _region(item: Any, where: Place) -> _Region:
@@ -145,33 +132,44 @@ def _region(item: Any, where: Place) -> _Region:
         numbers = require_numbers(item[1], 4, Place(f"{where.words}: box", where.item(1).path))
         return _Region(numbers, one_text(item[0], where.item(0)), None, None)
     item = require_object(item, where)
+    unit = _first(item, _UNITS)
     place = Place(f"{where.words}: caption", (*where.path, *_path(item, _CAPTIONS)))
     caption = one_text(_first(item, _CAPTIONS) or "", place)
     key = next((key for key in _BOXES if item.get(key) is not None), None)
     value = item if key is None else item[key]
     if isinstance(value, dict):
-        names = _named(value)
+        names = named_sides(value)
         if names is None:
             names = ", ".join(_BOXES)
             raise fault("no_box", where.path, where=where.words, names=names, value=quote(item))
         inner = where if key is None else Place(where.words, (*where.path, key))
         numbers = [require_number(value[name], inner.key(name)) for name in names]
-        return _Region(numbers, caption, _NAMED[names], None)
+        return _Region(numbers, caption, _named_order(names, item, where.path), unit)
     numbers = require_numbers(
         value, 4, Place(f"{where.words}: {key}", (*where.path, *([key] if key else [])))
     )
-    if key == "box_2d":  # Gemini's documented convention; no other model uses this key.
-        return _Region(numbers, caption, "yxyx", "grid1000")
-    return _Region(numbers, caption, _declared(item, where.path), None)
+    return _Region(numbers, caption, _declared(item, where.path), unit, key or "")
+
+
+def _named_order(names: tuple[str, ...], item: Mapping[str, Any], path: Path) -> str:
+    """What named sides mean; x and y of a box with a size may be said to be its centre."""
+    declared = _declared(item, path) if names[:2] == ("x", "y") else None
+    return declared if declared == "cxcywh" else NAMED[names]
+
+
+def _certain(region: _Region, told: str | None) -> _Region:
+    """A region whose order follows from its key, unless the whole text tells another."""
+    return replace(region, order=region.order or told or _CERTAIN.get(region.key))
 
 
 def _declared(data: Mapping[str, Any], path: Path = ()) -> str | None:
     value = _first(data, _ORDERS)
     if value is None:
         return None
-    if not isinstance(value, str) or value.lower() not in _CORNERS:
-        raise fault("no_order", (*path, *_path(data, _ORDERS)), value=value, known=", ".join(_CORNERS))
-    return value.lower()
+    order = order_named(value)
+    if order is None:
+        raise fault("no_order", (*path, *_path(data, _ORDERS)), value=value, known=", ".join(CORNERS))
+    return order
 
 
 def _canvas(head: Mapping[str, Any]) -> Canvas | None:
@@ -188,43 +186,70 @@ def _canvas(head: Mapping[str, Any]) -> Canvas | None:
     return None
 
 
-def _unit(units: str | None, head: Mapping[str, Any], regions: list[_Region], canvas: Canvas | None) -> str:
-    told = units or _first(head, _UNITS) or next((region.unit for region in regions if region.unit), None)
+def _unit(
+    told: Any, head: Mapping[str, Any], regions: list[_Region], canvas: tuple[Canvas | None, bool]
+) -> str:
+    """The unit that is told or certain; `canvas` with whether the text itself tells it."""
+    told = told or next((region.unit for region in regions if region.unit), None)
     if told is None:
-        largest = max((abs(number) for region in regions for number in region.numbers), default=0.0)
-        if largest <= 1:
-            return "fraction"
-        if canvas is None:
-            raise fault("no_unit", largest=largest)
-        return "pixel"
-    unit = _UNIT_NAMES.get(told.lower()) if isinstance(told, str) else None
+        return _likely_unit(regions, *canvas)
+    unit = unit_named(told)
     if unit is None:
         raise fault("unknown_unit", _path(head, _UNITS), value=quote(told))
-    if unit == "pixel" and canvas is None:
+    if unit == "pixel" and canvas[0] is None:
         raise fault("need_canvas", what="the boxes")
     return unit
 
 
-def _order(
-    order: str | None, head: Mapping[str, Any], regions: list[_Region], sides: tuple[float, float]
-) -> str:
-    told = _declared({"order": order}) or _declared(head)
+def _likely_unit(regions: list[_Region], canvas: Canvas | None, is_told: bool) -> str:
+    largest = max((abs(number) for region in regions for number in region.numbers), default=0.0)
+    if largest <= 1:
+        return "fraction"
+    keys = {region.key for region in regions}
+    if keys == {"box_2d"}:
+        return "grid1000"
+    if canvas is None:
+        raise fault("no_unit", largest=largest)
+    if largest > GRID or is_told:
+        return "pixel"
+    on_canvas = all(_may_fit(region, (canvas.width, canvas.height)) for region in regions)
+    if keys == {"bbox_2d"}:
+        # Versions of the model differ: pixels of the picture or a grid of 1000.
+        if on_canvas:
+            raise fault("unit_open", largest=largest, width=canvas.width, height=canvas.height)
+        return "grid1000"
+    # Named sides are pixels by custom. Bare numbers may be either where a grid of 1000 fits as well.
+    large = max(canvas.width, canvas.height) >= GRID
+    if keys != {""} and (large or not on_canvas) and _on_grid(regions):
+        raise fault("unit_open", largest=largest, width=canvas.width, height=canvas.height)
+    return "pixel"
+
+
+def _on_grid(regions: list[_Region]) -> bool:
+    return all(_may_fit(region, (GRID, GRID)) for region in regions)
+
+
+def _may_fit(region: _Region, sides: tuple[float, float]) -> bool:
+    orders = [region.order] if region.order else ["xyxy", "xywh"]
+    return any(fits(order, region.numbers, sides) for order in orders)
+
+
+def _sides(unit: str, canvas: Canvas | None) -> tuple[float, float]:
+    if unit == "pixel" and canvas:
+        return canvas.width, canvas.height
+    return SIDES.get(unit, 1), SIDES.get(unit, 1)
+
+
+def _order(regions: list[_Region], sides: tuple[float, float]) -> str:
     open_numbers = [region.numbers for region in regions if region.order is None]
-    if told or not open_numbers:
-        return told or "xyxy"
+    if not open_numbers:
+        return "xyxy"
     possible = [
-        name for name in ("xyxy", "xywh") if all(_fits(name, numbers, sides) for numbers in open_numbers)
+        name for name in ("xyxy", "xywh") if all(fits(name, numbers, sides) for numbers in open_numbers)
     ]
     if len(possible) == 1:
         return possible[0]
     raise fault("order_open" if possible else "order_none")
-
-
-def _fits(order: str, numbers: list[float], sides: tuple[float, float]) -> bool:
-    x0, y0, x1, y1 = _CORNERS[order](numbers)
-    # Rounding of sums like 0.7 + 0.3 must not rule a reading out.
-    slack = 1e-6
-    return 0 <= x0 < x1 <= sides[0] * (1 + slack) and 0 <= y0 < y1 <= sides[1] * (1 + slack)
 
 
 def write(layout: Layout) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,15 +20,15 @@ from ..instance import Canvas
 from ..json_text import decode
 from ..messages import quote
 from ..problems import LayoutError, Path, fault, text_fault
+from .found_json import parsed
+from .notes import note, warn
 from .shared import (
-    FENCE,
     Place,
     exported,
     given,
     grid_box,
     numbered,
     on_canvas,
-    parsed,
     require_list,
     require_numbers,
     require_object,
@@ -35,6 +36,8 @@ from .shared import (
 )
 
 GRID = 90
+# A fence that is never closed belongs to an answer that ends early.
+_FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 # Far above what a language model writes; bounds the work of the parser.
 MOST_CODE = 200_000
 
@@ -97,6 +100,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     A caption is the description with its detailed descriptions; tags, atmosphere, style, quality and colour
     names of calls are lost. The farthest from the viewer comes first, at the back.
     """
+    note("grid90")
     if isinstance(source, (str, bytes)):
         text = decode(source)
         if text.lstrip()[:1] not in ("{", "[") and recognises_code(text):
@@ -129,11 +133,15 @@ def _pointing(text: str, call: ast.Call) -> Iterator[None]:
 
 
 def _calls(text: str) -> Iterable[tuple[str, ast.Call, dict[str, Any]]]:
-    block = FENCE.search(text)
-    lines_before = text.count("\n", 0, block.start(1)) if block else 0
-    code = "\n" * lines_before + block[1] if block else text
-    text = text[: block.end(1)] if block else text
-    for statement in _parse(code, text):
+    start, end = _code_in(text)
+    code = "\n" * text.count("\n", 0, start) + text[start:end]
+    text = text[:end]
+    statements = _parse(code, text)
+    begun = [index for index, statement in enumerate(statements) if _creates_canvas(statement)]
+    if len(begun) > 1:
+        warn("omost_several", count=len(begun))
+        del statements[: begun[-1]]
+    for statement in statements:
         call = statement.value if isinstance(statement, ast.Expr) else None
         if (
             isinstance(call, ast.Call)
@@ -148,6 +156,16 @@ def _calls(text: str) -> Iterable[tuple[str, ast.Call, dict[str, Any]]]:
             raise text_fault("python_statement", text, position)
 
 
+def _code_in(text: str) -> tuple[int, int]:
+    """Where the code stands: in the last fence with calls (an older version stands before), or everywhere."""
+    fences = [found for found in _FENCE.finditer(text) if recognises_code(found[1])]
+    if not fences:
+        return 0, len(text)
+    if len(fences) > 1:
+        warn("omost_several", count=len(fences))
+    return fences[-1].start(1), fences[-1].end(1)
+
+
 def _parse(code: str, text: str) -> list[ast.stmt]:
     """The statements of the code, which stands on the same lines of the text."""
     if len(code) > MOST_CODE:
@@ -157,12 +175,26 @@ def _parse(code: str, text: str) -> list[ast.stmt]:
             warnings.simplefilter("ignore")
             return ast.parse(code).body
     except SyntaxError as error:
+        if _ends_early(code, error):
+            raise text_fault("python_cut_off", text, len(text.rstrip()), last=_last_line(text)) from None
         position = _position(text, error.lineno or 1, (error.offset or 1) - 1)
         raise text_fault("python_syntax", text, position, reason=error.msg) from None
     except (RecursionError, MemoryError):
         raise fault("python_depth") from None
     except ValueError as error:
         raise fault("python_syntax", reason=str(error)) from None
+
+
+def _ends_early(code: str, error: SyntaxError) -> bool:
+    """Whether the code would go on: Python names the bracket or the text that is still open at the end."""
+    if "was never closed" in error.msg:
+        return True
+    last = code.rstrip().count("\n") + 1
+    return "unterminated" in error.msg and ("triple-quoted" in error.msg or (error.lineno or 0) >= last)
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2].strip()
 
 
 def _position(code: str, line: int, column: int) -> int:

@@ -1,4 +1,4 @@
-"""Parts that several formats share: JSON inside prose, places, numbers, grids, captions with extras."""
+"""Parts that several formats share: places, numbers, grids, captions with extras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas, Instance
-from ..json_text import decode, parse_json
 from ..messages import quote
 from ..problems import Path, fault
 
@@ -34,28 +33,6 @@ class Place:
     def item(self, index: int) -> Place:
         """The place of an item of a list, which is called as its list."""
         return Place(self.words, (*self.path, index))
-
-
-def parsed(source: Any) -> Any:
-    """JSON values from a text (prose and markdown fences around it are skipped), other values as they are."""
-    return parse_json(json_part(decode(source))) if isinstance(source, (str, bytes)) else source
-
-
-def json_part(text: str) -> str:
-    """The text with everything before its JSON blanked out, so that positions of errors stay true."""
-    if text.lstrip()[:1] in ("{", "["):
-        return text
-    blocks = [block for block in FENCE.finditer(text) if block[1].lstrip()[:1] in ("{", "[")]
-    if len(blocks) > 1:
-        raise fault("blocks", count=len(blocks))
-    if blocks:
-        return blank(text[: blocks[0].start(1)]) + blocks[0][1]
-    starts = [start for start in (text.find("{"), text.find("[")) if start >= 0]
-    if not starts:
-        return text
-    start = min(starts)
-    end = max(text.rfind("}"), text.rfind("]")) + 1
-    return blank(text[:start]) + text[start : max(start + 1, end)]
 
 
 def blank(text: str) -> str:

@@ -20,7 +20,8 @@ MOST_BYTES = 40_000_000
 _LONGEST_WORDS = 2_000
 _LARGEST_SIDE = 1_000_000
 _ASKED = (
-    'Send {"text": …} with "format", "order" and "canvas" {"width", "height"} where they are known, to read; '
+    'Send {"text": …} with "format", "order", "units" and "canvas" {"width", "height"} where they are known, '
+    "to read; "
     '{"document": …, "format": …} to write.'
 )
 
@@ -30,8 +31,9 @@ logger = logging.getLogger("instance_composer")
 async def answer(request: web.Request) -> web.Response:
     """Read a text or write a document.
 
-    `{"text", "format", "order", "canvas"}` to `{"document", "format", "count"}`, the document as JSON text;
-    `{"document", "format"}` to `{"text"}`. What cannot be read or written is
+    `{"text", "format", "order", "units", "canvas"}` to `{"document", "format", "count", "reading"}`, the
+    document as JSON text, the reading `{"line", "units", "order", "warnings": [{"code", "params", "path",
+    "message"}]}`; `{"document", "format"}` to `{"text"}`. What cannot be read or written is
     `{"error": {"code", "params", "path", "position", "message"}}`, its position in UTF-16 units.
     """
     body = await read_body(request, MOST_BYTES)
@@ -57,20 +59,42 @@ def _answer(body: bytes) -> str | None:
     if isinstance(asked.get("document"), str) and asked.get("format"):
         return json.dumps(_write(asked["document"], asked["format"]))
     if isinstance(asked.get("text"), str):
-        canvas, order = _canvas(asked.get("canvas")), asked.get("order") or None
-        return json.dumps(_read(asked["text"], asked.get("format") or None, canvas, order))
+        told = {option: asked.get(option) or None for option in ("order", "units")}
+        return json.dumps(
+            _read(asked["text"], asked.get("format") or None, _canvas(asked.get("canvas")), told)
+        )
     return None
 
 
-def _read(text: str, name: str | None, canvas: Canvas | None, order: Any) -> dict[str, Any]:
+def _read(text: str, name: str | None, canvas: Canvas | None, told: dict[str, Any]) -> dict[str, Any]:
     try:
         name = name or formats.detect(text)
-        options = {"order": order} if "order" in formats.find(name).options else {}
+        known = formats.find(name).options
+        options = {option: value for option, value in told.items() if option in known}
         # Boxes of the IFAdapter dataset are in pixels of a size of their own, never of the editor's canvas.
-        layout = formats.read(text, name, canvas=None if name == "ifadapter" else canvas, **options)
+        reading = formats.read_noted(text, name, canvas=None if name == "ifadapter" else canvas, **options)
     except LayoutError as error:
         return {"error": _described(error, text)}
-    return {"document": layout.to_json(), "format": name, "count": len(layout.instances)}
+    layout = reading.layout
+    return {
+        "document": layout.to_json(),
+        "format": name,
+        "count": len(layout.instances),
+        "reading": {
+            "line": str(reading),
+            "units": reading.units,
+            "order": reading.order,
+            "warnings": [
+                {
+                    "code": warned.code,
+                    "params": _plain(warned.params),
+                    "path": list(warned.path),
+                    "message": _shortened(str(warned)),
+                }
+                for warned in reading.warnings
+            ],
+        },
+    }
 
 
 def _write(document: str, name: str) -> dict[str, Any]:

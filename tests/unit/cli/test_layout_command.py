@@ -86,8 +86,9 @@ def test_check_says_what_was_found(lines: Path, tmp_path: Path, capsys: pytest.C
     dataset.write_text(json.dumps(DATASET), encoding="utf-8")
     assert run("check", lines, dataset) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"{lines}: 2 instances on 1024 × 1024, 2 take part"
-    assert second == f"{dataset}: 1 instances on 768 × 768, 1 take part"
+    assert first == f"{lines}: plain lines (lines), fraction, xyxy, 2 instances on 1024 × 1024, 2 take part"
+    told = "IFAdapter dataset layout (ifadapter), pixel, xywh, 1 instance on 768 × 768, 1 take part"
+    assert second == f"{dataset}: {told}"
 
 
 def test_check_fails_on_errors_and_goes_on(
@@ -103,7 +104,7 @@ def test_check_fails_on_errors_and_goes_on(
     assert "\x1b" not in told
     assert "nonsense.json: error: line 2, column 12: not JSON" in told
     assert "missing.json: error: No such file" in told
-    assert f"{lines}: 2 instances" in told
+    assert f"{lines}: plain lines (lines), fraction, xyxy, 2 instances" in told
 
 
 def test_what_cannot_be_converted_leaves_the_old_file(
@@ -169,3 +170,41 @@ def test_every_action_has_help(action: str, capsys: pytest.CaptureFixture[str]) 
         run(action, "--help")
     assert caught.value.code == 0
     assert "--canvas" in capsys.readouterr().out
+
+
+def test_warnings_about_the_text_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "answer.txt"
+    path.write_text('[{"box_2d": [480, 52, 910, 430], "label": "a cat"},]', encoding="utf-8")
+    assert run("check", path) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith(
+        "language model JSON (llm), grid1000, yxyx, 1 instance on 1024 × 1024, 1 take part"
+    )
+    assert told[1].startswith("  warning: the text is not quite JSON")
+
+
+def test_one_image_is_read_out_of_a_file_larger_than_a_text_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [
+        {"id": number, "width": 640, "height": 480, "file_name": f"{number}.jpg", "note": "x" * 500_000}
+        for number in range(24)
+    ]
+    things = [
+        {"id": number, "image_id": str(number), "category_id": 1, "bbox": [64, 48, 128, 96]}
+        for number in range(24)
+    ]
+    path = tmp_path / "large.json"
+    data = {"info": {}, "annotations": things, "images": images, "categories": [{"id": 1, "name": "dog"}]}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    for image in ("7", "7.jpg"):
+        assert run("check", path, "--image", image) == 0
+        line = "COCO annotations (coco), pixel, xywh, 1 instance on 640 × 480, 1 take part"
+        assert capsys.readouterr().out == f"{path}: {line}\n"
+    assert run("check", path) == 1
+    assert "choose by id or file name (--image)" in capsys.readouterr().out
+    assert run("check", path, "--image", "77.jpg") == 1
+    assert "0 images have the id or file name '77.jpg'; the ids are 0, 1, 2" in capsys.readouterr().out
+    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    assert run("check", path, "--image", "7") == 1
+    assert "not JSON" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from layouts import rasters
 
 from instance_composer.layout import Canvas, FormatError, Layout, LayoutError, Polygon, RunLength
 from instance_composer.layout.formats import coco
+from instance_composer.layout.formats.notes import taken
 
 COCO = {
     "images": [{"id": 7, "width": 200, "height": 100, "file_name": "cat.jpg"}],
@@ -125,3 +127,48 @@ def compressed(counts: tuple[int, ...]) -> str:
             more = value != (-1 if digit & 16 else 0)
             text += chr(48 + digit + 32 * more)
     return text
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    data = json.loads(json.dumps(COCO))
+    data["annotations"][0].update(changes)
+    return data
+
+
+def test_ids_are_compared_as_text() -> None:
+    assert contents(coco.read(changed(image_id="7", category_id="3"))) == [("cat", tuple(CAT.box))]
+
+
+@pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0]])
+def test_the_outline_gives_a_box_that_is_missing(bbox: Any) -> None:
+    assert contents(coco.read(changed(bbox=bbox))) == [("cat", tuple(CAT.box))]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"bbox": [0, 0, 0, 0]}, "annotation_flat"),
+        ({"bbox": [1, 2, 3]}, "annotation_lost"),
+        ({"category_id": 9}, "annotation_lost"),
+        ({"segmentation": [[1, 2, 3]]}, "annotation_lost"),
+    ],
+)
+def test_a_broken_annotation_is_left_out_with_a_warning_that_names_it(
+    change: dict[str, Any], code: str
+) -> None:
+    data = changed()
+    broken = {"id": 2, "image_id": 7, "category_id": 3, "bbox": [1, 1, 2, 2], "segmentation": [], **change}
+    data["annotations"].insert(0, broken)
+    with taken() as notes:
+        assert [item.id for item in coco.read(data).instances] == ["1"]
+    assert [warned.code for warned in notes.warnings] == [code]
+    assert notes.warnings[0].path[:2] == ("annotations", 0)
+
+
+def test_many_small_outlines_are_united_in_seconds() -> None:
+    outlines = [[x, x, x + 3, x, x + 3, x + 3, x, x + 3] for x in range(2000)]
+    data = changed(segmentation=outlines, bbox=[0, 0, 2003, 2003])
+    data["images"][0].update(width=4000, height=4000)
+    start = time.process_time()
+    assert coco.read(data).instances[0].mask is not None
+    assert time.process_time() - start < 4.0

@@ -74,3 +74,34 @@ def test_the_spot_that_cannot_be_read_is_shown(text: str, line: int, column: int
 def test_numbers_a_layout_cannot_hold_are_reported() -> None:
     layout = formats.read("1e999% 0% 50% 50%: a")
     assert layout.problems()[0].severity == "error"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0.1 0.2 0.5 0.6：a red cat",
+        "- 0.1 0.2 0.5 0.6: a red cat",
+        "1. 0.1 0.2 0.5 0.6: a red cat",
+        "2) [0.1, 0.2, 0.5, 0.6]: a red cat",
+        "0.1\u00a00.2\u30000.5\u200b0.6: a red cat",
+        "０．１，０．２，０．５，０．６：a red cat",
+        "• 10% 20% 50% 60%: a red cat",
+    ],
+)
+def test_marks_of_lists_and_other_scripts_blanks_and_signs_are_read(line: str) -> None:
+    check_reading("lines", line, None, "", [("a red cat", CAT.box)])
+    check_reading("lines", f"0.4 0.4 0.9 0.9: b\n{line}", None, "", [("b", VASE.box), ("a red cat", CAT.box)])
+
+
+@pytest.mark.parametrize(
+    "line", ["0.05 0.40 0.45: a cat", "- 1 2: a", "[0.1, 0.2, 0.3]", "0.1 0.2 0.5 0.6 a cat", "1 2 3 4 5: a"]
+)
+def test_a_first_line_that_is_a_broken_box_is_no_prompt(line: str) -> None:
+    with pytest.raises(FormatError, match="expected") as caught:
+        formats.read(f"{line}\n0.1 0.2 0.5 0.6: a red cat")
+    assert caught.value.line == 1
+
+
+@pytest.mark.parametrize("line", ["3 cats on a mat", "2: the sequel", "1990, 1991 and on", "a cat: 1 2 3 4"])
+def test_a_prompt_may_begin_with_a_number(line: str) -> None:
+    assert formats.read(f"{line}\n0.1 0.2 0.5 0.6: a red cat").prompt == line

@@ -89,8 +89,8 @@ def test_the_only_reading_on_the_canvas_is_taken() -> None:
         ([{"label": "a", "box": [0.1, 0.1, 0.3]}], "entry 1: box must be a list of 4 numbers"),
         ([{"label": "a", "box": {"x": 1}}], "entry 1 has no box"),
         (
-            {"box_format": "cxcywh", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]},
-            "'cxcywh' is not known; xyxy",
+            {"box_format": "abcd", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]},
+            "'abcd' is not known; xyxy",
         ),
         (
             {"units": "inch", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]},

@@ -9,6 +9,7 @@ from foreign_layouts import check_reading
 
 from instance_composer.layout import Canvas, FormatError, LayoutError, formats
 from instance_composer.layout.formats import omost
+from instance_composer.layout.formats.notes import taken
 
 OMOST = """Here is the canvas.
 ```python
@@ -105,3 +106,32 @@ def test_code_that_is_no_canvas_is_shown_and_never_run(code: str, line: int, col
     with pytest.raises(FormatError) as caught:
         formats.read(code)
     assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def version(description: str, location: str) -> str:
+    return (
+        "canvas = Canvas()\n"
+        f"canvas.set_global_description(description={description!r}, detailed_descriptions=[])\n"
+        f"canvas.add_local_description(location={location!r}, offset='no offset', "
+        "area='a small square area', distance_to_viewer=3.0, description='a boat')\n"
+    )
+
+
+@pytest.mark.parametrize("between", ["```\nWith your change:\n```python\n", ""])
+def test_of_several_canvases_the_last_is_read_with_a_warning(between: str) -> None:
+    old, new = version("A quiet harbour.", "on the left"), version("A stormy harbour.", "on the right")
+    with taken() as notes:
+        layout = formats.read(f"First:\n```python\n{old}{between}{new}```\n")
+    assert layout.prompt == "A stormy harbour."
+    assert [round(value, 2) for value in layout.instances[0].box] == [0.56, 0.22, 1.0, 0.78]
+    assert [(warned.code, warned.params) for warned in notes.warnings] == [("omost_several", {"count": 2})]
+
+
+@pytest.mark.parametrize("fence", ["Here is the canvas:\n```python\n", ""])
+@pytest.mark.parametrize("end", ["style='photo',", "style='pho", "tags=['a', 'b"])
+def test_an_answer_that_ends_early_is_said_to(fence: str, end: str) -> None:
+    text = f"{fence}{version('A quiet harbour.', 'on the left')}canvas.add_local_description(\n    {end}\n"
+    with pytest.raises(FormatError, match="the answer ends early") as caught:
+        formats.read(text)
+    assert caught.value.code == "python_cut_off"
+    assert caught.value.line == text.rstrip().count("\n") + 1
