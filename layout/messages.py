@@ -20,6 +20,7 @@ MESSAGES: Mapping[str, str] = {
         "the file has {size:,} bytes; at most {most:,} (10 MB) are read, "
         "and of a COCO file of up to 1 GB the one image that you choose by id or file name (--image)"
     ),
+    "no_layout_in_picture": "the picture carries no layout",
     "not_utf8": "not UTF-8 text: {reason} at byte {byte}",
     "blocks": "the text holds {count} blocks of JSON; keep the one that is meant",
     # JSON.

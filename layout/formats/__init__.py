@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .. import png
 from ..document import Layout
 from ..instance import Canvas
 from ..json_text import MOST_CHARACTERS, decode, dump_json, locate
@@ -107,6 +108,7 @@ def read(
     (bounding-boxes), `order` and `units` (llm). LayoutError for what cannot be read; odd values are left to
     `problems`. An error about a value of a text tells its `position`.
     """
+    text = _text_of(text)
     entry = find_reader(name or detect(text))
     given = {key: value for key, value in options.items() if value is not None}
     if unfit := [key for key in given if key not in entry.options]:
@@ -139,6 +141,7 @@ def read_noted(
     text: str | bytes, name: str | None = None, *, canvas: Canvas | None = None, **options: Any
 ) -> Reading:
     """As `read`, with how the text was read and warnings about what was mended or left out."""
+    text = _text_of(text)
     with taken() as notes:
         name = name or detect(text)
         layout = read(text, name, canvas=canvas, **options)
@@ -153,7 +156,7 @@ def read_file(
     with open(path, "rb") as file:
         # One byte more shows that the text is too long.
         data = file.read(MOST_CHARACTERS + 1)
-        if len(data) <= MOST_CHARACTERS:
+        if len(data) <= MOST_CHARACTERS or data.startswith(png.SIGNATURE):
             return read_noted(data, name, canvas=canvas, **options)
         if image is None or size > MOST_BYTES or name not in (None, "coco"):
             raise fault("file_too_large", size=size, most=MOST_CHARACTERS)
@@ -167,6 +170,13 @@ def write(layout: Layout, name: str = "layout") -> str:
     """The text of a layout in a named format; LayoutError for layouts with errors and unknown names."""
     written = find(name).write(layout.checked())
     return written if isinstance(written, str) else dump_json(written) + "\n"
+
+
+def _text_of(text: str | bytes) -> str | bytes:
+    """The text, or that of the layout in a PNG picture."""
+    if isinstance(text, bytes) and text.startswith(png.SIGNATURE):
+        return png.layout_text(text)
+    return text
 
 
 def _point_at(error: LayoutError, text: str | bytes) -> None:
