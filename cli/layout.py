@@ -17,7 +17,7 @@ STANDARD = "-"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add `convert`, `check` and `preview`."""
-    from ..layout.formats import FORMATS
+    from ..layout.formats import FORMATS, READERS
 
     commands = parser.add_subparsers(dest="action", required=True, metavar="action")
     convert = commands.add_parser("convert", help="read one format, write another")
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     preview.add_argument("--opacity", type=float, default=0.35, help="of the regions, 0 to 1 (0.35)")
     preview.set_defaults(act=_preview)
     for command in (convert, check, preview):
-        _add_reading(command, tuple(FORMATS))
+        _add_reading(command, (*FORMATS, *READERS))
 
 
 def _add_reading(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:

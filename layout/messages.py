@@ -17,9 +17,10 @@ MESSAGES: Mapping[str, str] = {
     "text_needed": "a text is needed, got {value}",
     "text_too_long": "the text has {count:,} characters; at most {most:,} (10 MB) are read",
     "file_too_large": (
-        "the file has {size:,} bytes; at most {most:,} (10 MB) are read, and of a COCO file of up to 1 GB the "
-        "one image that you choose by id or file name (--image)"
+        "the file has {size:,} bytes; at most {most:,} (10 MB) are read, "
+        "and of a COCO file of up to 1 GB the one image that you choose by id or file name (--image)"
     ),
+    "no_layout_in_picture": "the picture carries no layout",
     "not_utf8": "not UTF-8 text: {reason} at byte {byte}",
     "blocks": "the text holds {count} blocks of JSON; keep the one that is meant",
     # JSON.
@@ -43,6 +44,7 @@ MESSAGES: Mapping[str, str] = {
     "has_errors": "{problems}",
     # Formats.
     "unknown_format": "the format {name!q} is not known; {known} are",
+    "read_only": "layouts of {name!q} are read and not written; {known} are written",
     "unknown_text": "this is none of the known formats: {known}",
     "unknown_json": "this JSON is none of the known formats: {known}; it begins {value}",
     "unfit_option": "{names} has no meaning for the format {format}",
@@ -73,6 +75,12 @@ MESSAGES: Mapping[str, str] = {
     "unusable_mask": "{where}: {fault}",
     "compressed": "not a compressed run-length",
     "compressed_cut": "the compressed run-length is cut off",
+    # Peers.
+    "shape_without_area": "shape {number} is left out: a {kind} has no area",
+    "need_points": "{where} must be two points or more, got {count}",
+    "need_equal": "{one} has {first} entries and {other} has {second}; both must have as many",
+    "no_detections": 'no lists "bboxes" and "labels" are found',
+    "one_picture": "{where} must hold one picture, got {count}",
     # Plain lines.
     "lines_size": 'expected a size like "1024 x 768"',
     "lines_unknown": 'expected "x y x y: caption", "prompt: …", "negative: …" or "canvas: width x height"',

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .. import png
 from ..document import Layout
 from ..instance import Canvas
 from ..json_text import MOST_CHARACTERS, decode, dump_json, locate
@@ -28,6 +29,7 @@ from . import (
 )
 from .found_json import json_part, parsed
 from .notes import Warned, taken
+from .peers import READERS, Reader
 
 # Of a COCO file, which is not held as values.
 MOST_BYTES = 1_000_000_000
@@ -80,14 +82,18 @@ def detect(text: str | bytes) -> str:
     if not text.strip():
         raise fault("empty")
     starts_json = text.lstrip()[:1] in ("{", "[")
-    if not starts_json and omost.recognises_code(text):
-        return "omost"
+    if not starts_json:
+        if omost.recognises_code(text):
+            return "omost"
+        if named := next((entry.name for entry in READERS.values() if entry.recognises_text(text)), None):
+            return named
     if lines.recognises_text(text) and (text.lstrip()[:1] != "{"):
         return "lines"
     if json_part(text).lstrip()[:1] not in ("{", "["):
         raise text_fault("unknown_text", text, len(text) - len(text.lstrip()), known=_known())
     data = parsed(text)
-    for entry in FORMATS.values():
+    # Those of peers have keys of their own, which language models' JSON does not rule out.
+    for entry in (*list(FORMATS.values())[:-2], *READERS.values(), *list(FORMATS.values())[-2:]):
         if entry.recognises(data):
             return entry.name
     raise fault("unknown_json", known=_known(), value=quote(data))
@@ -102,7 +108,8 @@ def read(
     (bounding-boxes), `order` and `units` (llm). LayoutError for what cannot be read; odd values are left to
     `problems`. An error about a value of a text tells its `position`.
     """
-    entry = find(name or detect(text))
+    text = _text_of(text)
+    entry = find_reader(name or detect(text))
     given = {key: value for key, value in options.items() if value is not None}
     if unfit := [key for key in given if key not in entry.options]:
         raise fault("unfit_option", names=", ".join(unfit), format=entry.name)
@@ -126,7 +133,7 @@ class Reading:
     def __str__(self) -> str:
         """One line for people."""
         count = len(self.layout.instances)
-        parts = [f"{FORMATS[self.format].title} ({self.format})", self.units, self.order]
+        parts = [f"{find_reader(self.format).title} ({self.format})", self.units, self.order]
         return ", ".join(part for part in parts if part) + f", {count} instance{'' if count == 1 else 's'}"
 
 
@@ -134,6 +141,7 @@ def read_noted(
     text: str | bytes, name: str | None = None, *, canvas: Canvas | None = None, **options: Any
 ) -> Reading:
     """As `read`, with how the text was read and warnings about what was mended or left out."""
+    text = _text_of(text)
     with taken() as notes:
         name = name or detect(text)
         layout = read(text, name, canvas=canvas, **options)
@@ -148,7 +156,7 @@ def read_file(
     with open(path, "rb") as file:
         # One byte more shows that the text is too long.
         data = file.read(MOST_CHARACTERS + 1)
-        if len(data) <= MOST_CHARACTERS:
+        if len(data) <= MOST_CHARACTERS or data.startswith(png.SIGNATURE):
             return read_noted(data, name, canvas=canvas, **options)
         if image is None or size > MOST_BYTES or name not in (None, "coco"):
             raise fault("file_too_large", size=size, most=MOST_CHARACTERS)
@@ -164,18 +172,32 @@ def write(layout: Layout, name: str = "layout") -> str:
     return written if isinstance(written, str) else dump_json(written) + "\n"
 
 
+def _text_of(text: str | bytes) -> str | bytes:
+    """The text, or that of the layout in a PNG picture."""
+    if isinstance(text, bytes) and text.startswith(png.SIGNATURE):
+        return png.layout_text(text)
+    return text
+
+
 def _point_at(error: LayoutError, text: str | bytes) -> None:
     """Give an error that names a value its position in the text."""
     if error.path and isinstance(text, str):
         error.position = locate(json_part(decode(text)), error.path)
 
 
+def find_reader(name: str) -> Format | Reader:
+    """A format that can be read, by name."""
+    return READERS[name] if name in READERS else find(name)
+
+
 def find(name: str) -> Format:
-    """A format by name."""
+    """A format that can be read and written, by name."""
+    if name in READERS:
+        raise fault("read_only", name=name, known=", ".join(FORMATS))
     if name not in FORMATS:
         raise fault("unknown_format", name=name, known=", ".join(FORMATS))
     return FORMATS[name]
 
 
 def _known() -> str:
-    return ", ".join(f"{entry.title} ({entry.name})" for entry in FORMATS.values())
+    return ", ".join(f"{entry.title} ({entry.name})" for entry in (*FORMATS.values(), *READERS.values()))

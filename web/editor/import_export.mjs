@@ -2,7 +2,7 @@
 import { createState } from "../lib/commands.mjs";
 import { parse, pathText, serialise } from "../lib/document.mjs";
 import { excerpt, LayoutError } from "../lib/errors.mjs";
-import { FORMATS, readOwn } from "../lib/formats.mjs";
+import { FORMATS, READ_ONLY, readOwn } from "../lib/formats.mjs";
 import { tError } from "../lib/i18n.mjs";
 import { requireShort } from "../lib/json.mjs";
 import { layoutsFromPng } from "../lib/png.mjs";
@@ -14,6 +14,8 @@ import { layoutPicture } from "./layout_picture.mjs";
 
 const LARGEST_FILE = 64_000_000;
 const PAUSE = 150; // milliseconds without a key before the host is asked
+
+const READABLE = [...FORMATS, ...READ_ONLY];
 
 export class ImportExport {
   constructor(editor) {
@@ -37,7 +39,7 @@ export class ImportExport {
       "select",
       { class: "ic-field", "aria-label": t("editor.format") },
       html("option", { value: "" }, t("editor.format_auto")),
-      ...FORMATS.map((one) => html("option", { value: one.name }, t(one.key))),
+      ...READABLE.map((one) => html("option", { value: one.name }, t(one.key))),
     );
     const order = choice(t("editor.order"), ["", "xyxy", "xywh", "yxyx"], t("editor.order_auto"));
     const message = html("p", { style: "margin:0;flex:1;min-width:0", "aria-live": "polite" });
@@ -119,7 +121,7 @@ export class ImportExport {
 
   found(layout, name) {
     const { t } = this.editor;
-    const { key, options } = FORMATS.find((one) => one.name === name);
+    const { key, options } = READABLE.find((one) => one.name === name);
     const { width, height } = layout.canvas;
     const message = t("editor.paste_found", {
       count: layout.instances.length,

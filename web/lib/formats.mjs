@@ -19,6 +19,16 @@ export const FORMATS = Object.freeze([
   { name: "lines", key: "format.lines", options: [] },
 ]);
 
+/** Formats that are read and never written. */
+export const READ_ONLY = Object.freeze([
+  { name: "labelme", key: "format.labelme", options: [] },
+  { name: "florence", key: "format.florence", options: [] },
+  { name: "gligen", key: "format.gligen", options: [] },
+  { name: "instance-diffusion", key: "format.instance_diffusion", options: [] },
+  { name: "migc", key: "format.migc", options: [] },
+  { name: "lmd", key: "format.lmd", options: [] },
+]);
+
 /**
  * The layout of a text that is our own document, null for a text that another program may have written.
  * LayoutError pointing at the character for a broken document, for JSON that is none and for no text at all.

@@ -17,6 +17,7 @@ from .body import read_body, refusal
 PATH = "/instance_composer/layouts"
 # A text of 10 million characters, the most that is read, in UTF-8: up to three bytes a character, and quotes.
 MOST_BYTES = 40_000_000
+_OWN_SIZE = ("ifadapter", "lmd")
 _LONGEST_WORDS = 2_000
 _LARGEST_SIDE = 1_000_000
 _ASKED = (
@@ -69,10 +70,10 @@ def _answer(body: bytes) -> str | None:
 def _read(text: str, name: str | None, canvas: Canvas | None, told: dict[str, Any]) -> dict[str, Any]:
     try:
         name = name or formats.detect(text)
-        known = formats.find(name).options
+        known = formats.find_reader(name).options
         options = {option: value for option, value in told.items() if option in known}
-        # Boxes of the IFAdapter dataset are in pixels of a size of their own, never of the editor's canvas.
-        reading = formats.read_noted(text, name, canvas=None if name == "ifadapter" else canvas, **options)
+        # Boxes of these are in pixels of a size of their own, never of the editor's canvas.
+        reading = formats.read_noted(text, name, canvas=None if name in _OWN_SIZE else canvas, **options)
     except LayoutError as error:
         return {"error": _described(error, text)}
     layout = reading.layout

@@ -208,3 +208,20 @@ def test_one_image_is_read_out_of_a_file_larger_than_a_text_may_be(
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     assert run("check", path, "--image", "7") == 1
     assert "not JSON" in capsys.readouterr().out
+
+
+def test_a_layout_is_read_out_of_a_picture_that_carries_one(
+    lines: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    layout = formats.read(LINES)
+    for compressed in (False, True):
+        info, path = PngInfo(), tmp_path / "picture.png"
+        info.add_itxt("layout", layout.to_json(), zip=compressed)
+        Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+        assert run("convert", path, "-") == 0
+        assert Layout.from_json(capfdbinary.readouterr().out) == layout
+    Image.new("RGB", (8, 8)).save(path)
+    assert run("convert", path, "-") == 2
+    assert b"the picture carries no layout" in capfdbinary.readouterr().err

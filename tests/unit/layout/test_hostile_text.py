@@ -42,7 +42,7 @@ line_like = st.text(st.sampled_from("0123456789.%-+eE ,:[]()canvsxprompt\n\t"), 
 
 
 def survives(text: str | bytes) -> None:
-    for name in (None, *formats.FORMATS):
+    for name in (None, *formats.FORMATS, *formats.READERS):
         try:
             layout = formats.read(text, name, canvas=Canvas(64, 64))
             layout.problems()

@@ -1,0 +1,48 @@
+"""InstanceDiffusion's input: "annos" with a box in pixels and a caption each. Read only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...box import Box
+from ...document import Layout
+from ...instance import Canvas
+from ..found_json import parsed
+from ..notes import note
+from ..shared import (
+    Place,
+    canvas_of,
+    given,
+    numbered,
+    require_canvas,
+    require_list,
+    require_numbers,
+    require_object,
+    require_text,
+)
+
+
+def recognises(data: Any) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("annos"), list)
+
+
+def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
+    """Boxes as left, top, width, height in pixels of the size that is told; masks and points are lost.
+
+    The caption of an instance is its "caption", else its "category_name"; the prompt is the file's "caption".
+    """
+    data = require_object(parsed(source), Place("an InstanceDiffusion file"))
+    if data.get("width") is not None and data.get("height") is not None:
+        canvas = canvas_of(data["width"], data["height"], Place("the size of the image"))
+    canvas = require_canvas(canvas, "the boxes")
+    note("pixel", "xywh")
+    contents = []
+    for index, item in enumerate(require_list(data.get("annos"), Place("annos", ("annos",)))):
+        where = Place(f"annotation {index + 1}", ("annos", index))
+        item = require_object(item, where)
+        pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
+        name = next((name for name in ("caption", "category_name") if item.get(name)), "caption")
+        caption = require_text(given(item, name), where.key(name))
+        contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, None, {}))
+    prompt = require_text(given(data, "caption"), Place("caption", ("caption",)))
+    return Layout(numbered(contents), canvas, prompt)

@@ -1,0 +1,86 @@
+"""LabelMe's annotations of one picture: shapes with a label and points in pixels. Read only."""
+
+from __future__ import annotations
+
+from math import hypot
+from typing import Any
+
+from ...box import Box
+from ...document import Layout
+from ...instance import Canvas, Instance
+from ...mask import Mask, Polygon
+from ...problems import fault
+from ..found_json import parsed
+from ..notes import note, warn
+from ..shared import (
+    Place,
+    canvas_of,
+    given,
+    require_canvas,
+    require_list,
+    require_numbers,
+    require_object,
+    require_text,
+)
+
+_AREAS = ("rectangle", "polygon", "circle", "mask")
+
+
+def recognises(data: Any) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("shapes"), list)
+
+
+def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
+    """Rectangles, circles, and polygons with their outline; points and lines are left out with a warning.
+
+    `canvas` is used where the file does not tell the size of its picture.
+    """
+    data = require_object(parsed(source), Place("a LabelMe file"))
+    if data.get("imageWidth") is not None and data.get("imageHeight") is not None:
+        steps = ("imageWidth", "imageHeight")
+        canvas = canvas_of(data[steps[0]], data[steps[1]], Place("the size of the image"), steps)
+    canvas = require_canvas(canvas, "the shapes")
+    note("pixel", "xyxy")
+    instances: list[Instance] = []
+    for index, shape in enumerate(require_list(data.get("shapes"), Place("shapes", ("shapes",)))):
+        where = Place(f"shape {index + 1}", ("shapes", index))
+        shape = require_object(shape, where)
+        kind = given(shape, "shape_type", "polygon")
+        if kind not in _AREAS:
+            warn("shape_without_area", where.path, number=index + 1, kind=str(kind))
+            continue
+        caption = require_text(given(shape, "label"), where.key("label"))
+        box, mask = _area(kind, _points(shape, where, canvas), where, canvas)
+        instances.append(Instance(str(len(instances) + 1), box, caption, mask=mask))
+    return Layout(tuple(instances), canvas)
+
+
+def _points(shape: dict[str, Any], where: Place, canvas: Canvas) -> list[tuple[float, float]]:
+    place = where.key("points")
+    pairs = (
+        require_numbers(point, 2, place.item(index))
+        for index, point in enumerate(require_list(shape.get("points"), place))
+    )
+    points = [(x / canvas.width, y / canvas.height) for x, y in pairs]
+    if len(points) < 2:
+        raise fault("need_points", place.path, where=place.words, count=len(points))
+    return points
+
+
+def _area(
+    kind: str, points: list[tuple[float, float]], where: Place, canvas: Canvas
+) -> tuple[Box, Mask | None]:
+    """The box of a shape, and its outline if that is another."""
+    if kind == "circle":
+        (x, y), edge = points[0], points[1]
+        radius = hypot((edge[0] - x) * canvas.width, (edge[1] - y) * canvas.height)
+        across, down = radius / canvas.width, radius / canvas.height
+        return Box(x - across, y - down, x + across, y + down), None
+    across, down = zip(*points, strict=True)
+    box = Box(min(across), min(down), max(across), max(down))
+    if kind != "polygon":
+        return box, None
+    polygon = Polygon(tuple(points))
+    if polygon.fault:
+        raise fault("unusable_mask", where.path, where=where.words, fault=polygon.fault)
+    return box, polygon
