@@ -68,23 +68,30 @@ def _moves(before: Tensor, masks: Tensor, members: Members, guidance: LocalGuida
     """The distance that each logit moves: (B, heads or 1, K, L)."""
     if members.derived is not None:
         masks = torch.where(members.derived, own_masks(members.nouns @ before.mean(1)), masks)
-    moves = torch.zeros(())
-    for part in range(guidance.inner_steps):
+    moves: Tensor | None = None
+    for _ in range(guidance.inner_steps):
         now = before
-        if part:
+        if moves is not None:
             change, share = _changed(before, moves.clamp(-LARGEST_MOVE, LARGEST_MOVE))
             now = (before + change) * share.transpose(2, 3)
         if guidance.step == "natural":
             step = _natural_step(now.mean(1), masks, members.weighted, guidance)
         else:
             step = _plain_step(now, masks, members, guidance)
-        moves = moves + guidance.strength / guidance.inner_steps * step
+        step = _scaled(step, guidance.strength / guidance.inner_steps)
+        moves = step if moves is None else moves + step
+    assert moves is not None
     return moves.clamp(-LARGEST_MOVE, LARGEST_MOVE)
 
 
 def _natural_step(mean: Tensor, masks: Tensor, weighted: Tensor, guidance: LocalGuidance) -> Tensor:
-    step = guidance.token_weight * token_direction(mean, masks, weighted)
-    return (step + guidance.pixel_weight * pixel_direction(mean, masks, weighted))[:, None]
+    step = _scaled(token_direction(mean, masks, weighted), guidance.token_weight)
+    return (step + _scaled(pixel_direction(mean, masks, weighted), guidance.pixel_weight))[:, None]
+
+
+def _scaled(step: Tensor, factor: float) -> Tensor:
+    """factor x step, without a launch where the factor is 1."""
+    return step if factor == 1.0 else factor * step
 
 
 def _plain_step(now: Tensor, masks: Tensor, members: Members, guidance: LocalGuidance) -> Tensor:

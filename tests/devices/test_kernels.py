@@ -192,8 +192,9 @@ DERIVED = Targets(TARGETS.groups, TARGETS.nouns, TARGETS.regions, (True, False))
 
 @HALF
 @pytest.mark.parametrize("targets", [TARGETS, DERIVED], ids=["boxes", "own map"])
-@pytest.mark.parametrize("step", ["natural", "plain"])
-def test_local_concentration(targets, step, dtype):
+@pytest.mark.parametrize(("step", "most"), [("natural", 42), ("plain", 66)])
+def test_local_concentration(targets, step, most, dtype):
+    most += 16 if targets is DERIVED else 0
     query, attended = query_of(dtype), query_of(dtype)
     key, value = (torch.empty(ROWS, 77, WIDTH, dtype=dtype, device=DEVICE) for _ in range(2))
     guidance = LocalGuidance(step=step)
@@ -205,7 +206,7 @@ def test_local_concentration(targets, step, dtype):
     with watched() as watch:
         found = call()
     assert (found.dtype, found.device, found.shape) == (torch.float32, DEVICE, query.shape)
-    assert watch.launches <= 90
+    assert 30 < watch.launches <= most
     assert not watch.copies
     assert not watch.on_cpu
 

@@ -80,9 +80,8 @@ def compile_counted(model: Any, attention: Callable[..., Any]) -> Any:
         return graph.forward
 
     compiled = TorchCompileModel.execute(model, take).args[0]
-    return SimpleNamespace(
-        plain=model, compiled=compiled, prompts=(conditioning(1), conditioning(2)), graphs=graphs
-    )
+    prompts = conditioning(1), conditioning(2)
+    return SimpleNamespace(plain=model, compiled=compiled, prompts=prompts, graphs=graphs, backend=take)
 
 
 @pytest.fixture
@@ -164,6 +163,15 @@ def test_compiled_is_eager_without_a_further_graph(compiled):
 def test_compiled_within_a_window_is_eager_without_the_window(broken):
     """What a step outside the window compiles serves the MODEL without the node, and inside nothing does."""
     check(broken, [within_a_window, off, adapted, off], plain_graphs_after=1)
+
+
+def test_the_compile_node_may_come_last(compiled):
+    for apply in (within_a_window, recorded, guided, off):
+        model, *prompts = apply(compiled.plain, compiled.prompts)
+        expected = sample((model, *prompts), EMPTY, STEPS)
+        last = TorchCompileModel.execute(model, compiled.backend).args[0]
+        assert torch.equal(sample((last, *prompts), EMPTY, STEPS), expected), apply.__name__
+        assert len(compiled.graphs) == 1
 
 
 def check(compiled: Any, order: list[Any], plain_graphs_after: int) -> None:

@@ -13,10 +13,13 @@ from comfy.patcher_extension import WrappersMP
 from device_watch import DEVICE, Watch, watched
 
 from instance_composer.hosts.comfyui.attention.terms import KEY
+from instance_composer.hosts.comfyui.attention.unet.layers import attention_layers
 from instance_composer.hosts.comfyui.attention.wrappers import bind
 from instance_composer.hosts.comfyui.attention_maps.record import RecordingGroup, Run, Settings
+from instance_composer.hosts.comfyui.concentration.local import LocalStep
 from instance_composer.hosts.comfyui.ifadapter.term import AdaptedLayers, InstanceStep
 from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
+from instance_composer.models.concentration import LocalGuidance, Targets
 from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
 from instance_composer.models.ifadapter import InstanceAttention, InstancePrompt
 from instance_composer.models.regions import Rectangle, Regions
@@ -155,6 +158,24 @@ def test_the_same_in_bfloat16():
     watch = adapter_watch(unet, ALIKE[:4])
     assert watch.launches - plain.launches <= MOST_LAUNCHES
     assert watch.copies == plain.copies
+
+
+@pytest.mark.parametrize(("derived", "most"), [(False, 1978), (True, 2714)], ids=["boxes", "own map"])
+def test_local_concentration_copies_in_its_first_evaluation_alone(unet, plain, derived, most):
+    """Two entities of the positive prompt, in the 46 layers of the middle and the decoder."""
+    layers = tuple(block for block, _ in attention_layers(unet).values() if block[0] != "input")
+    assert len(layers) == 46
+    targets = Targets(((1, 2), (4, 5)), ((2,), (5,)), Regions.of_boxes(ALIKE[:2]), (derived, False))
+    step = LocalStep(targets, LocalGuidance(), layers, (True, True), 77)
+    (wrapper,) = bind(patcher(unet)).get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(unet._forward, *args, **kwargs)
+
+    watch = watch_evaluation(unet, run, times=2, **{KEY: ((), (step,))})
+    assert 46 * 30 < watch.launches - plain.launches <= most
+    assert watch.copies == plain.copies
+    assert watch.on_cpu == plain.on_cpu
 
 
 def test_recording_copies_to_the_device_in_its_first_evaluation_alone(unet, plain):
