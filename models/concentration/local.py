@@ -25,7 +25,8 @@ class LocalGuidance:
     token_weight (M - r) + pixel_weight (M - A), with its mask M, the share r of its attention inside, and the
     entity's attention A. Neither the number of cells, heads or entities nor how much attention a token gets
     enters, and it ends by itself when attention is where it should be. "plain" steps along the gradient by
-    the logits, scaled so that the largest move of a layer is `strength`. Both in `inner_steps` equal parts.
+    the logits, scaled so that the largest move of a layer is `strength`. Both in `inner_steps` equal parts;
+    ValueError for less than one.
     """
 
     token_weight: float = 1.0
@@ -33,6 +34,10 @@ class LocalGuidance:
     strength: float = 1.0
     inner_steps: int = 1
     step: Literal["natural", "plain"] = "natural"
+
+    def __post_init__(self) -> None:
+        if self.inner_steps < 1:
+            raise ValueError(f"inner_steps is {self.inner_steps}; 1 or more is allowed")
 
 
 def concentrate(

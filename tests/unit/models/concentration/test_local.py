@@ -73,6 +73,11 @@ def test_the_output_is_that_of_a_softmax_over_the_moved_logits(weights) -> None:
     torch.testing.assert_close(added(inputs, guidance), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_less_than_one_inner_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="inner_steps is 0; 1 or more is allowed"):
+        LocalGuidance(inner_steps=0)
+
+
 def test_inner_steps_look_at_what_the_last_one_did() -> None:
     query, key, value = inputs = layer()
     guidance = LocalGuidance(strength=3.0, inner_steps=3)
