@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
@@ -50,7 +51,7 @@ class Scenes:
 
 
 @dataclass(frozen=True)
-class ScenePlan:
+class ScenePlan(ABC):
     """Plan of a benchmark on the first `count` scenes; picture n has the sampling's seed plus n.
 
     A benchmark says its family of methods, what they need besides a layout, and the settings of that.
@@ -71,9 +72,9 @@ class ScenePlan:
         """Settings of this benchmark alone that its pictures depend on, in plain JSON values."""
         return {}
 
+    @abstractmethod
     def options(self, point: Point, sample: Sample) -> dict[str, Any]:
         """The options of a job of this family, in plain JSON values."""
-        raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
         """All that the pictures depend on but point and number, in plain JSON values."""
