@@ -28,17 +28,11 @@ class Binder(Protocol):
         ...
 
     def patched(
-        self,
-        options: dict[str, Any],
-        groups: Sequence[Group],
-        labels: tuple[int, ...],
-        rows: int,
-        diffusion_model: Any = None,
+        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
     ) -> dict[str, Any]:
         """A copy of transformer_options with the groups on top of whatever is installed by now.
 
-        `labels` are the call's `cond_or_uncond`, one for each chunk of `rows` rows; `diffusion_model` is the
-        one that is called, where ComfyUI says so.
+        `labels` are the call's `cond_or_uncond`, one for each chunk of `rows` rows.
         """
         ...
 

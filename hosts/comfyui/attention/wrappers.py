@@ -168,9 +168,7 @@ class ModelWrappers:
         labels = tuple(options["cond_or_uncond"])
         if any(chunks):
             _check_rows(chunks, labels, latent)
-        # Clones for several GPUs share this wrapper: what counts is the model of this call.
-        unet = getattr(executor, "class_obj", None)
-        options = self.binder.patched(options, groups, labels, len(latent) // len(labels), unet)
+        options = self.binder.patched(options, groups, labels, len(latent) // len(labels))
         for step in _guiding(step for steps in chunks for step in steps):
             options = step.options(options)
         args, kwargs = self.binder.with_options(args, kwargs, options)

@@ -9,7 +9,6 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from ..layer_call import Block, Group
 from .call import options_of, over_attn2, with_options
-from .layers import preferred_attention
 from .patch import Attention, AttentionPatch
 
 
@@ -28,16 +27,10 @@ class UNetBinder:
         return with_options(args, kwargs, options)
 
     def patched(
-        self,
-        options: dict[str, Any],
-        groups: Sequence[Group],
-        labels: tuple[int, ...],
-        rows: int,
-        diffusion_model: Any = None,
+        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
     ) -> dict[str, Any]:
         def patch(base: Attention | None, block: Block) -> Attention:
             here = tuple(group for group in groups if block in group.blocks)
-            preferred = None if diffusion_model is None else preferred_attention(diffusion_model, block)
-            return AttentionPatch(base, block, here, labels, rows, preferred)
+            return AttentionPatch(base, block, here, labels, rows)
 
         return over_attn2(options, (block for group in groups for block in group.blocks), patch)

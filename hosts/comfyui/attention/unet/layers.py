@@ -62,17 +62,6 @@ def attention_layers(unet: Any) -> dict[int, tuple[Block, nn.Module]]:
     return layers
 
 
-def preferred_attention(unet: Any, block: Block) -> Any:
-    """What a layer of the UNet says of its own attention, which a checkpoint can choose for each layer.
-
-    None before ComfyUI 0.40, whose layers say nothing.
-    """
-    name, index, number = block
-    stage = unet.middle_block if name == "middle" else getattr(unet, f"{name}_blocks")[index]
-    transformer = next(module for module in stage if isinstance(module, SpatialTransformer))
-    return getattr(transformer.transformer_blocks[number].attn2, "comfy_attention", None)
-
-
 def _transformers(name: str, blocks: Iterable[nn.Module]) -> Iterable[tuple[str, int, Any]]:
     for index, block in enumerate(blocks):
         for module in block.modules():

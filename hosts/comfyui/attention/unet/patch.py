@@ -33,7 +33,7 @@ class AttentionPatch:
     """One attn2 layer of one UNet call, with terms on top of what is installed there.
 
     `base` is the patch found there, None for plain attention; `labels` are the UNet call's `cond_or_uncond`,
-    one for each chunk of `rows` rows; `preferred` is the layer's own choice of attention, if it has one.
+    one for each chunk of `rows` rows.
     """
 
     base: Attention | None
@@ -41,7 +41,6 @@ class AttentionPatch:
     groups: tuple[Group, ...]
     labels: tuple[int, ...]
     rows: int
-    preferred: Any = None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
         call = CrossAttentionCall(self, query, key, value, extra_options)
@@ -72,12 +71,7 @@ class CrossAttentionCall:
         self._has_base = patch.base is not None
         self._labels = patch.labels
         self._rows = patch.rows
-        self._preferred = patch.preferred
-        self._attended = (
-            patch.base(query, key, value, extra_options)
-            if patch.base
-            else plain_attention(query, key, value, extra_options, patch.preferred)
-        )
+        self._attended = (patch.base or plain_attention)(query, key, value, extra_options)
         self._added: Tensor | None = None
 
     def query(self, chunk: int) -> Tensor:
@@ -93,7 +87,7 @@ class CrossAttentionCall:
         """Attention of one chunk as it is without any patch: (rows, L, C)."""
         if not self._has_base:
             return self._attended[self._own_rows(chunk)]
-        return plain_attention(*self.inputs(chunk), self._options, self._preferred)
+        return plain_attention(*self.inputs(chunk), self._options)
 
     def add(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to the prompt's own rows of one chunk."""
@@ -126,12 +120,8 @@ class CrossAttentionCall:
         return self._added
 
 
-def plain_attention(
-    query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any], preferred: Any = None
-) -> Tensor:
-    """Attention of a layer without a patch: its own choice, unless another pack overrides attention."""
-    # Versions whose layers choose nothing do not know the keyword.
-    chosen = {} if preferred is None else {"preferred_attention": preferred}
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
+    """Attention of a layer without a patch, attention overrides of other packs included."""
     return optimized_attention(
         query,
         key,
@@ -139,7 +129,6 @@ def plain_attention(
         extra_options["n_heads"],
         attn_precision=extra_options.get("attn_precision"),
         transformer_options=extra_options,
-        **chosen,
     )
 
 
