@@ -116,6 +116,10 @@ def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     only_half = not any(
         (unet / f"diffusion_pytorch_model.safetensors{end}").exists() for end in ("", ".index.json")
     ) and any(unet.glob("diffusion_pytorch_model.fp16*.safetensors"))
+    try:
+        restored = parts_of_folder(path, dtype)
+    except CheckpointError as error:
+        raise UnsuitableModelError(f"{path.name} cannot be loaded ({error})") from error
     pipeline = _reading(
         path,
         StableDiffusionXLPipeline.from_pretrained,
@@ -124,7 +128,7 @@ def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
         use_safetensors=True,
         local_files_only=True,
         add_watermarker=False,
-        **_refusing(parts_of_folder, path, dtype),
+        **restored,
     )
     set_scheduler(pipeline, path.name)
     return pipeline

@@ -24,7 +24,8 @@ def parts_of_file(
 ) -> dict[str, torch.nn.Module]:
     """UNet and VAE of a single file where their weights are quantised.
 
-    `dtype`, by the name that diffusers calls it, and `options` go to `from_single_file`. Raises `UnsuitableModelError` where other weights are.
+    `dtype`, by the name that diffusers calls it, and `options` go to `from_single_file`. Raises
+    `UnsuitableModelError` where other weights are quantised.
     """
     quantised = weights.quantised
     wanted = [part for part, start in _PREFIXES.items() if any(key.startswith(start) for key in quantised)]
@@ -32,12 +33,21 @@ def parts_of_file(
     _refuse_others(name, others)
     if not wanted:
         return {}
-    inside = tuple(_PREFIXES[part] for part in wanted)
+    inside, (kind,) = tuple(_PREFIXES[part] for part in wanted), dtype.values()
     # One by one, so that memory holds one weight in full precision.
     state = {
-        key: weights.read(key).to(dtype) if key.startswith(inside) else weights.read(key) for key in weights
+        key: weights.read(key).to(kind) if key.startswith(inside) else weights.read(key) for key in weights
     }
-    return {part: _CLASSES[part].from_single_file(dict(state), subfolder=part, **options) for part in wanted}
+    verbosity = logging.get_verbosity()
+    # diffusers warns of modules to be kept in fp32, of which these have none.
+    logging.set_verbosity_error()
+    try:
+        return {
+            part: _CLASSES[part].from_single_file(dict(state), subfolder=part, **dtype, **options)
+            for part in wanted
+        }
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def parts_of_folder(folder: Path, dtype: torch.dtype) -> dict[str, torch.nn.Module]:

@@ -15,9 +15,10 @@ from typing import Any
 import comfy.sd
 import comfy.sdxl_clip
 import comfy.supported_models_base
-import comfy.utils
 import torch
 from torch import Tensor
+
+from ....models.weights import CheckpointError, listing, read_tensors
 
 Weights = dict[str, Tensor]
 
@@ -80,7 +81,7 @@ def load_vae(folder: str | PathLike[str]) -> Any:
 
 
 def _weights(folder: str | PathLike[str], part: str, stem: str) -> Weights:
-    return comfy.utils.load_torch_file(str(Path(folder) / part / f"{stem}.safetensors"), safe_load=True)
+    return read_tensors(Path(folder) / part / f"{stem}.safetensors")
 
 
 def _check(needed: Any, weights: Weights, part: str) -> None:
