@@ -60,9 +60,20 @@ def _folder_clip(folder: Path) -> Any:
     if any(_is_smaller(folder, part) for part in parts):
         return load_clip(folder)
     if any(open_weights([file]).quantised for file in files):
-        states = [read_tensors(file) for file in files]
-        return comfy.sd.load_text_encoder_state_dicts(states, embedding_directory=_embeddings())
+        return _restored_clip(files)
     return comfy.sd.load_clip([str(file) for file in files], embedding_directory=_embeddings())
+
+
+def _restored_clip(files: list[Path], **paging: bool) -> Any:
+    """The CLIP of files with quantised weights, of which ComfyUI does not know every spelling."""
+    states = [read_tensors(file) for file in files]
+    clip = comfy.sd.load_text_encoder_state_dicts(states, embedding_directory=_embeddings(), **paging)
+    clip.patcher.cached_patcher_init = (_restored_clip_patcher, (files,))
+    return clip
+
+
+def _restored_clip_patcher(files: list[Path], **paging: bool) -> Any:
+    return _restored_clip(files, **paging).patcher
 
 
 def _folder_vae(folder: Path) -> Any:
