@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import ceil
 from operator import itemgetter
 
 from .box import (
@@ -63,12 +63,23 @@ class Polygon:
 
     def paint(self, pixels: bytearray, width: int, height: int) -> None:
         """Set the bytes of a row-major raster that the polygon covers; the others stay as they are."""
+        for row, start, end in self.spans(width, height):
+            pixels[row * width + start : row * width + end] = b"\x01" * (end - start)
+
+    def spans(self, width: int, height: int) -> Iterator[tuple[int, int, int]]:
+        """Row, first column and the column after the last of each run of pixels inside."""
         for row, crossings in self._crossings(height).items():
-            for left, right in pairs(sorted(crossings)):
+            crossings.sort()
+            for left, right in zip(crossings[::2], crossings[1::2], strict=True):
                 # A centre on an edge belongs to the shape on its right, so that neighbours tile.
-                start = min(width, max(0, math.ceil(left * width - 0.5)))
-                end = min(width, max(0, math.ceil(right * width - 0.5)))
-                pixels[row * width + start : row * width + end] = b"\x01" * (end - start)
+                start, end = ceil(left * width - 0.5), ceil(right * width - 0.5)
+                if start < end and start < width and end > 0:
+                    yield row, start if start > 0 else 0, end if end < width else width
+
+    def work(self, height: int) -> int:
+        """Crossings of the outline with rows, which is what `spans` takes time for."""
+        rows = [min(1.0, max(0.0, y)) * height for _, y in (*self.points, *self.points[:1])]
+        return sum(ceil(abs(one - other)) + 1 for one, other in pairwise(rows))
 
     def _crossings(self, height: int) -> dict[int, list[float]]:
         """Crossings of the outline with the centre line of each row that it reaches."""
@@ -77,16 +88,16 @@ class Polygon:
             if ya == yb:
                 continue
             top, bottom = min(ya, yb), max(ya, yb)
-            first = max(0, math.ceil(top * height - 0.5))
-            last = min(height, math.ceil(bottom * height - 0.5))
+            first = max(0, ceil(top * height - 0.5))
+            last = min(height, ceil(bottom * height - 0.5))
+            across, down = xb - xa, yb - ya
             for row in range(first, last):
-                crossings.setdefault(row, []).append(xa + ((row + 0.5) / height - ya) * (xb - xa) / (yb - ya))
+                crossing = xa + ((row + 0.5) / height - ya) * across / down
+                if row in crossings:
+                    crossings[row].append(crossing)
+                else:
+                    crossings[row] = [crossing]
         return crossings
-
-
-def pairs(values: list[float]) -> Iterator[tuple[float, float]]:
-    """(first, second), (third, fourth) … of an even number of values."""
-    return zip(values[::2], values[1::2], strict=True)
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,34 @@ class RunLength:
             counts.append(following - position)
             position = following
         return cls((height, width), tuple(counts))
+
+    @classmethod
+    def union(cls, polygons: Iterable[Polygon], width: int, height: int) -> RunLength:
+        """All that polygons cover, in the time that the box around them takes."""
+        spans = [span for polygon in polygons for span in polygon.spans(width, height)]
+        if not spans:
+            return cls((height, width), (height * width,))
+        top, bottom = min(row for row, _, _ in spans), max(row for row, _, _ in spans) + 1
+        left, right = min(start for _, start, _ in spans), max(end for _, _, end in spans)
+        columns, rows = right - left, bottom - top
+        pixels = bytearray(columns * rows)
+        for row, start, end in spans:
+            place = (row - top) * columns - left
+            pixels[place + start : place + end] = b"\x01" * (end - start)
+        counts: list[int] = []
+        done = 0
+        for column in range(columns):
+            line, first = pixels[column::columns], (left + column) * height + top
+            start = line.find(1)
+            while start >= 0:
+                end = line.find(0, start)
+                end = rows if end < 0 else end
+                if counts and first + start == done:
+                    counts[-1] += end - start  # goes on from the foot of the column before
+                else:
+                    counts += [first + start - done, end - start]
+                done, start = first + end, line.find(1, end)
+        return cls((height, width), (*counts, *([height * width - done] if done < height * width else [])))
 
     @property
     def is_empty(self) -> bool:

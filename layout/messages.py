@@ -8,7 +8,7 @@ test compares codes and parameters. `{name!q}` shows a value on one line, cut sh
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MESSAGES: Mapping[str, str] = {
@@ -73,6 +73,10 @@ MESSAGES: Mapping[str, str] = {
     "need_outlines": "{where} must be a list of outlines [[x, y, x, y, …], …] or a run-length",
     "need_pairs": "{where}: an outline needs pairs x, y of three or more points, got {count} numbers",
     "unusable_mask": "{where}: {fault}",
+    "outlines_many": (
+        "{where}: the outlines of things of several parts are too many and too large to be joined; give "
+        "fewer of them, or run-lengths"
+    ),
     "compressed": "not a compressed run-length",
     "compressed_cut": "the compressed run-length is cut off",
     # Peers.
@@ -136,12 +140,36 @@ MESSAGES: Mapping[str, str] = {
 
 def quote(value: Any, limit: int = 60) -> str:
     """A value for a message: on one line, cut to `limit` characters, control characters escaped."""
-    text = repr(value)
+    text = ""
+    for part in _parts(value, limit):
+        text += part
+        if len(text) > limit:
+            break
     text = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text[: limit + 1]
     )
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _parts(value: Any, limit: int) -> Iterator[str]:
+    """What `repr` gives, piece by piece: of megabytes only the beginning is made."""
+    if isinstance(value, (str, bytes)):
+        yield repr(value[: limit + 1])
+    elif type(value) is list:
+        for number, item in enumerate(value):
+            yield ", " if number else "["
+            yield from _parts(item, limit)
+        yield "]" if value else "[]"
+    elif type(value) is dict:
+        for number, (key, item) in enumerate(value.items()):
+            yield ", " if number else "{"
+            yield from _parts(key, limit)
+            yield ": "
+            yield from _parts(item, limit)
+        yield "}" if value else "{}"
+    else:
+        yield repr(value)
 
 
 class _Sentences(string.Formatter):

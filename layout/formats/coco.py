@@ -30,6 +30,10 @@ from .shared import (
 
 # A segmentation of several outlines is their union, kept as run-lengths of at most this resolution.
 UNION_SIDE = 1024
+# Rows that the outlines of all such segmentations may cross: a hundred things of ten large parts, a second.
+MOST_WORK = 2_000_000
+# A row's crossing takes as long as that many pixels of the box around the parts.
+_PIXELS = 100
 
 
 def recognises(data: Any) -> bool:
@@ -101,11 +105,14 @@ def _instances(
     read: list[Instance] = []
     lost: list[LayoutError] = []
     flat: list[tuple[int, Instance, Path]] = []
+    joining = _Joining(canvas)
     for item, path in annotations:
         where = Place(f"annotation {quote(item.get('id'), 20)}", path)
         try:
-            instance = _instance(item, where, canvas, names)
+            instance = _instance(item, where, joining, names)
         except LayoutError as error:
+            if error.code == "outlines_many":
+                raise
             lost.append(error)
             continue
         if instance.box.width == 0 or instance.box.height == 0:
@@ -123,9 +130,10 @@ def _instances(
     return read
 
 
-def _instance(item: Mapping[str, Any], where: Place, canvas: Canvas, names: Mapping[str, str]) -> Instance:
+def _instance(item: Mapping[str, Any], where: Place, joining: _Joining, names: Mapping[str, str]) -> Instance:
+    canvas = joining.canvas
     # Annotations of outlines alone leave the box out, or write an empty one.
-    mask = _mask(item.get("segmentation"), canvas, where.key("segmentation"))
+    mask = _mask(item.get("segmentation"), joining, where.key("segmentation"))
     pixels = None
     if mask is None or item.get("bbox") not in (None, []):
         pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
@@ -141,7 +149,7 @@ def _instance(item: Mapping[str, Any], where: Place, canvas: Canvas, names: Mapp
     return Instance("1", box, caption, mask=mask)
 
 
-def _mask(value: Any, canvas: Canvas, where: Place) -> Mask | None:
+def _mask(value: Any, joining: _Joining, where: Place) -> Mask | None:
     if not value:
         return None
     if isinstance(value, dict):
@@ -149,8 +157,10 @@ def _mask(value: Any, canvas: Canvas, where: Place) -> Mask | None:
     outlines = require_list(value, where)
     if not isinstance(outlines[0], (list, tuple)):
         raise fault("need_outlines", where.path, where=where.words)
-    polygons = [_polygon(outline, canvas, where.item(index)) for index, outline in enumerate(outlines)]
-    return polygons[0] if len(polygons) == 1 else _union(polygons, canvas)
+    polygons = [
+        _polygon(outline, joining.canvas, where.item(index)) for index, outline in enumerate(outlines)
+    ]
+    return polygons[0] if len(polygons) == 1 else joining.union(polygons, where)
 
 
 def _polygon(outline: Any, canvas: Canvas, where: Place) -> Polygon:
@@ -166,13 +176,25 @@ def _polygon(outline: Any, canvas: Canvas, where: Place) -> Polygon:
     return polygon
 
 
-def _union(polygons: list[Polygon], canvas: Canvas) -> RunLength:
-    shrink = min(1.0, UNION_SIDE / max(canvas.width, canvas.height))
-    width, height = (max(1, round(side * shrink)) for side in (canvas.width, canvas.height))
-    covered = bytearray(width * height)
-    for polygon in polygons:
-        polygon.paint(covered, width, height)
-    return RunLength.from_raster(bytes(covered), width, height)
+class _Joining:
+    """Joins outlines over a canvas; LayoutError once the outlines of a document are too much work."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas, self._work = canvas, 0
+        shrink = min(1.0, UNION_SIDE / max(canvas.width, canvas.height))
+        self._sides = [max(1, round(side * shrink)) for side in (canvas.width, canvas.height)]
+
+    def union(self, polygons: list[Polygon], where: Place) -> RunLength:
+        width, height = self._sides
+        parts = list(dict.fromkeys(polygons))
+        bounds = [part.bounds for part in parts]
+        across = max(box.x1 for box in bounds) - min(box.x0 for box in bounds)
+        down = max(box.y1 for box in bounds) - min(box.y0 for box in bounds)
+        self._work += sum(part.work(height) for part in parts)
+        self._work += int(min(1.0, across) * width * min(1.0, down) * height) // _PIXELS
+        if self._work > MOST_WORK:
+            raise fault("outlines_many", where.path, where=where.words)
+        return RunLength.union(parts, width, height)
 
 
 def _run_length(value: Mapping[str, Any], where: Place) -> RunLength:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
 from ..json_text import decode
+from ..messages import quote
 from ..problems import text_fault
 from .notes import note
 from .shared import Place, canvas_of, exported, numbered
@@ -106,15 +108,17 @@ def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[
     units += ["percent"] if len(plain) < 4 * len(lines) else []
     note(" and ".join(units), "xyxy")
     sides = (canvas.width, canvas.height) if canvas and large else (1, 1)
-    return [(_box(line, sides), line) for line in lines]
+    return [(_box(line, sides, text), line) for line in lines]
 
 
-def _box(line: _Line, sides: tuple[int, int]) -> Box:
+def _box(line: _Line, sides: tuple[int, int], text: str) -> Box:
     values = []
-    for text, side in zip(line.numbers, (*sides, *sides), strict=True):
+    for number, side in zip(line.numbers, (*sides, *sides), strict=True):
         # Decimal division, so that percent read and written are exact.
-        value = Decimal(text[:-1]) / 100 if text.endswith("%") else Decimal(text) / side
-        values.append(float(value))
+        value = float(Decimal(number[:-1]) / 100 if number.endswith("%") else Decimal(number) / side)
+        if not isfinite(value):
+            raise text_fault("json_large", text, line.position, value=quote(number, 20))
+        values.append(value)
     return Box(*values)
 
 

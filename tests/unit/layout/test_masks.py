@@ -126,3 +126,13 @@ def test_the_largest_masks_are_rastered_in_a_moment() -> None:
     assert sum(stripes.raster(64, 64)) == 64 * 64  # every sampled column is even
     zigzag = Polygon(tuple((number / 5000, number % 2) for number in range(5000)))
     assert len(zigzag.raster(64, 64)) == 64 * 64
+
+
+@given(st.lists(polygons, max_size=4), st.integers(1, 40), st.integers(1, 40))
+def test_a_union_is_what_painting_one_after_the_other_gives(parts, width, height) -> None:
+    pixels = bytearray(width * height)
+    for part in parts:
+        part.paint(pixels, width, height)
+    union = RunLength.union(parts, width, height)
+    assert union == RunLength.from_raster(bytes(pixels), width, height)
+    assert union.fault is None
