@@ -26,6 +26,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "reward_model"
 # Weights of the published files that nothing reads: projections of contrastive pretraining, and a buffer.
 _UNUSED = re.compile(r"blip\.(vision_proj|text_proj)\.|.*\.position_ids$")
 _METADATA = "instance_composer.reward"
+# Dictionaries around the weights; a dictionary may also hold itself.
+_DEEPEST = 8
 
 # Published names and ours, which are those of transformers' BLIP below `vision` and `text`; * is a number.
 _NAMES = (
@@ -115,7 +117,9 @@ def check_weights(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, .
 
 def _unwrap(path: Path, content: Any) -> dict[str, Tensor]:
     """The weights out of what a trainer saved around them."""
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         if any(key.removeprefix("module.").startswith(_PARTS) for key in tensors):
             return tensors

@@ -239,7 +239,7 @@ def _widened(value: Any, chance: random.Random) -> Any:
         return [value] * 1_000
     path = chance.choice(holders)
     holder = _at(value, path)
-    size = chance.choice((20_000, 200_000, LARGEST))
+    size = chance.choice((20_000, 20_000, 200_000, LARGEST))
     if isinstance(holder, dict):
         inner = chance.choice((*holder.values(), 1))
         count = size // (len(json.dumps(inner)) + 10)
@@ -271,7 +271,7 @@ def _cut(data: bytes, chance: random.Random) -> bytes:
 
 def _blown_up(data: bytes, chance: random.Random) -> bytes:
     """One part over and over, up to megabytes: what is quadratic shows."""
-    size = chance.choice((50_000, 200_000, LARGEST))
+    size = chance.choice((20_000, 20_000, 200_000, LARGEST))
     parts = [part for part in re.split(rb"(?<=[,\n}\]:])", data) if part] or [b" "]
     kind = chance.randrange(4)
     index = chance.randrange(len(parts))
