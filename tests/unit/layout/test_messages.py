@@ -65,21 +65,21 @@ def test_no_error_of_the_package_goes_without_a_code() -> None:
         (
             '[{"caption": "🦊", "box": [0, 0, "1", 1]}]',
             "need_number",
-            {"where": "entry 1: box", "value": "'1'"},
+            {"where": "entry 1: box", "value": '"1"'},
             (0, "box", 2),
             '"1"',
         ),
         (
             'A layout:\n```json\n{"objects": [{"label": {"a": 1}, "bbox": [0, 0, 1, 1]}]}\n```',
             "need_text",
-            {"where": "entry 1: caption", "value": "{'a': 1}"},
+            {"where": "entry 1: caption", "value": '{"a": 1}'},
             ("objects", 0, "label"),
             '{"a": 1}, "bbox"',
         ),
         (
             '{"images": [], "annotations": [{"id": 1}]}',
             "need_numbers",
-            {"where": "annotation 1: bbox", "count": 4, "value": "None"},
+            {"where": "annotation 1: bbox", "count": 4, "value": "null"},
             ("annotations", 0, "bbox"),
             '{"id": 1}',  # what is missing is missing there
         ),
