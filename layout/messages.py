@@ -81,6 +81,15 @@ MESSAGES: Mapping[str, str] = {
     "need_points": "{where} must be two points or more, got {count}",
     "need_equal": "{one} has {first} entries and {other} has {second}; both must have as many",
     "no_detections": 'no lists "bboxes" and "labels" are found',
+    "class_numbers": "the names of the classes {numbers} are not told; their numbers stand for them",
+    "yolo_row": (
+        'expected "class x y width height" or "class x y x y x y …", '
+        "a whole number and fractions of the picture"
+    ),
+    "rule_sides": "expected left, top, width and height, each with a number",
+    "rule_units": "pixels and percent stand side by side; write all four in one unit",
+    "no_regions": "no pictures with their regions are found",
+    "first_answer": "of {count} answers to the task the first of {kind} is read",
     "one_picture": "{where} must hold one picture, got {count}",
     # Plain lines.
     "lines_size": 'expected a size like "1024 x 768"',

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
 from ..json_text import decode
+from ..messages import quote
 from ..problems import fault, text_fault
 from .conventions import SIDES, known_unit
 from .notes import note, warn
@@ -119,7 +121,7 @@ def _places(
     note(" and ".join(units), "xyxy")
     side = SIDES.get(unit, 1)
     sides = (size.width, size.height) if size and unit == "pixel" else (side, side)
-    return [(_box(line, sides), line) for line in lines]
+    return [(_box(line, sides, text), line) for line in lines]
 
 
 def _likely_unit(numbers: list[tuple[Decimal, _Line]], canvas: tuple[Canvas | None, bool], text: str) -> str:
@@ -138,12 +140,14 @@ def _likely_unit(numbers: list[tuple[Decimal, _Line]], canvas: tuple[Canvas | No
     return "pixel"
 
 
-def _box(line: _Line, sides: tuple[int, int]) -> Box:
+def _box(line: _Line, sides: tuple[int, int], whole: str) -> Box:
     values = []
     for text, side in zip(line.numbers, (*sides, *sides), strict=True):
         # Decimal division, so that percent read and written are exact.
         value = Decimal(text[:-1]) / 100 if text.endswith("%") else Decimal(text) / side
         values.append(float(value))
+        if not isfinite(values[-1]):
+            raise text_fault("json_large", whole, line.position, value=quote(text, 20))
     return Box(*values)
 
 
