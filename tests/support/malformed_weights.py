@@ -302,9 +302,10 @@ def _flipped(data: bytes, chance: random.Random) -> bytes:
 
 def outcome(path: Path, kind: Kind) -> str:
     """How reading ends: `model`, or `refused`. Any other exception than CheckpointError comes through."""
+    said, ending = "", "model"
     try:
         kind.read(path)
     except CheckpointError as error:
-        assert len(str(error)) <= LONGEST_MESSAGE, f"a message of {len(str(error))} characters"
-        return "refused"
-    return "model"
+        said, ending = str(error), "refused"
+    assert len(said) <= LONGEST_MESSAGE, f"a message of {len(said)} characters"
+    return ending
