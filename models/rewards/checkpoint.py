@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..weights import (
     CheckpointError,
+    check_tensor,
     listing,
     open_weights,
     read_metadata,
@@ -57,6 +58,8 @@ def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str,
         state = {name: weights.read(name) for name in weights}
     else:
         state = _unwrap(path, read_torch(path))
+        for key, value in state.items():
+            check_tensor(path, key, value)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     absent = [part for part in _PARTS if not any(key.startswith(part) for key in state)]
     if absent:

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from tiny_rewards import HEADS, WORDS, tiny_state
-from tiny_sdxl import write_tiny_ifadapter
+from tiny_sdxl import UNET, write_tiny_ifadapter
 from torch import Tensor
 
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.rewards import RewardModel, find_tokenizer
-from instance_composer.models.sdxl.files import open_unet
+from instance_composer.models.sdxl.files import METADATA, open_unet
 from instance_composer.models.weights import CheckpointError
 
 LONGEST_MESSAGE = 10_000
@@ -90,7 +91,9 @@ def kinds(folder: Path) -> dict[str, Kind]:
     return {
         "IFAdapter": Kind(IFAdapter.load, adapter, {}, ("a.safetensors", "a.bin", "a.pt")),
         "reward": Kind(_read_reward, reward, told, ("r.safetensors", "r.safetensors", "r.bin", "r.pt")),
-        "UNet": Kind(_read_unet, _some_unet(), {}, ("u.safetensors", "u.sft", "u.bin", "unet")),
+        "UNet": Kind(
+            _read_unet, _unet(), {METADATA: json.dumps(UNET)}, ("u.safetensors", "u.sft", "u.bin", "unet")
+        ),
     }
 
 
@@ -104,19 +107,10 @@ def _read_unet(path: Path) -> None:
         pass
 
 
-def _some_unet() -> dict[str, Tensor]:
-    """A few weights that are looked at before a UNet is known to be one."""
-    shapes = {
-        "input_blocks.0.0.weight": (8, 4, 3, 3),
-        "input_blocks.3.0.op.weight": (8, 8, 3, 3),
-        "input_blocks.6.0.op.weight": (8, 8, 3, 3),
-        "label_emb.0.0.weight": (8, 16),
-        "middle_block.1.proj_in.weight": (8, 8),
-        "middle_block.1.transformer_blocks.0.attn2.to_k.weight": (8, 2048),
-        "out.2.weight": (4, 8, 3, 3),
-        **{f"input_blocks.{1 + 3 * level}.0.out_layers.3.weight": (8, 8, 3, 3) for level in range(3)},
-    }
-    return {f"model.diffusion_model.{name}": torch.ones(shape) for name, shape in shapes.items()}
+def _unet() -> dict[str, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {name: value.half() for name, value in UNet2DConditionModel(**UNET).state_dict().items()}
 
 
 def write(number: int, kind: Kind, folder: Path) -> Path:
@@ -132,7 +126,7 @@ def write(number: int, kind: Kind, folder: Path) -> Path:
             path.write_bytes(chance.choice(_TEXTS))
         return path
     state: State = dict(kind.state)
-    for _ in range(chance.choice((0, 1, 1, 1, 2, 4))):
+    for _ in range(chance.choice((0, 0, 1, 1, 2, 4))):
         _change(state, chance, torch_file=path.suffix in (".bin", ".pt"))
     if path.suffix in (".bin", ".pt"):
         content: Any = _grouped(state) if chance.random() < 0.5 else state
@@ -147,7 +141,7 @@ def write(number: int, kind: Kind, folder: Path) -> Path:
 def _told(kind: Kind, chance: random.Random) -> dict[str, str]:
     """The metadata of a file, perhaps with one key that says something else."""
     told = dict(kind.metadata)
-    if REWARD in told and chance.random() < 0.6:
+    if REWARD in told and chance.random() < 0.4:
         keys = (
             "text_layers",
             "vision_heads",
@@ -187,15 +181,10 @@ def _change(state: State, chance: random.Random, torch_file: bool) -> None:
     elif kind == 3:
         types = (torch.int64, torch.bool, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn)
         state[name] = value.to(chance.choice(types))
-    elif kind <= 5:
-        state[name] = (
-            value.clone()
-            .flatten()
-            .index_fill(0, torch.tensor([0]), chance.choice((float("nan"), float("inf"), 1e38)))
-            .reshape(value.shape)
-            if value.numel()
-            else value
-        )
+    elif kind <= 5 and value.is_floating_point() and value.numel():
+        damaged = value.float().flatten().clone()
+        damaged[0] = chance.choice((float("nan"), float("inf"), 1e38))
+        state[name] = damaged.reshape(value.shape).to(value.dtype)
     elif kind == 6:
         state[f"{name}_scale"] = torch.ones(1)
     elif kind == 7:
@@ -203,7 +192,7 @@ def _change(state: State, chance: random.Random, torch_file: bool) -> None:
             del state[key]
     elif kind == 8:
         odd = (
-            torch.ones(1).expand(2_000_000_000),
+            torch.ones(1).half().expand(4_000_000_000),
             torch.ones(2, 2).to_sparse(),
             torch.ones(2, device="meta"),
         )
