@@ -34,17 +34,8 @@ NETWORK = {
     *("socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "ftplib", "smtplib", "websockets"),
     *("huggingface_hub", "telnetlib", "xmlrpc"),
 }
-FORBIDDEN_ATTRIBUTES = {
-    "system",
-    "popen",
-    "spawn",
-    "spawnv",
-    "execv",
-    "execve",
-    "fork",
-    "from_hub",
-    "load_url",
-}
+OTHER_NAMES = {"aiohttp.client", "aiohttp.ClientSession", "torch.hub", "os.system", "os.popen"}
+FORBIDDEN_NAMES = re.compile(r"os\.(system|popen|spawn\w+|exec\w+|fork\w*|startfile)|torch\.hub\.\w+")
 
 
 def text_of(file: Path) -> str:
@@ -80,15 +71,16 @@ def faults(tree: ast.AST) -> list[str]:
     found = []
     for level, name in imports(tree):
         top = name.partition(".")[0]
-        if level == 0 and (top in FORBIDDEN_MODULES | NETWORK or name in ("aiohttp.client", "torch.hub")):
+        if level == 0 and (top in FORBIDDEN_MODULES | NETWORK or name in OTHER_NAMES):
             found.append(f"imports {name}")
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
                 found.append(f"calls {node.func.id}, line {node.lineno}")
-            if isinstance(node.func, ast.Attribute) and node.func.attr in FORBIDDEN_ATTRIBUTES:
-                found.append(f"calls {node.func.attr}, line {node.lineno}")
-            if ast.unparse(node.func) == "torch.load":
+            called = ast.unparse(node.func)
+            if FORBIDDEN_NAMES.fullmatch(called):
+                found.append(f"calls {called}, line {node.lineno}")
+            if called == "torch.load":
                 safe = [k.value for k in node.keywords if k.arg == "weights_only"]
                 if not (safe and isinstance(safe[0], ast.Constant) and safe[0].value is True):
                     found.append(f"torch.load without weights_only, line {node.lineno}")
@@ -102,6 +94,8 @@ def faults(tree: ast.AST) -> list[str]:
         "import subprocess",
         "from subprocess import run",
         "import os\nos.system('pip install x')",
+        "from os import system",
+        "torch.hub.load('owner/name', 'model')",
         "import pickle",
         "def later():\n    import requests",
         "from urllib import request",
@@ -118,6 +112,7 @@ def test_the_check_finds(source):
     "source",
     [
         "model.eval()",
+        "platform.system()",
         "re.compile('a')",
         "torch.load(path, weights_only=True)",
         "from aiohttp import web",
