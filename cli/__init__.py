@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "say how well pictures show a prompt, in three aspects of composition",
     "annotate": "make training data of pictures: find what is in them and describe it",
     "train": "train an IFAdapter on any SDXL, reward models, or the demo model from scratch",
+    "doctor": "say what of this machine helps or hinders the pack, as a text for a report",
     "evaluate": "measure methods of placing things against each other on Shapes World",
 }
 
