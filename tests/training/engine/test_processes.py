@@ -15,7 +15,8 @@ import torch
 from accelerate.state import AcceleratorState
 from line_task import LineTask, settings
 
-from instance_composer.training.engine.checkpoint import ResumeError, read_run
+from instance_composer.training.engine import loop
+from instance_composer.training.engine.checkpoint import ResumeError, read_run, write_run
 from instance_composer.training.engine.loop import Trainer
 
 
@@ -44,8 +45,31 @@ def test_two_processes_make_one_large_batch_and_continue(tmp_path):
     assert two["processes"] == 2
     for name, weight in one.state()["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5)
-    with pytest.raises(ResumeError, match="number of processes was 2 and is now 1"):
-        Trainer(LineTask(), settings(), tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_one_process_continues_what_two_began(tmp_path, caplog):
+    train_in_two(line_task, tmp_path / "run", 4)
+    trainer = Trainer(LineTask(), settings(steps=6), tmp_path / "run")
+    assert "accumulate is 2 instead of 1" in caplog.text
+    trainer.run()
+    # Again, by the same command: how it was shared out is remembered.
+    last = Trainer(LineTask(), settings(), tmp_path / "run")
+    last.run()
+    one = Trainer(LineTask(), settings(accumulate=2), tmp_path / "one")
+    one.run()
+    for name, weight in one.state()["weights"].items():
+        torch.testing.assert_close(last.state()["weights"][name], weight, atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_that_processes_cannot_share_is_refused(tmp_path):
+    Trainer(LineTask(), settings(steps=1, accumulate=3), tmp_path).run()
+    state = read_run(tmp_path)
+    write_run(tmp_path, {**state, "processes": 2, "settings": {**state["settings"], "accumulate": 1}})
+    # Two batches a step were made; one process shares them, in two parts.
+    assert Trainer(LineTask(), settings(steps=2, accumulate=1), tmp_path).step == 1
+    with pytest.raises(ResumeError, match="3 batches a step, which 2 processes cannot share evenly"):
+        loop._parts(3, 1, 2)
 
 
 @pytest.mark.slow
