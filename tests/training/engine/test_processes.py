@@ -11,6 +11,7 @@ from types import ModuleType
 import gan_task
 import line_task
 import pytest
+import slow_encoding
 import torch
 from accelerate.state import AcceleratorState
 from line_task import LineTask, settings
@@ -45,6 +46,21 @@ def test_two_processes_make_one_large_batch_and_continue(tmp_path):
     assert two["processes"] == 2
     for name, weight in one.state()["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_slow_encoding_outlasts_no_barrier(tmp_path):
+    """Two processes of which one has much more to encode than a barrier would wait for."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node=2", str(Path(slow_encoding.__file__)), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(file.read_text() for file in tmp_path.glob("done-*")) == ["3 by 2 processes"] * 2
 
 
 @pytest.mark.slow

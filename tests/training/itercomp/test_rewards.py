@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.shapes_world.preferences import Comparisons
 from instance_composer.training.data.comparisons import PreferenceFile, WorldPreferences
 from instance_composer.training.data.errors import SourceError
+from instance_composer.training.engine.checkpoint import ResumeError
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.settings import Settings
 from instance_composer.training.itercomp.reward_objective import (
@@ -113,6 +116,7 @@ def settings(**changes):
 
 
 def test_exchanged_pairs_and_another_start_are_not_continued_with(preferences, tmp_path):
+    preferences = Path(shutil.copytree(preferences.parent, tmp_path / "data")) / preferences.name
     trainer = Trainer(make_task(preferences, frozen=0.5), settings(), tmp_path)
     trainer.advance()
     trainer.save()
