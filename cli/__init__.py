@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(words).parse_args(words)
     try:
         return int(arguments.run(arguments) or 0)
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"{PROGRAM}: {error or 'interrupted'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         message = _explain(error)
