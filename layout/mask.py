@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -18,6 +19,10 @@ from .box import (
 # Far above anything drawn by hand or traced from a picture; keeps rasterising within a second.
 MOST_POINTS = 5_000
 LONGEST_SIDE = 16_384
+
+
+# Left, top, right, bottom in pixels.
+Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -61,27 +66,53 @@ class Polygon:
         self.paint(pixels, width, height)
         return bytes(pixels)
 
-    def paint(self, pixels: bytearray, width: int, height: int) -> None:
-        """Set the bytes of a row-major raster that the polygon covers; the others stay as they are."""
-        for row, crossings in self._crossings(height).items():
-            for left, right in pairs(sorted(crossings)):
-                # A centre on an edge belongs to the shape on its right, so that neighbours tile.
-                start = min(width, max(0, math.ceil(left * width - 0.5)))
-                end = min(width, max(0, math.ceil(right * width - 0.5)))
-                pixels[row * width + start : row * width + end] = b"\x01" * (end - start)
+    def paint(self, pixels: bytearray, width: int, height: int, window: Window | None = None) -> None:
+        """Set the bytes of a row-major raster that the polygon covers; the others stay as they are.
 
-    def _crossings(self, height: int) -> dict[int, list[float]]:
-        """Crossings of the outline with the centre line of each row that it reaches."""
-        crossings: dict[int, list[float]] = {}
+        The raster is a window of one of `width` × `height`, all of it by default.
+        """
+        left_edge, top, right_edge, _ = window = window or (0, 0, width, height)
+        stride = right_edge - left_edge
+        full = b"\x01" * stride
+        rows = self._open_rows(pixels, width, height, window)
+        for row, crossings in zip(rows, self._crossings(rows, height), strict=True):
+            begin = (row - top) * stride
+            crossings.sort()
+            for left, right in pairs(crossings):
+                # A centre on an edge belongs to the shape on its right, so that neighbours tile.
+                start = math.ceil(left * width - 0.5) - left_edge
+                end = math.ceil(right * width - 0.5) - left_edge
+                start = 0 if start < 0 else start
+                end = stride if end > stride else end
+                if start < end:
+                    pixels[begin + start : begin + end] = full[: end - start]
+
+    def _open_rows(self, pixels: bytearray, width: int, height: int, window: Window) -> list[int]:
+        """Rows that the outline reaches, but for those that are set wherever it could set something."""
+        left, top, right, bottom = window
+        x0, y0, x1, y1 = self.bounds
+        columns = (math.ceil(x * width - 0.5) - left for x in (x0, x1))
+        start, end = (min(right - left, max(0, column)) for column in columns)
+        first, last = _centres(y0, y1, height)
+        begins = ((row, (row - top) * (right - left)) for row in range(max(first, top), min(last, bottom)))
+        return [row for row, begin in begins if pixels.find(0, begin + start, begin + end) >= 0]
+
+    def _crossings(self, rows: list[int], height: int) -> list[list[float]]:
+        """Crossings of the outline with the centre lines of ascending rows."""
+        crossings: list[list[float]] = [[] for _ in rows]
         for (xa, ya), (xb, yb) in pairwise((*self.points, *self.points[:1])):
             if ya == yb:
                 continue
-            top, bottom = min(ya, yb), max(ya, yb)
-            first = max(0, math.ceil(top * height - 0.5))
-            last = min(height, math.ceil(bottom * height - 0.5))
-            for row in range(first, last):
-                crossings.setdefault(row, []).append(xa + ((row + 0.5) / height - ya) * (xb - xa) / (yb - ya))
+            first, last = _centres(min(ya, yb), max(ya, yb), height)
+            across, down = xb - xa, yb - ya
+            for index in range(bisect_left(rows, first), bisect_left(rows, last)):
+                crossings[index].append(xa + ((rows[index] + 0.5) / height - ya) * across / down)
         return crossings
+
+
+def _centres(start: float, end: float, height: int) -> tuple[int, int]:
+    """The rows whose centres lie between two fractions, as first and behind last."""
+    return max(0, math.ceil(start * height - 0.5)), min(height, math.ceil(end * height - 0.5))
 
 
 def pairs(values: list[float]) -> Iterator[tuple[float, float]]:
@@ -126,6 +157,27 @@ class RunLength:
             position = following
         return cls((height, width), tuple(counts))
 
+    @classmethod
+    def from_window(cls, raster: bytes, window: Window, width: int, height: int) -> RunLength:
+        """From row-major 0/1 bytes of a window of a raster of `width` × `height`, zero outside."""
+        left, top, right, bottom = window
+        rows = bottom - top
+        inside = cls.from_raster(raster, right - left, rows)
+        counts, position = [], 0
+        for start, end in _runs(inside.counts):
+            while start < end:
+                column, row = divmod(start, rows)
+                stop = min(end, (column + 1) * rows)
+                begin = (left + column) * height + top + row
+                if begin == position and counts:
+                    counts[-1] += stop - start
+                else:
+                    counts += [begin - position, stop - start]
+                position = begin + stop - start
+                start = stop
+        rest = height * width - position
+        return cls((height, width), (*counts, rest) if rest else tuple(counts))
+
     @property
     def is_empty(self) -> bool:
         """Whether there is no 1."""
@@ -136,8 +188,7 @@ class RunLength:
         """The smallest box around the ones; a box of no size when there are none."""
         height, width = self.size
         left, top, right, bottom = width, height, 0, 0
-        ends = list(accumulate(self.counts))
-        for start, end in zip(ends[::2], ends[1::2], strict=False):
+        for start, end in _runs(self.counts):
             if start == end:
                 continue
             first, last = start // height, (end - 1) // height
@@ -179,9 +230,8 @@ class RunLength:
     def _columns(self, wanted: set[int]) -> Iterator[tuple[int, bytearray]]:
         """The wanted columns that hold at least one 1."""
         height = self.size[0]
-        ends = list(accumulate(self.counts))
         column, index = bytearray(height), -1
-        for start, end in zip(ends[::2], ends[1::2], strict=False):
+        for start, end in _runs(self.counts):
             while start < end:
                 if start // height != index:
                     if index in wanted:
@@ -192,6 +242,12 @@ class RunLength:
                 start = stop
         if index in wanted:
             yield index, column
+
+
+def _runs(counts: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Beginning and end of each run of ones."""
+    ends = list(accumulate(counts))
+    return zip(ends[::2], ends[1::2], strict=False)
 
 
 def _samples(start: float, end: float, count: int, size: int) -> list[int | None]:

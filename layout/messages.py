@@ -2,11 +2,12 @@
 
 They are not read from the locales because this package is the standard library alone and is installed
 without those files, and because the editor's sentences are others: it points at the place they speak of. A
-test compares codes and parameters. `{name!q}` shows a value on one line, cut short.
+test compares codes and parameters. `{name!q}` shows a value as JSON spells it, on one line, cut short.
 """
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Mapping
 from typing import Any
@@ -80,6 +81,15 @@ MESSAGES: Mapping[str, str] = {
     "need_points": "{where} must be two points or more, got {count}",
     "need_equal": "{one} has {first} entries and {other} has {second}; both must have as many",
     "no_detections": 'no lists "bboxes" and "labels" are found',
+    "class_numbers": "the names of the classes {numbers} are not told; their numbers stand for them",
+    "yolo_row": (
+        'expected "class x y width height" or "class x y x y x y …", '
+        "a whole number and fractions of the picture"
+    ),
+    "rule_sides": "expected left, top, width and height, each with a number",
+    "rule_units": "pixels and percent stand side by side; write all four in one unit",
+    "no_regions": "no pictures with their regions are found",
+    "first_answer": "of {count} answers to the task the first of {kind} is read",
     "one_picture": "{where} must hold one picture, got {count}",
     # Plain lines.
     "lines_size": 'expected a size like "1024 x 768"',
@@ -95,19 +105,30 @@ MESSAGES: Mapping[str, str] = {
     "no_order": "the order of box numbers {value!q} is not known; {known} are",
     "order_open": (
         "the four numbers of the boxes fit both corners (xyxy) and a corner with a size (xywh); "
-        'say "box_format": "xyxy", "xywh" or "yxyx"'
+        'say "box_format": "xyxy", "xywh", "yxyx" or "cxcywh"'
     ),
     "order_none": (
-        'the four numbers of the boxes fit neither xyxy nor xywh; say "box_format": "xyxy", "xywh" or "yxyx"'
+        "the four numbers of the boxes fit neither xyxy nor xywh; "
+        'say "box_format": "xyxy", "xywh", "yxyx" or "cxcywh"'
+    ),
+    "order_taken": (
+        "the four numbers of the boxes are taken for a corner with a size (xywh), though they can be a "
+        'centre with a size too; say "box_format": "cxcywh" if they are'
     ),
     "no_unit": (
         "the box numbers go up to {largest:g} and nothing tells their unit; give the canvas size for pixels, "
         'or say "units": "percent" or "grid1000"'
     ),
     "unit_open": (
-        "the box numbers go up to {largest:g}, which can be pixels of {width} × {height} or a grid of 1000; "
-        'say "units": "pixel" or "grid1000"'
+        "the box numbers go up to {largest:g} on a canvas of {width} × {height} and can be any of {choices}; "
+        'say which, like "units": "grid1000"'
     ),
+    "unit_taken": (
+        "the box numbers are taken for pixels of {width} × {height}, though they can be {choices} too; "
+        'say "units" if they are'
+    ),
+    "only_points": "the entries are points, which have no area; ask for boxes",
+    "key_not_read": "{key!q} is not read ({count} times)",
     "unknown_unit": "the unit {value} is not known; fraction, percent, pixel and grid1000 are",
     # Omost.
     "python_too_long": "the canvas text is {count:,} characters long; at most {most:,} are read",
@@ -134,9 +155,21 @@ MESSAGES: Mapping[str, str] = {
 }
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)
+
+
 def quote(value: Any, limit: int = 60) -> str:
-    """A value for a message: on one line, cut to `limit` characters, control characters escaped."""
-    text = repr(value)
+    """A value for a message as JSON spells it: on one line, cut to `limit` characters, controls escaped."""
+    text = ""
+    try:
+        # Piece by piece: of megabytes only the beginning is made.
+        for piece in _ENCODER.iterencode(value):
+            text += piece
+            if len(text) > limit:
+                break
+    except (TypeError, ValueError, RecursionError):
+        # What JSON cannot hold comes from programs, never from a text.
+        text = repr(value)
     text = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text[: limit + 1]

@@ -71,7 +71,7 @@ FORMATS = {
             ("frame",),
         ),
         Format("llm", "language model JSON", llm.read, llm.write, llm.recognises, ("order", "units")),
-        Format("lines", "plain lines", lines.read, lines.write, _never),
+        Format("lines", "plain lines", lines.read, lines.write, _never, ("units",)),
     )
 }
 
@@ -105,8 +105,8 @@ def read(
     """A layout from text of a named or detected format.
 
     `canvas` is used where the format does not tell the size. Options: `image` (coco), `frame`
-    (bounding-boxes), `order` and `units` (llm). LayoutError for what cannot be read; odd values are left to
-    `problems`. An error about a value of a text tells its `position`.
+    (bounding-boxes), `order` and `units` (llm), `units` (lines). LayoutError for what cannot be read; odd
+    values are left to `problems`. An error about a value of a text tells its `position`.
     """
     text = _text_of(text)
     entry = find_reader(name or detect(text))

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas, Instance
-from ..mask import Mask, Polygon, RunLength
+from ..mask import Mask, RunLength
 from ..messages import quote
-from ..problems import FormatError, LayoutError, Path, fault, text_fault
+from ..problems import LayoutError, Path, fault
 from .found_json import parsed
 from .notes import note, warn
+from .segmentation import read_segmentation
 from .shared import (
     Place,
     canvas_of,
     exported,
     given,
     require_list,
-    require_number,
     require_numbers,
     require_object,
-    require_side,
     require_text,
     tidy,
 )
-
-# A segmentation of several outlines is their union, kept as run-lengths of at most this resolution.
-UNION_SIDE = 1024
 
 
 def recognises(data: Any) -> bool:
@@ -104,7 +100,7 @@ def _instances(
     for item, path in annotations:
         where = Place(f"annotation {quote(item.get('id'), 20)}", path)
         try:
-            instance = _instance(item, where, canvas, names)
+            instance = _instance(item, where, canvas, names, len(annotations))
         except LayoutError as error:
             lost.append(error)
             continue
@@ -123,9 +119,11 @@ def _instances(
     return read
 
 
-def _instance(item: Mapping[str, Any], where: Place, canvas: Canvas, names: Mapping[str, str]) -> Instance:
+def _instance(
+    item: Mapping[str, Any], where: Place, canvas: Canvas, names: Mapping[str, str], among: int
+) -> Instance:
     # Annotations of outlines alone leave the box out, or write an empty one.
-    mask = _mask(item.get("segmentation"), canvas, where.key("segmentation"))
+    mask = read_segmentation(item.get("segmentation"), canvas, where.key("segmentation"), among)
     pixels = None
     if mask is None or item.get("bbox") not in (None, []):
         pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
@@ -139,93 +137,6 @@ def _instance(item: Mapping[str, Any], where: Place, canvas: Canvas, names: Mapp
     if box is None:
         box = mask.bounds if mask else Box.from_pixels(pixels or [0] * 4, canvas.width, canvas.height)
     return Instance("1", box, caption, mask=mask)
-
-
-def _mask(value: Any, canvas: Canvas, where: Place) -> Mask | None:
-    if not value:
-        return None
-    if isinstance(value, dict):
-        return _run_length(value, where)
-    outlines = require_list(value, where)
-    if not isinstance(outlines[0], (list, tuple)):
-        raise fault("need_outlines", where.path, where=where.words)
-    polygons = [_polygon(outline, canvas, where.item(index)) for index, outline in enumerate(outlines)]
-    return polygons[0] if len(polygons) == 1 else _union(polygons, canvas)
-
-
-def _polygon(outline: Any, canvas: Canvas, where: Place) -> Polygon:
-    numbers = [
-        require_number(value, where.item(index)) for index, value in enumerate(require_list(outline, where))
-    ]
-    if len(numbers) % 2 or len(numbers) < 6:
-        raise fault("need_pairs", where.path, where=where.words, count=len(numbers))
-    points = zip(numbers[::2], numbers[1::2], strict=True)
-    polygon = Polygon(tuple((x / canvas.width, y / canvas.height) for x, y in points))
-    if polygon.fault:
-        raise fault("unusable_mask", where.path, where=where.words, fault=polygon.fault)
-    return polygon
-
-
-def _union(polygons: list[Polygon], canvas: Canvas) -> RunLength:
-    shrink = min(1.0, UNION_SIDE / max(canvas.width, canvas.height))
-    width, height = (max(1, round(side * shrink)) for side in (canvas.width, canvas.height))
-    covered = bytearray(width * height)
-    for polygon in polygons:
-        polygon.paint(covered, width, height)
-    return RunLength.from_raster(bytes(covered), width, height)
-
-
-def _run_length(value: Mapping[str, Any], where: Place) -> RunLength:
-    size = Place(where.words, (*where.path, "size"))
-    height, width = (
-        require_side(side, where.key("size").item(index))
-        for index, side in enumerate(require_numbers(value.get("size"), 2, size))
-    )
-    numbers = _counts(value.get("counts"), where.key("counts"))
-    if not all(float(number).is_integer() for number in numbers):
-        raise fault("need_whole", where.key("counts").path, where=where.key("counts").words)
-    mask = RunLength((height, width), tuple(int(number) for number in numbers))
-    if mask.fault:
-        raise fault("unusable_mask", where.path, where=where.words, fault=mask.fault)
-    return mask
-
-
-def _counts(value: Any, where: Place) -> Sequence[float]:
-    if not isinstance(value, str):
-        return [
-            require_number(count, where.item(index)) for index, count in enumerate(require_list(value, where))
-        ]
-    try:
-        return decode_counts(value)
-    except FormatError as error:
-        error.path = where.path
-        raise
-
-
-def decode_counts(text: str) -> list[int]:
-    """The counts of COCO's compressed form; FormatError for text that is not one.
-
-    Each count is a signed number in base 32, lowest digit first, digits written from "0" on: 32 marks
-    that more digits follow, 16 in the last one the sign. From the fourth count on it is the difference to the
-    count two before (cocoapi maskApi).
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for position, character in enumerate(text):
-        digit = ord(character) - 48
-        if not 0 <= digit < 64 or shift > 60:
-            raise text_fault("compressed", text, position)
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise text_fault("compressed_cut", text, len(text))
-    return counts
 
 
 def write(layout: Layout) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..messages import quote
+from ..problems import Path, fault
+
 Corners = tuple[float, float, float, float]
 
 # Left, top, right, bottom from the numbers of each order.
@@ -64,6 +67,16 @@ def order_named(name: Any) -> str | None:
 def unit_named(name: Any) -> str | None:
     """The unit that goes by a name, None for names that nobody uses."""
     return _UNITS.get(re.sub(r"\s", "", name[:60].lower())) if isinstance(name, str) else None
+
+
+def known_unit(told: Any, path: Path) -> str | None:
+    """The unit that is told, None where none is; LayoutError, at a path, for names that nobody uses."""
+    if told is None:
+        return None
+    unit = unit_named(told)
+    if unit is None:
+        raise fault("unknown_unit", path, value=quote(told))
+    return unit
 
 
 def named_sides(data: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -33,6 +33,7 @@ _COMMENT = re.compile(rf"{_TEXT}|//[^\n]*|/\*[^*]*\*/|#[^\n]*")
 _WIDE = re.compile(rf"{_TEXT}|[“”„‟＂：，]")
 _NARROW = {"：": ":", "，": ","}
 _BRACKET = re.compile(rf"{_TEXT}|[\[\]{{}}]")
+_ARRAYS = ("tensor", "array")
 _PYTHON_NAMES = {"true": True, "false": False, "null": None}
 
 
@@ -183,6 +184,14 @@ def _value(node: ast.expr, depth: int) -> Any:
         if len(set(keys)) != len(keys):
             raise ValueError
         return dict(zip(keys, (_value(value, depth - 1) for value in node.values), strict=True))
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in _ARRAYS
+        and node.args
+    ):
+        # As a detector's answer is printed; what else stands in the brackets tells the device and the type.
+        return _value(node.args[0], depth - 1)
     if isinstance(node, ast.Name) and node.id in _PYTHON_NAMES:
         return _PYTHON_NAMES[node.id]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

@@ -30,7 +30,10 @@ RESOLUTION = 768
 def recognises(data: Any) -> bool:
     if not isinstance(data, dict) or "images" in data or not isinstance(data.get("annotations"), list):
         return False
-    return all(isinstance(item, dict) and "box" in item for item in data["annotations"])
+    listed = data["annotations"]
+    return ("caption" in data or bool(listed)) and all(
+        isinstance(item, dict) and "box" in item for item in listed
+    )
 
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:

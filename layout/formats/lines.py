@@ -1,7 +1,8 @@
 """Plain lines: "x y x y: caption", left, top, right, bottom.
 
 Numbers with % are percent; others are fractions, or pixels where a line "canvas: 1024 x 768" (or the caller)
-tells the size. A first line without a box is the prompt; "prompt: …" and "negative: …" say so themselves.
+tells the size, or what the caller says. A first line without a box is the prompt; "prompt: …" and
+"negative: …" say so themselves.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas
 from ..json_text import decode
-from ..problems import text_fault
-from .notes import note
+from ..messages import quote
+from ..problems import fault, text_fault
+from .conventions import SIDES, known_unit
+from .notes import note, warn
 from .shared import Place, canvas_of, exported, numbered
 
 _NUMBER = r"([-+]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?%?)"
@@ -54,9 +58,13 @@ def recognises_text(text: str) -> bool:
     return any(_BOX.match(line) for line in text.split("\n"))
 
 
-def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
-    """A layout from lines; `canvas` is used where no line tells the size."""
+def read(source: str | bytes, *, canvas: Canvas | None = None, units: str | None = None) -> Layout:
+    """A layout from lines; `canvas` is used where no line tells the size.
+
+    `units` is fraction, percent, pixel or grid1000, for numbers without %.
+    """
     text = decode(source)
+    is_told = False
     boxes: list[_Line] = []
     texts = {"prompt": "", "negative": ""}
     position = 0
@@ -66,6 +74,7 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
         elif found := _KEY.match(plain):
             if found[1].lower() == "canvas":
                 canvas = _canvas(plain[found.end() :], text, position + found.end())
+                is_told = True
             else:
                 texts[found[1].lower()] = line[found.end() :].strip()
         elif line.strip():
@@ -74,7 +83,10 @@ def read(source: str | bytes, *, canvas: Canvas | None = None) -> Layout:
             texts["prompt"] = line.strip()
         position += len(line) + 1
     return Layout(
-        numbered((box, line.caption, None, {}) for box, line in _places(boxes, canvas, text)),
+        numbered(
+            (box, line.caption, None, {})
+            for box, line in _places(boxes, (canvas, is_told), known_unit(units, ()), text)
+        ),
         canvas or Canvas(),
         texts["prompt"],
         texts["negative"],
@@ -93,28 +105,49 @@ def _canvas(value: str, text: str, position: int) -> Canvas:
     return canvas_of(int(found[1]), int(found[2]), Place("the canvas size"))
 
 
-def _places(lines: list[_Line], canvas: Canvas | None, text: str) -> list[tuple[Box, _Line]]:
+def _places(
+    lines: list[_Line], canvas: tuple[Canvas | None, bool], told: str | None, text: str
+) -> list[tuple[Box, _Line]]:
+    """Boxes of lines; `canvas` with whether the text itself tells it, the unit if it is told."""
     plain = [
         (abs(Decimal(value)), line) for line in lines for value in line.numbers if not value.endswith("%")
     ]
-    large = [line for value, line in plain if value > 1]
-    if large and any(0 < value < 1 for value, _ in plain):
-        raise text_fault("lines_mixed", text, large[0].position)
-    if large and canvas is None:
-        raise text_fault("lines_pixels", text, large[0].position)
-    units = ["pixel" if large else "fraction"] if plain else []
-    units += ["percent"] if len(plain) < 4 * len(lines) else []
+    unit = told or _likely_unit(plain, canvas, text)
+    size = canvas[0]
+    if unit == "pixel" and size is None:
+        raise fault("need_canvas", what="the boxes")
+    units = [unit] if plain else []
+    units += ["percent"] if len(plain) < 4 * len(lines) and units != ["percent"] else []
     note(" and ".join(units), "xyxy")
-    sides = (canvas.width, canvas.height) if canvas and large else (1, 1)
-    return [(_box(line, sides), line) for line in lines]
+    side = SIDES.get(unit, 1)
+    sides = (size.width, size.height) if size and unit == "pixel" else (side, side)
+    return [(_box(line, sides, text), line) for line in lines]
 
 
-def _box(line: _Line, sides: tuple[int, int]) -> Box:
+def _likely_unit(numbers: list[tuple[Decimal, _Line]], canvas: tuple[Canvas | None, bool], text: str) -> str:
+    size, is_told = canvas
+    large = [(value, line) for value, line in numbers if value > 1]
+    if not large:
+        return "fraction"
+    if any(0 < value < 1 for value, _ in numbers):
+        raise text_fault("lines_mixed", text, large[0][1].position)
+    if size is None:
+        raise text_fault("lines_pixels", text, large[0][1].position)
+    most = max(value for value, _ in large)
+    others = [unit for unit in ("percent", "grid1000") if most <= SIDES[unit]]
+    if others and not is_told:
+        warn("unit_taken", width=size.width, height=size.height, choices=" / ".join(others))
+    return "pixel"
+
+
+def _box(line: _Line, sides: tuple[int, int], whole: str) -> Box:
     values = []
     for text, side in zip(line.numbers, (*sides, *sides), strict=True):
         # Decimal division, so that percent read and written are exact.
         value = Decimal(text[:-1]) / 100 if text.endswith("%") else Decimal(text) / side
         values.append(float(value))
+        if not isfinite(values[-1]):
+            raise text_fault("json_large", whole, line.position, value=quote(text, 20))
     return Box(*values)
 
 

@@ -15,9 +15,9 @@ from ..document import Layout
 from ..instance import Canvas
 from ..messages import quote
 from ..problems import Path, fault
-from .conventions import CORNERS, NAMED, SIDES, fits, named_sides, order_named, unit_named
+from .conventions import CORNERS, NAMED, SIDES, fits, known_unit, named_sides, order_named
 from .found_json import parsed
-from .notes import note
+from .notes import note, warn
 from .shared import (
     Place,
     canvas_of,
@@ -33,6 +33,9 @@ _LISTS = ("instances", "objects", "elements", "boxes", "regions", "layout", "ite
 _BOXES = ("box", "bbox", "bounding_box", "boundingBox", "region", "rect", "coordinates", "box_2d", "bbox_2d")
 # Keys whose order of numbers is certain: Gemini writes the one, Qwen the other.
 _CERTAIN = {"box_2d": "yxyx", "bbox_2d": "xyxy"}
+# What the same models write where they were asked for points or outlines.
+_POINTS = ("point_2d", "point", "points")
+_NOT_READ = ("mask", "segmentation", "polygon")
 _CAPTIONS = ("caption", "description", "desc", "label", "prompt", "text", "phrase", "name", "object")
 _PROMPTS = ("prompt", "global_prompt", "global_caption", "caption", "description", "scene")
 _NEGATIVES = ("negative", "negative_prompt")
@@ -49,6 +52,8 @@ class _Region:
     unit: str | None
     # The key of the list of numbers, "" for named sides and pairs: what it says gives way to what is told.
     key: str = ""
+    # Whether each of the four numbers has a name of its own.
+    named: bool = False
 
 
 def recognises(data: Any) -> bool:
@@ -60,7 +65,15 @@ def recognises(data: Any) -> bool:
 def _looks_like_region(item: Any) -> bool:
     if isinstance(item, (list, tuple)):
         return len(item) == 2 and isinstance(item[0], str)
-    return isinstance(item, dict) and (_first(item, _BOXES) is not None or named_sides(item) is not None)
+    return isinstance(item, dict) and (_has_box(item) or _is_point(item))
+
+
+def _has_box(item: Mapping[str, Any]) -> bool:
+    return _first(item, _BOXES) is not None or named_sides(item) is not None
+
+
+def _is_point(item: Any) -> bool:
+    return isinstance(item, dict) and not _has_box(item) and _first(item, _POINTS) is not None
 
 
 def read(
@@ -76,7 +89,7 @@ def read(
     single = items and path is None
     regions = [
         _region(item, Place(f"entry {index + 1}", () if single else (*(path or ()), index)))
-        for index, item in enumerate(items)
+        for index, item in _with_area(items, path or ())
     ]
     canvas = _canvas(head) or canvas
     told = _declared({"order": order}) or _declared(head)
@@ -112,6 +125,20 @@ def _split(data: Any) -> tuple[Mapping[str, Any], list[Any] | None, Path | None]
     return (data, None, None) if name is None else (data, data[name], (name,))
 
 
+def _with_area(items: list[Any], path: Path) -> list[tuple[int, Any]]:
+    """The entries with their indexes, but for points; what else of them is not read is told."""
+    if items and all(_is_point(item) for item in items):
+        raise fault("only_points", path)
+    for index, item in enumerate(items):
+        if _is_point(item):
+            warn("shape_without_area", (*path, index), number=index + 1, kind="point")
+    for key in _NOT_READ:
+        count = sum(isinstance(item, dict) and not _is_empty(item.get(key)) for item in items)
+        if count:
+            warn("key_not_read", path, key=key, count=count)
+    return [(index, item) for index, item in enumerate(items) if not _is_point(item)]
+
+
 def _first(data: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     """The value of the first key that says something: an empty text does not."""
     return next((data[key] for key in keys if not _is_empty(data.get(key))), None)
@@ -144,7 +171,7 @@ def _region(item: Any, where: Place) -> _Region:
             raise fault("no_box", where.path, where=where.words, names=names, value=quote(item))
         inner = where if key is None else Place(where.words, (*where.path, key))
         numbers = [require_number(value[name], inner.key(name)) for name in names]
-        return _Region(numbers, caption, _named_order(names, item, where.path), unit)
+        return _Region(numbers, caption, _named_order(names, item, where.path), unit, named=True)
     numbers = require_numbers(
         value, 4, Place(f"{where.words}: {key}", (*where.path, *([key] if key else [])))
     )
@@ -191,42 +218,43 @@ def _unit(
 ) -> str:
     """The unit that is told or certain; `canvas` with whether the text itself tells it."""
     told = told or next((region.unit for region in regions if region.unit), None)
-    if told is None:
-        return _likely_unit(regions, *canvas)
-    unit = unit_named(told)
+    unit = known_unit(told, _path(head, _UNITS))
     if unit is None:
-        raise fault("unknown_unit", _path(head, _UNITS), value=quote(told))
+        return _likely_unit(regions, *canvas)
     if unit == "pixel" and canvas[0] is None:
         raise fault("need_canvas", what="the boxes")
     return unit
 
 
 def _likely_unit(regions: list[_Region], canvas: Canvas | None, is_told: bool) -> str:
+    """The one unit that puts every box on the canvas; pixels where custom has them, with a warning."""
     largest = max((abs(number) for region in regions for number in region.numbers), default=0.0)
     if largest <= 1:
         return "fraction"
     keys = {region.key for region in regions}
-    if keys == {"box_2d"}:
+    if keys == {"box_2d"} and largest <= GRID:
         return "grid1000"
     if canvas is None:
         raise fault("no_unit", largest=largest)
-    if largest > GRID or is_told:
+    width, height = canvas.width, canvas.height
+    on_canvas = _may_all_fit(regions, (width, height))
+    others = [unit for unit in ("percent", "grid1000") if _may_all_fit(regions, (SIDES[unit], SIDES[unit]))]
+    # Versions of Qwen differ: pixels of the picture or a grid of 1000, never percent.
+    others = [unit for unit in others if unit == "grid1000" or "bbox_2d" not in keys]
+    if not others or (is_told and on_canvas):
         return "pixel"
-    on_canvas = all(_may_fit(region, (canvas.width, canvas.height)) for region in regions)
-    if keys == {"bbox_2d"}:
-        # Versions of the model differ: pixels of the picture or a grid of 1000.
-        if on_canvas:
-            raise fault("unit_open", largest=largest, width=canvas.width, height=canvas.height)
+    if keys == {"bbox_2d"} and not on_canvas:
         return "grid1000"
-    # Named sides are pixels by custom. Bare numbers may be either where a grid of 1000 fits as well.
-    large = max(canvas.width, canvas.height) >= GRID
-    if keys != {""} and (large or not on_canvas) and _on_grid(regions):
-        raise fault("unit_open", largest=largest, width=canvas.width, height=canvas.height)
-    return "pixel"
+    if on_canvas and all(region.named for region in regions):
+        # Named sides are pixels by custom.
+        warn("unit_taken", width=width, height=height, choices=" / ".join(others))
+        return "pixel"
+    choices = ", ".join(["pixel", *others])
+    raise fault("unit_open", largest=largest, width=width, height=height, choices=choices)
 
 
-def _on_grid(regions: list[_Region]) -> bool:
-    return all(_may_fit(region, (GRID, GRID)) for region in regions)
+def _may_all_fit(regions: list[_Region], sides: tuple[float, float]) -> bool:
+    return all(_may_fit(region, sides) for region in regions)
 
 
 def _may_fit(region: _Region, sides: tuple[float, float]) -> bool:
@@ -248,6 +276,8 @@ def _order(regions: list[_Region], sides: tuple[float, float]) -> str:
         name for name in ("xyxy", "xywh") if all(fits(name, numbers, sides) for numbers in open_numbers)
     ]
     if len(possible) == 1:
+        if possible == ["xywh"] and all(fits("cxcywh", numbers, sides) for numbers in open_numbers):
+            warn("order_taken")
         return possible[0]
     raise fault("order_open" if possible else "order_none")
 

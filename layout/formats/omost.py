@@ -217,7 +217,7 @@ def _arguments(name: str, call: ast.Call) -> dict[str, Any]:
     for key, node in given:
         if key is None or key not in names or key in arguments:
             code = "python_twice" if key in arguments else "python_parameter"
-            raise fault(code, where=where, key=key, names=", ".join(names))
+            raise fault(code, where=where, key=key or "**", names=", ".join(names))
         try:
             arguments[key] = ast.literal_eval(node)
         except (ValueError, TypeError, RecursionError, MemoryError):

@@ -12,6 +12,7 @@ from typing import Any
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas, Instance
+from ..mask import Mask, Polygon
 from ..messages import quote
 from ..problems import Path, fault
 
@@ -95,6 +96,44 @@ def require_canvas(canvas: Canvas | None, what: str) -> Canvas:
     if canvas is None:
         raise fault("need_canvas", what=what)
     return canvas
+
+
+def chosen_picture(names: Sequence[tuple[Any, ...]], image: int | str | None, path: Path = ()) -> int:
+    """Index of the picture that is meant among those of a file, each with what it may be called."""
+    if image is None and len(names) == 1:
+        return 0
+    listed = ", ".join(quote(called[0], 40) for called in names[:10]) + (" …" if len(names) > 10 else "")
+    if image is None:
+        raise fault("choose_image", path, count=len(names), ids=listed)
+    found = [index for index, called in enumerate(names) if str(image) in map(str, called)]
+    if len(found) != 1:
+        raise fault("no_image", path, count=len(found), image=image, ids=listed)
+    return found[0]
+
+
+def class_caption(number: Any, names: Mapping[str, str], unnamed: set[str]) -> str:
+    """The name of a class; its number, which is added to `unnamed`, where it has none."""
+    key = str(number)
+    if key in names:
+        return names[key]
+    unnamed.add(key)
+    return f"class {key}"
+
+
+def shaped(contents: Iterable[tuple[Box, str, Mask | None]]) -> tuple[Instance, ...]:
+    """Instances "1", "2", … from (box, caption, mask) in stacking order."""
+    return tuple(
+        Instance(str(number), box, caption, mask=mask)
+        for number, (box, caption, mask) in enumerate(contents, 1)
+    )
+
+
+def outline(points: Sequence[tuple[float, float]], where: Place) -> tuple[Box, Polygon]:
+    """The polygon of points in fractions and the box around it."""
+    polygon = Polygon(tuple(points))
+    if polygon.fault:
+        raise fault("unusable_mask", where.path, where=where.words, fault=polygon.fault)
+    return polygon.bounds, polygon
 
 
 def given(values: Mapping[str, Any], key: str, default: Any = "") -> Any:

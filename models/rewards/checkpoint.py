@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..weights import (
     CheckpointError,
+    check_tensor,
     listing,
     open_weights,
     read_metadata,
@@ -26,6 +27,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "reward_model"
 # Weights of the published files that nothing reads: projections of contrastive pretraining, and a buffer.
 _UNUSED = re.compile(r"blip\.(vision_proj|text_proj)\.|.*\.position_ids$")
 METADATA = "instance_composer.reward"
+# Dictionaries around the weights; a dictionary may also hold itself.
+_DEEPEST = 8
 
 # Published names and ours, which are those of transformers' BLIP below `vision` and `text`; * is a number.
 _NAMES = (
@@ -55,6 +58,8 @@ def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str,
         state = {name: weights.read(name) for name in weights}
     else:
         state = _unwrap(path, read_torch(path))
+        for key, value in state.items():
+            check_tensor(path, key, value)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     absent = [part for part in _PARTS if not any(key.startswith(part) for key in state)]
     if absent:
@@ -120,7 +125,9 @@ def check_weights(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, .
 
 def _unwrap(path: Path, content: Any) -> dict[str, Tensor]:
     """The weights out of what a trainer saved around them."""
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         if any(key.removeprefix("module.").startswith(_PARTS) for key in tensors):
             return tensors

@@ -16,17 +16,23 @@ export const FORMATS = Object.freeze([
   { name: "ideogram", key: "format.ideogram", options: [] },
   { name: "bounding-boxes", key: "format.bounding_boxes", options: ["frame"] },
   { name: "llm", key: "format.llm", options: ["order", "units"] },
-  { name: "lines", key: "format.lines", options: [] },
+  { name: "lines", key: "format.lines", options: ["units"] },
 ]);
 
 /** Formats that are read and never written. */
 export const READ_ONLY = Object.freeze([
   { name: "labelme", key: "format.labelme", options: [] },
   { name: "florence", key: "format.florence", options: [] },
+  { name: "detections", key: "format.detections", options: [] },
   { name: "gligen", key: "format.gligen", options: [] },
   { name: "instance-diffusion", key: "format.instance_diffusion", options: [] },
   { name: "migc", key: "format.migc", options: [] },
   { name: "lmd", key: "format.lmd", options: [] },
+  { name: "label-studio", key: "format.label_studio", options: ["image"] },
+  { name: "via", key: "format.via", options: ["image"] },
+  { name: "yolo", key: "format.yolo", options: [] },
+  { name: "layoutgpt", key: "format.layoutgpt", options: [] },
+  { name: "forge-couple", key: "format.forge_couple", options: [] },
 ]);
 
 /**

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...document import Layout
-from . import florence, gligen, instance_diffusion, labelme, lmd, migc
+from . import (
+    detections,
+    florence,
+    forge_couple,
+    gligen,
+    instance_diffusion,
+    label_studio,
+    labelme,
+    layout_gpt,
+    lmd,
+    migc,
+    via,
+    yolo,
+)
 
 
 def _never(data: Any) -> bool:
@@ -37,6 +50,8 @@ READERS = {
             florence.recognises,
             florence.recognises_text,
         ),
+        # Before GLIGEN, which has phrases and boxes as Grounding DINO has, but no scores.
+        Reader("detections", "detections in lists", detections.read, detections.recognises),
         Reader("gligen", "GLIGEN input", gligen.read, gligen.recognises),
         Reader(
             "instance-diffusion",
@@ -46,5 +61,22 @@ READERS = {
         ),
         Reader("migc", "MIGC input", migc.read, migc.recognises),
         Reader("lmd", "LLM-grounded diffusion layout", lmd.read, recognises_text=lmd.recognises_text),
+        Reader(
+            "label-studio",
+            "Label Studio tasks",
+            label_studio.read,
+            label_studio.recognises,
+            options=("image",),
+        ),
+        Reader("via", "VGG Image Annotator regions", via.read, via.recognises, options=("image",)),
+        Reader("yolo", "YOLO labels", yolo.read, recognises_text=yolo.recognises_text),
+        Reader("layoutgpt", "LayoutGPT layout", layout_gpt.read, recognises_text=layout_gpt.recognises_text),
+        Reader(
+            "forge-couple",
+            "Forge Couple mapping",
+            forge_couple.read,
+            forge_couple.recognises,
+            forge_couple.recognises_text,
+        ),
     )
 }

@@ -8,18 +8,22 @@ from ...box import Box
 from ...document import Layout
 from ...instance import Canvas
 from ..found_json import parsed
-from ..notes import note
+from ..notes import note, warn
+from ..segmentation import read_segmentation
 from ..shared import (
     Place,
     canvas_of,
     given,
-    numbered,
     require_canvas,
     require_list,
     require_numbers,
     require_object,
     require_text,
+    shaped,
 )
+
+_MASKS = ("mask", "segmentation")
+_NOT_READ = ("point", "points", "scribble")
 
 
 def recognises(data: Any) -> bool:
@@ -27,7 +31,7 @@ def recognises(data: Any) -> bool:
 
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
-    """Boxes as left, top, width, height in pixels of the size that is told; masks and points are lost.
+    """Boxes as left, top, width, height in pixels of the size that is told, and masks; points are lost.
 
     The caption of an instance is its "caption", else its "category_name"; the prompt is the file's "caption".
     """
@@ -37,12 +41,18 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     canvas = require_canvas(canvas, "the boxes")
     note("pixel", "xywh")
     contents = []
-    for index, item in enumerate(require_list(data.get("annos"), Place("annos", ("annos",)))):
+    items = require_list(data.get("annos"), Place("annos", ("annos",)))
+    for index, item in enumerate(items):
         where = Place(f"annotation {index + 1}", ("annos", index))
         item = require_object(item, where)
         pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
         name = next((name for name in ("caption", "category_name") if item.get(name)), "caption")
         caption = require_text(given(item, name), where.key(name))
-        contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, None, {}))
+        name = next((name for name in _MASKS if item.get(name)), _MASKS[0])
+        mask = read_segmentation(item.get(name), canvas, where.key(name), len(items))
+        contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, mask))
+    for key in _NOT_READ:
+        if count := sum(bool(item.get(key)) for item in items if isinstance(item, dict)):
+            warn("key_not_read", ("annos",), key=key, count=count)
     prompt = require_text(given(data, "caption"), Place("caption", ("caption",)))
-    return Layout(numbered(contents), canvas, prompt)
+    return Layout(shaped(contents), canvas, prompt)

@@ -8,7 +8,7 @@ from typing import Any
 from ...box import Box
 from ...document import Layout
 from ...instance import Canvas, Instance
-from ...mask import Mask, Polygon
+from ...mask import Mask
 from ...problems import fault
 from ..found_json import parsed
 from ..notes import note, warn
@@ -16,6 +16,7 @@ from ..shared import (
     Place,
     canvas_of,
     given,
+    outline,
     require_canvas,
     require_list,
     require_numbers,
@@ -80,7 +81,4 @@ def _area(
     box = Box(min(across), min(down), max(across), max(down))
     if kind != "polygon":
         return box, None
-    polygon = Polygon(tuple(points))
-    if polygon.fault:
-        raise fault("unusable_mask", where.path, where=where.words, fault=polygon.fault)
-    return box, polygon
+    return outline(points, where)

@@ -58,10 +58,10 @@ def test_the_order_counts_where_a_format_takes_one_and_the_canvas_but_for_ifadap
 def test_an_error_has_a_code_and_its_place_in_units_of_a_text_field(ask):
     text = '\ufeff[{"caption": "\U0001f98a", "box": [0, 0, "1", 1]}]'
     error = ask(text=text)["error"]
-    assert error.pop("message") == "entry 1: box must be a number, got '1'"
+    assert error.pop("message") == 'entry 1: box must be a number, got "1"'
     assert error == {
         "code": "need_number",
-        "params": {"where": "entry 1: box", "value": "'1'"},
+        "params": {"where": "entry 1: box", "value": '"1"'},
         "path": [0, "box", 2],
         "position": text.index('"1"') + 1,  # the fox takes two units
     }

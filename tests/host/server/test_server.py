@@ -418,7 +418,7 @@ def test_a_broken_document_says_so_and_the_next_run_is_clean(server, object_info
     for broken, message in (
         ('{"version": 2}', "version 1 is read"),
         ("", "none to place"),
-        (document.replace('"book"', '"vase"'), "2 instances have the id 'vase'"),
+        (document.replace('"book"', '"vase"'), '2 instances have the id "vase"'),
         (document.replace("a red leather book", "<img src=x onerror=alert(1)> \\u0000 a red book"), None),
     ):
         prompt[layout]["inputs"]["document"] = broken

@@ -124,12 +124,12 @@ def test_an_empty_layout_says_what_to_do(model, clip, adapter, layout, prompts, 
 )
 def test_impossible_boxes_name_their_instance(model, clip, adapter, layout, prompts, box, message):
     broken = Layout((*layout.instances, Instance("broken", box, "a broken thing")))
-    with pytest.raises(LayoutError, match=rf"Instance 'broken' \('a broken thing'\), box: .*{message}"):
+    with pytest.raises(LayoutError, match=rf'Instance "broken" \("a broken thing"\), box: .*{message}'):
         apply(model, clip, adapter, broken, prompts)
 
 
 def test_duplicate_ids_are_refused(model, clip, adapter, layout, prompts):
-    with pytest.raises(LayoutError, match="2 instances have the id 'book'"):
+    with pytest.raises(LayoutError, match='2 instances have the id "book"'):
         apply(model, clip, adapter, Layout(layout.instances[:1] * 2), prompts)
 
 
@@ -140,7 +140,7 @@ def test_captions_left_out_and_too_many_instances_are_warned_about(model, clip, 
     blank = Instance("blank", Box(0, 0, 0.5, 0.5), "")
     apply(model, clip, adapter, Layout((*many[:11], blank)), prompts)
     text = caplog.text
-    assert "Instance 'blank' (no caption), caption: is empty" in text
+    assert 'Instance "blank" (no caption), caption: is empty' in text
     assert "more instances than the adapter saw in training, got 11" in text
 
 

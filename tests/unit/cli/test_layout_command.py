@@ -66,7 +66,7 @@ def test_warnings_go_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFix
     path = tmp_path / "tiny.txt"
     path.write_text("0.1 0.1 0.11 0.11: a fly", encoding="utf-8")
     assert run("convert", path, "-") == 0
-    assert "warning: Instance '1' ('a fly'), box: covers 0.01%" in capsys.readouterr().err
+    assert 'warning: Instance "1" ("a fly"), box: covers 0.01%' in capsys.readouterr().err
 
 
 def test_reading_options_reach_the_format(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -99,7 +99,7 @@ def test_check_fails_on_errors_and_goes_on(
     nonsense.write_bytes(b'{"version": 1,\n "canvas": }')
     assert run("check", broken, nonsense, tmp_path / "missing.json", lines) == 1
     told = capsys.readouterr().out
-    assert "error: Instance '1'" in told
+    assert 'error: Instance "1"' in told
     assert "inverted" in told
     assert "\x1b" not in told
     assert "nonsense.json: error: line 2, column 12: not JSON" in told
@@ -204,7 +204,7 @@ def test_one_image_is_read_out_of_a_file_larger_than_a_text_may_be(
     assert run("check", path) == 1
     assert "choose by id or file name (--image)" in capsys.readouterr().out
     assert run("check", path, "--image", "77.jpg") == 1
-    assert "0 images have the id or file name '77.jpg'; the ids are 0, 1, 2" in capsys.readouterr().out
+    assert '0 images have the id or file name "77.jpg"; the ids are 0, 1, 2' in capsys.readouterr().out
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     assert run("check", path, "--image", "7") == 1
     assert "not JSON" in capsys.readouterr().out

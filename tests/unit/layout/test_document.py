@@ -34,7 +34,7 @@ def found(item: Instance, severity: str) -> list[str]:
     """The fields of the problems of that severity, with a second, faultless instance beside."""
     other = Instance("other", Box(0.5, 0.5, 1.0, 1.0), "a blue vase")
     problems = Layout((item, other)).problems()
-    assert all(problem.instance == item.id and repr(item.id) in str(problem) for problem in problems)
+    assert all(problem.instance == item.id and json.dumps(item.id) in str(problem) for problem in problems)
     return [problem.field for problem in problems if problem.severity == severity]
 
 
@@ -113,7 +113,7 @@ def test_a_layout_can_be_a_dictionary_key() -> None:
 def test_what_cannot_be_used_is_an_error(change: dict[str, object], field: str) -> None:
     item = replace(CAT, **change)
     assert found(item, "error") == [field]
-    with pytest.raises(LayoutError, match=r"'cat' \('a red cat'\)") as caught:
+    with pytest.raises(LayoutError, match=r'"cat" \("a red cat"\)') as caught:
         Layout((item,)).checked()
     assert [problem.field for problem in caught.value.problems] == [field]
 
@@ -157,7 +157,7 @@ def test_a_hundred_instances_are_read() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"box": [0, 0, 1]}, r"'cat' \('a red cat'\), box: has 3 numbers, got \[0, 0, 1\]; four numbers"),
+        ({"box": [0, 0, 1]}, r'"cat" \("a red cat"\), box: has 3 numbers, got \[0, 0, 1\]; four numbers'),
         ({"box": [0, 0, 1, "1"]}, "box: is not a number"),
         ({"box": None}, "box: is not a list"),
         ({"id": 3}, "id: is not a text, got 3"),
@@ -167,7 +167,7 @@ def test_a_hundred_instances_are_read() -> None:
         ({"enabled": 1}, "enabled: is neither true nor false"),
         ({"mask": {"polygon": [[0, 0], [1], [1, 1]]}}, "mask: has a point of 1 numbers"),
         ({"mask": {"rle": {"size": [2, 2]}}}, "mask: has no run-length"),
-        ({"mask": {"ellipse": []}}, "mask: is of an unknown kind 'ellipse'"),
+        ({"mask": {"ellipse": []}}, 'mask: is of an unknown kind "ellipse"'),
         ({"mask": {"polygon": [], "rle": {}}}, "mask: is not one polygon"),
     ],
 )
@@ -231,7 +231,7 @@ def test_more_than_ten_megabytes_are_refused() -> None:
 
 
 def test_a_key_given_twice_is_refused() -> None:
-    with pytest.raises(LayoutError, match="'version' is given twice"):
+    with pytest.raises(LayoutError, match='"version" is given twice'):
         Layout.from_json('{"version": 1, "version": 1}')
 
 

@@ -77,6 +77,34 @@ def test_run_lengths_give_back_their_raster(raster: tuple[bytes, int, int]) -> N
     assert all(count > 0 for count in mask.counts[1:])
 
 
+@given(rasters(), st.tuples(*[st.integers(0, 3)] * 4))
+def test_a_window_is_a_raster_with_nothing_around(
+    raster: tuple[bytes, int, int], margins: tuple[int, int, int, int]
+) -> None:
+    pixels, width, height = raster
+    left, above, right, below = margins
+    whole = width + left + right
+    lines = [bytes(whole)] * above
+    lines += [bytes(left) + bytes(line) + bytes(right) for line in rows(pixels, width)]
+    lines += [bytes(whole)] * below
+    mask = RunLength.from_window(pixels, (left, above, left + width, above + height), whole, len(lines))
+    assert mask.fault is None
+    assert mask.raster(whole, len(lines)) == b"".join(lines)
+
+
+@given(polygons, st.tuples(*[st.integers(0, 8)] * 4))
+def test_painting_a_window_is_a_part_of_painting_all(
+    polygon: Polygon, edges: tuple[int, int, int, int]
+) -> None:
+    left, right = sorted(edges[:2])
+    top, bottom = sorted(edges[2:])
+    right, bottom = right + 1, bottom + 1
+    part = bytearray((right - left) * (bottom - top))
+    polygon.paint(part, 9, 9, (left, top, right, bottom))
+    whole = rows(polygon.raster(9, 9), 9)
+    assert rows(bytes(part), right - left) == [line[left:right] for line in whole[top:bottom]]
+
+
 @given(rasters())
 def test_the_bounds_of_run_lengths_are_tight(raster: tuple[bytes, int, int]) -> None:
     pixels, width, height = raster

@@ -183,7 +183,7 @@ def test_combining_loses_nothing(one: Layout, other: Layout) -> None:
 def test_layouts_with_errors_are_refused() -> None:
     broken = Layout((replace(CAT, box=Box(0.5, 0.2, 0.1, 0.6)),))
     for change in (mirror_horizontally, combine, lambda layout: move(layout, 0.1, 0.1)):
-        with pytest.raises(LayoutError, match=r"'cat'.*inverted"):
+        with pytest.raises(LayoutError, match=r'"cat".*inverted'):
             change(broken)
     with pytest.raises(LayoutError, match="nothing to combine"):
         combine()

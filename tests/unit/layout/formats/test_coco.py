@@ -16,6 +16,7 @@ from layouts import rasters
 from instance_composer.layout import Canvas, FormatError, Layout, LayoutError, Polygon, RunLength
 from instance_composer.layout.formats import coco
 from instance_composer.layout.formats.notes import taken
+from instance_composer.layout.formats.segmentation import decode_counts
 
 COCO = {
     "images": [{"id": 7, "width": 200, "height": 100, "file_name": "cat.jpg"}],
@@ -59,10 +60,10 @@ def test_polygons_and_run_lengths_come_back() -> None:
 
 def test_compressed_counts_are_read() -> None:
     # Made by hand from the rule: one digit up to 15, two digits from 16 on, differences from the fourth.
-    assert coco.decode_counts("021") == [0, 2, 1]
-    assert coco.decode_counts("P1") == [32]
-    assert coco.decode_counts("5432") == [5, 4, 3, 6]
-    assert coco.decode_counts("543N") == [5, 4, 3, 2]
+    assert decode_counts("021") == [0, 2, 1]
+    assert decode_counts("P1") == [32]
+    assert decode_counts("5432") == [5, 4, 3, 6]
+    assert decode_counts("543N") == [5, 4, 3, 2]
 
 
 @given(rasters())
@@ -76,7 +77,7 @@ def test_compression_is_undone(raster: tuple[bytes, int, int]) -> None:
 @pytest.mark.parametrize(("text", "column"), [("0 1", 2), ("0\x7f", 2), ("0P", 3), ("o" * 20, 14)])
 def test_broken_compressed_counts_are_shown(text: str, column: int) -> None:
     with pytest.raises(FormatError) as caught:
-        coco.decode_counts(text)
+        decode_counts(text)
     assert caught.value.column == column
 
 
@@ -165,10 +166,56 @@ def test_a_broken_annotation_is_left_out_with_a_warning_that_names_it(
     assert notes.warnings[0].path[:2] == ("annotations", 0)
 
 
+@pytest.mark.parametrize("corners", [[0, 0, 1, 0, 1, 1, 0, 1], [0, 0, 1, 0, 0.6, 1]])
+def test_a_thousand_outlines_of_the_whole_canvas_are_united_within_a_second(corners: list[float]) -> None:
+    outline = [side * value for side, value in zip((4000, 3000) * 4, corners, strict=False)]
+    # A little smaller each, so that the next one is never covered by those before it.
+    outlines = [[value * (0.5 + part / 2000) for value in outline] for part in range(1000)]
+    data = changed(segmentation=outlines)
+    data["images"][0].update(width=4000, height=3000)
+    start = time.process_time()
+    mask = coco.read(data).instances[0].mask
+    assert time.process_time() - start < 2.0  # half of it on a machine that does nothing else
+    whole = Polygon(tuple((x, y) for x, y in zip(corners[::2], corners[1::2], strict=True)))
+    one, other = mask.raster(64, 48), whole.raster(64, 48)
+    assert sum(a != b for a, b in zip(one, other, strict=True)) < 200
+
+
 def test_many_small_outlines_are_united_in_seconds() -> None:
     outlines = [[x, x, x + 3, x, x + 3, x + 3, x, x + 3] for x in range(2000)]
     data = changed(segmentation=outlines, bbox=[0, 0, 2003, 2003])
     data["images"][0].update(width=4000, height=4000)
     start = time.process_time()
     assert coco.read(data).instances[0].mask is not None
+    assert time.process_time() - start < 4.0
+
+
+def many_annotations(outlines: list[list[float]], count: int) -> dict[str, Any]:
+    data = changed(segmentation=outlines)
+    data["images"][0].update(width=1024, height=1024)
+    data["annotations"] *= count
+    return data
+
+
+def test_outlines_take_the_time_of_their_own_box() -> None:
+    """Over the whole canvas each of these would take ten milliseconds."""
+    small = [[10, 10, 14, 10, 14, 14, 10, 14], [16, 10, 20, 10, 20, 14, 16, 14]]
+    start = time.process_time()
+    read = coco.read(many_annotations(small, 2_000))
+    assert time.process_time() - start < 3.0
+    assert len(read.instances) == 2_000
+
+
+@pytest.mark.parametrize(
+    ("outlines", "count"),
+    [
+        ([[n % 1024, 0, 1024, n // 1024, 1024, 1024] for n in range(3_000)], 1),
+        ([[0, 0, 2, 0, 2, 2], [1022, 1022, 1024, 1022, 1024, 1024]], 1_000),
+        ([[0, 0, 1024, 0, 1024, 1024], [0, 0, 1024, 1024, 0, 1024]], 1_000),
+    ],
+    ids=["crossings", "area", "both"],
+)
+def test_outlines_that_are_much_work_are_answered_in_seconds(outlines: Any, count: int) -> None:
+    start = time.process_time()
+    coco.read(many_annotations(outlines, count))
     assert time.process_time() - start < 4.0

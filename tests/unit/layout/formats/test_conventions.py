@@ -127,3 +127,76 @@ def test_centres_and_units_of_single_boxes_are_read(sides: dict[str, Any]) -> No
 def test_an_empty_description_gives_way_to_the_next_name() -> None:
     item = {"name": "a cat", "description": " ", "caption": [], "bbox": [0.05, 0.35, 0.45, 0.85]}
     assert contents(formats.read(json.dumps([item]), order="xyxy")) == CAT
+
+
+def warned(text: str, **options: Any) -> list[str]:
+    return [warning.code for warning in formats.read_noted(text, **options).warnings]
+
+
+@pytest.mark.parametrize("side", [300, 512, 640, 1000, 1024])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"label": "a cat", "bbox": [52, 90, 260, 280], "format": "xyxy"},
+        {"label": "a cat", "bbox_2d": [52, 90, 260, 280]},
+        ["a cat", [52, 90, 260, 280]],
+    ],
+)
+def test_no_canvas_makes_pixels_of_a_grid_in_silence(side: int, entry: Any) -> None:
+    canvas = Canvas(side, side)
+    with pytest.raises(LayoutError) as caught:
+        formats.read(json.dumps([entry]), canvas=canvas, order="xyxy")
+    assert (caught.value.code, caught.value.params["choices"]) == ("unit_open", "pixel, grid1000")
+    for units, size in (("pixel", side), ("grid1000", 1000)):
+        box = formats.read(json.dumps([entry]), canvas=canvas, order="xyxy", units=units).instances[0].box
+        assert box.x0 == 52 / size
+    told = {"canvas": [side, side], "objects": [entry]}
+    if "bbox_2d" not in entry:
+        assert formats.read(json.dumps(told), order="xyxy").instances[0].box.x0 == 52 / side
+
+
+def test_percent_is_among_the_choices_where_it_fits() -> None:
+    data = [{"label": "a cat", "bbox": [5, 35, 45, 85]}]
+    with pytest.raises(LayoutError, match="any of pixel, percent, grid1000"):
+        formats.read(json.dumps(data), canvas=SQUARE, order="xyxy")
+    assert contents(formats.read(json.dumps(data), canvas=SQUARE, order="xyxy", units="%")) == CAT
+
+
+def test_sides_with_names_are_pixels_by_custom_which_is_told_where_others_fit() -> None:
+    large = [{"label": "a cat", "x": 50, "y": 350, "width": 1200, "height": 500}]
+    assert warned(json.dumps(SIDES), canvas=SQUARE) == ["unit_taken"]
+    assert warned(json.dumps(large), canvas=Canvas(2000, 2000)) == []
+    assert warned(json.dumps({"units": "pixel", "objects": SIDES}), canvas=SQUARE) == []
+    # On this canvas they cannot be pixels.
+    assert refused(SIDES, canvas=Canvas(512, 512)) == "unit_open"
+
+
+def test_lines_in_pixels_of_a_canvas_that_the_text_does_not_tell_are_told_of() -> None:
+    text = "50 350 450 850: a cat"
+    assert warned(text, canvas=SQUARE) == ["unit_taken"]
+    assert warned(f"canvas: 1024 x 1024\n{text}") == []
+    assert warned("50 350 450 1010: a cat", canvas=SQUARE) == []
+    assert warned(text, canvas=SQUARE, units="pixel") == []
+    for canvas in (None, SQUARE):
+        assert contents(formats.read(text, canvas=canvas, units="grid1000")) == CAT
+    assert contents(formats.read("5% 35 45 85: a cat", units="percent")) == CAT
+    with pytest.raises(LayoutError, match="give the canvas size"):
+        formats.read(text, units="pixel")
+
+
+def test_a_corner_with_a_size_is_told_of_where_a_centre_fits() -> None:
+    assert warned('[{"label": "a cat", "bbox": [0.5, 0.5, 0.3, 0.4]}]') == ["order_taken"]
+    assert warned('[{"label": "a cat", "bbox": [0.1, 0.5, 0.3, 0.4]}]') == []
+    assert warned('[{"label": "a cat", "bbox": [0.5, 0.5, 0.3, 0.4]}]', order="xywh") == []
+
+
+def test_points_have_no_area_and_masks_in_pictures_are_not_read() -> None:
+    box = {"box_2d": [350, 50, 850, 450], "label": "a cat", "mask": "data:image/png;base64,AAAA"}
+    for point in ({"point_2d": [10, 20], "label": "a nose"}, {"point": [10, 20], "label": "a nose"}):
+        reading = formats.read_noted(json.dumps([point, box]))
+        assert contents(reading.layout) == CAT
+        assert [str(warning) for warning in reading.warnings] == [
+            "shape 1 is left out: a point has no area",
+            '"mask" is not read (1 times)',
+        ]
+        assert refused([point, point]) == "only_points"

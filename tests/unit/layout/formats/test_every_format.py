@@ -68,7 +68,7 @@ def test_unknown_text_json_and_names_are_refused_with_what_is_known() -> None:
     for text in ("just a prompt", "{}", "[1, 2]", '{"version": 1}'):
         with pytest.raises(LayoutError, match=r"none of the known formats: layout document \(layout\)"):
             formats.detect(text)
-    with pytest.raises(LayoutError, match="'psd' is not known; layout, coco"):
+    with pytest.raises(LayoutError, match='"psd" is not known; layout, coco'):
         formats.read("{}", "psd")
     with pytest.raises(LayoutError, match="frame has no meaning for the format lines"):
         formats.read("0 0 1 1: a", frame=1)

@@ -58,7 +58,7 @@ def test_boxes_of_every_kind_are_read(entry: dict[str, Any]) -> None:
 
 def test_pairs_of_caption_and_box_are_read() -> None:
     text = '[["a red cat", [20, 20, 80, 40]], ["a blue vase", [80, 40, 100, 50]]]'
-    layout = formats.read(text, canvas=CANVAS, order="xywh")
+    layout = formats.read(text, canvas=CANVAS, order="xywh", units="pixel")
     assert contents(layout) == contents(PAIR)
 
 
@@ -90,11 +90,11 @@ def test_the_only_reading_on_the_canvas_is_taken() -> None:
         ([{"label": "a", "box": {"x": 1}}], "entry 1 has no box"),
         (
             {"box_format": "abcd", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]},
-            "'abcd' is not known; xyxy",
+            '"abcd" is not known; xyxy',
         ),
         (
             {"units": "inch", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]},
-            "'inch' is not known; fraction",
+            '"inch" is not known; fraction',
         ),
         ({"units": "pixel", "boxes": [{"label": "a", "box": [0, 0, 1, 1]}]}, "give the canvas size"),
     ],

@@ -72,14 +72,14 @@ def test_colours_of_conditions_are_kept() -> None:
         ("canvas.add_local_description(location='on the leftt')", r"description must be a text"),
         (
             "canvas.add_local_description(location='on the leftt', description='a')",
-            "did you mean 'on the left'?",
+            'did you mean "on the left"?',
         ),
         (
             "canvas.add_local_description(location='up', description='a')",
-            "'up' is not known; in the center, on",
+            '"up" is not known; in the center, on',
         ),
-        ("canvas.add_local_description(colour='red')", "'colour' is not known; location, offset"),
-        ("canvas.add_local_description(**{'a': 1})", "None is not known"),
+        ("canvas.add_local_description(colour='red')", '"colour" is not known; location, offset'),
+        ("canvas.add_local_description(**{'a': 1})", r'"\*\*" is not known'),
         (
             "canvas.add_local_description(description=open('/etc/passwd'))",
             "description must be a text, a number",

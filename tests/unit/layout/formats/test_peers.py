@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from foreign_layouts import PAIR, contents
 
-from instance_composer.layout import Canvas, LayoutError, Polygon, formats
+from instance_composer.layout import Canvas, LayoutError, Polygon, RunLength, formats
 from instance_composer.layout.formats.notes import taken
 from instance_composer.layout.formats.peers import READERS
 
@@ -42,6 +42,74 @@ LMD = """Objects: [('a cat', [5, 40, 40, 55]), ('a dog', [55, 35, 40, 60])]
 Background prompt: a garden
 Negative prompt: people
 """
+YOLO = """names:
+  0: a cat
+  1: "a dog"  # a large one
+0 0.25 0.675 0.4 0.55
+1 0.75 0.65 0.4 0.6 0.93
+"""
+
+
+def rectangle(identifier: str, label: str, sides: list[float], **more: Any) -> dict[str, Any]:
+    value = dict(zip(("x", "y", "width", "height"), sides, strict=True))
+    return {
+        "id": identifier,
+        "type": "rectanglelabels",
+        "original_width": 200,
+        "original_height": 100,
+        "value": {**value, "rotation": 0, "rectanglelabels": [label], **more},
+    }
+
+
+RESULTS = [rectangle("a", "a cat", [5, 40, 40, 55]), rectangle("b", "a dog", [55, 35, 40, 60])]
+TASK = {"id": 1, "data": {"image": "/data/upload/a.jpg"}, "annotations": [{"id": 9, "result": RESULTS}]}
+MIN = [{"id": 1, "image": "/data/upload/a.jpg", "label": [one["value"] for one in RESULTS]}]
+
+
+def region(caption: str, **shape: Any) -> dict[str, Any]:
+    return {"shape_attributes": shape, "region_attributes": {"name": caption}}
+
+
+REGIONS = [
+    region("a cat", name="rect", x=5, y=40, width=40, height=55),
+    region("a dog", name="rect", x=55, y=35, width=40, height=60),
+]
+VIA = {"a.jpg512": {"filename": "a.jpg", "size": 512, "regions": REGIONS, "file_attributes": {}}}
+VIA3 = {
+    "project": {"pid": "1"},
+    "config": {},
+    "attribute": {"1": {"aname": "thing", "type": 4, "options": {"0": "a cat", "1": "a dog"}}},
+    "file": {"1": {"fid": "1", "fname": "a.jpg", "type": 2}},
+    "view": {"1": {"fid_list": ["1"]}},
+    "metadata": {
+        "1_x": {"vid": "1", "flg": 0, "z": [], "xy": [2, 5, 40, 40, 55], "av": {"1": "0"}},
+        "1_y": {"vid": "1", "flg": 0, "z": [], "xy": [2, 55, 35, 40, 60], "av": {"1": "1"}},
+    },
+}
+STYLES = """Prompt: a garden
+Layout:
+a cat {width: 40px; height: 55px; left: 5px; top: 40px; }
+- a dog {left: 55px; top: 35px; width: 40px; height: 60px; }
+"""
+MAPPING = [[0, 1, 0, 1, 1], [0.05, 0.45, 0.4, 0.95, 1.0], ["0.55:0.95", "0.35:0.95", "0.8"]]
+COUPLE = {"prompt": "a garden\na cat\na dog,", "mapping": MAPPING}
+ROWS = """a garden
+a cat
+a dog
+0.0:1.0, 0.0:1.0, 1.0
+0.05, 0.45, 0.4, 0.95, 1.0
+0.55:0.95, 0.35:0.95, 0.8
+"""
+CENTRES = [[0.25, 0.675, 0.4, 0.55], [0.75, 0.65, 0.4, 0.6]]
+ROBOFLOW = {
+    "image": {"width": 200, "height": 100},
+    "predictions": [
+        {"x": 50, "y": 67.5, "width": 80, "height": 55, "class": "a cat", "confidence": 0.9},
+        {"x": 150, "y": 65, "width": 80, "height": 60, "class": "a dog", "confidence": 0.8},
+    ],
+}
+PRINTED = """[{'scores': tensor([0.9, 0.8], device='cuda:0'), 'text_labels': ['a cat', 'a dog'],
+ 'labels': ['a cat', 'a dog'], 'boxes': tensor([[5., 40., 45., 95.], [55., 35., 95., 95.]])}]"""
 
 
 @pytest.mark.parametrize(
@@ -57,6 +125,44 @@ Negative prompt: people
         ("instance-diffusion", DIFFUSION, "a garden"),
         ("migc", {"prompt": [["a garden", "a cat", "a dog"]], "bboxes": [FRACTIONS]}, "a garden"),
         ("lmd", LMD, "a garden"),
+        ("yolo", YOLO, ""),
+        ("yolo", YOLO.replace("names:", "path: x\nnc: 2\nnames:").replace("\n", "\r\n"), ""),
+        ("yolo", "names: [a cat, 'a dog']\n0 0.25 0.675 0.4 0.55\n1 0.75 0.65 0.4 0.6", ""),
+        ("yolo", "names: {1: a dog, 0: a cat}\n0 0.25 0.675 0.4 0.55\n1 0.75 0.65 0.4 0.6", ""),
+        ("yolo", "a cat\na dog\n\n0 0.25 0.675 0.4 0.55\n1 0.75 0.65 0.4 0.6", ""),
+        ("label-studio", [TASK], ""),
+        ("label-studio", TASK, ""),
+        ("label-studio", {**TASK, "predictions": TASK["annotations"], "annotations": []}, ""),
+        ("label-studio", RESULTS, ""),
+        ("label-studio", {"result": RESULTS}, ""),
+        ("label-studio", MIN, ""),
+        ("via", VIA, ""),
+        ("via", {"_via_settings": {}, "_via_img_metadata": VIA}, ""),
+        ("via", {"a.jpg": {"filename": "a.jpg", "regions": dict(enumerate(REGIONS))}}, ""),
+        ("via", VIA3, ""),
+        ("layoutgpt", STYLES, "a garden"),
+        ("layoutgpt", STYLES.replace("px", "%"), "a garden"),
+        ("forge-couple", COUPLE, "a garden"),
+        ("forge-couple", {**COUPLE, "prompt": COUPLE["prompt"].split("\n")}, "a garden"),
+        (
+            "forge-couple",
+            {
+                "prompt": COUPLE["prompt"],
+                "alwayson_scripts": {"forge couple": {"args": [True, "Advanced", MAPPING]}},
+            },
+            "a garden",
+        ),
+        ("forge-couple", ROWS, "a garden"),
+        ("detections", {"scores": [0.9, 0.8], "labels": ["a cat", "a dog"], "boxes": CORNERS}, ""),
+        ("detections", [{"labels": [17, 18], "text_labels": ["a cat", "a dog"], "boxes": FRACTIONS}], ""),
+        (
+            "detections",
+            {"labels": [17, 18], "id2label": {"17": "a cat", "18": "a dog"}, "boxes": CORNERS},
+            "",
+        ),
+        ("detections", {"boxes": CENTRES, "logits": [0.4, 0.5], "phrases": ["a cat", "a dog"]}, ""),
+        ("detections", ROBOFLOW, ""),
+        ("detections", PRINTED, ""),
     ],
 )
 def test_an_example_is_recognised_and_read(name: str, source: Any, prompt: str) -> None:
@@ -79,9 +185,148 @@ def test_what_a_peer_tells_beside_the_boxes_is_kept() -> None:
     assert contents(layout) == [("a ball", (0.4, 0.4, 0.6, 0.6))]
 
 
+def test_outlines_are_masks() -> None:
+    points = [[0.2, 0.2], [0.8, 0.2], [0.5, 0.8]]
+    pairs = [[100 * x, 100 * y] for x, y in points]
+    flat = [value for pair in pairs for value in pair]
+    across, down = zip(*pairs, strict=True)
+    task = {"type": "polygonlabels", "value": {"points": pairs, "polygonlabels": ["a kite"]}}
+    polygon = region("a kite", name="polygon", all_points_x=across, all_points_y=down)
+    third = {"1_x": {"vid": "1", "xy": [7, *flat], "av": {"1": "a kite"}}}
+    anno = {"bbox": [20, 20, 60, 60], "caption": "a kite"}
+    for source in (
+        "a kite\n0 " + " ".join(str(value / 100) for value in flat),
+        [task],
+        {"a": {"filename": "a", "regions": [polygon]}},
+        {**VIA3, "metadata": third},
+        {**DIFFUSION, "annos": [{**anno, "mask": [flat]}]},
+    ):
+        text = source if isinstance(source, str) else json.dumps(source)
+        (instance,) = formats.read(text, canvas=SQUARE).instances
+        assert (instance.caption, instance.mask) == ("a kite", Polygon(tuple((x, y) for x, y in points)))
+        assert tuple(instance.box) == (0.2, 0.2, 0.8, 0.8)
+    rle = {"size": [2, 2], "counts": [1, 2, 1]}
+    (instance,) = formats.read(json.dumps({**DIFFUSION, "annos": [{**anno, "segmentation": rle}]})).instances
+    assert instance.mask == RunLength((2, 2), (1, 2, 1))
+
+
+def test_a_turned_rectangle_keeps_its_corners() -> None:
+    """A quarter turn clockwise about the upper left corner, on a canvas twice as wide as high."""
+    turned = rectangle("a", "a cat", [50, 20, 20, 30], rotation=90)
+    (instance,) = formats.read(json.dumps([turned])).instances
+    assert isinstance(instance.mask, Polygon)
+    # 40 pixels across become 40 down, 30 down become 30 to the left.
+    assert [tuple(round(value, 6) for value in point) for point in instance.mask.points] == [
+        (0.5, 0.2),
+        (0.5, 0.6),
+        (0.35, 0.6),
+        (0.35, 0.2),
+    ]
+
+
+def test_circles_and_ellipses_are_their_boxes() -> None:
+    ellipse = {"type": "ellipselabels", "value": {"x": 50, "y": 40, "radiusX": 10, "radiusY": 20}}
+    for source in (
+        [ellipse],
+        {"a": {"filename": "a", "regions": [region("", name="ellipse", cx=50, cy=40, rx=10, ry=20)]}},
+        {**VIA3, "metadata": {"1": {"vid": "1", "xy": [4, 50, 40, 10, 20]}}},
+    ):
+        assert contents(formats.read(json.dumps(source), canvas=SQUARE)) == [("", (0.4, 0.2, 0.6, 0.6))]
+
+
+def test_words_written_for_a_region_are_its_caption() -> None:
+    words = {"id": "a", "type": "textarea", "value": {"text": ["a tabby cat"]}}
+    whole = {"id": "w", "type": "textarea", "value": {"text": ["a garden"]}}
+    layout = formats.read(json.dumps([*RESULTS, words, whole]))
+    assert [item.caption for item in layout.instances] == ["a tabby cat", "a dog"]
+    assert (layout.prompt, layout.canvas) == ("a garden", Canvas(200, 100))
+
+
+def test_one_of_several_pictures_is_chosen() -> None:
+    other = {**TASK, "id": 2, "data": {"image": "b.jpg"}, "annotations": [{"result": RESULTS[1:]}]}
+    images = {**VIA, "b.jpg7": {"filename": "b.jpg", "regions": REGIONS[1:]}}
+    files = {**VIA3["file"], "2": {"fid": "2", "fname": "b.jpg"}}
+    third = {**VIA3, "file": files, "view": {**VIA3["view"], "2": {"fid_list": ["2"]}}}
+    third["metadata"] = {**VIA3["metadata"], "2_z": {"vid": "2", "xy": [2, 55, 35, 40, 60], "av": {"1": "1"}}}
+    for source in ([TASK, other], images, third):
+        text = json.dumps(source)
+        with pytest.raises(LayoutError, match="2 images; choose one"):
+            formats.read(text, canvas=SQUARE)
+        assert contents(formats.read(text, canvas=SQUARE, image="b.jpg")) == [DOG]
+        with pytest.raises(LayoutError, match="0 images have the id or file name"):
+            formats.read(text, canvas=SQUARE, image="c.jpg")
+
+
+def test_the_grid_of_layoutgpt_is_its_own_unless_boxes_leave_it() -> None:
+    small = "a cat {width: 32px; height: 16px; left: 0px; top: 16px; }"
+    for canvas in (None, SQUARE):
+        reading = formats.read_noted(small, canvas=canvas)
+        assert contents(reading.layout) == [("a cat", (0, 0.25, 0.5, 0.5))]
+        assert reading.units == "pixel of 64 × 64"
+        assert reading.layout.canvas == (canvas or Canvas())
+    with pytest.raises(LayoutError, match="give the canvas size"):
+        formats.read(STYLES)
+
+
+def test_weights_are_strengths() -> None:
+    assert [item.strength for item in formats.read(ROWS).instances] == [1.0, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("source", "warnings"),
+    [
+        ("7 0.5 0.5 0.2 0.2", ["the names of the classes 7 are not told; their numbers stand for them"]),
+        (
+            {"boxes": CORNERS, "labels": [17, 18]},
+            ["the names of the classes 17, 18 are not told; their numbers stand for them"],
+        ),
+        ("a cat\n0 0.5 0.5 0.2 0.2 0.1 0.1 2", ['"keypoints" is not read (1 times)']),
+        (
+            {**TASK, "annotations": TASK["annotations"] * 2},
+            ["of 2 answers to the task the first of annotations"],
+        ),
+        (
+            [{"type": "brushlabels", "value": {"rle": [1]}}],
+            ["shape 1 is left out: a brushlabels has no area"],
+        ),
+        (
+            {"a": {"filename": "a", "regions": [region("", name="point", cx=1, cy=2)]}},
+            ["shape 1 is left out: a point has no area"],
+        ),
+        (
+            {**DIFFUSION, "annos": [{**DIFFUSION["annos"][0], "point": [1, 2]}]},
+            ['"point" is not read (1 times)'],
+        ),
+    ],
+)
+def test_what_is_left_out_is_told(source: Any, warnings: list[str]) -> None:
+    text = source if isinstance(source, str) else json.dumps(source)
+    told = [str(warning) for warning in formats.read_noted(text, canvas=SQUARE).warnings]
+    assert [words[: len(start)] for words, start in zip(told, warnings, strict=True)] == warnings
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
+        ("0 0.5 0.5 0.2 0.2\n1 200 100 50 60", "line 2, column 1: expected"),
+        ("0 0.5 0.5 0.2 0.2 0.1 0.1 2 0.1 0.1", "line 1, column 1: expected"),
+        (
+            "a {left: 1px; top: 1px; width: 9px; height: 9px}\nb {left: 1px}",
+            "line 2, column 4: expected left",
+        ),
+        ("a {left: 1px; top: 1%; width: 9px; height: 9px}", "pixels and percent stand side by side"),
+        ({**COUPLE, "prompt": "a cat"}, "mapping has 3 entries and prompt has 1"),
+        ({**COUPLE, "mapping": [[0, 1]]}, "row 1 must be a list of 5 numbers"),
+        ({**COUPLE, "mapping": [["0:a", "0:1"]]}, 'row 1 must be a number, got "a"'),
+        ({"boxes": CORNERS, "labels": ["a cat"]}, "boxes has 2 entries and labels has 1"),
+        ({"boxes": [[1, 2]], "labels": ["a cat"]}, "box 1 must be a list of 4 numbers"),
+        ({"boxes": CORNERS, "labels": [None, None]}, "label 1 must be a text, got null"),
+        ({**VIA3, "metadata": {"1": {"vid": "1", "xy": [2, 5]}}}, "region 1 must be a list of 4 numbers"),
+        ({"a": {"filename": "a", "regions": [region("", name="rect", x=1)]}}, "y must be a number, got null"),
+        (
+            [{"type": "rectanglelabels", "value": {"x": "1", "y": 1, "width": 1, "height": 1}}],
+            "x must be a number",
+        ),
         ({"bboxes": CORNERS, "labels": ["a cat"]}, "bboxes has 2 entries and labels has 1"),
         ({"bboxes": [[1, 2, 3]], "labels": ["a cat"]}, "box 1 must be a list of 4 numbers"),
         ({"phrases": ["a cat"], "boxes": FRACTIONS}, "phrases has 1 entries and boxes has 2"),
@@ -94,8 +339,9 @@ def test_what_a_peer_tells_beside_the_boxes_is_kept() -> None:
     ],
 )
 def test_what_is_wrong_is_named(source: Any, words: str) -> None:
+    canvas = None if "canvas" in words else SQUARE
     with pytest.raises(LayoutError, match=words):
-        formats.read(source if isinstance(source, str) else json.dumps(source))
+        formats.read(source if isinstance(source, str) else json.dumps(source), canvas=canvas)
 
 
 @pytest.mark.parametrize("name", READERS)
