@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments) or 0)
     except KeyboardInterrupt as error:
-        print(f"{PROGRAM}: {error or 'interrupted'}", file=sys.stderr)
+        print(f"{PROGRAM}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         message = _explain(error)
