@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from comfyui_location import REPOSITORY
 from playwright.sync_api import expect
+
+PICTURES = REPOSITORY / "output" / "browser"
 
 TEXT = "a red circle and a <b>blue</b> square on grey"
 GRAPH = """(text) => {
@@ -38,4 +41,20 @@ def test_the_table_of_entities_is_in_the_node(editor):
     expect(report).to_contain_text("star", timeout=120_000)
     expect(report).not_to_contain_text("circle")
     expect(report).to_have_count(1)
+    assert editor.problems == []
+
+
+def test_the_report_of_the_installation_is_behind_the_question_mark(editor):
+    editor.button("Keys and gestures").click()
+    editor.root.get_by_role("button", name="Check this installation…").click()
+    sheet = editor.root.get_by_role("dialog")
+    report = sheet.locator("pre")
+    expect(report).to_contain_text("Features", timeout=60_000)
+    expect(sheet.get_by_role("status")).to_have_text("Nothing that should work is broken.")
+    editor.root.screenshot(path=PICTURES / "installation.png")
+    sheet.get_by_role("button", name="Also try the model files").click()
+    expect(report).to_contain_text("Self-check", timeout=120_000)
+    sheet.get_by_role("button", name="Copy the report").click()
+    editor.press("Escape")
+    expect(editor.root.locator(".ic-report")).to_have_count(0)
     assert editor.problems == []

@@ -19,6 +19,9 @@ export const readLayout = (text, { format, order, canvas }) =>
   ask("layouts", { text, format, order, canvas });
 export const writeLayout = (document, format) => ask("layouts", { document, format });
 
+/** The report of this installation (hosts/comfyui/server/report.py): {text, faults}; null without that route. */
+export const examine = (thorough) => ask("doctor", { thorough });
+
 /**
  * Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py); null without that
  * route.
