@@ -188,16 +188,34 @@ def test_prompts_are_brought_to_the_device_once():
 
 TARGETS = Targets(((1, 2), (4, 5)), ((2,), (5,)), Regions.of_boxes(ALIKE[:2]), (False, False))
 DERIVED = Targets(TARGETS.groups, TARGETS.nouns, TARGETS.regions, (True, False))
+MANY = Targets(
+    tuple((3 * n, 3 * n + 1) for n in range(10)),
+    tuple((3 * n + 1,) for n in range(10)),
+    Regions.of_boxes(ALIKE),
+    (False,) * 10,
+)
 
 
 @HALF
-@pytest.mark.parametrize("targets", [TARGETS, DERIVED], ids=["boxes", "own map"])
-@pytest.mark.parametrize(("step", "most"), [("natural", 42), ("plain", 66)])
-def test_local_concentration(targets, step, most, dtype):
-    most += 16 if targets is DERIVED else 0
-    query, attended = query_of(dtype), query_of(dtype)
-    key, value = (torch.empty(ROWS, 77, WIDTH, dtype=dtype, device=DEVICE) for _ in range(2))
-    guidance = LocalGuidance(step=step)
+@pytest.mark.parametrize("targets", [TARGETS, MANY, DERIVED], ids=["boxes", "ten", "own map"])
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({}, 17),
+        ({"token_weight": 0.6, "pixel_weight": 1.7, "strength": 3.0}, 17),
+        ({"strength": 20.0, "token_weight": 10.0}, 18),
+        ({"inner_steps": 3}, 39),
+        ({"step": "plain"}, 54),
+    ],
+    ids=["", "weights", "limited", "inner steps", "plain"],
+)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_local_concentration(targets, settings, most, rows, dtype):
+    """The same for any number of entities and of pictures in the batch."""
+    most += 0 if targets is not DERIVED else 16 if "step" in settings else 7 + 2 * ("inner_steps" in settings)
+    query, attended = query_of(dtype, rows), query_of(dtype, rows)
+    key, value = (torch.empty(rows, 77, WIDTH, dtype=dtype, device=DEVICE) for _ in range(2))
+    guidance = LocalGuidance(**settings)
 
     def call() -> Tensor:
         return concentrate(query, key, value, attended, HEADS, targets, GRID, guidance)
@@ -206,7 +224,7 @@ def test_local_concentration(targets, step, most, dtype):
     with watched() as watch:
         found = call()
     assert (found.dtype, found.device, found.shape) == (torch.float32, DEVICE, query.shape)
-    assert 30 < watch.launches <= most
+    assert 14 < watch.launches <= most
     assert not watch.copies
     assert not watch.on_cpu
 

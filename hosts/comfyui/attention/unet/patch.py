@@ -11,7 +11,6 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
@@ -72,7 +71,8 @@ class CrossAttentionCall:
         self._labels = patch.labels
         self._rows = patch.rows
         self._attended = (patch.base or plain_attention)(query, key, value, extra_options)
-        self._added: Tensor | None = None
+        # What is to be added to each copy of a chunk.
+        self._terms: dict[int, Tensor] = {}
 
     def query(self, chunk: int) -> Tensor:
         """(rows, L, C) of one chunk."""
@@ -91,15 +91,29 @@ class CrossAttentionCall:
 
     def add(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to the prompt's own rows of one chunk."""
-        self._sum()[self._own_rows(chunk)] += term
+        self._add(self._first[chunk], term)
 
     def add_to_copies(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to one chunk and all its copies."""
         for copy in range(self._first[chunk], self._first[chunk + 1]):
-            self._sum()[copy * self._rows : (copy + 1) * self._rows] += term
+            self._add(copy, term)
+
+    def _add(self, copy: int, term: Tensor) -> None:
+        # Terms of the same rows are added up before they meet the attention, so that two of them give the
+        # same bits in either order.
+        earlier = self._terms.get(copy)
+        self._terms[copy] = term if earlier is None else earlier + term
 
     def result(self) -> Tensor:
-        return self._attended if self._added is None else self._attended + self._added
+        """The attention with all terms; groups that read it before have seen it without."""
+        if not self._terms:
+            return self._attended
+        # What was called may keep its tensor, and autograd may need it as it is.
+        whole = self._attended.clone()
+        for copy, term in self._terms.items():
+            # Not +=, which writes the slice back into itself.
+            whole[copy * self._rows : (copy + 1) * self._rows].add_(term)
+        return whole
 
     @cached_property
     def _first(self) -> list[int]:
@@ -113,11 +127,6 @@ class CrossAttentionCall:
     def _own_rows(self, chunk: int) -> slice:
         start = self._first[chunk] * self._rows
         return slice(start, start + self._rows)
-
-    def _sum(self) -> Tensor:
-        if self._added is None:
-            self._added = torch.zeros_like(self._attended)
-        return self._added
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
