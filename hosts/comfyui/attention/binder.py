@@ -28,11 +28,17 @@ class Binder(Protocol):
         ...
 
     def patched(
-        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
+        self,
+        running: Any,
+        options: dict[str, Any],
+        groups: Sequence[Group],
+        labels: tuple[int, ...],
+        rows: int,
     ) -> dict[str, Any]:
         """A copy of transformer_options with the groups on top of whatever is installed by now.
 
-        `labels` are the call's `cond_or_uncond`, one for each chunk of `rows` rows.
+        `running` is the diffusion model that is called, None where nobody knows; `labels` are the call's
+        `cond_or_uncond`, one for each chunk of `rows` rows.
         """
         ...
 

@@ -7,7 +7,7 @@ conditionings keep working and nobody has to guess which row of a batch is the p
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import comfy.conds
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ....models.regions import Rectangle
+from .errors import UnexplainedRowsError
 from .layer_call import Group
 from .run_cache import RunCache
 from .window import Sampling
@@ -23,6 +24,9 @@ from .window import Sampling
 # Name of the terms among a conditioning's `model_conds`, and of the keyword with which ComfyUI hands them to
 # the diffusion model.
 KEY = "instance_composer"
+# Mark in model_options of ComfyUI-ppm's CLIP NegPip: its texts have two rows for each token, the first of
+# which makes the key and the second the value.
+NEGPIP = "ppm_negpip"
 
 logger = logging.getLogger("instance_composer")
 
@@ -32,6 +36,30 @@ class Text(NamedTuple):
 
     length: int
     zeroed: bool
+
+
+def count_tokens(text: Tensor, model_options: Mapping[str, Any]) -> int:
+    """The tokens of a conditioning's text (1, rows, width), as attention will see them."""
+    rows = text.shape[1]
+    return rows // 2 if model_options.get(NEGPIP) and rows % 2 == 0 else rows
+
+
+def own_tokens(length: int, keys: int) -> int:
+    """The first keys of a layer, of those for a text of `length` tokens that are the text's own.
+
+    ComfyUI repeats a shorter text up to the length of the others in the batch, which changes no attention;
+    the first repeat stands for all. A pack may halve texts that have several rows for each token. Raises
+    `UnexplainedRowsError`.
+    """
+    if keys >= length:
+        return length
+    if length % keys:
+        raise UnexplainedRowsError(
+            f"A cross-attention layer has keys of {keys} tokens for a text of {length}. Another node pack on "
+            "this MODEL changes the prompt inside the UNet in a way Instance Composer does not know; take "
+            "its nodes off this MODEL."
+        )
+    return keys
 
 
 class Term(Protocol):

@@ -23,6 +23,7 @@ from ....models.attention.heat_maps import average_maps
 from ....models.attention.probabilities import token_probabilities
 from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block, LayerCall
+from ..attention.terms import count_tokens
 from ..attention.unet.presets import preset_blocks
 from ..attention.window import (
     Sampling,
@@ -182,9 +183,18 @@ class Recorder:
             self._record.add(RecordedRun(settings, name_pictures(samples), maps))
         return samples
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
+    def begin_step(
+        self,
+        sampling: Sampling,
+        conds: Any,
+        latent: Tensor,
+        sigma: float,
+        model_options: Mapping[str, Any],
+    ) -> bool:
         """Notes which of the conditionings are the prompt; True if the step is recorded."""
-        return self._run is not None and self._run.begin_step(sampling, conds, latent, sigma)
+        if self._run is None:
+            return False
+        return self._run.begin_step(sampling, conds, latent, sigma, model_options)
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
         """Reads one call of the UNet, if the prompt is among its conditionings."""
@@ -206,11 +216,22 @@ class Run:
     warned: set[str] = field(default_factory=set)
     indices: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
+    def begin_step(
+        self,
+        sampling: Sampling,
+        conds: Any,
+        latent: Tensor,
+        sigma: float,
+        model_options: Mapping[str, Any],
+    ) -> bool:
         # The place of the prompt among `conds` depends on the guider; those of ComfyUI name it "positive".
         prompt = (getattr(self.guider, "conds", None) or {}).get("positive") or conds[0] or ()
         acting = acts(self.settings.window, sigma, sampling)
-        self.texts = {c["uuid"]: c["model_conds"]["c_crossattn"].cond.shape[1] for c in prompt if acting}
+        self.texts = {
+            cond["uuid"]: count_tokens(cond["model_conds"]["c_crossattn"].cond, model_options)
+            for cond in prompt
+            if acting
+        }
         self.latent = tuple(latent.shape[-2:])
         self._check_tokens()
         return bool(self.texts)
@@ -298,11 +319,12 @@ class RecordingGroup:
                 return self.run.warn(
                     "Another node pack changes the number of places in a layer; it is left out."
                 )
-            repeats, rest = divmod(key.shape[1], length)
-            if rest:
+            own = min(length, key.shape[1])
+            repeats, rest = divmod(key.shape[1], own)
+            if rest or length % own:
                 self.run.warn("Another node pack changes the length of the prompt; its layers are left out.")
                 continue
-            maps = self._entity_maps(query, key, call.heads, length, repeats)
+            maps = self._entity_maps(query, key, call.heads, own, repeats)
             self.run.add(maps.unflatten(-1, call.grid))
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,9 +22,10 @@ from ....models.concentration.energy import (
 from ....models.regions import Rectangle
 from ..attention.layer_call import AllReadError, Block, LayerCall
 from ..attention.run_cache import RunCache
-from ..attention.terms import Text
+from ..attention.terms import Text, own_tokens
 from ..attention.window import Sampling, Window
 from .differentiable_unet import (
+    OVERRIDE,
     LatentGuidanceError,
     check_device,
     check_memory,
@@ -40,6 +42,12 @@ from .local import NODE, acting_entities, cropped
 # in `unit_step`, which divides by the gradient's length.
 LOSS_SCALE = 2.0**16
 SMALLER_LOSS_SCALES = (2.0**8, 1.0)
+NO_GRADIENT = (
+    "The attention of this MODEL cannot be differentiated: its weights are quantised, or another node pack "
+    f"computes it. Choose the mode local of {NODE}, which needs no gradient."
+)
+
+logger = logging.getLogger("instance_composer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +60,8 @@ class LatentTerm:
     layers: tuple[Block, ...]
     window: Window
     node: str = NODE
+    # Of what the user has been told, once.
+    told: list[str] = field(default_factory=list, init=False)
 
     def on_zeros(self) -> LatentTerm:
         return self
@@ -98,6 +108,13 @@ class LatentStep:
         return CaptureGroup(self, tuple(index for index, _ in members), captured)
 
     def options(self, options: dict[str, Any]) -> dict[str, Any]:
+        if OVERRIDE in options and not self.term.told:
+            self.term.told.append(OVERRIDE)
+            logger.info(
+                "Another node has put an attention of its own into this MODEL. The mode latent of %s takes "
+                "its values, and the gradient of torch's attention at the same place.",
+                NODE,
+            )
         return differentiable_options(options)
 
     def move(self, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:
@@ -142,12 +159,14 @@ class LatentStep:
                 captured.closed = True
             total = torch.stack([row.value for rows in energies for row in rows]).sum()
             if not total.requires_grad:
-                raise LatentGuidanceError(
-                    "The attention of this MODEL cannot be differentiated: its weights are quantised, or "
-                    f"another node pack computes it. Choose the mode local of {NODE}, which needs no "
-                    "gradient."
-                )
-            (gradient,) = torch.autograd.grad(scale * total, leaf)
+                raise LatentGuidanceError(NO_GRADIENT)
+            try:
+                (gradient,) = torch.autograd.grad(scale * total, leaf)
+            except RuntimeError as error:
+                # Kernels of quantised layers and of other packs say so in the backward pass alone.
+                if any(words in str(error) for words in ("derivative for", "autograd formula")):
+                    raise LatentGuidanceError(NO_GRADIENT) from error
+                raise
             rows = zip(*energies, strict=True)
             distance = torch.stack([torch.stack([part.distance for part in row]).mean() for row in rows])
             return gradient, distance
@@ -176,8 +195,8 @@ class CaptureGroup:
     def act(self, call: LayerCall) -> None:
         (chunk,) = self.chunks
         query, key, _ = call.inputs(chunk)
-        key = key[:, : self.step.text]
-        found = token_probabilities(query, key, call.heads, range(self.step.text))
+        key = key[:, : own_tokens(self.step.text, key.shape[1])]
+        found = token_probabilities(query, key, call.heads)
         found = found.mean(1).unflatten(1, call.grid)
         if self.captured.closed:
             return  # a checkpoint runs the layer again

@@ -11,7 +11,7 @@ from ....models.concentration import LocalGuidance, Targets, concentrate
 from ....models.regions import Rectangle
 from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
-from ..attention.terms import Text
+from ..attention.terms import Text, own_tokens
 from ..attention.window import Sampling, Window, acts
 
 NODE = "Attribute Concentration"
@@ -79,10 +79,9 @@ class LocalGroup:
         """Adds what concentration changes to the prompt's own rows of every chunk."""
         step = self.step
         for chunk in self.chunks:
-            # ComfyUI repeats a shorter text up to the length of the others in the batch, which changes no
-            # attention; the first repeat stands for all.
             query, key, value = call.inputs(chunk)
-            key, value = key[:, : step.text], value[:, : step.text]
+            own = own_tokens(step.text, key.shape[1])
+            key, value = key[:, :own], value[:, :own]
             plain = call.plain(chunk)
             call.add(
                 chunk,

@@ -9,6 +9,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from ..layer_call import Block, Group
 from .call import options_of, over_attn2, with_options
+from .layers import preferred_attentions
 from .patch import Attention, AttentionPatch
 
 
@@ -27,10 +28,17 @@ class UNetBinder:
         return with_options(args, kwargs, options)
 
     def patched(
-        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
+        self,
+        running: Any,
+        options: dict[str, Any],
+        groups: Sequence[Group],
+        labels: tuple[int, ...],
+        rows: int,
     ) -> dict[str, Any]:
+        preferred = {} if running is None else preferred_attentions(running)
+
         def patch(base: Attention | None, block: Block) -> Attention:
             here = tuple(group for group in groups if block in group.blocks)
-            return AttentionPatch(base, block, here, labels, rows)
+            return AttentionPatch(base, block, here, labels, rows, preferred.get(block))
 
         return over_attn2(options, (block for group in groups for block in group.blocks), patch)

@@ -32,7 +32,7 @@ class AttentionPatch:
     """One attn2 layer of one UNet call, with terms on top of what is installed there.
 
     `base` is the patch found there, None for plain attention; `labels` are the UNet call's `cond_or_uncond`,
-    one for each chunk of `rows` rows.
+    one for each chunk of `rows` rows; `preferred` is the attention that the checkpoint chose for the layer.
     """
 
     base: Attention | None
@@ -40,6 +40,7 @@ class AttentionPatch:
     groups: tuple[Group, ...]
     labels: tuple[int, ...]
     rows: int
+    preferred: Any = None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
         call = CrossAttentionCall(self, query, key, value, extra_options)
@@ -70,7 +71,11 @@ class CrossAttentionCall:
         self._has_base = patch.base is not None
         self._labels = patch.labels
         self._rows = patch.rows
-        self._attended = (patch.base or plain_attention)(query, key, value, extra_options)
+        self._preferred = patch.preferred
+        if patch.base is None:
+            self._attended = plain_attention(query, key, value, extra_options, patch.preferred)
+        else:
+            self._attended = patch.base(query, key, value, extra_options)
         # What is to be added to each copy of a chunk.
         self._terms: dict[int, Tensor] = {}
 
@@ -87,7 +92,7 @@ class CrossAttentionCall:
         """Attention of one chunk as it is without any patch: (rows, L, C)."""
         if not self._has_base:
             return self._attended[self._own_rows(chunk)]
-        return plain_attention(*self.inputs(chunk), self._options)
+        return plain_attention(*self.inputs(chunk), self._options, self._preferred)
 
     def add(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to the prompt's own rows of one chunk."""
@@ -129,8 +134,14 @@ class CrossAttentionCall:
         return slice(start, start + self._rows)
 
 
-def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
-    """Attention of a layer without a patch, attention overrides of other packs included."""
+def plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any], preferred: Any = None
+) -> Tensor:
+    """Attention of a layer without a patch, attention overrides of other packs included.
+
+    `preferred` is the layer's own choice, for a ComfyUI that has such.
+    """
+    own = {} if preferred is None else {"preferred_attention": preferred}
     return optimized_attention(
         query,
         key,
@@ -138,6 +149,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: di
         extra_options["n_heads"],
         attn_precision=extra_options.get("attn_precision"),
         transformer_options=extra_options,
+        **own,
     )
 
 
