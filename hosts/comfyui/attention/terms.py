@@ -44,22 +44,21 @@ def count_tokens(text: Tensor, model_options: Mapping[str, Any]) -> int:
     return rows // 2 if model_options.get(NEGPIP) and rows % 2 == 0 else rows
 
 
-def own_tokens(length: int, keys: int) -> int:
+def own_tokens(length: int, keys: int, last: int) -> int:
     """The first keys of a layer, of those for a text of `length` tokens that are the text's own.
 
     ComfyUI repeats a shorter text up to the length of the others in the batch, which changes no attention;
-    the first repeat stands for all. A pack may halve texts that have several rows for each token. Raises
-    `UnexplainedRowsError`.
+    the first repeat stands for all. A pack may halve or cut a text inside the UNet; `last` is the last token
+    that has to be there. Raises `UnexplainedRowsError`.
     """
-    if keys >= length:
-        return length
-    if length % keys:
+    own = min(length, keys)
+    if last >= own:
         raise UnexplainedRowsError(
-            f"A cross-attention layer has keys of {keys} tokens for a text of {length}. Another node pack on "
-            "this MODEL changes the prompt inside the UNet in a way Instance Composer does not know; take "
-            "its nodes off this MODEL."
+            f"A cross-attention layer has keys of {keys} tokens for a text of {length}, and token {last + 1} "
+            "is needed. Another node pack on this MODEL cuts the prompt inside the UNet; take its nodes off "
+            "this MODEL."
         )
-    return keys
+    return own
 
 
 class Term(Protocol):

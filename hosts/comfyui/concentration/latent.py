@@ -195,7 +195,7 @@ class CaptureGroup:
     def act(self, call: LayerCall) -> None:
         (chunk,) = self.chunks
         query, key, _ = call.inputs(chunk)
-        key = key[:, : own_tokens(self.step.text, key.shape[1])]
+        key = key[:, : own_tokens(self.step.text, key.shape[1], self.step.targets.tokens[-1])]
         found = token_probabilities(query, key, call.heads)
         found = found.mean(1).unflatten(1, call.grid)
         if self.captured.closed:

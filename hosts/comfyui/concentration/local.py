@@ -80,7 +80,7 @@ class LocalGroup:
         step = self.step
         for chunk in self.chunks:
             query, key, value = call.inputs(chunk)
-            own = own_tokens(step.text, key.shape[1])
+            own = own_tokens(step.text, key.shape[1], step.targets.tokens[-1])
             key, value = key[:, :own], value[:, :own]
             plain = call.plain(chunk)
             call.add(
