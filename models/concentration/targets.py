@@ -99,6 +99,16 @@ class Targets:
             )
         return self._members[key]
 
+    def indices(self, device: torch.device | str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """`groups` and `nouns` as tensors of integers. Cached."""
+        key = ("indices", str(device))
+        if key not in self.made:
+            self.made[key] = tuple(
+                tuple(torch.tensor(tokens, dtype=torch.long, device=device) for tokens in kind)
+                for kind in (self.groups, self.nouns)
+            )
+        return self.made[key]
+
     def _rows(self, groups: tuple[tuple[int, ...], ...]) -> Tensor:
         return torch.tensor([[float(token in group) for token in self.tokens] for group in groups])
 

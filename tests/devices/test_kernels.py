@@ -8,6 +8,7 @@ from torch import Tensor
 from instance_composer.models.attention.heat_maps import average_maps, concentration, own_regions
 from instance_composer.models.attention.probabilities import token_probabilities
 from instance_composer.models.concentration import LocalGuidance, Targets, concentrate
+from instance_composer.models.concentration.energy import ConcentrationObjective, unit_step
 from instance_composer.models.ifadapter import (
     InstanceAttention,
     InstancePrompt,
@@ -225,6 +226,29 @@ def test_local_concentration(targets, settings, most, rows, dtype):
         found = call()
     assert (found.dtype, found.device, found.shape) == (torch.float32, DEVICE, query.shape)
     assert 14 < watch.launches <= most
+    assert not watch.copies
+    assert not watch.on_cpu
+
+
+@pytest.mark.parametrize("targets", [TARGETS, DERIVED], ids=["boxes", "own map"])
+def test_the_energy_of_the_latent_and_its_gradient(targets):
+    """Maps of two sizes; lists of tokens become tensors in the first evaluation."""
+    objective = ConcentrationObjective(targets)
+    query, key = query_of(torch.float16).requires_grad_(), torch.empty(ROWS, 77, WIDTH, device=DEVICE)
+
+    def call() -> Tensor:
+        coarse = token_probabilities(query, key, HEADS).unflatten(2, GRID)
+        fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        value, distance = objective([coarse[0], fine[0]], (True, True))
+        (gradient,) = torch.autograd.grad(value, query)
+        return unit_step(gradient[None], distance[None])
+
+    with watched() as watch:
+        call()
+    assert watch.copies
+    with watched() as watch:
+        found = call()
+    assert found.device == DEVICE
     assert not watch.copies
     assert not watch.on_cpu
 
