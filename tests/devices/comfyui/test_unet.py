@@ -160,8 +160,11 @@ def test_the_same_in_bfloat16():
     assert watch.copies == plain.copies
 
 
-@pytest.mark.parametrize("count", [2, 10])
-@pytest.mark.parametrize(("derived", "most"), [(False, 874), (True, 1196)], ids=["boxes", "own map"])
+@pytest.mark.parametrize(
+    ("derived", "count", "most"),
+    [(False, 2, 874), (False, 10, 874), (True, 10, 1196)],
+    ids=["two boxes", "ten boxes", "ten own maps"],
+)
 def test_local_concentration_adds_few_launches_whatever_the_number_of_entities(
     unet, plain, derived, most, count
 ):
@@ -206,6 +209,6 @@ def test_recording_copies_to_the_device_in_its_first_evaluation_alone(unet, plai
     assert watch_evaluation(unet, run).copies.total() > plain.copies.total()
     watch = watch_evaluation(unet, run)
     assert recording.counts == {(32, 32): 32}
-    assert watch.launches > plain.launches
+    assert 0 < watch.launches - plain.launches <= 16 * 9
     assert watch.copies == plain.copies
     assert watch.on_cpu == plain.on_cpu
