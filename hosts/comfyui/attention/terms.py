@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ....models.regions import Rectangle
-from .errors import UnexplainedRowsError
 from .layer_call import Group
 from .run_cache import RunCache
 from .window import Sampling
@@ -32,33 +31,30 @@ logger = logging.getLogger("instance_composer")
 
 
 class Text(NamedTuple):
-    """A conditioning's text: how many tokens, and whether ConditioningZeroOut made it all zeros."""
-
-    length: int
-    zeroed: bool
-
-
-def count_tokens(text: Tensor, model_options: Mapping[str, Any]) -> int:
-    """The tokens of a conditioning's text (1, rows, width), as attention will see them."""
-    rows = text.shape[1]
-    return rows // 2 if model_options.get(NEGPIP) and rows % 2 == 0 else rows
-
-
-def own_tokens(length: int, keys: int, last: int) -> int:
-    """The first keys of a layer, of those for a text of `length` tokens that are the text's own.
-
-    ComfyUI repeats a shorter text up to the length of the others in the batch, which changes no attention;
-    the first repeat stands for all. A pack may halve or cut a text inside the UNet; `last` is the last token
-    that has to be there. Raises `UnexplainedRowsError`.
+    """A conditioning's text: how many tokens, the rows that they take in its tensor, and whether
+    ConditioningZeroOut made it all zeros.
     """
-    own = min(length, keys)
-    if last >= own:
-        raise UnexplainedRowsError(
-            f"A cross-attention layer has keys of {keys} tokens for a text of {length}, and token {last + 1} "
-            "is needed. Another node pack on this MODEL cuts the prompt inside the UNet; take its nodes off "
-            "this MODEL."
-        )
-    return own
+
+    tokens: int
+    rows: int
+    zeroed: bool = False
+
+    @classmethod
+    def of(cls, text: Tensor, model_options: Mapping[str, Any], zeroed: bool = False) -> Text:
+        """Of a text (1, rows, width), as a MODEL with these options reads it."""
+        rows = text.shape[1]
+        doubled = bool(model_options.get(NEGPIP)) and rows % 2 == 0
+        return cls(rows // 2 if doubled else rows, rows, zeroed)
+
+    def own_keys(self, keys: int, rows: int) -> int:
+        """The first keys in a layer that are this text's own, of all those it has.
+
+        `rows` is the length of all texts in the call: ComfyUI repeats a shorter text up to that of the others
+        in the batch, which changes no attention, and the first repeat stands for all. Where a pack halves or
+        cuts texts inside the UNet there are fewer keys than rows.
+        """
+        expected = max(rows, self.rows) * self.tokens // self.rows
+        return self.tokens if keys >= expected else self.tokens * keys // expected
 
 
 class Term(Protocol):

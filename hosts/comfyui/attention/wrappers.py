@@ -19,9 +19,9 @@ from torch import Tensor
 from .binder import Binder, find_binder
 from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
-from .layer_call import AllReadError, Group
+from .layer_call import AllReadError, Group, ModelCall
 from .run_cache import RunCache
-from .terms import KEY, GuidingStep, StepTerm, StepTerms, Text, count_tokens, is_zero
+from .terms import KEY, GuidingStep, StepTerm, StepTerms, Text, is_zero
 from .window import CachedSampling, Sampling
 
 Chunks = tuple[tuple[StepTerm, ...], ...]
@@ -157,7 +157,7 @@ class ModelWrappers:
         # copy of the positive, in which `model_conds` alone is the negative's.
         text = cond["model_conds"]["c_crossattn"].cond
         zeroed = self.cache.get((text,), lambda: is_zero(text))
-        described = Text(count_tokens(text, model_options), zeroed)
+        described = Text.of(text, model_options, zeroed)
         return tuple(
             step for term in carried.cond if (step := term.at(sigma, sampling, described)) is not None
         )
@@ -185,7 +185,8 @@ class ModelWrappers:
             _check_rows(chunks, labels, latent)
         # The running module: of several GPUs each has its own.
         running = getattr(executor, "class_obj", None)
-        options = self.binder.patched(running, options, groups, labels, len(latent) // len(labels))
+        call = ModelCall(running, labels, len(latent) // len(labels), self.binder.text_rows(args, kwargs))
+        options = self.binder.patched(options, groups, call)
         for step in _guiding(step for steps in chunks for step in steps):
             options = step.options(options)
         args, kwargs = self.binder.with_options(args, kwargs, options)

@@ -22,7 +22,7 @@ from ....models.concentration.energy import (
 from ....models.regions import Rectangle
 from ..attention.layer_call import AllReadError, Block, LayerCall
 from ..attention.run_cache import RunCache
-from ..attention.terms import Text, own_tokens
+from ..attention.terms import Text
 from ..attention.window import Sampling, Window
 from .differentiable_unet import (
     OVERRIDE,
@@ -35,7 +35,7 @@ from .differentiable_unet import (
     memory_message,
     needs_checkpoints,
 )
-from .local import NODE, acting_entities, cropped
+from .local import NODE, acting_entities, cropped, own_keys
 
 # Loss scale of the gradient, without which half precision would make zeros of it: an energy is a mean over
 # cells, heads and layers. Where a gradient overflows, the smaller scales are tried in turn. The scale cancels
@@ -70,7 +70,7 @@ class LatentTerm:
         active = acting_entities(self.targets, self.window, sigma, sampling, text)
         if active is None:
             return None
-        return LatentStep(self, self.targets, active, text.length)
+        return LatentStep(self, self.targets, active, text)
 
 
 @dataclass
@@ -89,7 +89,7 @@ class LatentStep:
     term: LatentTerm
     targets: Targets
     active: tuple[bool, ...]
-    text: int
+    text: Text
     captured: list[Captured] = field(default_factory=list)
 
     @property
@@ -195,7 +195,7 @@ class CaptureGroup:
     def act(self, call: LayerCall) -> None:
         (chunk,) = self.chunks
         query, key, _ = call.inputs(chunk)
-        key = key[:, : own_tokens(self.step.text, key.shape[1], self.step.targets.tokens[-1])]
+        key = key[:, : own_keys(self.step.targets, self.step.text, key, call)]
         found = token_probabilities(query, key, call.heads)
         found = found.mean(1).unflatten(1, call.grid)
         if self.captured.closed:

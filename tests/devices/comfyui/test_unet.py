@@ -12,7 +12,7 @@ from comfy.ops import manual_cast
 from comfy.patcher_extension import WrappersMP
 from device_watch import DEVICE, Watch, watched
 
-from instance_composer.hosts.comfyui.attention.terms import KEY
+from instance_composer.hosts.comfyui.attention.terms import KEY, Text
 from instance_composer.hosts.comfyui.attention.unet.layers import attention_layers
 from instance_composer.hosts.comfyui.attention.wrappers import bind
 from instance_composer.hosts.comfyui.attention_maps.record import RecordingGroup, Run, Settings
@@ -46,6 +46,7 @@ SDXL = {
 # The published adapter's: four blocks of the middle and of each of the first three attentions of the decoder.
 LAYERS = {"mid": ("middle", 1), "up": ("output", 3)}
 MOST_LAUNCHES = 1000
+TEXT = Text(77, 77)
 ALIKE: list[Rectangle] = [(0.02 + 0.07 * i, 0.1, 0.3 + 0.07 * i, 0.4) for i in range(10)]
 
 
@@ -174,7 +175,7 @@ def test_local_concentration_adds_few_launches_whatever_the_number_of_entities(
     groups = tuple((3 * n + 1, 3 * n + 2) for n in range(count))
     nouns = tuple(group[1:] for group in groups)
     targets = Targets(groups, nouns, Regions.of_boxes(ALIKE[:count]), (derived,) * count)
-    step = LocalStep(targets, LocalGuidance(strength=2.0), layers, (True,) * count, 77)
+    step = LocalStep(targets, LocalGuidance(strength=2.0), layers, (True,) * count, TEXT)
     (wrapper,) = bind(patcher(unet)).get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -199,7 +200,7 @@ def test_recording_copies_to_the_device_in_its_first_evaluation_alone(unet, plai
             """Nothing: the wrapper is called by itself."""
 
         def group(self, *_: Any) -> RecordingGroup:
-            return RecordingGroup(recording, {1: 77})
+            return RecordingGroup(recording, {1: TEXT})
 
     (wrapper,) = bind(patcher(unet), Observer()).get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
 

@@ -15,7 +15,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
 from ..errors import UnexplainedRowsError
-from ..layer_call import Block, Group
+from ..layer_call import Block, Group, ModelCall
 
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
@@ -31,15 +31,14 @@ COUPLE_MAPS = ("cond_or_uncond_couple", "cond_or_uncond_hook_couple")
 class AttentionPatch:
     """One attn2 layer of one UNet call, with terms on top of what is installed there.
 
-    `base` is the patch found there, None for plain attention; `labels` are the UNet call's `cond_or_uncond`,
-    one for each chunk of `rows` rows; `preferred` is the attention that the checkpoint chose for the layer.
+    `base` is the patch found there, None for plain attention; `preferred` is the attention that the
+    checkpoint chose for the layer.
     """
 
     base: Attention | None
     block: Block
     groups: tuple[Group, ...]
-    labels: tuple[int, ...]
-    rows: int
+    call: ModelCall
     preferred: Any = None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
@@ -69,8 +68,9 @@ class CrossAttentionCall:
         self._options = extra_options
         self._inputs = (query, key, value)
         self._has_base = patch.base is not None
-        self._labels = patch.labels
-        self._rows = patch.rows
+        self.text_rows = patch.call.text_rows
+        self._labels = patch.call.labels
+        self._rows = patch.call.rows
         self._preferred = patch.preferred
         if patch.base is None:
             self._attended = plain_attention(query, key, value, extra_options, patch.preferred)
