@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -107,11 +107,20 @@ def find_entities(doc: Any, *, stop_list: Collection[str] | None = None) -> tupl
                     described[noun] += [token, *_below(token)]
     for noun, words in described.items():
         words += _shared(noun)
-    counts: Counter[str] = Counter()
     listed = listed_tokens(doc)
-    return tuple(
-        _entity(noun, words, counts, stop_list, noun.i in listed) for noun, words in described.items()
+    return numbered(
+        make_entity(noun, words, stop_list, noun.i in listed) for noun, words in described.items()
     )
+
+
+def numbered(entities: Iterable[Entity]) -> tuple[Entity, ...]:
+    """Entities in the order of their nouns, those with the same noun numbered from 1."""
+    counts: Counter[str] = Counter()
+    found: list[Entity] = []
+    for entity in sorted(entities, key=lambda one: one.start):
+        counts[entity.noun] += 1
+        found.append(replace(entity, number=counts[entity.noun]))
+    return tuple(found)
 
 
 @cache
@@ -121,11 +130,11 @@ def unlocalisable_nouns() -> frozenset[str]:
     return frozenset(word.lower() for line in lines for word in line.split())
 
 
-def _entity(
-    noun: Any, words: list[Any], counts: Counter[str], stop_list: Collection[str], listed: bool
+def make_entity(
+    noun: Any, words: Iterable[Any], stop_list: Collection[str] = (), listed: bool = False
 ) -> Entity:
+    """The entity of a noun and its describing words, tokens of a doc."""
     name = word_of(noun).lower()
-    counts[name] += 1
     # Parsers take a bracket for an adjective at times.
     with_letters = {word for word in words if any(map(str.isalnum, word.text))}
     ordered = sorted({noun, *with_letters}, key=lambda word: word.i)
@@ -137,7 +146,6 @@ def _entity(
         start=noun.idx,
         end=noun.idx + len(noun),
         words=spans,
-        number=counts[name],
         localisable=not listed and not any(form in stop_list for form in singular_forms(name)),
     )
 
@@ -209,6 +217,9 @@ def _describes(token: Any) -> bool:
 
 def _is_modifier(token: Any) -> bool:
     """Whether a word modifies its head; the label alone also covers places and asides."""
+    if token.pos_ == "ADJ" and token.dep_ == "nsubj":
+        # "a blue checked cross": the participle is taken for a verb, and the colour for what did it.
+        return token.head.dep_ == "amod"
     if token.dep_ not in MODIFIERS:
         return False
     if token.dep_ == "advmod":

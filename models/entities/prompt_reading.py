@@ -62,7 +62,7 @@ KEYWORD = re.compile(r"[^,\n\1]+")
 # A keyword with one of these is a piece of a sentence.
 IN_SENTENCES = re.compile(
     r"(?:a|an|the|this|that|these|those|and|or|but|by|with|without|to|from|under|over|behind|beside|near|next"
-    r"|is|are|was|were|be|has|have|which|who|whose|his|her|its|their|while|as|in|at)"
+    r"|is|are|was|were|be|has|have|which|who|whose|his|her|its|their|while|as|in)"
 )
 LONGEST_TAG = 4
 
@@ -204,10 +204,12 @@ def _is_listed(keyword: str) -> bool:
 
 
 def _is_tag(keyword: str) -> bool:
+    """Whether a keyword with underscores stands alone: one word as written, or no sentence."""
     if not UNDERSCORED.search(keyword):
         return False
     words = keyword.replace("_", " ").lower().split()
-    return len(words) <= LONGEST_TAG and not any(map(IN_SENTENCES.fullmatch, words))
+    sentence = len(words) > LONGEST_TAG or any(map(IN_SENTENCES.fullmatch, words))
+    return not sentence or len(keyword.split()) == 1
 
 
 def _phrase(text: _Text, start: int, end: int, listed: bool = False) -> Phrase:
