@@ -33,18 +33,23 @@ def find_targets(
 
     Regions come from `masks` (N, H, W), the first for the first entity that can have a place and so on, then
     from the instances of `layout` that the words or `overrides` (see `read_overrides`) name. `warn` is called
-    with a sentence if there are masks for which there is no entity.
+    with a sentence if there are masks for which there is no entity, and for words that have no token.
     """
     names = [each.entity for each in entities]
     layout = (layout or Layout(())).checked()
     matched = match_entities(names, layout, read_overrides(overrides, names, layout))
     given = _masks_of_entities(entities, masks, warn)
+    placed = given.keys() | matched.keys()
     chosen = [
         index
         for index, each in enumerate(entities)
         if each.tokens
-        and (index in given or index in matched or (each.entity.localisable and without_region != LEFT_ALONE))
+        and (index in placed or (each.entity.localisable and without_region != LEFT_ALONE))
+        # The noun's own map is the region.
+        and (index in placed or each.noun_tokens or without_region != OWN_MAP)
     ]
+    if warn is not None:
+        _tell_what_has_no_token(entities, chosen, warn)
     if not chosen:
         return None
     parts = [_region(given.get(index), layout, matched.get(index)) for index in chosen]
@@ -61,6 +66,14 @@ def find_targets(
             without_region == OWN_MAP and index not in given and index not in matched for index in chosen
         ),
     )
+
+
+def _tell_what_has_no_token(entities: Sequence[EntityTokens], chosen: Sequence[int], warn: Warn) -> None:
+    for index, each in enumerate(entities):
+        if each.missing and each.entity.localisable:
+            words = ", ".join(word.text for word in each.missing)
+            rest = "the other words count alone" if index in chosen else "the entity is left alone"
+            warn(f"{each.entity.text}: no token of the prompt is that of {words}; {rest}.")
 
 
 def _masks_of_entities(

@@ -22,9 +22,8 @@ TAG_LIST = Path(__file__).with_name("unlocalisable_tags.txt")
 LIKE_BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u200b\ufeff")
 # Marks without a look of their own: variation selectors, the combining grapheme joiner.
 SELECTORS = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-# Stand, while a text is read, for a character that belongs to the one before it, and for a comma between what
-# may be written without a blank. No text has them: they would be blanks.
-GONE, COMMA = "\0", "\1"
+# Stands, while a text is read, for a comma with a blank behind it. No text has it: it would be a blank.
+COMMA = "\1"
 
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 # What other programs write below a prompt when it is copied from them.
@@ -45,14 +44,14 @@ SWITCH = re.compile(
 JOINTS = re.compile(
     r"(?<![^\s,.;()\[\]])(?:BREAK|AND(?:_PERP|_SALT|_TOPK)?|ADDCOMM|ADDBASE|ADDROW|ADDCOL)(?![^\s,.;:()\[\]])"
 )
-# Weights: of Midjourney, at the end of a bracket, without a bracket, behind a bracket, ++.
+# Weights of Midjourney, which end a phrase; at the end of a bracket, without one, behind one; ++.
+PHRASE_WEIGHT = re.compile(rf"::(?:{NUMBER})?(?!\s*[\d.)\]}}])")
 WEIGHT = re.compile(
-    rf"::(?:{NUMBER})?"
-    rf"|:\s*{NUMBER}\s*(?=[)\]}}])"
-    rf"|(?<![\s:\d]):{NUMBER}(?![\w:%])"
-    r"|(?<=[\d\s]):[+-]?\d*\.\d+(?![\w:%])"
+    rf"::?\s*{NUMBER}\s*(?=[)\]}}])"
+    rf"|(?<![\s:\d]):{NUMBER}(?![\w%])"
+    r"|(?<=[\d\s]):[+-]?\d*\.\d+(?![\w%])"
     r"|(?<=\))\d*\.\d+(?!\w)"
-    r"|(?<=[\w)])(?:\++|--+)(?![^\s,.;)\]])"
+    r"|(?<=[\w)])(?:\++|--+)(?![^\s,.;:|)\]}])"
 )
 CHOICES = re.compile(r"(?<=\{)\d+(?:-\d+)?\$\$")
 ESCAPES = re.compile(r"\\(?=[()\[\]{}<>|:_-])")
@@ -99,7 +98,7 @@ class _Text:
 
     def blank(self, start: int, end: int, by: str = " ") -> None:
         """Write a character over a stretch, which keeps its length."""
-        self.characters[start:end] = [by, *[GONE if by != " " else " "] * (end - start - 1)]
+        self.characters[start:end] = by + " " * (end - start - 1)
 
 
 def read_phrases(prompt: str) -> Reading:
@@ -143,12 +142,13 @@ def _seen(character: str) -> str:
 
 def _open_brackets(text: _Text) -> None:
     """Blanks for weights and the brackets that carry them, commas between alternatives."""
-    for match in CHOICES.finditer(str(text)):
-        text.blank(*match.span())
+    for pattern, by in ((CHOICES, " "), (PHRASE_WEIGHT, COMMA)):
+        for match in pattern.finditer(str(text)):
+            text.blank(*match.span(), by)
     written = str(text)
     weights = {match.start(): match.end() for match in WEIGHT.finditer(written)}
     for start, end in weights.items():
-        text.blank(start, end, COMMA if written.startswith("::", start) else " ")
+        text.blank(start, end)
     escaped = {match.end() for match in ESCAPES.finditer(written)}
     for place in escaped:
         text.blank(place - 1, place)
@@ -196,7 +196,7 @@ def _phrases(text: _Text, keywords: str) -> Iterator[Phrase]:
 
 
 def _is_listed(keyword: str) -> bool:
-    written = keyword.replace(GONE, "").lower().strip(" \t()")
+    written = keyword.lower().strip(" \t()")
     words = written.replace("_", " ").split()
     if not words or len(words) > LONGEST_TAG or any(map(IN_SENTENCES.fullmatch, words[1:])):
         return False
@@ -218,16 +218,14 @@ def _phrase(text: _Text, start: int, end: int, listed: bool = False) -> Phrase:
     spans: list[tuple[int, int]] = []
     for character, span in zip(text.characters[start:end], text.spans[start:end], strict=True):
         blank = character.isspace()
-        if character == GONE and spans:
-            spans[-1] = (spans[-1][0], span[1])
-        elif character == COMMA:
+        if character == COMMA:
             characters += ", "
             # The blank is nowhere in the prompt.
             spans += [span, (span[1], span[1])]
         elif blank and characters and characters[-1].isspace():
             if character == "\n":
                 characters[-1], spans[-1] = character, span
-        elif character != GONE and (characters or not blank):
+        elif characters or not blank:
             characters.append(character)
             spans.append(span)
     while characters and characters[-1].isspace():
