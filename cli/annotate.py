@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add folders, models, what is looked for, limits, and where it runs."""
-    parser.add_argument("images", type=Path, help="folder of pictures (png, jpg, webp, …)")
+    parser.add_argument("images", type=Path, help="folder of pictures (png, jpg, webp)")
     parser.add_argument(
         "--out", type=Path, help="folder for layouts, with the pictures linked beside them (the same folder)"
     )
@@ -165,12 +165,12 @@ def _about(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report(outcome: Outcome, folder: PictureFolder) -> int:
-    from ..pictures.reading import named
+    from ..pictures.reading import PICTURE_ENDINGS, named
 
     for name, note in outcome.notes:
         print(f"{name}: {note}", file=sys.stderr)
     if others := folder.others():
-        print(f"no pictures, and not annotated: {named(others)}", file=sys.stderr)
+        print(f"not annotated, being no {', '.join(PICTURE_ENDINGS)}: {named(others)}", file=sys.stderr)
     print(
         f"{outcome.annotated} annotated ({outcome.empty} without instances), {outcome.kept} had a layout, "
         f"{len(outcome.failures)} failed"

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _pictures(given: list[Path]) -> tuple[list[Path], list[Path]]:
     """The pictures that are given or lie in a folder that is given, and other files there."""
-    from ..pictures.reading import PICTURE_ENDINGS, list_pictures
+    from ..pictures.reading import ALL_ENDINGS, list_pictures
 
     found: list[Path] = []
     others: list[Path] = []
@@ -81,9 +81,9 @@ def _pictures(given: list[Path]) -> tuple[list[Path], list[Path]]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = list_pictures(path)
+        inside = list_pictures(path, ALL_ENDINGS)
         if not inside.pictures:
-            raise ValueError(f"there are no pictures in {path}; {', '.join(PICTURE_ENDINGS)} are read")
+            raise ValueError(f"there are no pictures in {path}; {', '.join(ALL_ENDINGS)} are read")
         found += inside.pictures
         others += inside.others
     return found, others

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from os import PathLike
@@ -11,7 +11,9 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+# Pictures of a data set, and all that are looked for where pictures are only looked at.
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+ALL_ENDINGS = (*PICTURE_ENDINGS, ".bmp", ".gif", ".tif", ".tiff", ".avif")
 # What may be inside; of others Pillow would start a program (EPS) or guess.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM", "TGA", "JPEG2000", "ICO")
 # Of a picture whose shorter side is smaller a model sees next to nothing.
@@ -94,17 +96,20 @@ def read_noted(path: str | PathLike[str]) -> ReadPicture:
     return ReadPicture(image, tuple(notes))
 
 
-def list_pictures(folder: Path) -> FolderContents:
+def list_pictures(folder: Path, endings: Sequence[str] = PICTURE_ENDINGS) -> FolderContents:
     """What is in a folder, by the endings of names; folders below it are not looked into.
 
     Hidden files and macOS's companions (`._name.png`) are passed over. A file with a picture's name and
     another ending, `name.txt` or `name.json`, is the picture's.
     """
     files = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir())
-    pictures = tuple(file for file in files if file.suffix.lower() in PICTURE_ENDINGS)
+    pictures = tuple(file for file in files if file.suffix.lower() in endings)
     stems = {file.stem for file in pictures}
-    others = (file for file in files if file.suffix.lower() not in PICTURE_ENDINGS)
-    return FolderContents(pictures, tuple(file for file in others if file.stem not in stems))
+    others = (file for file in files if file.suffix.lower() not in endings)
+    return FolderContents(
+        pictures,
+        tuple(file for file in others if file.stem not in stems or file.suffix.lower() in ALL_ENDINGS),
+    )
 
 
 def named(paths: Iterable[Path], most: int = 10) -> str:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from instance_composer.pictures.reading import (
-    PICTURE_ENDINGS,
+    ALL_ENDINGS,
     PictureError,
     list_pictures,
     read_noted,
@@ -186,7 +186,7 @@ def test_a_tiny_picture_is_said(tmp_path):
     assert read_noted(tmp_path / "dot.png").notes == ("it is tiny: 1 × 7 pixels",)
 
 
-@pytest.mark.parametrize("ending", [end for end in PICTURE_ENDINGS if end != ".jpeg"])
+@pytest.mark.parametrize("ending", [end for end in ALL_ENDINGS if end != ".jpeg"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_a_file_that_is_cut_is_refused_and_nothing_else_happens(tmp_path, ending, share):
     file, buffer = tmp_path / f"cut{ending}", BytesIO()
@@ -226,9 +226,21 @@ def test_a_folder_and_a_missing_file_are_no_pictures(tmp_path):
 
 
 def test_a_folder_s_pictures_companions_and_other_files(tmp_path):
-    for name in ("b.PNG", "a.jpg", "a.txt", "a.json", "._a.jpg", ".hidden.png", "notes.docx", ".DS_Store"):
+    for name in (
+        "b.PNG",
+        "a.jpg",
+        "a.tiff",
+        "a.txt",
+        "a.json",
+        "._a.jpg",
+        ".hidden.png",
+        "notes.docx",
+        ".DS_Store",
+    ):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     found = list_pictures(tmp_path)
     assert [file.name for file in found.pictures] == ["a.jpg", "b.PNG"]
-    assert [file.name for file in found.others] == ["notes.docx"]
+    assert [file.name for file in found.others] == ["a.tiff", "notes.docx"]
+    found = list_pictures(tmp_path, ALL_ENDINGS)
+    assert [file.name for file in found.pictures] == ["a.jpg", "a.tiff", "b.PNG"]
