@@ -24,10 +24,16 @@ LIKE_BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u200b\ufeff")
 SELECTORS = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 # Stands, while a text is read, for a comma with a blank behind it. No text has it: it would be a blank.
 COMMA = "\1"
+# Punctuation of other scripts, and what decorates words.
+ALIKE = {
+    **dict(zip("（）［］｛｝【】：｜＿", "()[]{}[]:|_", strict=True)),
+    **dict.fromkeys("，、；。；،", COMMA),
+    **dict.fromkeys("*~#`^", " "),
+}
 
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 # What other programs write below a prompt when it is copied from them.
-PARAMETERS = re.compile(r"^[ \t]*(?:Negative prompt:|Steps: *\d+,).*", re.MULTILINE | re.DOTALL)
+PARAMETERS = re.compile(r"(?<!\S)(?:Negative prompt:|Steps: *\d+, *[A-Z]).*", re.DOTALL)
 # <lora:name:0.8> and its like, embeddings by name, __wildcards__ that nothing has replaced.
 NAMED_FILES = re.compile(
     r"<[A-Za-z]\w*:[^<>\n]*>|<\|\w+\|>|(?<!\w)embedding:\s*[^\s<\[(),]+|(?<!\w)__[\w/*.-]*[^\W_]__(?!\w)"
@@ -50,7 +56,7 @@ WEIGHT = re.compile(
     rf"::?\s*{NUMBER}\s*(?=[)\]}}])"
     rf"|(?<![\s:\d]):{NUMBER}(?![\w%])"
     r"|(?<=[\d\s]):[+-]?\d*\.\d+(?![\w%])"
-    r"|(?<=\))\d*\.\d+(?!\w)"
+    r"|(?<=\))(?:\d*\.\d+|[+-]+)(?!\w)"
     r"|(?<=[\w)])(?:\++|--+)(?![^\s,.;:|)\]}])"
 )
 CHOICES = re.compile(r"(?<=\{)\d+(?:-\d+)?\$\$")
@@ -132,10 +138,13 @@ def _tag_pattern() -> re.Pattern[str]:
 
 def _seen(character: str) -> str:
     """A character as it is read: a blank for every kind of blank, nothing for what nobody sees."""
+    if character in ALIKE:
+        return ALIKE[character]
     if character in "\t\n\r" or " " <= character < "\x7f":
         return "\n" if character == "\r" else character
     category = unicodedata.category(character)
-    if category in ("Zs", "Zl", "Zp", "Cc") or character in LIKE_BLANKS:
+    # Symbols such as emoji name nothing to a parser, and mislead it about what stands beside them.
+    if category in ("Zs", "Zl", "Zp", "Cc", "So") or character in LIKE_BLANKS:
         return " "
     return "" if category == "Cf" or SELECTORS.match(character) else character
 
