@@ -102,7 +102,12 @@ def list_pictures(folder: Path, endings: Sequence[str] = PICTURE_ENDINGS) -> Fol
     Hidden files and macOS's companions (`._name.png`) are passed over. A file with a picture's name and
     another ending, `name.txt` or `name.json`, is the picture's.
     """
-    files = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir())
+    # A link that leads nowhere is listed, to be said; a pipe would never end.
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if not file.name.startswith(".") and (file.is_file() or (file.is_symlink() and not file.exists()))
+    )
     pictures = tuple(file for file in files if file.suffix.lower() in endings)
     stems = {file.stem for file in pictures}
     others = (file for file in files if file.suffix.lower() not in endings)
