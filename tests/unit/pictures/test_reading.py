@@ -110,8 +110,28 @@ def test_printing_colours_and_lab(tmp_path):
     assert max(green, blue) < 25
 
 
-def test_an_embedded_profile_is_followed(tmp_path):
-    """Without a CMYK profile at hand: that it is asked for is seen by one that fits no CMYK picture."""
+def ink_profile(lightness: int, a: int, b: int) -> bytes:
+    """A profile of a press on which every ink is the same colour: Lab in bytes, a and b from -128."""
+    curve, table = bytes(range(256)), bytes((lightness, a + 128, b + 128)) * 2**4
+    matrix = struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
+    look_up = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + curve * 4 + table + curve * 3
+    size = 128 + 4 + 12 + len(look_up)
+    header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ") + bytes(12)
+    header += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">I4sII", 1, b"A2B0", 144, len(look_up)) + look_up
+
+
+@pytest.mark.parametrize("name", ["ink.jpg", "ink.tif"])
+def test_an_embedded_profile_is_followed(tmp_path, name):
+    """sRGB's green, whatever the inks say."""
+    profile = ink_profile(round(87.7 * 2.55), -86, 83)
+    Image.new("CMYK", SIZE, (0, 255, 255, 0)).save(tmp_path / name, icc_profile=profile)
+    read = read_noted(tmp_path / name)
+    red, green, blue = color(read.image)
+    assert (green > 245, max(red, blue) < 60, read.notes) == (True, True, ())
+
+
+def test_a_profile_of_other_colours_is_not_followed(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.new("CMYK", SIZE, (0, 255, 255, 0)).save(tmp_path / "ink.tif", icc_profile=profile)
     read = read_noted(tmp_path / "ink.tif")
