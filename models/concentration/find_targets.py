@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from .targets import NOWHERE, Targets
 OWN_MAP, NOWHERE_AT_ALL, LEFT_ALONE = "own map", "nowhere", "leave alone"
 WITHOUT_REGION = (OWN_MAP, NOWHERE_AT_ALL, LEFT_ALONE)
 
+logger = logging.getLogger("instance_composer")
+
 Warn = Callable[[str], object]
 
 
@@ -27,13 +30,14 @@ def find_targets(
     masks: Tensor | None = None,
     overrides: str = "",
     without_region: str = OWN_MAP,
-    warn: Warn | None = None,
+    warn: Warn = logger.warning,
 ) -> Targets | None:
     """The entities to concentrate with their regions; None if there are none.
 
     Regions come from `masks` (N, H, W), the first for the first entity that can have a place and so on, then
     from the instances of `layout` that the words or `overrides` (see `read_overrides`) name. `warn` is called
-    with a sentence if there are masks for which there is no entity, and for words that have no token.
+    with a sentence if there are masks for which there is no entity, and for words that have no token; without
+    one the log tells.
     """
     names = [each.entity for each in entities]
     layout = (layout or Layout(())).checked()
@@ -48,8 +52,7 @@ def find_targets(
         # The noun's own map is the region.
         and (index in placed or each.noun_tokens or without_region != OWN_MAP)
     ]
-    if warn is not None:
-        _tell_what_has_no_token(entities, chosen, warn)
+    _tell_what_has_no_token(entities, chosen, warn)
     if not chosen:
         return None
     parts = [_region(given.get(index), layout, matched.get(index)) for index in chosen]
@@ -77,13 +80,13 @@ def _tell_what_has_no_token(entities: Sequence[EntityTokens], chosen: Sequence[i
 
 
 def _masks_of_entities(
-    entities: Sequence[EntityTokens], masks: Tensor | None, warn: Warn | None
+    entities: Sequence[EntityTokens], masks: Tensor | None, warn: Warn
 ) -> dict[int, Tensor]:
     if masks is None:
         return {}
     with_place = [index for index, each in enumerate(entities) if each.entity.localisable]
     masks = masks.reshape(-1, *masks.shape[-2:]) >= COVERED
-    if warn is not None and (unused := len(masks) - len(with_place)) > 0:
+    if (unused := len(masks) - len(with_place)) > 0:
         warn(f"There are {len(masks)} masks for {len(with_place)} entities; the last {unused} are not used.")
     return dict(zip(with_place, masks.cpu(), strict=False))
 
