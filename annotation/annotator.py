@@ -24,11 +24,15 @@ _SMALLEST_CROP = 32
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A picture, what is known of it beforehand: its caption, None where there is none, and tags."""
+    """A picture, what is known of it beforehand: its caption, None where there is none, and tags.
+
+    `notes` say what was decided when its file was read.
+    """
 
     picture: Image
     caption: str | None = None
     tags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

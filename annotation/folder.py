@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..layout import Canvas, Layout
-from ..pictures.reading import PICTURE_ENDINGS, read_picture
+from ..pictures.reading import PICTURE_ENDINGS, list_pictures, read_noted
 from .annotator import Annotator, Subject
 from .words import read_words
 
@@ -23,17 +23,18 @@ class FolderError(ValueError):
 
 @dataclass
 class Outcome:
-    """The outcome of a run: numbers of pictures, and each failure's file and reason."""
+    """The outcome of a run: numbers of pictures, and the file and text of each failure and note."""
 
     annotated: int = 0
     empty: int = 0
     kept: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """Pictures `name.png` (jpg, jpeg, webp) in `source` and their layouts `name.json` in `target`.
+    """Pictures `name.png` (`PICTURE_ENDINGS`) in `source` and their layouts `name.json` in `target`.
 
     Where these are two folders, pictures are linked or copied over, so that `target` is a data set by itself.
     `caption_files`: `name.txt` is the caption where there is one. `tag_files`: `name.tags` holds tags.
@@ -48,7 +49,7 @@ class PictureFolder:
         """The pictures in the order of their names; `FolderError` if there are none."""
         if not self.source.is_dir():
             raise FolderError(f"there is no folder {self.source}")
-        found = sorted(file for file in self.source.iterdir() if file.suffix.lower() in PICTURE_ENDINGS)
+        found = list(list_pictures(self.source).pictures)
         if not found:
             raise FolderError(
                 f"there is no picture in {self.source}; {', '.join(PICTURE_ENDINGS)} are read, folders below "
@@ -56,19 +57,24 @@ class PictureFolder:
             )
         return found
 
+    def others(self) -> tuple[Path, ...]:
+        """Files of the source that are neither pictures nor belong to one."""
+        return list_pictures(self.source).others
+
     def layout_file(self, picture: Path) -> Path:
         """The path of a picture's layout, whether it is there or not."""
         return self.target / f"{picture.stem}.json"
 
     def read(self, picture: Path) -> Subject:
         """A picture and what is known of it; ValueError or OSError if something cannot be read."""
-        image = read_picture(picture)
+        read = read_noted(picture)
+        image = read.image
         # Checked before the models work: no layout can have a picture of every size.
         Layout(canvas=Canvas(*image.size)).checked()
         caption_file, tags_file = (picture.with_suffix(end) for end in (CAPTION_ENDING, TAGS_ENDING))
         caption = _text(caption_file).strip() if self.caption_files and caption_file.is_file() else ""
         tags = read_words(_text(tags_file)) if self.tag_files and tags_file.is_file() else ()
-        return Subject(image, caption or None, tags)
+        return Subject(image, caption or None, tags, read.notes)
 
     def write(self, picture: Path, layout: Layout) -> None:
         """Put the layout where it belongs, whole or not at all, and the picture beside it before."""
@@ -123,7 +129,9 @@ def _readable(
 ) -> Iterator[tuple[Path, Subject]]:
     for picture in pictures:
         try:
-            yield picture, folder.read(picture)
+            subject = folder.read(picture)
+            outcome.notes += ((picture.name, note) for note in subject.notes)
+            yield picture, subject
         except (ValueError, OSError) as error:
             outcome.failures.append((picture.name, str(error)))
 

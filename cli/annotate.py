@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             sheet, failures = write_contact_sheet(shown, folder.target, on_pictures=bar.update)
         outcome.failures += failures
         print(sheet)
-    return _report(outcome)
+    return _report(outcome, folder)
 
 
 def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotator:
@@ -164,7 +164,13 @@ def _about(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _report(outcome: Outcome) -> int:
+def _report(outcome: Outcome, folder: PictureFolder) -> int:
+    from ..pictures.reading import PICTURE_ENDINGS, named
+
+    for name, note in outcome.notes:
+        print(f"{name}: {note}", file=sys.stderr)
+    if others := folder.others():
+        print(f"not annotated, being no {', '.join(PICTURE_ENDINGS)}: {named(others)}", file=sys.stderr)
     print(
         f"{outcome.annotated} annotated ({outcome.empty} without instances), {outcome.kept} had a layout, "
         f"{len(outcome.failures)} failed"

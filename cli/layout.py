@@ -98,15 +98,18 @@ def _preview(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
     from ..pictures import draw_layout
-    from ..pictures.reading import PictureError, read_picture
+    from ..pictures.reading import PictureError, read_noted
 
     layout = _read(arguments.input, arguments).layout
     background = None
     if arguments.background:
         try:
-            background = read_picture(arguments.background)
+            read = read_noted(arguments.background)
         except PictureError as error:
             raise ValueError(f"{arguments.background} {error}") from None
+        background = read.image
+        for note in read.notes:
+            _say(f"{arguments.background}: {note}", sys.stderr)
     picture = draw_layout(layout, arguments.size, background, arguments.opacity)
     suffix = Path(arguments.out).suffix.lower()
     endings = Image.registered_extensions()

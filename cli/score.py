@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from .arguments import number
 
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 _ASPECTS = ("attribute", "spatial", "non-spatial")
 
 
@@ -42,33 +42,67 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score, then write the table, the best picture first."""
+    """Score, then write the table, the best picture first; 1 if some could not be read."""
+    from ..pictures.reading import named
+
     if arguments.out is not None and arguments.out.suffix not in (".csv", ".json"):
         raise ValueError(f"a table is written as .csv or .json, not as {arguments.out.name}")
-    pictures = _pictures(arguments.pictures)
+    pictures, others = _pictures(arguments.pictures)
     prompts = [arguments.prompt if arguments.prompt is not None else _prompt(path) for path in pictures]
     if empty := [path.name for path, prompt in zip(pictures, prompts, strict=True) if not prompt.strip()]:
         raise ValueError(f"the prompt of {', '.join(empty)} is empty")
     files = _files(arguments)
-    rows = _score(pictures, prompts, files, arguments)
+    failures = _failures(pictures)
+    if len(failures) == len(pictures):
+        raise ValueError("; ".join(f"{path} {reason}" for path, reason in failures.items()))
+    readable = [
+        (path, prompt) for path, prompt in zip(pictures, prompts, strict=True) if path not in failures
+    ]
+    rows = _score([path for path, _ in readable], [prompt for _, prompt in readable], files, arguments)
     _write(rows, arguments.out)
-    return 0
+    if others:
+        print(f"no pictures, and not scored: {named(others)}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} of {len(pictures)} pictures could not be read:", file=sys.stderr)
+    for path, reason in failures.items():
+        print(f"{path} {reason}", file=sys.stderr)
+    return 1 if failures else 0
 
 
-def _pictures(given: list[Path]) -> list[Path]:
+def _pictures(given: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures that are given or lie in a folder that is given, and other files there."""
+    from ..pictures.reading import ALL_ENDINGS, list_pictures
+
     found: list[Path] = []
+    others: list[Path] = []
     for path in given:
         if not path.exists():
             raise ValueError(f"there is no file or folder {path}")
-        inside = (
-            sorted(file for file in path.iterdir() if file.suffix.lower() in _PICTURES)
-            if path.is_dir()
-            else []
-        )
-        if path.is_dir() and not inside:
-            raise ValueError(f"there are no pictures in {path}")
-        found.extend(inside or [path])
-    return found
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = list_pictures(path, ALL_ENDINGS)
+        if not inside.pictures:
+            raise ValueError(f"there are no pictures in {path}; {', '.join(ALL_ENDINGS)} are read")
+        found += inside.pictures
+        others += inside.others
+    return found, others
+
+
+def _failures(pictures: list[Path]) -> dict[Path, str]:
+    """What cannot be read, with the reason; what was decided about the others is said."""
+    from tqdm import tqdm
+
+    from ..pictures.reading import PictureError, read_noted
+
+    failures: dict[Path, str] = {}
+    for path in tqdm(pictures, desc="reading", unit="picture", disable=None):
+        try:
+            for note in read_noted(path).notes:
+                tqdm.write(f"{path}: {note}", file=sys.stderr)
+        except PictureError as error:
+            failures[path] = str(error)
+    return failures
 
 
 def _prompt(picture: Path) -> str:
@@ -126,12 +160,11 @@ def _score_aspect(
     aspect: str, path: Path, pictures: list[Path], prompts: list[str], arguments: argparse.Namespace
 ) -> tuple[Any, float, float]:
     """Raw rewards of all pictures, and the constants that bring them to a common scale."""
-    import sys
-
     import torch
     from tqdm import tqdm
 
     from ..models.rewards import RewardModel, find_tokenizer, prepare_pictures
+    from ..pictures.reading import read_picture
 
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     model = RewardModel.load(path).to(arguments.device, dtypes[arguments.dtype])
@@ -143,21 +176,12 @@ def _score_aspect(
     parts: list[torch.Tensor] = []
     size = int(arguments.batch)
     for start in tqdm(range(0, len(pictures), size), desc=aspect, unit="batch", disable=None):
-        opened = [_open(file) for file in pictures[start : start + size]]
+        opened = [read_picture(file) for file in pictures[start : start + size]]
         with torch.no_grad():
             pixels = prepare_pictures(opened, config.image_size).to(arguments.device)
             ids, mask = (value[start : start + size].to(arguments.device) for value in words[:2])
             parts.append(model.raw_score(pixels, ids, mask).cpu())
     return torch.cat(parts), config.mean, config.std
-
-
-def _open(file: Path) -> Any:
-    from ..pictures.reading import PictureError, read_picture
-
-    try:
-        return read_picture(file)
-    except PictureError as error:
-        raise ValueError(f"{file} {error}") from None
 
 
 def _write(rows: list[dict[str, Any]], out: Path | None) -> None:

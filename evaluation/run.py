@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..generation.jobs import Drawer, Job, Seconds
 from ..generation.methods import NOT_SAMPLED
-from ..pictures.reading import read_picture
+from ..pictures.reading import PictureError, read_picture
 from .benchmark import REAL, Point, Scorer
 from .records import AnyPlan, Evaluation
 
@@ -36,11 +37,18 @@ def draw_and_score(
         for point, number in missing:
             job = evaluation.plan.job(point, number)
             seconds = _draw(evaluation, drawer, job, point, number)
-            picture = np.array(read_picture(evaluation.picture(point, number)))
+            picture = _read(evaluation.picture(point, number))
             scores = {k: v for scorer in scorers for k, v in scorer(picture, job.layout).items()}
             values = {"things": len(job.layout.active), "seconds": seconds, **scores}
             evaluation.add(point, number, values)
             on_picture()
+
+
+def _read(file: Path) -> np.ndarray:
+    try:
+        return np.array(read_picture(file))
+    except PictureError as error:
+        raise PictureError(f"{file} {error}; delete it to have it drawn again") from error
 
 
 def _draw(

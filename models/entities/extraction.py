@@ -7,12 +7,16 @@ Labels are those of spaCy's English pipelines.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from .whole_doc import listed_tokens, word_of
 
 # Words that describe what they hang on, and are described in turn by such words and by their conjuncts.
 MODIFIERS = frozenset({"amod", "nmod", "compound", "npadvmod", "advmod", "acomp"})
@@ -22,6 +26,7 @@ RELATIVE_PRONOUNS = frozenset({"WDT", "WP"})
 # "a red book and vase": what these words introduce begins a phrase of its own.
 OWN_PHRASE = frozenset({"det", "poss", "nummod", "case"})
 SEPARATORS = frozenset({",", ";", "|", "."})
+LINE_BREAKS = frozenset("\n\r")
 STOP_LIST = Path(__file__).with_name("unlocalisable_nouns.txt")
 
 
@@ -55,12 +60,16 @@ class Entity:
 
 @dataclass(frozen=True)
 class EntityTokens:
-    """An entity and the indices of its tokens on the text axis, in ascending order."""
+    """An entity and the indices of its tokens on the text axis, in ascending order.
+
+    `missing`: its words that have no token of their own there, in the prompt's order.
+    """
 
     entity: Entity
     tokens: tuple[int, ...]
     noun_tokens: tuple[int, ...]
     modifier_tokens: tuple[int, ...]
+    missing: tuple[Word, ...] = ()
 
 
 def extract_entities(
@@ -79,8 +88,7 @@ def locate_entities(
     entities: Iterable[Entity], tokens: Sequence[tuple[int, int]]
 ) -> tuple[EntityTokens, ...]:
     """Entities with their word pieces; `tokens` as `extract_entities` has them."""
-    pieces = [(start, end, index) for index, (start, end) in enumerate(tokens) if start < end]
-    pieces.sort()
+    pieces = _Pieces(tokens)
     return tuple(_locate(entity, pieces) for entity in entities)
 
 
@@ -99,8 +107,20 @@ def find_entities(doc: Any, *, stop_list: Collection[str] | None = None) -> tupl
                     described[noun] += [token, *_below(token)]
     for noun, words in described.items():
         words += _shared(noun)
+    listed = listed_tokens(doc)
+    return numbered(
+        make_entity(noun, words, stop_list, noun.i in listed) for noun, words in described.items()
+    )
+
+
+def numbered(entities: Iterable[Entity]) -> tuple[Entity, ...]:
+    """Entities in the order of their nouns, those with the same noun numbered from 1."""
     counts: Counter[str] = Counter()
-    return tuple(_entity(noun, words, counts, stop_list) for noun, words in described.items())
+    found: list[Entity] = []
+    for entity in sorted(entities, key=lambda one: one.start):
+        counts[entity.noun] += 1
+        found.append(replace(entity, number=counts[entity.noun]))
+    return tuple(found)
 
 
 @cache
@@ -110,22 +130,23 @@ def unlocalisable_nouns() -> frozenset[str]:
     return frozenset(word.lower() for line in lines for word in line.split())
 
 
-def _entity(noun: Any, words: list[Any], counts: Counter[str], stop_list: Collection[str]) -> Entity:
-    name = noun.text.lower()
-    counts[name] += 1
+def make_entity(
+    noun: Any, words: Iterable[Any], stop_list: Collection[str] = (), listed: bool = False
+) -> Entity:
+    """The entity of a noun and its describing words, tokens of a doc."""
+    name = word_of(noun).lower()
     # Parsers take a bracket for an adjective at times.
     with_letters = {word for word in words if any(map(str.isalnum, word.text))}
     ordered = sorted({noun, *with_letters}, key=lambda word: word.i)
-    spans = tuple(Word(word.text, word.idx, word.idx + len(word)) for word in ordered)
+    spans = tuple(Word(word_of(word), word.idx, word.idx + len(word)) for word in ordered)
     return Entity(
         noun=name,
-        modifiers=tuple(word.text.lower() for word in ordered if word != noun),
+        modifiers=tuple(word_of(word).lower() for word in ordered if word != noun),
         text=noun.doc.text[spans[0].start : spans[-1].end],
         start=noun.idx,
         end=noun.idx + len(noun),
         words=spans,
-        number=counts[name],
-        localisable=not any(form in stop_list for form in singular_forms(name)),
+        localisable=not listed and not any(form in stop_list for form in singular_forms(name)),
     )
 
 
@@ -140,15 +161,37 @@ def singular_forms(noun: str) -> Iterator[str]:
         yield noun[:-1]
 
 
-def _locate(entity: Entity, pieces: Sequence[tuple[int, int, int]]) -> EntityTokens:
-    noun: set[int] = set()
-    modifiers: set[int] = set()
-    for word in entity.words:
-        found = noun if word.start == entity.start else modifiers
-        found.update(index for start, end, index in pieces if start < word.end and word.start < end)
-    modifiers -= noun
+class _Pieces:
+    """Word pieces by their place in the text."""
+
+    def __init__(self, tokens: Sequence[tuple[int, int]]) -> None:
+        self._pieces = sorted((start, end, n) for n, (start, end) in enumerate(tokens) if start < end)
+        # The farthest end so far only grows: where a word's first piece is, is found by bisection.
+        self._ends = list(accumulate((end for _, end, _ in self._pieces), max))
+
+    def of(self, word: Word) -> set[int]:
+        """The indices of the pieces that have a character of a word."""
+        found: set[int] = set()
+        for place in range(bisect_right(self._ends, word.start), len(self._pieces)):
+            start, end, index = self._pieces[place]
+            if start >= word.end:
+                break
+            if end > word.start:
+                found.add(index)
+        return found
+
+
+def _locate(entity: Entity, pieces: _Pieces) -> EntityTokens:
+    found = {word: pieces.of(word) for word in entity.words}
+    noun = next((indices for word, indices in found.items() if word.start == entity.start), set())
+    modifiers = {index for indices in found.values() for index in indices} - noun
+    missing = tuple(
+        word
+        for word, indices in found.items()
+        if not (indices if word.start == entity.start else indices - noun)
+    )
     return EntityTokens(
-        entity, tuple(sorted(noun | modifiers)), tuple(sorted(noun)), tuple(sorted(modifiers))
+        entity, tuple(sorted(noun | modifiers)), tuple(sorted(noun)), tuple(sorted(modifiers)), missing
     )
 
 
@@ -174,6 +217,9 @@ def _describes(token: Any) -> bool:
 
 def _is_modifier(token: Any) -> bool:
     """Whether a word modifies its head; the label alone also covers places and asides."""
+    if token.pos_ == "ADJ" and token.dep_ == "nsubj":
+        # "a blue checked cross": the participle is taken for a verb, and the colour for what did it.
+        return token.head.dep_ == "amod"
     if token.dep_ not in MODIFIERS:
         return False
     if token.dep_ == "advmod":
@@ -186,7 +232,8 @@ def _is_modifier(token: Any) -> bool:
 def _apart(token: Any) -> bool:
     """Whether a comma, a line break or the like stands between a word and its head."""
     first, last = sorted((token.i, token.head.i))
-    return any(word.is_space or word.text in SEPARATORS for word in token.doc[first + 1 : last])
+    between = token.doc[first + 1 : last]
+    return any(word_of(word) in SEPARATORS or not LINE_BREAKS.isdisjoint(word.text) for word in between)
 
 
 def _below(word: Any) -> list[Any]:

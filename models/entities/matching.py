@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from ...layout import Instance, Layout
+from .prompt_reading import read_phrases
 
 WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 NOTHING = ("none", "-")
@@ -121,8 +123,11 @@ def _has(phrase: str, words: Sequence[str]) -> bool:
     return all(word in words for word in _words(phrase))
 
 
-def _words(text: str) -> list[str]:
-    return [_singular(word) for word in WORD.findall(text.casefold())]
+@lru_cache(maxsize=4096)
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a caption or a phrase, read as prompts are: tags and blanks of every kind."""
+    read = "\n".join(phrase.text for phrase in read_phrases(text).phrases)
+    return tuple(_singular(word) for word in WORD.findall(read.casefold()))
 
 
 def _singular(word: str) -> str:

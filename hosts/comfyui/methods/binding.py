@@ -63,10 +63,13 @@ Method = Callable[[Parts, BindingRequest], Applied]
 
 
 def find_entities(clip: Any, request: BindingRequest) -> tuple[EntityTokens, ...]:
-    """The entities as Prompt Entities gives them, of the words that the request names."""
+    """The entities as Prompt Entities gives them, of the words that the request names; all have tokens."""
     text, spans = token_spans(clip, request.layout.prompt)
     counts: Counter[str] = Counter()
-    return locate_entities((_entity(text.text, words, counts) for words in request.entities), spans)
+    found = locate_entities((_entity(text.text, words, counts) for words in request.entities), spans)
+    if missing := [word.text for one in found for word in one.missing]:
+        raise ValueError(f"no token of the prompt {text.text!r} is that of {', '.join(missing)}")
+    return found
 
 
 def _entity(text: str, spans: Sequence[Span], counts: Counter[str]) -> Entity:

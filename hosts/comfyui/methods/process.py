@@ -78,9 +78,12 @@ def _reconstruct(vae: Any, job: Job) -> Any:
     import numpy as np
     import torch
 
-    from ....pictures.reading import read_picture
+    from ....pictures.reading import PictureError, read_picture
 
-    pixels = np.asarray(read_picture(job.original))
+    try:
+        pixels = np.asarray(read_picture(job.original))
+    except PictureError as error:
+        raise PictureError(f"{job.original} {error}") from error
     return vae.decode(vae.encode(torch.from_numpy(pixels.astype(np.float32) / 255)[None]))
 
 

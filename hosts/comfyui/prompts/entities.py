@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ....layout import Layout
+from ....models.entities.captions import subject_of, take_words
 from ....models.entities.extraction import (
     EntityTokens,
-    extract_entities,
     find_entities,
+    locate_entities,
     singular_forms,
     unlocalisable_nouns,
 )
 from ....models.entities.matching import match_entities
 from ....models.entities.pipelines import DEFAULT_PIPELINE, parse
+from ....models.entities.prompt_reading import read_phrases
 from .tokens import token_spans
 
 __all__ = ["EntityTokens", "PromptEntities", "describe", "find_prompt_entities"]
+
+logger = logging.getLogger("instance_composer")
 
 HEADER = ("noun", "words", "tokens", "remark")
 
@@ -29,10 +34,12 @@ class PromptEntities:
 
     `prompt`: the plain text, without weights and embeddings, that the spans of entities refer to. Tokens are
     indices into the text axis of the CONDITIONING that SDXL's CLIP makes of the prompt as written.
+    `left_out`: parts that are syntax of other programs, of which no entity is made.
     """
 
     prompt: str
     entities: tuple[EntityTokens, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def find_prompt_entities(
@@ -45,31 +52,37 @@ def find_prompt_entities(
 ) -> PromptEntities:
     """The entities of a prompt as the CLIP reads it; nouns to be ignored, singular or plural, are left out.
 
-    What a caption of the layout is about has a region: the stop list does not count for its noun.
-    Raises `PromptSyntaxError`, `PipelineError`; ValueError for a CLIP that is not SDXL's.
+    What a caption of the layout is about has a region: the stop list does not count for its noun. Where the
+    prompt says a caption's words, the caption tells which of them is the noun. A word without a token is
+    logged. Raises `PromptSyntaxError`, `PipelineError`; ValueError for a CLIP that is not SDXL's.
     """
     plain, spans = token_spans(clip, prompt)
     captions = [instance.caption for instance in layout.active] if layout else []
     doc, *described = parse([plain.text, *captions], pipeline)
-    drawn = {form for caption in described for form in _subject(caption)}
-    entities = extract_entities(doc, spans, stop_list=unlocalisable_nouns() - drawn)
+    subjects = [subject for caption in described if (subject := subject_of(caption))]
+    drawn = {form for subject in subjects for form in singular_forms(subject.noun)}
+    named = take_words(find_entities(doc, stop_list=unlocalisable_nouns() - drawn), doc, subjects)
     unwanted = {form for noun in ignored for form in singular_forms(noun.strip().lower())}
-    kept = (one for one in entities if unwanted.isdisjoint(singular_forms(one.entity.noun)))
-    return PromptEntities(plain.text, tuple(kept))
+    entities = locate_entities((one for one in named if unwanted.isdisjoint(singular_forms(one.noun))), spans)
+    for one in entities:
+        if one.missing:
+            logger.warning("%s: no token of the prompt is that of %s.", one.entity.text, _missing(one))
+    return PromptEntities(plain.text, entities, read_phrases(plain.text).left_out)
 
 
 def describe(found: PromptEntities, layout: Layout | None = None) -> str:
     """A table for people: nouns, their words and tokens, and the instance they match in a layout."""
+    notes = [f"not words, but encoded as if they were: {', '.join(found.left_out)}"] if found.left_out else []
     if not found.entities:
-        return "No entities: the pipeline finds no noun in this prompt."
+        return "\n".join(["No entities: the pipeline finds no noun in this prompt.", *notes])
     places = match_entities([one.entity for one in found.entities], layout) if layout else {}
     rows: list[tuple[str, ...]] = [HEADER]
     for index, one in enumerate(found.entities):
         remarks: list[str] = []
         if not one.entity.localisable:
             remarks.append("no region: on the stop list")
-        if not one.tokens:
-            remarks.append("not among the tokens")
+        if one.missing:
+            remarks.append(f"no token: {_missing(one)}" if one.tokens else "not among the tokens")
         if layout and index in places:
             remarks.append(f"instance {layout.instances[places[index]].id}")
         number = f" {one.entity.number}" if one.entity.number > 1 else ""
@@ -77,13 +90,11 @@ def describe(found: PromptEntities, layout: Layout | None = None) -> str:
         rows.append((one.entity.noun + number, words, _ranges(one.tokens), "; ".join(remarks)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join([*(line.rstrip() for line in lines), *notes])
 
 
-def _subject(caption: Any) -> tuple[str, ...]:
-    """The noun that a parsed caption is about, in all forms."""
-    entities = find_entities(caption)
-    return tuple(singular_forms(entities[0].noun)) if entities else ()
+def _missing(one: EntityTokens) -> str:
+    return ", ".join(word.text for word in one.missing)
 
 
 def _ranges(tokens: tuple[int, ...]) -> str:

@@ -14,6 +14,8 @@ from itertools import pairwise
 EMBEDDING = re.compile(r"(?<!\S)embedding:")
 # A name ends at whitespace, < or [; commas at its end are text again.
 EMBEDDING_NAME = re.compile(r"embedding:\s*[^\s<\[]*(?<!,)")
+# ComfyUI calls itself for each bracket inside another, and fails where Python's stack ends.
+DEEPEST = 100
 # ComfyUI puts these in the place of escaped brackets while it looks for weights.
 ESCAPED = {"\0\1": ")", "\0\2": "("}
 
@@ -39,7 +41,8 @@ class PlainPrompt:
 def read_prompt(prompt: str, *, embeddings: bool = True) -> PlainPrompt:
     """The plain text of a prompt; without `embeddings` the word `embedding:name` is text like any other.
 
-    Raises `PromptSyntaxError` for `embedding:` without a name and for half a character (a lone surrogate).
+    Raises `PromptSyntaxError` for `embedding:` without a name, for half a character (a lone surrogate) and
+    for brackets more than `DEEPEST` deep.
     """
     if broken := re.search("[\ud800-\udfff]", prompt):
         raise PromptSyntaxError(
@@ -69,11 +72,17 @@ def _pieces(prompt: str, embeddings: bool) -> Iterator[tuple[str, list[int]]]:
                 yield characters[first:last], places[first:last]
 
 
-def _segments(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _segments(text: str, start: int, end: int, depth: int = 0) -> Iterator[tuple[int, int]]:
     """Spans of one weight each, brackets and weights left out."""
+    if depth > DEEPEST:
+        raise PromptSyntaxError(
+            f"The prompt has brackets inside brackets, more than {DEEPEST} deep, which ComfyUI cannot read. "
+            "Write one weight as a number: (red:1.3)."
+        )
     for first, last in _bracketed(text, start, end):
         if last - first >= 2 and text[first] == "(" and text[last - 1] == ")":
-            yield from _segments(text, first + 1, _weight_start(text, first + 1, last - 1))
+            weight = _weight_start(text, first + 1, last - 1)
+            yield from _segments(text, first + 1, weight, depth + 1)
         else:
             yield first, last
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from numbers import Integral
 from typing import Any
 
@@ -115,27 +115,59 @@ def _expected(tokenizer: Any, plain: PlainPrompt) -> Iterator[tuple[int, Span]]:
     last = -1 if tokenizer.tokenizer_adds_end_token else None
     for (start, _), word, ids in zip(places, words, encoded, strict=True):
         ids = ids[tokenizer.tokens_start : last]
-        lengths = [len(tokenizer.inv_vocab[token].removesuffix("</w>")) for token in ids]
-        for token, (first, end) in zip(ids, _split(word, lengths), strict=True):
+        pieces = [tokenizer.inv_vocab[token].removesuffix("</w>") for token in ids]
+        for token, (first, end) in zip(ids, _split(word, pieces), strict=True):
             yield token, (start + first, start + end)
 
 
-def _split(word: str, lengths: Sequence[int]) -> list[Span]:
-    """Spans of a word's pieces from their lengths in bytes; the whole word where they do not add up.
+def _split(word: str, pieces: Sequence[str]) -> list[Span]:
+    """Spans of a word's pieces; a piece has every character of which it has a byte.
 
-    CLIP's pieces are cut from the UTF-8 bytes of the composed lower-case word; a piece has every character of
-    which it has a byte.
+    CLIP's pieces are cut from the UTF-8 bytes of the composed lower-case word, a letter for each byte. What
+    has no look (blanks that are not ASCII, format characters) may be left out of them, by one version of the
+    tokenizer and not by another. Where they are of another text, each piece has the whole word; that is
+    logged.
     """
-    starts = [n for n, character in enumerate(word) if n == 0 or not unicodedata.combining(character)]
-    owners = [
-        span
-        for span in pairwise([*starts, len(word)])
-        for _ in unicodedata.normalize("NFC", word[slice(*span)]).lower().encode()
+    letters = "".join(pieces)
+    owners: list[Span] = []
+    for start, end in _composed(word):
+        encoded = "".join(_byte_letters()[byte] for byte in _normal(word[start:end]).lower().encode())
+        # Letters have other bytes than expected in places, a final sigma, but never another number of them.
+        if unicodedata.category(word[start])[0] not in "CZ" or letters.startswith(encoded, len(owners)):
+            owners += [(start, end)] * len(encoded)
+    if len(owners) != len(letters):
+        logger.warning("CLIP's tokenizer reads %.80r otherwise; its words share all its tokens.", word)
+        return [(0, len(word))] * len(pieces)
+    ends = list(accumulate(map(len, pieces)))
+    return [
+        (owners[end - len(piece)][0], owners[end - 1][1]) for piece, end in zip(pieces, ends, strict=True)
     ]
-    if sum(lengths) != len(owners):
-        return [(0, len(word))] * len(lengths)
-    ends = list(accumulate(lengths))
-    return [(owners[end - n][0], owners[end - 1][1]) for n, end in zip(lengths, ends, strict=True)]
+
+
+def _composed(word: str) -> Iterator[Span]:
+    """Spans of the characters that compose into one."""
+    start = 0
+    for place in range(1, len(word)):
+        character = word[place]
+        if character.isascii() or not (
+            unicodedata.combining(character)
+            or _normal(word[start:place] + character) != _normal(word[start:place]) + _normal(character)
+        ):
+            yield start, place
+            start = place
+    yield start, len(word)
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+@cache
+def _byte_letters() -> tuple[str, ...]:
+    """The letter that stands for each byte in the pieces of byte-level vocabularies (GPT-2's, CLIP's)."""
+    shown = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return tuple(chr(byte if byte in shown else next(others)) for byte in range(0x100))
 
 
 def _located(

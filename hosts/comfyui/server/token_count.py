@@ -15,6 +15,8 @@ from .body import read_body, refusal
 PATH = "/instance_composer/tokens"
 MOST_BYTES = 1_000_000
 MOST_TEXTS = 200
+# A second of work for 20,000 or so.
+MOST_CHARACTERS = 100_000
 START_AND_END = 2
 
 
@@ -26,6 +28,11 @@ async def answer(request: web.Request) -> web.Response:
     texts = _texts(body)
     if texts is None:
         return refusal(400, f'Send {{"texts": [...]}} with at most {MOST_TEXTS} texts.')
+    if (length := sum(map(len, texts))) > MOST_CHARACTERS:
+        return refusal(
+            413,
+            f"The texts have {length} characters together; tokens are counted in up to {MOST_CHARACTERS}.",
+        )
     # Reading the vocabulary takes a moment the first time; the server goes on meanwhile.
     return web.json_response({"tokens": await asyncio.to_thread(_counts, texts)})
 

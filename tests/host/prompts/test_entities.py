@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import comfy.sd1_clip
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prompt_syntax import BLANKS, decorated
 from safetensors.torch import save_file
 from tiny_comfyui import TEXT_WIDTH
 
@@ -172,6 +174,106 @@ def weighted(word: str, how: str | None) -> str:
 def test_any_weights_leave_words_and_tokens_where_they_were(clip, weights):
     prompt = " ".join(weighted(word, how) for word, how in zip(WORDS, weights, strict=True))
     assert find_prompt_entities(clip, prompt) == find_prompt_entities(clip, PLAIN)
+
+
+def spelled(clip, prompt: str, tokens: tuple[int, ...]) -> str:
+    """What the tokens at some places say, without what has no look."""
+    axis = [token for chunk in clip.tokenize(prompt)["l"] for token, _ in chunk]
+    text = clip.tokenizer.clip_l.tokenizer.decode([int(axis[token]) for token in tokens])
+    return letters(text)
+
+
+def parts(clip, blank: str) -> bool:
+    """Whether CLIP's tokenizer parts words there; older ones drop what is no blank to them and join both."""
+    tokenizer = clip.tokenizer.clip_l.tokenizer
+    return tokenizer(f"red{blank}book")["input_ids"] != tokenizer("redbook")["input_ids"]
+
+
+def letters(text: str) -> str:
+    return "".join(one for one in text if one.isalnum())
+
+
+@pytest.mark.text_encoders
+@pytest.mark.parametrize("number", range(120))
+def test_decorated_prompts_say_the_same_word_for_word(clip, number):
+    """Syntax of every kind around known phrases: the same entities, and the tokens that spell their words."""
+    prompt, expected = decorated(number)
+    found = find_prompt_entities(clip, prompt).entities
+    things = {one.entity.noun: set(one.entity.modifiers) for one in found if one.entity.localisable}
+    assert things == {noun: set(modifiers) for noun, modifiers in expected.items()}, prompt
+    if any(blank in prompt and not parts(clip, blank) for blank in BLANKS):
+        return
+    for one in found:
+        assert not one.missing
+        assert set(one.noun_tokens).isdisjoint(one.modifier_tokens)
+        assert spelled(clip, prompt, one.noun_tokens) == letters(one.entity.noun), prompt
+        modifiers = "".join(one.entity.modifiers)
+        assert spelled(clip, prompt, one.modifier_tokens) == letters(modifiers), prompt
+
+
+@pytest.mark.text_encoders
+@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
+def test_a_blank_of_any_kind_gives_each_word_its_token(clip, blank):
+    prompt = f"a{blank}red{blank}book and a blue{blank}vase"
+    found = find_prompt_entities(clip, prompt).entities
+    assert [one.entity.modifiers for one in found] == [("red",), ("blue",)]
+    assert [one.entity.noun for one in found] == ["book", "vase"]
+    for one in found if parts(clip, blank) else ():
+        assert (len(one.noun_tokens), len(one.modifier_tokens)) == (1, 1)
+        assert spelled(clip, prompt, one.noun_tokens) == one.entity.noun
+        assert spelled(clip, prompt, one.modifier_tokens) == one.entity.modifiers[0]
+
+
+def test_brackets_too_deep_for_comfyui_are_refused(clip):
+    with pytest.raises(PromptSyntaxError, match=r"more than 100 deep.*\(red:1.3\)"):
+        find_prompt_entities(clip, "(" * 3000 + "a red book" + ":1.1)" * 3000)
+    deep = "(" * 100 + "a red book" + ":1.1)" * 100
+    (book,) = find_prompt_entities(clip, deep).entities
+    assert (book.modifier_tokens, book.noun_tokens) == ((2,), (3,))
+
+
+def test_many_blanks_take_no_time(clip):
+    start = time.perf_counter()
+    found = find_prompt_entities(clip, " \u3000" * 30_000 + "a red book" + "\u00a0" * 60_000 + ", a vase")
+    assert [one.entity.noun for one in found.entities] == ["book", "vase"]
+    assert time.perf_counter() - start < 10
+
+
+def test_a_word_without_a_token_is_said(clip, monkeypatch, caplog):
+    """A pack with a tokenizer of its own, which knows no "red"."""
+    tokenize = clip.tokenize
+
+    def others(text, **options):
+        return tokenize(text.replace("red", "blue"), **options)
+
+    monkeypatch.setattr(clip, "tokenize", others)
+    found = find_prompt_entities(clip, "a red book")
+    (book,) = found.entities
+    assert (book.noun_tokens, book.modifier_tokens) == ((3,), ())
+    assert [word.text for word in book.missing] == ["red"]
+    assert "red book: no token of the prompt is that of red." in caplog.messages
+    assert describe(found).splitlines()[1] == "book  red book  3       no token: red"
+
+
+def test_syntax_of_other_programs_is_told_in_the_table(clip):
+    found = find_prompt_entities(clip, "a red book <lora:x:0.8> --ar 16:9")
+    assert describe(found).splitlines()[1:] == [
+        "book  red book  2-3",
+        "not words, but encoded as if they were: <lora:x:0.8>, --ar 16:9",
+    ]
+
+
+def test_captions_tell_which_words_are_an_entity(clip):
+    """The pipeline takes "checked" for a verb here, and "fire" for the noun there."""
+    captions = ("a large red striped diamond", "a blue checked cross", "a yellow fire hydrant")
+    layout = Layout(tuple(Instance(f"i{n}", Box(0, 0, 1, 1), text) for n, text in enumerate(captions)))
+    prompt = "a large red striped diamond, a (blue:1.2) checked_cross and a yellow fire hydrant on grey"
+    found = find_prompt_entities(clip, prompt, layout=layout).entities
+    assert [(*one.entity.modifiers, one.entity.noun) for one in found if one.entity.localisable] == [
+        ("large", "red", "striped", "diamond"),
+        ("blue", "checked", "cross"),
+        ("yellow", "fire", "hydrant"),
+    ]
 
 
 @pytest.fixture

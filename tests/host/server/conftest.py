@@ -15,21 +15,22 @@ from instance_composer.hosts.comfyui.server import routes
 
 @pytest.fixture
 def post(monkeypatch):
-    """`post(path, data)` sends bytes, or a value as JSON; the routes were registered twice."""
+    """`post(path, data, **headers)` sends bytes, or a value as JSON; the routes were registered twice."""
     table = web.RouteTableDef()
     server = SimpleNamespace(PromptServer=SimpleNamespace(instance=SimpleNamespace(routes=table)))
     monkeypatch.setitem(routes.sys.modules, "server", server)
     routes.register_routes()
     routes.register_routes()
 
-    async def send(path, data):
+    async def send(path, data, headers):
         application = web.Application()
         application.add_routes(table)
         async with TestClient(TestServer(application)) as client:
-            reply = await client.post(path, data=data)
+            reply = await client.post(path, data=data, headers=headers)
             return reply.status, await reply.json()
 
-    def post(path, data):
-        return asyncio.run(send(path, data if isinstance(data, bytes) else json.dumps(data).encode()))
+    def post(path, data, **headers):
+        body = data if isinstance(data, bytes) else json.dumps(data).encode()
+        return asyncio.run(send(path, body, headers))
 
     return post

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 
-from instance_composer.hosts.comfyui.server import routes, token_count
+from instance_composer.hosts.comfyui.server import layouts, routes, token_count
 
 
 def test_tokens_are_counted_with_start_and_end_and_what_cannot_be_read_is_null(post):
@@ -28,6 +31,27 @@ def test_anything_else_is_refused_with_a_reason(post, body, status):
     answered, reply = post(token_count.PATH, body)
     assert answered == status
     assert list(reply) == ["error"]
+
+
+@pytest.mark.parametrize("path", [token_count.PATH, layouts.PATH])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_that_is_not_packed_as_its_header_says_is_refused_in_words(post, path, encoding):
+    status, reply = post(path, b'{"texts": ["a red book"]}', **{"Content-Encoding": encoding})
+    assert status == 400
+    assert list(reply) == ["error"]
+
+
+def test_brackets_that_comfyui_cannot_read_are_null(post):
+    deep = "(" * 3000 + "a red book" + ":1.1)" * 3000
+    assert post(token_count.PATH, {"texts": [deep, "((a book))"]}) == (200, {"tokens": [None, 4]})
+
+
+@pytest.mark.parametrize("text", ["a red book, " * 81_000, "a" * 980_000, " " * 980_000, "猫" * 300_000])
+def test_a_text_of_a_megabyte_is_refused_at_once(post, text):
+    start = time.perf_counter()
+    status, reply = post(token_count.PATH, json.dumps({"texts": [text]}, ensure_ascii=False).encode())
+    assert (status, f"{len(text)} characters" in reply["error"]) == (413, True)
+    assert time.perf_counter() - start < 5
 
 
 def test_without_a_server_nothing_happens(monkeypatch):

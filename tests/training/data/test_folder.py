@@ -39,9 +39,9 @@ def test_a_folder_of_pictures_with_layouts(tmp_path):
 
 def test_pictures_come_in_the_order_of_their_names(tmp_path):
     names = ["b.PNG", "a.jpg", "a.b.webp", "ü.png", "10.png", "9.jpeg"]
-    for name in (*names, "alone.png", "c.gif", "d.png", ".png"):
+    for name in (*names, "alone.png", "c.gif", "d.png", ".png", "._a.jpg", ".b.png"):
         (tmp_path / name).touch()
-    for stem in ("b", "a", "a.b", "ü", "10", "9", "c", "without"):
+    for stem in ("b", "a", "a.b", "ü", "10", "9", "c", "without", "._a", ".b"):
         (tmp_path / f"{stem}.json").touch()
     (tmp_path / "d.json").mkdir()
     assert LayoutFolder(tmp_path, 64, 64).names == sorted(names)

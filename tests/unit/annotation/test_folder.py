@@ -121,6 +121,24 @@ def test_an_interrupted_run_leaves_whole_layouts_only_and_goes_on(tmp_path):
     assert annotate_folder(annotator(), folder).annotated == 2
 
 
+def test_what_a_mac_and_other_programs_leave_is_passed_over(tmp_path):
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    (tmp_path / ".thumbnail.jpg").write_bytes(b"hidden")
+    (tmp_path / "a.txt").write_text("a caption")
+    (tmp_path / "scan.tif").write_bytes(b"II*")
+    folder = PictureFolder(tmp_path, tmp_path)
+    outcome = annotate_folder(annotator(), folder)
+    assert (outcome.annotated, outcome.failures) == (1, [])
+    assert [file.name for file in folder.others()] == ["scan.tif"]
+
+
+def test_what_was_decided_about_a_file_is_noted(tmp_path):
+    picture().save(tmp_path / "a.webp", save_all=True, append_images=[picture("blue")], lossless=True)
+    outcome = annotate_folder(annotator(), PictureFolder(tmp_path, tmp_path))
+    assert outcome.notes == [("a.webp", "it has 2 frames or pages; the first one is read")]
+
+
 def test_another_folder_gets_the_pictures_too(tmp_path):
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()

@@ -94,3 +94,28 @@ def test_a_broken_picture_is_named_and_a_turned_one_is_read_upright(tmp_path, ca
     assert score(tmp_path / "upright.png", tmp_path / "turned.png", *words) == 0
     (first, other) = (line.split("\t")[1] for line in capsys.readouterr().out.splitlines()[1:])
     assert first == other
+
+
+def test_a_folder_is_scored_to_its_end_and_what_failed_is_listed_last(capsys, rewards, pictures):
+    """What a camera's card and a Mac leave in a folder."""
+    (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
+    (pictures / "empty.webp").write_bytes(b"")
+    (pictures / "._0.png").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    (pictures / ".thumbnail.png").write_bytes(b"hidden")
+    (pictures / "sketch.psd").write_bytes(b"8BPS")
+    (pictures / "below.png").mkdir()
+    Image.new("RGBA", (60, 50), (200, 0, 0, 0)).save(pictures / "3.png")
+    words = ("--prompt", PROMPT, "--attribute", rewards / "attribute.safetensors")
+    assert score(pictures, *words) == 1
+    said = capsys.readouterr()
+    scores = {
+        line.split("\t")[2].rpartition("/")[2]: line.split("\t")[1] for line in said.out.splitlines()[1:]
+    }
+    assert sorted(scores) == ["0.png", "1.png", "2.png", "3.png"]
+    assert scores["2.png"] == scores["3.png"], "transparent is white, whatever lies below"
+    lines = said.err.splitlines()
+    assert f"{pictures / '3.png'}: its transparent parts are read as white" in lines
+    assert "no pictures, and not scored: notes.txt, sketch.psd" in lines
+    assert lines[-3] == "2 of 6 pictures could not be read:"
+    assert lines[-2].startswith(f"{pictures / 'broken.jpg'} cannot be read as a picture: ")
+    assert lines[-1] == f"{pictures / 'empty.webp'} cannot be read as a picture: it is empty"

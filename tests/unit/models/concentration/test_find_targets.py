@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from prompt_entities import entities_of_prompt, entity
 
@@ -37,3 +39,19 @@ def test_masks_go_to_the_first_entities_that_can_have_a_place():
     assert warnings == []
     find_targets(entities, masks=torch.ones(5, 4, 4), warn=warnings.append)
     assert warnings == ["There are 5 masks for 3 entities; the last 2 are not used."]
+
+
+def test_what_has_no_token_is_said_and_no_region_is_made_up():
+    book, vase, cup = entities_of_prompt()
+    # The prompt was cut between "yellow" and "vase", or a tokenizer is another one.
+    vase = replace(vase, tokens=(6,), noun_tokens=(), missing=vase.entity.words[1:])
+    cup = replace(cup, tokens=(), noun_tokens=(), modifier_tokens=(), missing=cup.entity.words)
+    warnings = []
+    assert find_targets((book, vase, cup), warn=warnings.append).groups == ((2, 3),)
+    assert warnings == [
+        "yellow vase: no token of the prompt is that of vase; the entity is left alone.",
+        "blue cup: no token of the prompt is that of blue, cup; the entity is left alone.",
+    ]
+    layout = Layout((Instance("v", Box(0.0, 0.0, 0.5, 1.0), "a vase"),))
+    assert find_targets((book, vase, cup), layout, warn=warnings.append).groups == ((2, 3), (6,))
+    assert warnings[2] == "yellow vase: no token of the prompt is that of vase; the other words count alone."

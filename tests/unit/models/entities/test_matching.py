@@ -49,6 +49,7 @@ CASES = {
     "case": (["BOOK"], ["The Book"], {0: 0}),
     "whole words": (["cat"], ["a caterpillar", "a concatenation"], {}),
     "hyphens and other scripts": (["t-shirt", "猫"], ["黑 猫", "a red t-shirt"], {0: 1, 1: 0}),
+    "tags": (["book", "red hat"], ["a\u3000blue_hat", "(red_hat:1.2)", "old\u00a0bo\u00adok"], {0: 2, 1: 1}),
     "nothing there": ([], ["a cat"], {}),
 }
 
