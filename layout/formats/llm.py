@@ -57,8 +57,10 @@ class _Region:
 
 
 def recognises(data: Any) -> bool:
-    """Whether there is a list of things with boxes."""
-    _, items, _ = _split(data)
+    """Whether there is a list of things with boxes; an empty one only where numbers are explained."""
+    head, items, _ = _split(data)
+    if items == []:
+        return any(key in head for key in _ORDERS)
     return bool(items) and all(_looks_like_region(item) for item in items)
 
 
