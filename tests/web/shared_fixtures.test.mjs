@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse, serialise } from "../../web/lib/document.mjs";
 import { excerpt, LayoutError } from "../../web/lib/errors.mjs";
-import { FORMATS, readOwn } from "../../web/lib/formats.mjs";
+import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS } from "../../web/lib/formats.mjs";
 import { isEmpty, fault, maskBounds, raster } from "../../web/lib/mask.mjs";
 import { findProblems } from "../../web/lib/problems.mjs";
 import { createTranslator, tError } from "../../web/lib/i18n.mjs";
@@ -82,6 +82,44 @@ test("the formats are those of the package, in its order and with its options", 
     FORMATS.map(({ name, options }) => ({ name, options })),
     inPackage,
   );
+});
+
+test("what is only read, and what may be told, are the package's", () => {
+  const source = readText("layout/formats/peers/__init__.py");
+  const table = source.slice(source.indexOf("READERS = {"));
+  const entries = [...table.matchAll(/Reader\(\s*"([\w-]+)",[^()]*(?:options=\(([^()]*)\))?,?\s*\)/g)];
+  const inPackage = entries.map(([, name, options]) => ({
+    name,
+    options: [...(options ?? "").matchAll(/"(\w+)"/g)].map(([, option]) => option),
+  }));
+  assert.ok(inPackage.length > 10);
+  assert.deepEqual(
+    READ_ONLY.map(({ name, options }) => ({ name, options })),
+    inPackage,
+  );
+  const conventions = readText("layout/formats/conventions.py");
+  const orders = conventions.slice(conventions.indexOf("CORNERS"), conventions.indexOf("# Four named"));
+  assert.deepEqual(
+    [...orders.matchAll(/^ {4}"(\w+)": lambda/gm)].map(([, order]) => order),
+    ORDERS,
+  );
+  const units = /^UNITS = \((.*)\)$/m.exec(conventions)[1];
+  assert.deepEqual(
+    [...units.matchAll(/"(\w+)"/g)].map(([, unit]) => unit),
+    UNITS,
+  );
+});
+
+test("what an error or a warning asks for can be told to a format", () => {
+  const messages = readText("layout/messages.py");
+  const known = new Set([...FORMATS, ...READ_ONLY].flatMap(({ options }) => options));
+  for (const [code, options] of Object.entries(ASKED)) {
+    assert.ok(messages.includes(`"${code}":`), code);
+    assert.ok(
+      options.every((option) => known.has(option)),
+      code,
+    );
+  }
 });
 
 test("an excerpt shows the line and the character that is meant", () => {

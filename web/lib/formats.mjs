@@ -35,6 +35,26 @@ export const READ_ONLY = Object.freeze([
   { name: "forge-couple", key: "format.forge_couple", options: [] },
 ]);
 
+/** What may be told of four numbers where a text does not tell it, as the package knows them. */
+export const ORDERS = Object.freeze(["xyxy", "xywh", "yxyx", "cxcywh"]);
+export const UNITS = Object.freeze(["fraction", "percent", "pixel", "grid1000"]);
+
+/** Options that settle an error or a warning, by its code. */
+export const ASKED = Object.freeze({
+  order_open: ["order", "units"],
+  order_none: ["order", "units"],
+  order_taken: ["order"],
+  no_unit: ["units", "order"],
+  unit_open: ["units", "order"],
+  unit_taken: ["units"],
+  lines_pixels: ["units"],
+  lines_mixed: ["units"],
+  choose_image: ["image"],
+  no_image: ["image"],
+  choose_frame: ["frame"],
+  no_frame: ["frame"],
+});
+
 /**
  * The layout of a text that is our own document, null for a text that another program may have written.
  * LayoutError pointing at the character for a broken document, for JSON that is none and for no text at all.
