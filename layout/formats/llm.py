@@ -249,7 +249,7 @@ def _likely_unit(regions: list[_Region], canvas: Canvas | None, is_told: bool) -
         return "grid1000"
     if on_canvas and all(region.named for region in regions):
         # Named sides are pixels by custom.
-        warn("unit_taken", width=width, height=height, choices=" / ".join(others))
+        warn("unit_taken", width=width, height=height, choices=", ".join(others))
         return "pixel"
     choices = ", ".join(["pixel", *others])
     raise fault("unit_open", largest=largest, width=width, height=height, choices=choices)

@@ -145,7 +145,7 @@ export class ImportExport {
     if (how) seen.message = t("editor.paste_read", { found: message, reading: how });
     for (const { code, params, path } of reading.warnings) {
       seen.warnings.push(
-        t(`error.${code}`, { ...params, where: path.length ? pathText(path) : params.where }),
+        t(`error.${code}`, { ...worded(t, params), where: path.length ? pathText(path) : params.where }),
       );
       seen.offers.push(...(ASKED[code] ?? []).filter((one) => options.includes(one)));
     }
@@ -156,6 +156,7 @@ export class ImportExport {
     // Without a place there is nothing to show but the text itself, which stands above.
     const place = Number.isInteger(error.offset) ? excerpt(text, error) : "";
     const offers = ASKED[error.code?.replace("error.", "")] ?? [];
+    if (error.params) error.params = worded(this.editor.t, error.params);
     return { layout: null, error, message: tError(this.editor.t, error), excerpt: place, offers };
   }
 
@@ -241,6 +242,18 @@ async function answerTo(asked, text) {
   const { code, params, path, position } = answer.error;
   const where = path.length ? pathText(path) : params.where;
   throw new LayoutError(`error.${code}`, { ...params, where }, { path, text, offset: position ?? undefined });
+}
+
+/** Parameters with units in the person's words, and sides of a canvas as they are written. */
+function worded(t, params) {
+  const words = { ...params };
+  if (params.choices)
+    words.choices = params.choices
+      .split(", ")
+      .map((unit) => t(`unit.${unit}`))
+      .join(" / ");
+  for (const side of ["width", "height"]) if (params[side]) words[side] = String(params[side]);
+  return words;
 }
 
 function choice(label, values, automatic, say) {

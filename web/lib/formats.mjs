@@ -55,9 +55,13 @@ export const ASKED = Object.freeze({
   no_frame: ["frame"],
 });
 
+// Keys that no document of ours is without.
+const OWN_KEYS = [/"version"\s*:/, /"instances"\s*:/];
+
 /**
- * The layout of a text that is our own document, null for a text that another program may have written.
- * LayoutError pointing at the character for a broken document, for JSON that is none and for no text at all.
+ * The layout of a text that is our own document, null for a text that another program may have written: JSON
+ * that is broken is the host's to mend, unless it has our keys. LayoutError pointing at the character for a broken
+ * document and for no text at all.
  * @param {string} source @param {string} [format] the format that was chosen, "" for automatic
  * @returns {Layout | null}
  */
@@ -65,7 +69,13 @@ export function readOwn(source, format = "") {
   const text = decode(source);
   if (strip(text) === "") throw new LayoutError("error.empty");
   if ((format && format !== "layout") || !/^[{[]/.test(strip(text))) return null;
-  const data = parseJson(text);
+  let data;
+  try {
+    data = parseJson(text);
+  } catch (error) {
+    if (format === "layout" || OWN_KEYS.every((key) => key.test(text))) throw error;
+    return null;
+  }
   const isOurs = format === "layout" || (!Array.isArray(data) && "version" in data && "instances" in data);
   return isOurs ? parse(text) : null;
 }
