@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from comfyui_location import REPOSITORY
 from playwright.sync_api import expect
+
+PICTURES = REPOSITORY / "output" / "browser"
 
 TEXT = "a red circle and a <b>blue</b> square on grey"
 GRAPH = """(text) => {
@@ -38,4 +41,30 @@ def test_the_table_of_entities_is_in_the_node(editor):
     expect(report).to_contain_text("star", timeout=120_000)
     expect(report).not_to_contain_text("circle")
     expect(report).to_have_count(1)
+    assert editor.problems == []
+
+
+FROM_TEXT = """(text) => {
+  const make = (type, x) => {
+    const node = LiteGraph.createNode(type);
+    app.graph.add(node);
+    node.pos = [x, 120];
+    return node;
+  };
+  const reader = make('IC_LayoutFromText', 60);
+  reader.connect(0, make('IC_LayoutPreview', 620), 0);
+  reader.widgets.find((widget) => widget.name === 'text').value = text;
+}"""
+
+
+def test_how_a_text_was_read_is_in_the_node(editor):
+    page = editor.page
+    editor.clear()
+    page.evaluate(FROM_TEXT, '[{"box_2d": [100, 50, 900, 450], "label": "a cat"},]')
+    page.get_by_test_id("queue-button").first.click()
+    report = page.locator("pre", has_text="language model JSON")
+    expect(report).to_contain_text("language model JSON (llm), grid1000, yxyx, 1 instance", timeout=60_000)
+    expect(report).to_contain_text("warning: the text is not quite JSON")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"reading-node-{'vue' if editor.vue else 'classic'}.png")
     assert editor.problems == []

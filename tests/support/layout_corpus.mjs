@@ -25,7 +25,11 @@ function difference({ text, python }) {
   if (own === null) {
     if (python.error) return null;
     if (python.format === "layout" && /^[{[]/.test(strip(text))) return "a document that is not read here";
-    own = parse(python.document);
+    try {
+      own = parse(python.document);
+    } catch (error) {
+      return `what Python wrote is refused: ${error.code}`;
+    }
   } else if (python.error) return `read here alone, Python says ${python.error}`;
   if (serialise(own) !== python.document) return `another document: ${serialise(own)}`;
   return same(listed(findProblems(own)), python.problems) ? null : "other problems";
