@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "say how well pictures show a prompt, in three aspects of composition",
     "annotate": "make training data of pictures: find what is in them and describe it",
     "train": "train an IFAdapter on any SDXL, reward models, or the demo model from scratch",
+    "doctor": "say what of this machine helps or hinders the pack, as a text for a report",
     "evaluate": "measure methods of placing things against each other on Shapes World",
 }
 
@@ -35,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(words).parse_args(words)
     try:
         return int(arguments.run(arguments) or 0)
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"{PROGRAM}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         message = _explain(error)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ..models.sdxl.files import UNetFile
+
 BLOCKS = ("all", "input", "middle", "output", "cross-attention")
 FULL_SDXL = "a diffusers folder, or a file with or without text encoders and VAE"
 
@@ -86,8 +88,11 @@ def _unet(arguments: argparse.Namespace) -> int:
     with _whole(target, (".safetensors",), arguments.force, source) as unfinished:
         file = open_unet(source)
         state = _cast(file.weights.stream(), len(file.weights), arguments)
-        save_file(state, unfinished, file.metadata())
-    print(f"{target.name}: {_megabytes(target)}, {len(state)} weights of the UNet in {source.name}")
+        save_file(state | file.prediction.marks(), unfinished, file.metadata())
+    print(
+        f"{target.name}: {_megabytes(target)}, {len(state)} weights of the UNet in {source.name}"
+        f"{_told(file, arguments)}"
+    )
     return 0
 
 
@@ -105,10 +110,10 @@ def _delta(arguments: argparse.Namespace) -> int:
         changed = with_delta(file, tuned, base, arguments.strength, arguments.blocks)
         state = _cast(((names[name], value) for name, value in changed), len(names), arguments)
         state |= {name: value.clone() for name, value in file.others.stream()}
-        save_file(state, unfinished, file.metadata())
+        save_file(state | file.prediction.marks(), unfinished, file.metadata())
     print(
         f"{target.name}: {_megabytes(target)}, {source.name} + {arguments.strength:g} x "
-        f"({tuned.name} - {base.name}), blocks: {arguments.blocks}"
+        f"({tuned.name} - {base.name}), blocks: {arguments.blocks}{_told(file, arguments)}"
     )
     return 0
 
@@ -151,6 +156,16 @@ def _lora(arguments: argparse.Namespace) -> int:
             Path(arguments.table).write_text(error_table(rows), encoding="utf-8")
     print(f"{target.name}: {_megabytes(target)}\n{summary(rows)}")
     return 0
+
+
+def _told(file: UNetFile, arguments: argparse.Namespace) -> str:
+    """What is written beyond plain weights, in words."""
+    from ..models.sdxl.prediction import in_words
+
+    marked = f"; marked as {in_words(file.prediction)}" if file.prediction.marks() else ""
+    restored = len(file.weights.quantised) if arguments.dtype is None else 0
+    whole = f"; {restored} quantised weights as fp32 (--dtype fp16 is half the size)" if restored else ""
+    return marked + whole
 
 
 def _cast(

@@ -104,7 +104,10 @@ def _preview(arguments: argparse.Namespace) -> int:
     from ..pictures import draw_layout
     from ..pictures.reading import PictureError, read_picture
 
-    layout = _read(arguments.input, arguments).layout
+    reading = _read(arguments.input, arguments)
+    for warning in reading.warnings:
+        _say(f"warning: {warning}", sys.stderr)
+    layout = reading.layout
     background = None
     if arguments.background:
         try:

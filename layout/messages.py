@@ -156,10 +156,18 @@ MESSAGES: Mapping[str, str] = {
 }
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)
+
+
 def quote(value: Any, limit: int = 60) -> str:
     """A value for a message as JSON spells it: on one line, cut to `limit` characters, controls escaped."""
+    text = ""
     try:
-        text = json.dumps(value, ensure_ascii=False, default=repr)
+        # Piece by piece: of megabytes only the beginning is made.
+        for piece in _ENCODER.iterencode(value):
+            text += piece
+            if len(text) > limit:
+                break
     except (TypeError, ValueError, RecursionError):
         # What JSON cannot hold comes from programs, never from a text.
         text = repr(value)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from .messages import quote, say
 
 Severity = Literal["error", "warning"]
+# Of several findings, those that a message tells; the error holds them all.
+MOST_TOLD = 20
 # Keys and indexes (from 0) that lead to a value of a document: ("instances", 1, "box").
 Path = tuple[str | int, ...]
 
@@ -101,8 +103,10 @@ def text_fault(code: str, text: str, position: int, **params: Any) -> FormatErro
 def problems_fault(code: str, problems: Iterable[Problem]) -> LayoutError:
     """The error of a code about several fields at once; it points at the first."""
     listed = tuple(problems)
-    names = ", ".join(dict.fromkeys(path_text(problem.path) or problem.field for problem in listed))
-    params = {"count": len(listed), "names": names, "problems": "\n".join(map(str, listed))}
+    told = listed[:MOST_TOLD]
+    names = ", ".join(dict.fromkeys(path_text(problem.path) or problem.field for problem in told))
+    lines = [*map(str, told), *([f"and {len(listed) - len(told)} more"] if len(listed) > len(told) else [])]
+    params = {"count": len(listed), "names": names, "problems": "\n".join(lines)}
     return LayoutError(say(code, params), listed, code=code, params=params, path=listed[0].path)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import pickle
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +14,29 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-TRUNCATED = "It may be truncated: compare its size with the source and download it again."
+from .errors import TRUNCATED, CheckpointError, listing
+from .quantisation import METADATA, Quantisation, find_quantised, layers_told, restore
 
 # Bytes of a file after which a reader closes and opens it anew: only closing gives mapped pages back.
 MAPPED = 256 * 2**20
 
+# Bytes up to which a tensor of a torch file may be a repetition of fewer numbers, as tables of positions are.
+EXPANDED = 2**20
+
 _SAFETENSORS = (".safetensors", ".sft")
+
+__all__ = [
+    "TRUNCATED",
+    "CheckpointError",
+    "Header",
+    "Weights",
+    "listing",
+    "open_weights",
+    "read_metadata",
+    "read_tensors",
+    "read_texts",
+    "read_torch",
+]
 
 _DTYPES = {
     "F64": torch.float64,
@@ -27,21 +45,29 @@ _DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "BOOL": torch.bool,
 }
 
-
-class CheckpointError(ValueError):
-    """A file that is not what it should be, said in the user's words."""
+logger = logging.getLogger("instance_composer")
 
 
 @dataclass(frozen=True)
 class Header:
-    """Shape, dtype and place of a tensor, known before it is read; `name` is its name in `file`."""
+    """Shape, dtype and place of a tensor, known before it is read; `name` is its name in `file`.
+
+    A quantised weight has the dtype it is restored to, with how it is stored and the place of its scale.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     file: Path
     name: str
+    quantisation: Quantisation | None = None
+    scale: Header | None = None
 
     @property
     def nbytes(self) -> int:
@@ -50,7 +76,10 @@ class Header:
 
 
 class Weights(Mapping[str, Header]):
-    """Tensors by name in one or several files. Nothing but their headers is kept in memory."""
+    """Tensors by name in one or several files. Nothing but their headers is kept in memory.
+
+    Quantised weights are among them as the numbers they stand for, without the tensors that tell how.
+    """
 
     def __init__(self, headers: Mapping[str, Header]) -> None:
         self._headers = dict(headers)
@@ -75,9 +104,23 @@ class Weights(Mapping[str, Header]):
         pairs = ((rename(name), header) for name, header in self._headers.items())
         return Weights({name: header for name, header in pairs if name is not None})
 
+    @property
+    def quantised(self) -> list[str]:
+        """The names of weights that are stored quantised."""
+        return [name for name, header in self._headers.items() if header.quantisation is not None]
+
     def read(self, name: str) -> Tensor:
-        """A tensor on the CPU in the file's dtype. It is mapped: copy what is to stay."""
+        """A tensor on the CPU in the file's dtype, float32 for a quantised one.
+
+        It is mapped: copy what is to stay.
+        """
         header = self._headers[name]
+        value = self._stored(header)
+        if header.quantisation is None or header.scale is None:
+            return value
+        return restore(value, self._stored(header.scale), header.quantisation)
+
+    def _stored(self, header: Header) -> Tensor:
         if header.file not in self._readers:
             self._readers[header.file] = _open(header.file)
         return self._readers[header.file].get(header.name)
@@ -94,12 +137,55 @@ class Weights(Mapping[str, Header]):
 def open_weights(files: Iterable[Path]) -> Weights:
     """The tensors of files, `.safetensors` as such and anything else as torch files with `weights_only`.
 
-    Raises `CheckpointError` for a file that is cut off, holds code, or is no weight file.
+    Raises `CheckpointError` for a file that is cut off, holds code, or is no weight file, and for one that is
+    quantised in a way that is not read.
     """
+    files = list(files)
     headers: dict[str, Header] = {}
     for file in files:
         headers |= _open(file).headers()
-    return Weights(headers)
+    return _restoring(files, headers)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, as `Weights.read` gives them; raises as `open_weights`."""
+    weights = open_weights([path])
+    return {name: weights.read(name) for name in weights}
+
+
+def _restoring(files: list[Path], headers: dict[str, Header]) -> Weights:
+    """Weights whose quantised ones are restored where they are read."""
+    stored = Weights(headers)
+    if not headers:
+        return stored
+    place = files[0].parent
+    name = files[0].name if len(files) == 1 else f"{place.parent.name}/{place.name}"
+    told: dict[str, Any] = {}
+    for file in files:
+        told |= layers_told(file.name, read_metadata(file, METADATA))
+    found = find_quantised(name, headers, stored.read, told)
+    if not found.companions and not found.weights:
+        return stored
+    _tell(files[0], f"{name}: {found.summary() or 'it is marked as quantised, and no weight is'}.")
+    whole = {
+        weight: replace(headers[weight], dtype=torch.float32, quantisation=how, scale=headers[how.scale])
+        for weight, how in found.weights.items()
+    }
+    return Weights({key: one for key, one in (headers | whole).items() if key not in found.companions})
+
+
+@lru_cache(maxsize=64)
+def _tell(_file: Path, message: str) -> None:
+    """Say a thing once about a file, however often it is opened."""
+    logger.warning(message)
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The texts that a `.safetensors` file carries as metadata; empty for other files.
+
+    Raises `CheckpointError` for a file that cannot be opened.
+    """
+    return dict(_open_safetensors(path).metadata() or {}) if path.suffix in _SAFETENSORS else {}
 
 
 def read_metadata(path: Path, key: str) -> dict[str, Any]:
@@ -107,12 +193,10 @@ def read_metadata(path: Path, key: str) -> dict[str, Any]:
 
     Raises `CheckpointError` for a file that cannot be opened, or carries something else there.
     """
-    if path.suffix not in _SAFETENSORS:
-        return {}
-    text = (_open_safetensors(path).metadata() or {}).get(key, "{}")
+    text = read_texts(path).get(key, "{}")
     try:
         content = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} carries {text[:40]!r} as {key}, where a JSON object should be.")
@@ -124,24 +208,28 @@ def read_torch(path: Path) -> Any:
 
     Raises `CheckpointError` if it is no torch file, is cut off, or holds objects other than those.
     """
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"PK"
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
+    _refuse_folder(path)
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"GGUF":
         raise CheckpointError(
-            f"{path.name} was refused: it is no torch file, or it holds objects other than tensors, and "
-            "reading them could run code. Use the file its authors published, or a .safetensors file."
+            f"{path.name} is a GGUF file, which is quantised in a way that is not read here. Take the model "
+            "as .safetensors in 16 bits or in scaled fp8; in ComfyUI a pack for GGUF loads it."
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=start[:2] == b"PK")
+    except Exception as error:
+        # By its name: a file that imports pickle, were it for this alone, is taken for one that unpickles.
+        if type(error).__name__ == "UnpicklingError":
+            raise CheckpointError(
+                f"{path.name} was refused: it is no torch file, or it holds objects other than tensors, and "
+                "reading them could run code. Use the file its authors published, or a .safetensors file."
+            ) from error
+        # A damaged file can raise anything: torch's reader trusts what it finds.
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, RuntimeError) else error
+        raise CheckpointError(
+            f"{path.name} cannot be read as a torch file ({reason}). {TRUNCATED}"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path.name} cannot be read as a torch file ({error}). {TRUNCATED}") from error
-
-
-def listing(names: Iterable[str], most: int = 20) -> str:
-    """Names in one line, the first of many."""
-    names = list(names)
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "none"
 
 
 class _Reader(Protocol):
@@ -150,14 +238,22 @@ class _Reader(Protocol):
     def get(self, name: str) -> Tensor: ...
 
 
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise CheckpointError(f"{path.name} is a folder, where a file with weights is needed.")
+
+
 def _open(path: Path) -> _Reader:
     return _SafetensorsReader(path) if path.suffix in _SAFETENSORS else _TorchReader(path)
 
 
 def _open_safetensors(path: Path) -> Any:
+    _refuse_folder(path)
     try:
         return safe_open(path, "pt")
-    except SafetensorError as error:
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
         with path.open("rb") as file:
             start = file.read(7)
         if start in (b"version", b"<!DOCTY", b"<html><"):
@@ -196,7 +292,7 @@ class _TorchReader:
             content = content["state_dict"]
         if not isinstance(content, Mapping):
             raise CheckpointError(f"{path.name} holds a {type(content).__name__}, not named weights.")
-        self._path, self._tensors = path, dict(_flat(content))
+        self._path, self._tensors = path, flat_tensors(path, content)
 
     def headers(self) -> dict[str, Header]:
         return {
@@ -208,10 +304,49 @@ class _TorchReader:
         return self._tensors[name]
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Tensors of nested mappings, names joined by dots."""
-    for name, value in content.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+def flat_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Tensors of nested mappings, names joined by dots.
+
+    Raises `CheckpointError` for a mapping that is in several places or in itself, and for tensors that hold
+    other numbers than they take room for.
+    """
+    seen: set[int] = set()
+
+    def walk(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Tensor]]:
+        if content and id(content) in seen:
+            raise CheckpointError(
+                f"{path.name} holds the same dictionary in several places, the last under {prefix[:80]!r}; "
+                "it is no file of weights, or it is damaged."
+            )
+        seen.add(id(content))
+        for name, value in content.items():
+            if isinstance(value, Tensor):
+                check_tensor(path, f"{prefix}{name}", value)
+                yield f"{prefix}{name}", value
+            elif isinstance(value, Mapping):
+                yield from walk(value, f"{prefix}{name}.")
+
+    try:
+        return dict(walk(content, ""))
+    except RecursionError as error:
+        raise CheckpointError(
+            f"{path.name} holds dictionaries in dictionaries hundreds of levels deep; it is no file of "
+            "weights."
+        ) from error
+
+
+def check_tensor(path: Path, name: str, value: Tensor) -> None:
+    """Raise `CheckpointError` for a tensor that is not as many plain numbers as it takes room for."""
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        kind = (
+            "torch's own quantised type"
+            if value.is_quantized
+            else f"a tensor {value.layout} on {value.device}"
+        )
+        raise CheckpointError(f"{path.name} holds {name[:80]} as {kind}, which is not read here.")
+    # A view of one number can claim any size, and would take it as soon as it is copied.
+    if value.nbytes > max(value.untyped_storage().nbytes(), EXPANDED):
+        raise CheckpointError(
+            f"{path.name} holds {name[:80]} {tuple(value.shape)} as fewer numbers that are repeated; it is "
+            "no file of weights, or it is damaged."
+        )

@@ -61,7 +61,7 @@ def _load_as_core(folder: Path, file: Path) -> Any:
     from instance_composer.models.sdxl.files import open_unet
     from instance_composer.models.sdxl.names import unet_names
 
-    model = empty_model(open_unet(folder), torch.float16, {})
+    model = empty_model(open_unet(folder), torch.float16)
     weights = comfy.utils.load_torch_file(str(file))
     names = unet_names(list(weights))
     model.load_model_weights({names[name]: value for name, value in weights.items()}, "")

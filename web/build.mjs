@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
+const MADE_OF = "Made from web/editor and web/lib, which stand beside this folder, by web/build.mjs.";
+
 /** The files of the bundle, written to web/bundle when `write` is set. */
 export const bundle = ({ write }) =>
   build({
@@ -21,6 +23,7 @@ export const bundle = ({ write }) =>
     bundle: true,
     splitting: true,
     minify: true,
+    banner: { js: `// ${MADE_OF}`, css: `/* ${MADE_OF} */` },
     write,
   });
 

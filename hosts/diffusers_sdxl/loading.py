@@ -11,12 +11,15 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from diffusers import StableDiffusionXLPipeline
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
+from ...models.sdxl.prediction import read_prediction
+from ...models.weights import CheckpointError, Weights, open_weights, read_tensors, read_texts
 from .errors import UnsuitableModelError
+from .quantised import parts_of_file, parts_of_folder
+from .schedule import set_scheduler
 
 # Keys that tell the architectures of single-file checkpoints apart.
 _ARCHITECTURES = {
@@ -50,9 +53,9 @@ def load_sdxl(
     file.
 
     A single file holds weights only: configuration and tokenizers come from the diffusers folder `config`,
-    else from the Hugging Face cache or hub (stabilityai/stable-diffusion-xl-base-1.0). Raises
-    `UnsuitableModelError` for another architecture and for files that cannot be read; only safetensors are
-    read.
+    else from the Hugging Face cache or hub (stabilityai/stable-diffusion-xl-base-1.0). What it predicts is
+    told by its own marks, if it has any. Quantised weights are restored. Raises `UnsuitableModelError` for
+    another architecture and for files that cannot be read; only safetensors are read.
     """
     path = Path(path)
     if not path.exists():
@@ -66,8 +69,6 @@ def load_sdxl(
             f"{path.name} takes {channels} input channels: it is an inpainting or editing model and cannot "
             f"start from noise alone. {_ADVICE}"
         )
-    # What the published results were made with; keeps the model's own noise schedule and prediction type.
-    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
     return pipeline.to(device)
 
 
@@ -115,7 +116,11 @@ def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     only_half = not any(
         (unet / f"diffusion_pytorch_model.safetensors{end}").exists() for end in ("", ".index.json")
     ) and any(unet.glob("diffusion_pytorch_model.fp16*.safetensors"))
-    return _reading(
+    try:
+        restored = parts_of_folder(path, dtype)
+    except CheckpointError as error:
+        raise UnsuitableModelError(f"{path.name} cannot be loaded ({error})") from error
+    pipeline = _reading(
         path,
         StableDiffusionXLPipeline.from_pretrained,
         **{_DTYPE: dtype},
@@ -123,7 +128,10 @@ def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
         use_safetensors=True,
         local_files_only=True,
         add_watermarker=False,
+        **restored,
     )
+    set_scheduler(pipeline, path.name)
+    return pipeline
 
 
 def _load_file(path: Path, dtype: torch.dtype, config: str | Path | None) -> StableDiffusionXLPipeline:
@@ -132,31 +140,52 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | Path | None) -> Sta
             f"{path.name} is not a .safetensors file, and other kinds can carry code; use a .safetensors "
             "file or a diffusers folder"
         )
-    _check_architecture(path)
+    weights = _refusing(open_weights, [path])
+    _check_architecture(path, weights)
+    marked = _refusing(read_prediction, path.name, weights, weights.read, read_texts(path))
     if config is None:
         logger.info(
             "configuration and tokenizers come from the Hugging Face cache or hub; --config names a folder"
         )
     elif not (Path(config) / "model_index.json").is_file():
         raise UnsuitableModelError(f"{config} is not a diffusers folder: it has no model_index.json")
-    return _reading(
+    options: dict[str, Any] = {
+        "config": None if config is None else str(config),
+        "local_files_only": config is not None,
+    }
+    restored = _reading(
+        path, lambda _, **told: parts_of_file(path.name, weights, {_DTYPE: dtype}, told), **options
+    )
+    pipeline = _reading(
         path,
         StableDiffusionXLPipeline.from_single_file,
         **{_DTYPE: dtype},
-        config=None if config is None else str(config),
-        local_files_only=config is not None,
+        **options,
         add_watermarker=False,
+        **restored,
     )
+    set_scheduler(pipeline, path.name, marked if marked.said else None)
+    return pipeline
 
 
-def _reading(path: Path, read: Any, **options: Any) -> StableDiffusionXLPipeline:
+def _refusing(read: Any, *arguments: Any) -> Any:
+    """Call a reader of weights, whose errors become those of this host."""
+    try:
+        return read(*arguments)
+    except CheckpointError as error:
+        raise UnsuitableModelError(str(error)) from error
+
+
+def _reading(path: Path, read: Any, **options: Any) -> Any:
     """Call a diffusers loader, its failures told as what is wrong with the user's files."""
     bars = transformers_logging.is_progress_bar_enabled()
     # One bar for the whole model, diffusers' own, is enough.
     transformers_logging.disable_progress_bar()
     try:
         return read(str(path), **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UnsuitableModelError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         hint = (
             "Without a connection, give --config (config=) a diffusers SDXL folder for configuration and "
@@ -170,15 +199,7 @@ def _reading(path: Path, read: Any, **options: Any) -> StableDiffusionXLPipeline
             transformers_logging.enable_progress_bar()
 
 
-def _check_architecture(path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-    except SafetensorError as error:
-        raise UnsuitableModelError(
-            f"{path.name} cannot be read as a safetensors file ({error}). It may be truncated: compare its "
-            "size with the source and download it again."
-        ) from error
+def _check_architecture(path: Path, keys: Weights) -> None:
     missing = [part for part, start in _SDXL_PARTS.items() if not any(key.startswith(start) for key in keys)]
     if not missing:
         return
@@ -193,9 +214,9 @@ def _check_architecture(path: Path) -> None:
 
 
 def _read_lora(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix not in (".safetensors", ".sft"):
+        raise UnsuitableModelError(f"the LoRA {path.name} is not a .safetensors file, which alone are read")
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UnsuitableModelError(
-            f"the LoRA {path.name} cannot be read as a safetensors file ({error})"
-        ) from error
+        return read_tensors(path)
+    except CheckpointError as error:
+        raise UnsuitableModelError(f"the LoRA {error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..finite import require_finite
 from ..regions import Regions
 from .attention import InstanceAttention
 from .checkpoint import check_keys, read_checkpoint, write_checkpoint
@@ -78,6 +79,7 @@ class IFAdapter(nn.Module):
         with torch.device("meta"):
             adapter = cls(config, operations)
         known = check_keys(state, {key: tuple(p.shape) for key, p in _parameters(config).items()})
+        require_finite(known, "this IFAdapter file")
         adapter.load_state_dict(known, assign=True)
         return adapter.eval().requires_grad_(False)
 

@@ -8,16 +8,10 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from ..weights import (
-    TRUNCATED,
-    CheckpointError,
-    listing,
-    read_torch,
-)
+from ..weights import CheckpointError, listing, read_tensors
 
 GROUPS = ("text_proj_model", "adapter_modules", "pos_net")
 
@@ -31,8 +25,7 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
     `weights_only=True`. A `module.` prefix (left by distributed training) is stripped.
     """
     path = Path(path)
-    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    tensors = {_strip_module(key): value for key, value in tensors.items()}
+    tensors = {_strip_module(key): value for key, value in read_tensors(path).items()}
     absent = [group for group in GROUPS if not any(key.startswith(f"{group}.") for key in tensors)]
     if absent:
         found = sorted({key.split(".")[0] for key in tensors})
@@ -81,32 +74,6 @@ def check_keys(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]
             "IFAdapter file: %d weights are unknown and not used: %s", len(unknown), listing(unknown)
         )
     return {key: state[key] for key in shapes}
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path.name} cannot be read as a safetensors file ({error}). {TRUNCATED}"
-        ) from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    content = read_torch(path)
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path.name} is not an IFAdapter file: it holds a {type(content).__name__}, not weights"
-        )
-    flat: dict[str, Tensor] = {}
-    for group, weights in content.items():
-        entries = weights.items() if isinstance(weights, Mapping) else [(None, weights)]
-        flat |= {
-            f"{group}.{key}" if key is not None else str(group): value
-            for key, value in entries
-            if isinstance(value, Tensor)
-        }
-    return flat
 
 
 def _strip_module(key: str) -> str:

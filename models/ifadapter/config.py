@@ -41,24 +41,33 @@ class IFAdapterConfig:
         def size(key: str, axis: int) -> int:
             if key not in state:
                 raise CheckpointError(f"this is not a whole IFAdapter: the weight {key!r} is missing")
-            return state[key].shape[axis]
+            shape = tuple(state[key].shape)
+            if axis >= len(shape) or 0 in shape:
+                raise CheckpointError(f"this is no IFAdapter: the weight {key!r} has the shape {shape}")
+            return shape[axis]
 
-        numbers = sorted({int(m[1]) for key in state if (m := re.match(r"adapter_modules\.(\d+)\.", key))})
+        numbers = sorted(
+            {int(m[1]) for key in state if (m := re.match(r"adapter_modules\.(\d{1,4})\.", key))}
+        )
         if not numbers:
             raise CheckpointError(
                 "this is not a whole IFAdapter: no weights named 'adapter_modules.<number>.…' found"
             )
-        depths = {int(m[1]) for key in state if (m := re.match(r"text_proj_model\.layers\.(\d+)\.", key))}
+        depths = {m[1] for key in state if (m := re.match(r"text_proj_model\.layers\.(\d+)\.", key))}
         first = f"adapter_modules.{numbers[0]}"
         resampler = "text_proj_model"
         head_dim = size(f"{resampler}.layers.0.0.q_norm.weight", 0)
+        if head_dim > (width := size(f"{resampler}.layers.0.0.to_q.weight", 0)):
+            raise CheckpointError(
+                f"this is no IFAdapter: its resampler has heads of {head_dim} in a width of {width}"
+            )
         return cls(
             phrase_width=size(f"{resampler}.proj_in.weight", 1),
             text_width=size(f"{resampler}.proj_out.weight", 0),
             queries=size(f"{resampler}.latents", 1),
             resampler_width=size(f"{resampler}.latents", 2),
             resampler_depth=len(depths),
-            resampler_heads=size(f"{resampler}.layers.0.0.to_q.weight", 0) // head_dim,
+            resampler_heads=width // head_dim,
             resampler_head_dim=head_dim,
             resampler_hidden=size(f"{resampler}.layers.0.1.gate_proj.weight", 0),
             position_features=size("pos_net.linears_position.0.weight", 1),

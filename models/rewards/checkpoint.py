@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..weights import (
     CheckpointError,
+    check_tensor,
     listing,
     open_weights,
     read_metadata,
@@ -25,7 +26,9 @@ _PARTS = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.layers.")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "reward_model")
 # Weights of the published files that nothing reads: projections of contrastive pretraining, and a buffer.
 _UNUSED = re.compile(r"blip\.(vision_proj|text_proj)\.|.*\.position_ids$")
-_METADATA = "instance_composer.reward"
+METADATA = "instance_composer.reward"
+# Dictionaries around the weights; a dictionary may also hold itself.
+_DEEPEST = 8
 
 # Published names and ours, which are those of transformers' BLIP below `vision` and `text`; * is a number.
 _NAMES = (
@@ -55,6 +58,8 @@ def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str,
         state = {name: weights.read(name) for name in weights}
     else:
         state = _unwrap(path, read_torch(path))
+        for key, value in state.items():
+            check_tensor(path, key, value)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     absent = [part for part in _PARTS if not any(key.startswith(part) for key in state)]
     if absent:
@@ -63,8 +68,8 @@ def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str,
             f"{path.name} is not a composition reward model: it has no weights under "
             f"{', '.join(map(repr, absent))}; it has {listing(found)}."
         )
-    used = {key: value for key, value in state.items() if not _UNUSED.match(key)}
-    return used, read_metadata(path, _METADATA)
+    used = {key: value for key, value in state.items() if not unused(key)}
+    return used, read_metadata(path, METADATA)
 
 
 def write_reward(state: Mapping[str, Tensor], path: str | PathLike[str], metadata: Mapping[str, Any]) -> None:
@@ -73,7 +78,12 @@ def write_reward(state: Mapping[str, Tensor], path: str | PathLike[str], metadat
     if path.suffix != ".safetensors":
         raise CheckpointError(f"cannot write {path.name}: a reward model is written as .safetensors")
     tensors = {key: value.contiguous() for key, value in state.items()}
-    save_file(tensors, path, metadata={"format": "pt", _METADATA: json.dumps(metadata)})
+    save_file(tensors, path, metadata={"format": "pt", METADATA: json.dumps(metadata)})
+
+
+def unused(key: str) -> bool:
+    """Whether a weight of this published name is in the files and read by nothing."""
+    return _UNUSED.match(key) is not None
 
 
 def to_ours(key: str) -> str:
@@ -115,7 +125,9 @@ def check_weights(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, .
 
 def _unwrap(path: Path, content: Any) -> dict[str, Tensor]:
     """The weights out of what a trainer saved around them."""
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         if any(key.removeprefix("module.").startswith(_PARTS) for key in tensors):
             return tensors

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..finite import require_finite
 from .checkpoint import (
     check_weights,
     read_reward,
@@ -60,7 +61,9 @@ class RewardModel(nn.Module):
         with torch.device("meta"):
             model = cls(config, metadata)
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        model.load_state_dict(check_weights(state, shapes), assign=True)
+        known = check_weights(state, shapes)
+        require_finite({to_published(key): value for key, value in known.items()}, "this reward model")
+        model.load_state_dict(known, assign=True)
         # A buffer that is not saved, so that no file has it, and that is on `meta` until now.
         model.text.embeddings.position_ids = torch.arange(config.positions)[None]
         return model.eval().requires_grad_(False)

@@ -95,7 +95,14 @@ def find_tokenizer(
     above: `vocab.txt`, else `tokenizer.json`. Raises `CheckpointError` that says what to put where.
     """
     if "words" in metadata:
-        return RewardTokenizer.of_words(metadata["words"], most)
+        words = metadata["words"]
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise CheckpointError(f"the metadata of {Path(path).name} says words that are no list of texts")
+        if len(words) > vocabulary:
+            raise CheckpointError(
+                f"the metadata of {Path(path).name} says {len(words)} words; the weights know {vocabulary}"
+            )
+        return RewardTokenizer.of_words(words, most)
     folder = Path(path).parent
     places = [place / inner for place in (folder, folder.parent) for inner in ("", "bert-base-uncased")]
     files = [place / name for place in places for name in (VOCABULARY_FILE, TOKENIZER_FILE)]

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import sizes_read_from
 from ..weights import (
     CheckpointError,
     Weights,
     listing,
     open_weights,
     read_metadata,
+    read_texts,
 )
 from .architecture import SDXL_WIDTH, Structure, sdxl_structure
 from .names import unet_names
+from .prediction import MARKS, Prediction, read_prediction, scheduler_prediction
 
 _STEM = "diffusion_pytorch_model"
 # Files that diffusers writes, in the order of preference: safetensors before torch, full precision before the
@@ -47,7 +50,8 @@ TIME_FEATURES = 256
 class UNetFile:
     """An SDXL UNet on disk: weights under original names, sizes, and what shapes cannot tell.
 
-    `others` are the tensors beside the UNet: text encoders, autoencoder, marks of the training target.
+    `others` are the tensors beside the UNet: text encoders, autoencoder. `prediction` is what it predicts, by
+    the marks of a file, which are in neither, or by a folder's scheduler.
     """
 
     name: str
@@ -57,6 +61,7 @@ class UNetFile:
     head_dim: int = HEAD_DIM
     time_features: int = TIME_FEATURES
     config: Mapping[str, Any] = field(default_factory=dict)
+    prediction: Prediction = field(default_factory=Prediction)
 
     def metadata(self) -> dict[str, str]:
         """For a single file of these weights; a smaller model than SDXL takes its config along."""
@@ -69,16 +74,21 @@ def open_unet(path: Path) -> UNetFile:
 
     Reads headers only. Raises `CheckpointError` for what is not a whole, readable SDXL UNet.
     """
-    config: dict[str, Any] = {}
     if path.is_dir():
         folder = unet_folder(path)
         everything, config = _open_folder(folder), _config(folder)
+        prediction = _beside(folder)
     elif path.is_file():
         everything, config = open_weights([path]), read_metadata(path, METADATA)
+        prediction = read_prediction(path.name, everything, everything.read, read_texts(path))
+        prediction = prediction if prediction.said else _beside(path.parent)
+        everything = everything.renamed(lambda name: None if name in MARKS else name)
     else:
         raise CheckpointError(f"There is no file or folder {path.name}.")
     names = unet_names(list(everything))
-    structure = sdxl_structure(path.name, everything.renamed(names.get).shapes)
+    with sizes_read_from(path.name, "a UNet"):
+        structure = sdxl_structure(path.name, everything.renamed(names.get).shapes)
+        head_dim = _head_dim(config)
     if structure.width != SDXL_WIDTH and not config:
         raise CheckpointError(
             f"{path.name} holds a UNet of SDXL's plan with {structure.width} channels instead of "
@@ -90,15 +100,21 @@ def open_unet(path: Path) -> UNetFile:
         everything.renamed(names.get),
         everything.renamed(lambda name: None if name in names else name),
         structure,
-        _head_dim(config),
+        head_dim,
         config.get("addition_time_embed_dim") or TIME_FEATURES,
         config,
+        prediction,
     )
 
 
 def unet_folder(path: Path) -> Path:
     """The folder with the UNet's weights: `unet` below a model's folder, or the folder itself."""
     return path / "unet" if (path / "unet").is_dir() else path
+
+
+def _beside(folder: Path) -> Prediction:
+    """What the scheduler beside a model's unet/ folder says; unmarked for a folder of another name."""
+    return scheduler_prediction(folder.parent) if folder.name == "unet" else Prediction()
 
 
 def holds_unet(path: Path) -> bool:
@@ -122,9 +138,13 @@ def _open_folder(folder: Path) -> Weights:
 
 def _open_shards(index: Path) -> Weights:
     try:
-        places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
+        places: Any = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index.name} is no index of weight shards ({error}).") from error
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise CheckpointError(
+            f"{index.name} is no index of weight shards: its weight_map should say the file of every weight."
+        )
     shards = sorted(set(places.values()))
     if any(Path(shard).name != shard for shard in shards):
         raise CheckpointError(f"{index.name} names files outside its own folder, which are not read.")

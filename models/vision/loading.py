@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +39,10 @@ def loaded(name: str, option: str, load: Callable[[], Any]) -> Any:
     """The result of `load`; the library's complaints, which run over many lines, become a `ModelError`."""
     try:
         return load()
-    except (OSError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+    except Exception as error:
+        # torch's refusal of a file goes by its name, so that nothing here imports pickle.
+        known = isinstance(error, (OSError, ValueError, KeyError, SafetensorError))
+        if not known and type(error).__name__ != "UnpicklingError":
+            raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(f"{option}: {name} cannot be loaded: {reason}") from error

@@ -68,3 +68,19 @@ def test_how_a_text_was_read_is_in_the_node(editor):
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"reading-node-{'vue' if editor.vue else 'classic'}.png")
     assert editor.problems == []
+
+
+def test_the_report_of_the_installation_is_behind_the_question_mark(editor):
+    editor.button("Keys and gestures").click()
+    editor.root.get_by_role("button", name="Check this installation…").click()
+    sheet = editor.root.get_by_role("dialog")
+    report = sheet.locator("pre")
+    expect(report).to_contain_text("Features", timeout=60_000)
+    expect(sheet.get_by_role("status")).to_have_text("Nothing that should work is broken.")
+    editor.root.screenshot(path=PICTURES / "installation.png")
+    sheet.get_by_role("button", name="Also try the model files").click()
+    expect(report).to_contain_text("Self-check", timeout=120_000)
+    sheet.get_by_role("button", name="Copy the report").click()
+    editor.press("Escape")
+    expect(editor.root.locator(".ic-report")).to_have_count(0)
+    assert editor.problems == []

@@ -88,8 +88,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in rest)
 
 
-def test_requirements_are_the_dependencies():
-    assert requirement_lines() == PROJECT["dependencies"]
+def test_requirements_are_the_dependencies_and_what_entities_need():
+    """ComfyUI-Manager installs requirements.txt and nothing more."""
+    assert requirement_lines() == PROJECT["dependencies"] + PROJECT["optional-dependencies"]["entities"]
 
 
 def test_the_host_keeps_its_torch():

@@ -94,3 +94,11 @@ test("keys of objects cannot reach their prototype", () => {
 test("ten megabytes and more are refused before they are read", () => {
   assert.throws(() => document.parse(" ".repeat(10_000_001) + "{}"), { code: "error.text_too_long" });
 });
+
+test("text is stripped in time that grows with it", () => {
+  const caption = `a${" ".repeat(60_000)}b`;
+  const start = performance.now();
+  for (let round = 0; round < 20; round += 1) assert.equal(document.strip(` \u3000${caption}\x85 `), caption);
+  assert.equal(document.strip(" \t ".repeat(20_000)), "");
+  assert.ok(performance.now() - start < 1_000);
+});

@@ -20,6 +20,7 @@ from ...shapes_world.preferences import (
     content_of,
     word_truths,
 )
+from ..engine.fingerprint import of_texts
 from .errors import SourceError
 
 
@@ -114,7 +115,12 @@ class PreferenceFile:
         return Ranked([_open(file) for file in files], [prompt], [(0, 0, *pair) for pair in pairs])
 
     def describe(self) -> dict[str, Any]:
-        return {"file": self.path.name, "count": len(self)}
+        """What is compared, in which order, and how large each picture's file is."""
+        compared = (
+            json.dumps([prompt, [[file.name, file.stat().st_size] for file in files], pairs])
+            for prompt, files, pairs in self._rankings
+        )
+        return {"file": self.path.name, "comparisons": of_texts(compared)}
 
     def _line(self, number: int, line: str) -> tuple[str, list[Path], list[tuple[int, int]]] | None:
         where = f"{self.path}, line {number}"

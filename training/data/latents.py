@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,8 +28,10 @@ from .pictures import posterior, to_tensor
 from .shards import Shards
 
 # Pictures in one file: what an interruption can lose.
-_SHARD = 512
-_BATCH = 16
+SHARD = 512
+BATCH = 16
+# How often a process looks whether the others have encoded their share.
+_LOOK = 0.5
 
 
 class Picture(Protocol):
@@ -54,14 +57,36 @@ class Encoded(NamedTuple):
     documents: Sequence[dict[str, Any]]
 
 
+class Described(Protocol):
+    """What is known of pictures beside their latents, where it is not kept with them."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def document(self, number: int) -> dict[str, Any]: ...
+
+    def conditioning(self, number: int) -> tuple[float, ...]: ...
+
+
 class LatentSet:
     """Encoded pictures of one size, by number; those of a folder stay on disk until they are asked for.
 
-    `numbers` are the numbers in the shards of the pictures that belong to the set, in its order.
+    `numbers` are the numbers in the shards of the pictures that belong to the set, in its order. `source` has
+    their layouts, numbered by `entries` (default: in order); without one layouts are in the shards. What the
+    pictures are is told by its fingerprint, else by `fingerprint`.
     """
 
-    def __init__(self, shards: Shards[Encoded], numbers: Sequence[int] | np.ndarray) -> None:
-        self._shards, self._numbers = shards, numbers
+    def __init__(
+        self,
+        shards: Shards[Encoded],
+        numbers: Sequence[int] | np.ndarray,
+        source: Described | None = None,
+        entries: Sequence[int] | np.ndarray | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        self._shards, self._numbers, self._source = shards, numbers, source
+        self._entries = range(len(numbers)) if entries is None else entries
+        self.fingerprint = fingerprint if source is None else source.fingerprint
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -80,15 +105,29 @@ class LatentSet:
 
     def document(self, number: int) -> dict[str, Any]:
         """The JSON of a picture's layout."""
+        if self._source is not None:
+            return self._source.document(int(self._entries[number]))
         shard, row = self._find(number)
         return shard.documents[row]
+
+    def conditioning(self, number: int) -> tuple[float, ...]:
+        """SDXL's six numbers: height and width of the original, top and left of the crop, size aimed at."""
+        if self._source is not None:
+            return self._source.conditioning(int(self._entries[number]))
+        height, width = self.size
+        return (height, width, 0, 0, height, width)
 
     def layout(self, number: int) -> Layout:
         return Layout.from_dict(self.document(number))
 
     def select(self, numbers: Iterable[int]) -> LatentSet:
         """The set of these pictures alone."""
-        return LatentSet(self._shards, np.array([self._numbers[number] for number in numbers], np.uint32))
+        chosen = list(numbers)
+        rows, entries = (
+            np.array([places[number] for number in chosen], np.uint32)
+            for places in (self._numbers, self._entries)
+        )
+        return LatentSet(self._shards, rows, self._source, entries, self.fingerprint)
 
     def _find(self, number: int) -> tuple[Encoded, int]:
         return self._shards.find(int(self._numbers[number]))
@@ -96,12 +135,14 @@ class LatentSet:
     @classmethod
     def load(cls, folder: Path) -> LatentSet:
         """The pictures that `encode` wrote; `SourceError` for a folder that is not complete."""
-        count = _read_index(folder)["count"]
-        files = [folder / _name(number) for number in range(-(-count // _SHARD))]
+        index = _read_index(folder)
+        count = index["count"]
+        files = [folder / _name(number) for number in range(-(-count // SHARD))]
         there = {entry.name for entry in os.scandir(folder)}
         if missing := [file.name for file in files if file.name not in there]:
             raise SourceError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
-        return cls(Shards(files, _SHARD, _Reader()), range(count))
+        described = json.dumps(index.get("source"), sort_keys=True)
+        return cls(Shards(files, SHARD, _Reader()), range(count), fingerprint=described)
 
 
 class _Reader:
@@ -145,8 +186,12 @@ def encode(
     folder: Path,
     description: dict[str, Any],
     on_pictures: Callable[[int], object] = lambda count: None,
+    process: int = 0,
+    processes: int = 1,
 ) -> None:
     """Encode the first `count` pictures into `folder`; what is there already is not done again.
+
+    Of several processes each does its share of the files, and waits for the others' to appear.
 
     `description` says in plain values what the source is: a folder made from another source or by another
     autoencoder is refused with `SourceError`. `on_pictures` is called with the number of pictures done.
@@ -163,21 +208,22 @@ def encode(
             f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
             "delete it"
         )
-    for shard, first in enumerate(range(0, count, _SHARD)):
-        numbers = range(first, min(first + _SHARD, count))
+    shards = [range(first, min(first + SHARD, count)) for first in range(0, count, SHARD)]
+    for shard in range(process, len(shards), processes):
         file = folder / _name(shard)
         if not file.is_file():
-            _encode_shard(source, numbers, autoencoder, file)
-        on_pictures(len(numbers))
+            _encode_shard(source, shards[shard], autoencoder, file)
+        on_pictures(len(shards[shard]))
+    # A barrier would end the run where encoding takes longer than its limit; looking for files does not.
+    while not all((folder / _name(shard)).is_file() for shard in range(len(shards))):
+        time.sleep(_LOOK)
 
 
 def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, file: Path) -> None:
     latents, documents = [], []
-    for first in range(0, len(numbers), _BATCH):
-        pictures = [source[number] for number in numbers[first : first + _BATCH]]
-        pixels = to_tensor(np.stack([picture.image for picture in pictures])).to(autoencoder.device)
-        means = posterior(autoencoder, pixels).mode() * autoencoder.config["scaling_factor"]
-        latents.append(means.half().cpu())
+    for first in range(0, len(numbers), BATCH):
+        pictures = [source[number] for number in numbers[first : first + BATCH]]
+        latents.append(latents_of(autoencoder, np.stack([picture.image for picture in pictures])))
         documents += [picture.layout.to_dict() for picture in pictures]
     file.with_suffix(".json").write_text(json.dumps(documents), encoding="utf-8")
     beginning = file.with_suffix(".part")
@@ -185,18 +231,37 @@ def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, fi
     os.replace(beginning, file)
 
 
+def latents_of(autoencoder: AutoencoderKL, pictures: np.ndarray) -> Tensor:
+    """Latents (B, 4, h, w) of half precision, on the CPU, of pictures (B, H, W, 3) of bytes."""
+    pixels = to_tensor(pictures).to(autoencoder.device)
+    means = posterior(autoencoder, pixels).mode() * autoencoder.config["scaling_factor"]
+    return means.half().cpu()
+
+
+def process_state() -> PartialState:
+    """Which of how many processes this one is."""
+    # Without the flag this would be the first to say that each process on a CPU is alone.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def encode_once(
     source: Source, count: int, autoencoder: AutoencoderKL, folder: Path, description: dict[str, Any]
 ) -> LatentSet:
-    """The first `count` pictures encoded, now or earlier, by one of the processes, with a progress bar."""
-    # Without the flag this would be the first to say that each process on a CPU is alone.
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    """The first `count` pictures encoded, now or earlier, by all processes together, with a progress bar."""
+    state = process_state()
     autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
-    with (
-        state.main_process_first(),
-        progress_bar("encode", "picture", count) as progress,
-    ):
-        encode(source, count, autoencoder, folder, description, progress.update)
+    share = -(-count // state.num_processes)
+    with progress_bar("encode", "picture", share, shown=state.is_main_process) as progress:
+        encode(
+            source,
+            count,
+            autoencoder,
+            folder,
+            description,
+            progress.update,
+            state.process_index,
+            state.num_processes,
+        )
     return LatentSet.load(folder)
 
 

@@ -1,9 +1,11 @@
-"""Checkpoint of a run: everything needed to continue it bit for bit."""
+"""Checkpoints of a run: everything needed to continue it bit for bit, and the last ones before it."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +13,50 @@ from typing import Any
 import torch
 
 FILE = "checkpoint.pt"
+_EARLIER = re.compile(r"checkpoint-(\d+)\.pt")
 
 
 class ResumeError(ValueError):
     """A run that cannot be continued with what was asked for."""
 
 
-def write_run(folder: Path, state: dict[str, Any]) -> None:
-    """Write a run's state (tensors and plain values); an interruption leaves the previous one intact."""
+def write_run(folder: Path, state: dict[str, Any], keep: int = 1) -> None:
+    """Write a run's state (tensors and plain values); an interruption leaves the previous one intact.
+
+    Of the last `keep` checkpoints the newest is `checkpoint.pt`, those before are `checkpoint-<step>.pt`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     beginning = folder / f"{FILE}.part"
     torch.save(state, beginning)
+    if keep > 1:
+        _set_aside(folder, state["step"])
     os.replace(beginning, folder / FILE)
+    for file in earlier(folder)[max(0, keep - 1) :]:
+        file.unlink()
+
+
+def earlier(folder: Path) -> list[Path]:
+    """The checkpoints before the newest, latest first."""
+    found = ((_EARLIER.fullmatch(file.name), file) for file in folder.glob("checkpoint-*.pt"))
+    steps = {file: int(match[1]) for match, file in found if match}
+    return sorted(steps, key=lambda file: steps[file], reverse=True)
+
+
+def _set_aside(folder: Path, step: int) -> None:
+    """Give the newest checkpoint a name of its own beside `checkpoint.pt`, unless it is of this step."""
+    newest = folder / FILE
+    if not newest.is_file():
+        return
+    before: int = torch.load(newest, map_location="cpu", weights_only=True, mmap=True)["step"]
+    if before == step:
+        return
+    aside = folder / f"checkpoint-{before:06d}.pt"
+    aside.unlink(missing_ok=True)
+    try:
+        # Two names of one file cost nothing.
+        os.link(newest, aside)
+    except OSError:
+        shutil.copyfile(newest, aside)
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -36,9 +70,14 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        kept = earlier(folder)
+        way = (
+            f"rename {kept[0].name} to {FILE} to continue from there"
+            if kept
+            else "move it away to start over"
+        )
         raise ResumeError(
-            f"{path} is no checkpoint of a run, or a damaged one ({' '.join(str(error).split())}); move it "
-            "away to start over"
+            f"{path} is no checkpoint of a run, or a damaged one ({' '.join(str(error).split())}); {way}"
         ) from error
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 
-from .checkpoint import check_same, read_run, write_run
+from .checkpoint import FILE, ResumeError, check_same, earlier, read_run, write_run
+from .fingerprint import of_frozen
+from .interruption import Interrupted, Interruption
 from .order import generator_at
 from .players import Turn, make_turns
 from .progress import progress_bar
@@ -24,12 +27,19 @@ from .task import BatchPosition, Player, Task
 
 logger = logging.getLogger("instance_composer")
 
-# These decide the numbers of a run; the others may change when it is continued.
-_FIXED = ("batch", "accumulate", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision")
+# These decide the numbers of a run; the others may change when it is continued. So do parts times processes.
+_FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision")
+# Steps in a row without a finite gradient after which a run ends. Half precision begins with up to about 16
+# of them, until its loss scale fits.
+_MOST_SKIPPED = 25
 
 
 class OutOfMemoryError(ValueError):
     """The model and a batch do not fit into the device's memory."""
+
+
+class DivergedError(ValueError):
+    """Weights or losses that are no numbers any more."""
 
 
 class Trainer:
@@ -37,12 +47,17 @@ class Trainer:
 
     A `folder` holds checkpoint, metrics (`metrics.jsonl`, one line every few steps), sample pictures and the
     exported model. If it already holds a checkpoint, the run continues from there exactly as if it had never
-    stopped; `ResumeError` when it was started with settings that would make that impossible.
+    stopped; `ResumeError` when it was started with settings that would make that impossible. Another number
+    of processes goes on with as many batches a step: `accumulate` is made to fit.
+
+    A step whose gradient is not finite moves nothing; after 25 of them in a row, or when a weight is not
+    finite, `DivergedError`, and the last checkpoint stays as it is.
     """
 
     def __init__(self, task: Task[Any], settings: Settings, folder: Path) -> None:
         self.task, self.settings, self.folder = task, settings, folder
         self.turns = make_turns(task, settings)
+        self._frozen = of_frozen(task.objective)
         # In one player's turn the parameters of the others get no gradient.
         several = DistributedDataParallelKwargs(find_unused_parameters=len(self.turns) > 1)
         self.accelerator = Accelerator(mixed_precision=settings.mixed_precision, kwargs_handlers=[several])
@@ -56,30 +71,50 @@ class Trainer:
             self.trained, decay=settings.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
         )
         self.step = 0
+        self._parts = settings.accumulate
+        self._skipped = 0
+        self._interruption = Interruption()
         self._resume()
 
     def run(self) -> None:
-        """Train up to the number of steps in the settings."""
+        """Train up to the number of steps in the settings; `Interrupted`, all saved, when asked to end."""
         progress = progress_bar(
             "train", "step", self.settings.steps, self.step, shown=self.accelerator.is_main_process
         )
         loss = self.turns[0].player.loss
         recent: list[dict[str, float]] = []
-        started = time.perf_counter()
-        with progress:
+        # Sampling and saving are no part of a step's time.
+        seconds = 0.0
+        with progress, self._interruption.awaited():
             while self.step < self.settings.steps:
+                started = time.perf_counter()
                 recent.append(self.advance())
+                seconds += time.perf_counter() - started
                 progress.update()
                 progress.set_postfix(loss=f"{recent[-1][loss]:.4f}", refresh=False)
                 if self._due(self.settings.every_log):
-                    self._log(recent, time.perf_counter() - started)
-                    recent, started = [], time.perf_counter()
+                    self._log(recent, seconds)
+                    recent, seconds = [], 0.0
+                if self._asked_to_end():
+                    self._end_early()
                 if self._due(self.settings.every_checkpoint):
                     self.save()
                 if self._due(self.settings.every_sample):
                     self.show()
         self.save()
         self.show()
+
+    def _asked_to_end(self) -> bool:
+        """Whether any process was asked to end: they stop behind the same step."""
+        if self.accelerator.num_processes == 1:
+            return self._interruption.asked
+        asked = torch.tensor([float(self._interruption.asked)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked).item())  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _end_early(self) -> None:
+        if self.step < self.settings.steps:
+            self.save()
+            raise Interrupted(f"ended after step {self.step}; the same command goes on from there")
 
     def advance(self) -> dict[str, float]:
         """One step; returns the mean of what the objective reported, and the norm of the gradient."""
@@ -101,29 +136,43 @@ class Trainer:
         totals: dict[str, float] = {}
         try:
             with turn.alone():
-                for part in range(self.settings.accumulate):
+                for part in range(self._parts):
                     for name, value in self._backward(turn.player, part).items():
-                        totals[name] = totals.get(name, 0.0) + value / self.settings.accumulate
+                        totals[name] = totals.get(name, 0.0) + value / self._parts
             norm = self.accelerator.clip_grad_norm_(turn.trained, clip)
-            turn.optimizer.step()
+            gradient = float(norm) if norm is not None else 0.0
+            # A loss scale learns from gradients that overflow, and skips the step itself.
+            if math.isfinite(gradient) or self.accelerator.scaler is not None:
+                turn.optimizer.step()
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(self._advice()) from error
         turn.optimizer.zero_grad()
-        return {**totals, "gradient": float(norm) if norm is not None else 0.0}
+        self._count_skipped(turn, math.isfinite(gradient))
+        return {**totals, "gradient": gradient}
+
+    def _count_skipped(self, turn: Turn, finite: bool) -> None:
+        """Count steps in a row that moved nothing; `DivergedError` after too many."""
+        if turn is self.turns[0] or not finite:
+            self._skipped = 0 if finite else self._skipped + 1
+        if self._skipped >= _MOST_SKIPPED:
+            raise DivergedError(
+                f"the gradient of the last {_MOST_SKIPPED} steps up to step {self.step} is not finite, so "
+                f"nothing is learned any more; {self._way_back()}"
+            )
 
     def _backward(self, player: Player, part: int) -> dict[str, float]:
         accelerator, settings = self.accelerator, self.settings
         position = BatchPosition(
-            self.step, part, accelerator.process_index, settings.accumulate, accelerator.num_processes
+            self.step, part, accelerator.process_index, self._parts, accelerator.num_processes
         )
         batch = _to_device(self.task.batch(position, settings.batch, settings.seed), accelerator.device)
         generator = generator_at(position, settings.seed, accelerator.device)
         whose = {"player": player.name} if len(self.turns) > 1 else {}
-        last = part == settings.accumulate - 1
+        last = part == self._parts - 1
         with nullcontext() if last else accelerator.no_sync(self.objective):
             with accelerator.autocast():
                 report = self.objective(batch, generator, **whose)
-            accelerator.backward(report[player.loss] / settings.accumulate)
+            accelerator.backward(report[player.loss] / self._parts)
             self.task.after_backward()
         return {name: float(value.detach()) for name, value in report.items()}
 
@@ -141,6 +190,7 @@ class Trainer:
 
     def show(self) -> None:
         """Write a sample picture and the exported model, both from the averaged weights."""
+        self._check_finite()
         if self.accelerator.is_main_process:
             path = self.folder / "samples" / f"{self.step:06d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,10 +201,32 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        if self.accelerator.is_main_process:
-            write_run(self.folder, self.state())
+        """Write the checkpoint; none while steps move nothing, which would push a good one out."""
+        self._check_finite()
+        if self.accelerator.is_main_process and not self._skipped:
+            write_run(self.folder, self.state(), self.settings.keep_checkpoints)
         self.accelerator.wait_for_everyone()
+
+    def _check_finite(self) -> None:
+        """`DivergedError` before anything that is not finite is written."""
+        wrong = [name for name, value in self._weights().items() if not torch.isfinite(value).all()]
+        if wrong:
+            raise DivergedError(
+                f"{len(wrong)} of {len(self._weights())} weights are not finite after step {self.step}, the "
+                f"first is {wrong[0]}; {self._way_back()}"
+            )
+
+    def _way_back(self) -> str:
+        kept = [FILE, *(file.name for file in earlier(self.folder))]
+        there = [name for name in kept if (self.folder / name).is_file()]
+        advice = "lower learning_rate, raise warm_up, or train in bf16 instead of fp16"
+        if not there:
+            return f"nothing was written. To mend it: {advice}"
+        return (
+            f"{self.folder / there[0]} is from before"
+            + (f", so is {there[1]}" if there[1:] else "")
+            + f". To mend it: {advice}, and start the same command again"
+        )
 
     def state(self) -> dict[str, Any]:
         """Everything the next step depends on, besides the code and the data."""
@@ -164,6 +236,7 @@ class Trainer:
             "step": self.step,
             "settings": self.settings.to_dict(),
             "task": dict(self.task.describe()),
+            "frozen": self._frozen,
             "processes": self.accelerator.num_processes,
             "weights": self._weights(),
             "average": self.average.state_dict(),
@@ -171,6 +244,8 @@ class Trainer:
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
+        if self._parts != self.settings.accumulate:
+            state["parts"] = self._parts
         if others:
             state["other_optimizers"] = {turn.player.name: turn.optimizer.state_dict() for turn in others}
         return state
@@ -187,11 +262,17 @@ class Trainer:
         before, now = state["settings"], self.settings.to_dict()
         check_same("settings", {k: before[k] for k in _FIXED}, {k: now[k] for k in _FIXED})
         check_same("model or data", state["task"], dict(self.task.describe()))
+        # Runs of earlier versions did not keep it.
+        if "frozen" in state:
+            check_same("model: what is not trained has other weights", state["frozen"], self._frozen)
         kept = state.get("other_optimizers", {})
         names = [turn.player.name for turn in self.turns[1:]]
         check_same("model", {"other players": [*kept]}, {"other players": names})
         processes = self.accelerator.num_processes
-        check_same("set-up", {"number of processes": state["processes"]}, {"number of processes": processes})
+        if processes == state["processes"]:
+            check_same("settings", *({"accumulate": one["accumulate"]} for one in (before, now)))
+        parts = state.get("parts", before["accumulate"])
+        self._parts = _parts(parts * state["processes"], now["accumulate"], processes)
         self.task.objective.load_state_dict(state["weights"], strict=False)
         self.average.load_state_dict(state["average"])
         self.average.to(device=self.accelerator.device)
@@ -210,10 +291,9 @@ class Trainer:
         """One line of means over the steps since the last."""
         if not self.accelerator.is_main_process:
             return
-        means = {name: sum(r[name] for r in recent) / len(recent) for name in recent[0]}
         line = {
             "step": self.step,
-            **{name: round(value, 6) for name, value in means.items()},
+            **{name: _mean([step[name] for step in recent]) for name in recent[0]},
             "rate": self.settings.rate(self.step - 1) * self.settings.learning_rate,
             "seconds_per_step": round(seconds / len(recent), 4),
         }
@@ -239,6 +319,31 @@ class Trainer:
             f"set batch to {max(1, size // 2)} and accumulate to {2 * self.settings.accumulate} (the same "
             "step in smaller parts), switch gradient checkpointing on, or train in mixed precision"
         )
+
+
+def _parts(batches: int, asked: int, processes: int) -> int:
+    """Parts of a step for this number of processes that make as many batches as the run began with."""
+    if asked * processes == batches:
+        return asked
+    if batches % processes:
+        raise ResumeError(
+            f"this run makes {batches} batches a step, which {processes} processes cannot share evenly; "
+            f"continue it with a number of processes that divides {batches}"
+        )
+    logger.warning(
+        "this run makes %d batches a step: with %d processes accumulate is %d instead of %d",
+        batches,
+        processes,
+        batches // processes,
+        asked,
+    )
+    return batches // processes
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """The mean of the finite values; None, which JSON has a word for, where there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return round(sum(finite) / len(finite), 6) if finite else None
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:

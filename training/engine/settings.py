@@ -28,7 +28,8 @@ class Settings:
     A step is one update of the weights, made from `batch` × `accumulate` samples on each process. The rate
     rises over `warm_up` steps, stays, and falls linearly to zero over the last `cool_down` steps. Rates of
     single parts of a model may be multiples of `learning_rate`. `clip` is the largest norm of the gradient.
-    `seed` decides the order of the data and all noise; `every_*` count steps, 0 is never.
+    `seed` decides the order of the data and all noise; `every_*` count steps, 0 is never; the last
+    `keep_checkpoints` checkpoints stay on disk.
     """
 
     steps: int = 1000
@@ -48,9 +49,10 @@ class Settings:
     every_log: int = 10
     every_checkpoint: int = 250
     every_sample: int = 500
+    keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "every_log"):
+        for name in ("steps", "batch", "accumulate", "every_log", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("warm_up", "cool_down", "weight_decay", "every_checkpoint", "every_sample", "seed"):
             self._require(name, getattr(self, name) >= 0, "0 or more")

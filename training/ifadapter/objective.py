@@ -32,7 +32,6 @@ from ..noise import (
     add_noise,
     drop,
     signal_to_noise_weights,
-    size_conditioning,
 )
 
 # IFAdapter (arXiv 2409.08240), section 4.1; "set to 0", as its unconditional branch has it. That both are
@@ -159,13 +158,14 @@ class IFAdapterTask(Task[IFAdapterObjective]):
                 [list(instance.bounds.clipped() or instance.bounds) for instance in instances]
             ),
             "counts": [len(layout.active) for layout in layouts],
-            "sizes": size_conditioning([one.size] * size),
+            "sizes": torch.tensor([one.conditioning(number) for number in numbers], dtype=torch.float32),
         }
 
     def describe(self) -> dict[str, Any]:
         return {
             "task": "ifadapter",
             "sets": [[len(one), *one.size] for one in self._buckets.sets],
+            "pictures": [one.fingerprint for one in self._buckets.sets],
             "region_weight": self.objective.region_weight,
             "snr_power": self.objective.snr_power,
         }

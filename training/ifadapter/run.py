@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -14,7 +13,8 @@ from ...models.ifadapter import IFAdapter
 from ...shapes_world import ShapesWorld
 from ..data.errors import SourceError
 from ..data.folder import LayoutFolder
-from ..data.latents import LatentSet, encode_once
+from ..data.folder_latents import encode_folder
+from ..data.latents import LatentSet
 from ..data.world import Pictures, encoded_world
 from ..engine.loop import Trainer
 from ..engine.settings import WEIGHTS_SEED, Settings
@@ -53,14 +53,8 @@ def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path)
         if run.checked_pattern_pictures:
             chosen.append(Pictures(width, height, run.checked_pattern_pictures, pattern="checked"))
         return [encoded_world(pipeline.vae, one, folder) for one in chosen]
-    encoded = folder / f"latents-{width}x{height}"
     source = LayoutFolder(run.data, width, height)
-    description: dict[str, Any] = {
-        "files": source.names,
-        "width": width,
-        "height": height,
-    }
-    return [encode_once(source, len(source), pipeline.vae, encoded, description)]
+    return [encode_folder(source, pipeline.vae, run.latents or folder / "latents", run.leave_out)]
 
 
 def _examples(run: AdapterRun) -> list[Layout]:

@@ -14,6 +14,7 @@ from ...hosts.diffusers_sdxl import generate_base
 from ...models.rewards import RewardModel, RewardTokenizer, prepare_decoded
 from ..data.pictures import decode, save_grid
 from ..data.text import Tokenizer, encode_prompts
+from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
 from ..engine.task import BatchPosition, Task
 from ..noise import size_conditioning
@@ -128,7 +129,7 @@ class FeedbackTask(Task[FeedbackObjective]):
     def describe(self) -> dict[str, Any]:
         return {
             "task": "feedback",
-            "prompts": len(self.prompts),
+            "prompts": of_texts(self.prompts),
             "size": list(self.size),
             "aspects": self.objective.aspects,
         }

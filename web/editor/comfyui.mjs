@@ -5,7 +5,7 @@ import { createTranslator } from "../lib/i18n.mjs";
 import { luminance } from "./colors.mjs";
 import { html } from "./dom.mjs";
 import { Editor } from "./editor.mjs";
-import { countTokens, readLayout, writeLayout } from "./comfyui_server.mjs";
+import { countTokens, examine, readLayout, writeLayout } from "./comfyui_server.mjs";
 import { executionScope, locator, upstreamPicture } from "./comfyui_graph.mjs";
 
 const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
@@ -100,6 +100,7 @@ class Mount {
       countTokens,
       readLayout,
       writeLayout,
+      examine,
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };

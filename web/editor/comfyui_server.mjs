@@ -22,6 +22,12 @@ async function ask(path, asked) {
 export const readLayout = (text, told) => ask("layouts", { text, ...told });
 export const writeLayout = (document, format) => ask("layouts", { document, format });
 
+/** The report of this installation (hosts/comfyui/server/report.py): {text, faults}; null without that route. */
+export async function examine(thorough) {
+  const report = await ask("doctor", { thorough });
+  return report?.refused ? null : report;
+}
+
 /**
  * Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py); null without that
  * route.

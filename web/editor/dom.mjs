@@ -2,12 +2,18 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** Inline style as a property: a page's security policy may forbid the attribute. */
+function style(element, text) {
+  element.style.cssText = text;
+}
+
 function fill(element, properties, children) {
   for (const [name, value] of Object.entries(properties ?? {})) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2).toLowerCase(), value);
     else if (name === "value" || name === "checked" || name === "disabled" || name === "hidden")
       element[name] = value;
+    else if (name === "style") style(element, value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
   element.append(
@@ -30,7 +36,8 @@ export function set(element, attributes) {
       if (element.hasAttribute(name)) element.removeAttribute(name);
     } else {
       const text = value === true ? "" : String(value);
-      if (element.getAttribute(name) !== text) element.setAttribute(name, text);
+      if (name === "style") style(element, text);
+      else if (element.getAttribute(name) !== text) element.setAttribute(name, text);
     }
   }
   return element;

@@ -3,6 +3,7 @@ import { ASPECTS, TEMPLATES } from "../lib/templates.mjs";
 import { LARGEST_CANVAS, SMALLEST_CANVAS } from "../lib/document.mjs";
 import { boxPolygon, outlines, simplify } from "../lib/mask.mjs";
 import { html } from "./dom.mjs";
+import { installationButton } from "./installation.mjs";
 import { Popups } from "./popups.mjs";
 
 const GRIDS = [0, 8, 16, 32, 64];
@@ -302,6 +303,7 @@ export class Menus extends Popups {
     this.sheet(
       t("editor.shortcuts"),
       html("dl", {}, ...rows.flatMap(([keys, what]) => [html("dt", {}, keys), html("dd", {}, what)])),
+      ...(this.editor.host.examine ? [installationButton(this.editor)] : []),
     );
   }
 }

@@ -29,6 +29,7 @@ from ....models.itercomp import (
 from ....models.sdxl.names import GROUPS, in_group
 from ....models.weights import listing
 from ..attention.errors import ModelMismatchError
+from .quantised import refuse_gguf, weight_patches, weight_shapes
 
 PREFIX = "diffusion_model."
 FIRST_CONVOLUTION = f"{PREFIX}input_blocks.0.0.weight"
@@ -40,8 +41,9 @@ def apply_delta(model: Any, tuned: Any, base: Any, strength: float = 1.0, blocks
     """A clone of MODEL with strength x (tuned - base) added to the weights of a group of blocks.
 
     LoRAs and other patches of all three count and stay. Strength 0 gives the clone without a patch. An
-    inpainting MODEL gets the delta on the latent's channels. Raises `ModelMismatchError` if the three do not
-    have the same weights, ValueError for a strength or a group that is not offered.
+    inpainting MODEL gets the delta on the latent's channels, a quantised one is patched as by LoRAs. Raises
+    `ModelMismatchError` if the three do not have the same weights or the delta is of GGUF models, ValueError
+    for a strength or a group that is not offered.
     """
     if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
         raise ValueError(f"strength is {strength}; it goes from {STRENGTHS[0]:g} to {STRENGTHS[1]:g}.")
@@ -52,7 +54,7 @@ def apply_delta(model: Any, tuned: Any, base: Any, strength: float = 1.0, blocks
     if strength == 0:
         return patched
     # The patch that ModelMergeSubtract and ModelMergeAdd would write, so that numbers are the same as theirs.
-    minuend, subtrahend = tuned.get_key_patches(PREFIX), base.get_key_patches(PREFIX)
+    minuend, subtrahend = weight_patches(tuned, PREFIX), weight_patches(base, PREFIX)
     first = minuend[FIRST_CONVOLUTION][0][0].shape[1]
     patches = {
         _place(key, model, first): [*minuend[key], (-strength, subtrahend[key], strength, None, None)]
@@ -72,7 +74,7 @@ def extract_delta(
     """
     _check_models(itercomp=tuned, base=base)
     device = device or comfy.model_management.get_torch_device()
-    minuend, subtrahend = tuned.get_key_patches(PREFIX), base.get_key_patches(PREFIX)
+    minuend, subtrahend = weight_patches(tuned, PREFIX), weight_patches(base, PREFIX)
     bar, state, rows = comfy.utils.ProgressBar(len(minuend)), {}, []
     for key in minuend:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -127,7 +129,7 @@ def _weight(key: str, patches: Mapping[str, list[Any]], device: torch.device) ->
 
 def _place(key: str, model: Any, channels: int) -> Any:
     """The patched part of a weight: all of it, but for the first convolution of a model with more inputs."""
-    more = key == FIRST_CONVOLUTION and _shapes(model)[key][1] > channels
+    more = key == FIRST_CONVOLUTION and weight_shapes(model, PREFIX)[key][1] > channels
     return (key, (1, 0, channels)) if more else key
 
 
@@ -139,7 +141,9 @@ def _check_models(**models: Any) -> None:
                 f"The MODEL at {name} is {kind}. The delta of IterComp is between SDXL models and fits SDXL "
                 "alone: base, checkpoints trained from it, inpainting SDXL (not the refiner)."
             )
-    shapes = {name: _shapes(one) for name, one in models.items()}
+        if name != "model":
+            refuse_gguf(name, one, PREFIX)
+    shapes = {name: weight_shapes(one, PREFIX) for name, one in models.items()}
     for name, other in (("itercomp", "base"), ("model", "itercomp")):
         if name not in shapes:
             continue
@@ -165,8 +169,3 @@ def _fits(
     if more_inputs and key == FIRST_CONVOLUTION:
         return target[1] >= source[1] and target[::2] == source[::2]
     return target == source
-
-
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    state = model.model_state_dict(PREFIX)
-    return {key: tuple(value.shape) for key, value in state.items()}

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import comfy.sd
-import comfy.utils
 import folder_paths
 
-from ....models.weights import open_weights
+from ....models.weights import open_weights, read_tensors
 from .small_sdxl import load_clip, load_vae
 
 _ENCODER_FILES = (
@@ -40,22 +39,41 @@ def load_text_and_vae(path: Path) -> tuple[Any, Any]:
     """
     if path.is_dir():
         return _folder_clip(path), _folder_vae(path)
-    if not any(name.startswith(_IN_A_CHECKPOINT) for name in open_weights([path])):
+    weights = open_weights([path])
+    if not any(name.startswith(_IN_A_CHECKPOINT) for name in weights):
         return None, None
-    _, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(
-        str(path), embedding_directory=_embeddings(), output_model=False
-    )
+    options: dict[str, Any] = {"embedding_directory": _embeddings(), "output_model": False}
+    if any(name.startswith(_IN_A_CHECKPOINT) for name in weights.quantised):
+        # ComfyUI does not know every spelling of what is quantised beside a UNet, and takes numbers.
+        state = {name: weights.read(name) for name in weights}
+        _, clip, vae, *_ = comfy.sd.load_state_dict_guess_config(state, **options)
+    else:
+        _, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(path), **options)
     return clip, vae
 
 
 def _folder_clip(folder: Path) -> Any:
     parts = ("text_encoder", "text_encoder_2")
-    files = [str(file) for name in parts if (file := _first(folder / name, _ENCODER_FILES)) is not None]
+    files = [file for name in parts if (file := _first(folder / name, _ENCODER_FILES)) is not None]
     if len(files) < len(parts):
         return None
     if any(_is_smaller(folder, part) for part in parts):
         return load_clip(folder)
-    return comfy.sd.load_clip(files, embedding_directory=_embeddings())
+    if any(open_weights([file]).quantised for file in files):
+        return _restored_clip(files)
+    return comfy.sd.load_clip([str(file) for file in files], embedding_directory=_embeddings())
+
+
+def _restored_clip(files: list[Path], **paging: bool) -> Any:
+    """The CLIP of files with quantised weights, of which ComfyUI does not know every spelling."""
+    states = [read_tensors(file) for file in files]
+    clip = comfy.sd.load_text_encoder_state_dicts(states, embedding_directory=_embeddings(), **paging)
+    clip.patcher.cached_patcher_init = (_restored_clip_patcher, (files,))
+    return clip
+
+
+def _restored_clip_patcher(files: list[Path], **paging: bool) -> Any:
+    return _restored_clip(files, **paging).patcher
 
 
 def _folder_vae(folder: Path) -> Any:
@@ -64,7 +82,7 @@ def _folder_vae(folder: Path) -> Any:
         return None
     if _is_smaller(folder, "vae"):
         return load_vae(folder)
-    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file), safe_load=True))
+    return comfy.sd.VAE(sd=read_tensors(file))
 
 
 def _is_smaller(folder: Path, part: str) -> bool:

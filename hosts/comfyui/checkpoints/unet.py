@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,6 @@ from .text_and_vae import load_text_and_vae
 from .unet_files import DEMO, unet_path
 
 logger = logging.getLogger("instance_composer")
-
-# Names of tensors by which ComfyUI recognises how the model of a single file was trained (v-prediction, EDM).
-MARKS = frozenset({"v_pred", "ztsnr", "edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
-
 
 DTYPES: dict[str, torch.dtype | None] = {
     "default": None,
@@ -78,10 +73,7 @@ def load_unet(
     `CheckpointError`, before any large read, for what is not a whole SDXL UNet.
     """
     file = open_unet(Path(path))
-    marks = {name: file.others.read(name) for name in file.others if name in MARKS}
-    marks |= {name: file.weights.read(name) for name in file.weights if name in MARKS}
-    file = replace(file, weights=file.weights.renamed(lambda name: None if name in MARKS else name))
-    model = empty_model(file, dtype, marks)
+    model = empty_model(file, dtype)
     offload_device = comfy.model_management.unet_offload_device()
     patcher = (comfy.model_patcher.ModelPatcher if disable_dynamic else Patcher)(
         model, load_device=comfy.model_management.get_torch_device(), offload_device=offload_device
@@ -94,8 +86,8 @@ def load_unet(
     return patcher
 
 
-def empty_model(file: UNetFile, dtype: torch.dtype | None, marks: dict[str, Tensor]) -> Any:
-    """ComfyUI's SDXL at these sizes, its weights not yet set."""
+def empty_model(file: UNetFile, dtype: torch.dtype | None) -> Any:
+    """ComfyUI's SDXL at these sizes, with what the file predicts, its weights not yet set."""
     headers = list(file.weights.values())
     config = unet_config(file.structure)
 
@@ -116,7 +108,8 @@ def empty_model(file: UNetFile, dtype: torch.dtype | None, marks: dict[str, Tens
     settings.set_inference_dtype(dtype, cast)
     # Error messages of other nodes show the name of this class.
     SDXLOfAnySize.__name__ = "SDXL"
-    model = settings.get_model(marks, "")
+    # ComfyUI knows what a model predicts by the marks of a single file.
+    model = settings.get_model(file.prediction.marks(), "")
     if file.time_features != TIME_FEATURES:
         model.embedder = Timestep(file.time_features)
     return model

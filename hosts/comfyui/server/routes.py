@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from . import layouts, token_count
+from . import layouts, report, token_count
 
-ROUTES = ((token_count.PATH, token_count.answer), (layouts.PATH, layouts.answer))
+ROUTES = tuple((route.PATH, route.answer) for route in (token_count, layouts, report))
 
 
 def register_routes() -> None:

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from comfyui_location import REPOSITORY, find_comfyui, find_older_hosts
+from comfyui_location import REPOSITORY, find_comfyui, find_newer_hosts, find_older_hosts
 
 pytest.importorskip(
     "comfy_import_guard", reason="comfy-import-guard is not installed; `make install` does it"
 )
 
-TARGETS = ("current", *find_older_hosts())
+TARGETS = ("current", *find_older_hosts(), *find_newer_hosts())
 # Names of newer versions, imported with an older one's in place of them.
 GUARDED = ("comfy.model_patcher.CoreModelPatcher", "comfy.model_management.cuda_device_context")
 
@@ -35,7 +35,7 @@ def cache(tmp_path_factory) -> Path:
     repository = folder / "ComfyUI"
     repository.mkdir()
     git(repository, "init", "--quiet")
-    for name, comfyui in {**find_older_hosts(), "current": find_comfyui()}.items():
+    for name, comfyui in {**find_older_hosts(), "current": find_comfyui(), **find_newer_hosts()}.items():
         shutil.rmtree(repository / "comfy", ignore_errors=True)
         shutil.copytree(comfyui / "comfy", repository / "comfy", ignore=_other_than_python)
         git(repository, "add", "--all")

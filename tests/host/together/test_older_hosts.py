@@ -1,4 +1,4 @@
-"""Older ComfyUI versions, each as a server of its own: the same nodes and latents as the newest gives."""
+"""Other ComfyUI versions, each as a server of its own: the same nodes and latents as the tested one gives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_location import REPOSITORY, find_comfyui, find_older_hosts
+from comfyui_location import REPOSITORY, find_comfyui, find_newer_hosts, find_older_hosts
 from comfyui_server import running_server
 from safetensors.torch import load_file, save_file
 from tiny_sdxl import UNET, write_tiny_unet
@@ -184,32 +184,32 @@ def _latents(base: Path, output: dict[str, Any]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def newest(run) -> Run:
+def tested(run) -> Run:
     return run(find_comfyui())
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
-def older(request, run) -> Run:
-    comfyui = find_older_hosts().get(request.param)
+@pytest.fixture(scope="module", params=(*VERSIONS, *find_newer_hosts()))
+def other(request, run) -> Run:
+    comfyui = {**find_older_hosts(), **find_newer_hosts()}.get(request.param)
     if comfyui is None:
         pytest.skip(HOW_TO_GET.format(version=request.param, folder=find_comfyui().parent / "hosts"))
     return run(comfyui)
 
 
 @pytest.mark.slow
-def test_an_older_version_gives_the_same_latents(older, newest):
+def test_another_version_gives_the_same_latents(other, tested):
     for kind in KINDS:
-        found, expected = getattr(older, kind), getattr(newest, kind)
+        found, expected = getattr(other, kind), getattr(tested, kind)
         torch.testing.assert_close(found, expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0)
-    for changed in (older.placed, older.composed, older.bound, older.guided):
-        effect = (changed - older.plain).abs().max() / older.plain.abs().max()
+    for changed in (other.placed, other.composed, other.bound, other.guided):
+        effect = (changed - other.plain).abs().max() / other.plain.abs().max()
         assert effect > 1000 * TOLERANCE
-    assert len(older.previews) == len(newest.previews) == 1
+    assert len(other.previews) == len(tested.previews) == 1
 
 
 @pytest.mark.slow
-def test_an_older_version_offers_the_same_nodes(older, newest):
-    assert _sockets(older) == _sockets(newest)
+def test_another_version_offers_the_same_nodes(other, tested):
+    assert _sockets(other) == _sockets(tested)
 
 
 def _sockets(run: Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Places of ComfyUI, older ComfyUI versions and other packs on this machine. Standard library only.
+"""Places of ComfyUI, older and newer ComfyUI versions and other packs on this machine. Standard library only.
 
 `python tests/support/host/comfyui_location.py` prints the ComfyUI folder, or nothing.
 """
@@ -33,6 +33,14 @@ def find_comfyui() -> Path | None:
 def find_older_hosts() -> dict[str, Path]:
     """Older ComfyUI checkouts, `<ComfyUI>/../hosts/<version>`, by version."""
     return {folder.name: folder for folder in _beside_comfyui("hosts") if _is_comfyui(folder)}
+
+
+def find_newer_hosts() -> dict[str, Path]:
+    """ComfyUI newer than the one the tests are written for, `<ComfyUI>/../newer-hosts/<name>`, by name.
+
+    None is needed. A folder may be a release, or the tested version with later single files in it.
+    """
+    return {folder.name: folder for folder in _beside_comfyui("newer-hosts") if _is_comfyui(folder)}
 
 
 def find_packs() -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""ComfyUI inside the test process, on the CPU, with a base directory of its own."""
+"""ComfyUI inside this process, with a base directory of its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from comfyui_location import find_comfyui
 
 
-def start_comfyui() -> Path:
-    """Make ComfyUI importable, once; returns its base directory (models, input, output)."""
+def start_comfyui(cpu: bool = True) -> Path:
+    """Make ComfyUI importable, once, on the CPU or on the device it chooses; returns its base directory."""
     root = str(find_comfyui())
     if root not in sys.path:
         sys.path.insert(0, root)
@@ -20,7 +20,7 @@ def start_comfyui() -> Path:
     from comfy.cli_args import args
 
     if not args.base_directory:
-        args.cpu = True
+        args.cpu = cpu
         args.base_directory = tempfile.mkdtemp(prefix="instance-composer-")
         atexit.register(shutil.rmtree, args.base_directory, ignore_errors=True)
     return Path(args.base_directory)

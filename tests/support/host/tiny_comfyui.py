@@ -43,7 +43,7 @@ def tiny_model(
 
     class TinySDXL(comfy.supported_models.SDXL):
         unet_config = config
-        unet_extra_config = {"num_heads": -1, "num_head_channels": _head_dim(unet)}  # noqa: RUF012
+        unet_extra_config = {"num_heads": -1, "num_head_channels": head_dim(unet)}  # noqa: RUF012
 
     settings = TinySDXL(config)
     settings.set_inference_dtype(dtype, computing)
@@ -142,10 +142,11 @@ def tiny_unet_config(unet: Mapping[str, Any]) -> dict[str, Any]:
         "transformer_depth_output": [depth for depth in depths for _ in range(blocks + 1)],
         "use_temporal_attention": False,
         "use_temporal_resblock": False,
-        "num_head_channels": _head_dim(unet),
+        "num_head_channels": head_dim(unet),
     }
 
 
-def _head_dim(unet: Mapping[str, Any]) -> int:
+def head_dim(unet: Mapping[str, Any]) -> int:
+    """Width of an attention head."""
     # diffusers calls the number of heads attention_head_dim, as older checkpoints did.
     return unet["block_out_channels"][-1] // unet["attention_head_dim"][-1]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from tiny_sdxl import tiny_vae
 
 from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.folder import LayoutFolder
+from instance_composer.training.data.folder_latents import encode_folder
 
 
 def test_a_folder_of_pictures_with_layouts(tmp_path):
@@ -28,6 +31,7 @@ def test_a_folder_of_pictures_with_layouts(tmp_path):
         LayoutFolder(tmp_path / "nowhere", 64, 64)
     with pytest.raises(SourceError, match="multiples of 8"):
         LayoutFolder(tmp_path, 65, 64)
+    assert folder.check(shown=False) == {}
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(SourceError, match=r"a\.png"):
         folder[0]
@@ -41,3 +45,82 @@ def test_pictures_come_in_the_order_of_their_names(tmp_path):
         (tmp_path / f"{stem}.json").touch()
     (tmp_path / "d.json").mkdir()
     assert LayoutFolder(tmp_path, 64, 64).names == sorted(names)
+
+
+def write_pair(folder, name, color, size=(80, 64), caption="a thing", suffix=".png"):
+    Image.new("RGB", size, color).save(folder / f"{name}{suffix}")
+    layout = Layout((Instance("1", Box(0.2, 0.2, 0.8, 0.8), caption),), Canvas(*size), caption)
+    (folder / f"{name}.json").write_text(layout.to_json())
+
+
+def test_everything_that_is_wrong_is_listed_at_once_before_anything_is_encoded(tmp_path):
+    for name in "abc":
+        write_pair(tmp_path, name, "red")
+    (tmp_path / "a.json").write_text('{"version": 1')
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    wrong = LayoutFolder(tmp_path, 64, 64).check(shown=False)
+    assert set(wrong) == {"a.png", "b.png"}
+    with pytest.raises(SourceError, match=r"2 of 3 pictures(.|\n)*a\.png(.|\n)*b\.png(.|\n)*--leave-out"):
+        encode_folder(LayoutFolder(tmp_path, 64, 64), tiny_vae(), tmp_path / "latents")
+    assert not (tmp_path / "latents").exists()
+
+
+def test_what_cannot_be_decoded_is_left_out_by_choice_and_remembered(tmp_path, caplog):
+    torch.manual_seed(0)
+    autoencoder = tiny_vae()
+    for name in "ab":
+        write_pair(tmp_path, name, "red" if name == "a" else "blue", size=(256, 256), suffix=".jpg")
+    whole = (tmp_path / "b.jpg").read_bytes()
+    (tmp_path / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match=r"b\.jpg"):
+        encode_folder(LayoutFolder(tmp_path, 64, 64), autoencoder, tmp_path / "latents")
+    left = encode_folder(LayoutFolder(tmp_path, 64, 64), autoencoder, tmp_path / "latents", leave_out=True)
+    assert len(left) == 1
+    assert "left out" in caplog.text
+    (tmp_path / "b.jpg").write_bytes(whole)
+    assert len(encode_folder(LayoutFolder(tmp_path, 64, 64), autoencoder, tmp_path / "latents")) == 2
+
+
+def test_only_what_changed_is_encoded_again_and_layouts_are_always_read(tmp_path):
+    torch.manual_seed(0)
+    autoencoder, latents = tiny_vae(), tmp_path / "latents"
+    for name, color in zip("abc", ("red", "green", "blue"), strict=True):
+        write_pair(tmp_path, name, color)
+    first = encode_folder(LayoutFolder(tmp_path, 64, 64), autoencoder, latents)
+    before = first.latents(range(3))
+    times = {file: file.stat().st_mtime_ns for file in latents.rglob("*.safetensors")}
+    # A caption is edited, a picture replaced, another added in front of all.
+    write_pair(tmp_path, "a", "red", caption="another thing")
+    write_pair(tmp_path, "b", "white")
+    write_pair(tmp_path, "0", "black")
+    second = encode_folder(LayoutFolder(tmp_path, 64, 64), autoencoder, latents)
+    assert len(second) == 4
+    assert torch.equal(second.latents([1, 3]), before[[0, 2]])
+    assert not torch.equal(second.latents([2])[0], before[1])
+    assert second.layout(1).prompt == "another thing"
+    assert all(file.stat().st_mtime_ns == time for file, time in times.items())
+    # Another autoencoder, or another size, has latents of its own in the same folder.
+    other = encode_folder(LayoutFolder(tmp_path, 64, 64), tiny_vae(), latents)
+    assert not torch.equal(other.latents([1])[0], before[0])
+    assert encode_folder(LayoutFolder(tmp_path, 128, 64), autoencoder, latents).size == (64, 128)
+    parted = second.select([3, 1])
+    assert torch.equal(parted.latents([0, 1]), before[[2, 0]])
+    assert parted.layout(1).prompt == "another thing"
+    assert first.fingerprint != second.fingerprint
+
+
+def test_size_and_crop_are_told_as_sdxl_was_trained(tmp_path):
+    write_pair(tmp_path, "wide", "red", size=(400, 200))
+    write_pair(tmp_path, "tall", "red", size=(100, 400))
+    folder = LayoutFolder(tmp_path, 64, 64)
+    told = {name: folder.conditioning(number) for number, name in enumerate(folder.names)}
+    assert told["wide.png"] == (200, 400, 0, 32, 64, 64)
+    assert told["tall.png"] == (400, 100, 96, 0, 64, 64)
+
+
+def test_a_picture_on_its_side_counts_the_way_up(tmp_path):
+    write_pair(tmp_path, "a", "red", size=(200, 100), suffix=".jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (200, 100), "red").save(tmp_path / "a.jpg", exif=exif)
+    assert LayoutFolder(tmp_path, 64, 64).conditioning(0)[:2] == (200, 100)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 
 import pytest
 import torch
 from line_task import Line, LineTask, settings
 from torch import nn
 
-from instance_composer.training.engine.checkpoint import FILE, ResumeError
-from instance_composer.training.engine.loop import OutOfMemoryError, Trainer
+from instance_composer.training.engine.checkpoint import FILE, ResumeError, read_run, write_run
+from instance_composer.training.engine.loop import DivergedError, OutOfMemoryError, Trainer
 from instance_composer.training.engine.settings import Settings, SettingsError, read_settings
 from instance_composer.training.engine.task import BatchPosition, parameter_groups
 
@@ -23,6 +25,14 @@ def assert_same(one, two) -> None:
     assert one.keys() == two.keys()
     for name in one:
         assert torch.equal(one[name], two[name]), name
+
+
+def metrics(folder) -> list[str]:
+    return (folder / "metrics.jsonl").read_text().splitlines()
+
+
+def all_finite(folder) -> bool:
+    return all(weight.isfinite().all() for weight in read_run(folder)["weights"].values())
 
 
 def straight(tmp_path, **changes) -> Trainer:
@@ -148,6 +158,93 @@ def test_a_part_is_let_go_of_after_its_backward_pass(tmp_path):
     assert task.let_go == 3
 
 
+def test_weights_that_run_away_never_reach_the_disk(tmp_path):
+    """A rate that no model survives: the run ends in words, and what it had before stays."""
+    straight(tmp_path)
+    before = (tmp_path / "straight" / FILE).read_bytes()
+    with pytest.raises(DivergedError, match=r"checkpoint\.pt is from before.*lower learning_rate"):
+        Trainer(
+            LineTask(), settings(steps=99, learning_rate=1e30, every_checkpoint=1), tmp_path / "straight"
+        ).run()
+    assert all_finite(tmp_path / "straight")
+    assert before
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in metrics(tmp_path / "straight")]
+    assert lines
+
+
+def test_a_step_without_a_finite_gradient_moves_nothing(tmp_path):
+    class Broken(Line):
+        calls = 0
+
+        def forward(self, batch, generator):
+            report = super().forward(batch, generator)
+            type(self).calls += 1
+            return {**report, "loss": report["loss"] * (float("nan") if self.calls == 2 else 1.0)}
+
+    task = LineTask()
+    torch.manual_seed(7)
+    task.objective = Broken()
+    trainer = Trainer(task, settings(), tmp_path)
+    trainer.advance()
+    before = weights(trainer)
+    moments = trainer.turns[0].optimizer.state_dict()["state"][0]["step"].clone()
+    trainer.advance()
+    assert_same(before, weights(trainer))
+    assert torch.equal(trainer.turns[0].optimizer.state_dict()["state"][0]["step"], moments)
+    trainer.save()
+    assert not (tmp_path / FILE).exists(), "a checkpoint in the middle of trouble would push a good one out"
+    trainer.advance()
+    assert not torch.equal(before["head.weight"], weights(trainer)["head.weight"])
+    trainer.save()
+    assert (tmp_path / FILE).exists()
+
+
+def test_the_last_checkpoints_stay_and_any_of_them_continues(tmp_path):
+    chosen = settings(every_checkpoint=2, keep_checkpoints=3)
+    whole = Trainer(LineTask(), chosen, tmp_path)
+    whole.run()
+    names = sorted(file.name for file in tmp_path.glob("checkpoint*"))
+    assert names == ["checkpoint-000004.pt", "checkpoint-000006.pt", "checkpoint.pt"]
+    (tmp_path / FILE).write_bytes(b"cut off")
+    with pytest.raises(ResumeError, match=r"rename checkpoint-000006\.pt to checkpoint\.pt"):
+        Trainer(LineTask(), chosen, tmp_path)
+    (tmp_path / "checkpoint-000006.pt").rename(tmp_path / FILE)
+    again = Trainer(LineTask(), chosen, tmp_path)
+    assert again.step == 6
+    again.run()
+    assert_same(weights(whole), weights(again))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_end_loses_nothing(tmp_path, number):
+    whole = straight(tmp_path)
+
+    class Asked(LineTask):
+        def batch(self, position, size, seed):
+            if position.step == 4:
+                signal.raise_signal(number)
+            return super().batch(position, size, seed)
+
+    chosen = settings(every_checkpoint=0, every_sample=0)
+    with pytest.raises(KeyboardInterrupt, match="ended after step 5"):
+        Trainer(Asked(), chosen, tmp_path / "asked").run()
+    rest = Trainer(LineTask(), chosen, tmp_path / "asked")
+    assert rest.step == 5
+    rest.run()
+    assert_same(weights(whole), weights(rest))
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+
+
+def test_the_time_of_a_step_is_not_that_of_samples(tmp_path):
+    class Slow(LineTask):
+        def sample(self, path):
+            time.sleep(0.5)
+            super().sample(path)
+
+    Trainer(Slow(), settings(every_sample=1, steps=4), tmp_path).run()
+    assert all(json.loads(line)["seconds_per_step"] < 0.4 for line in metrics(tmp_path))
+
+
 @pytest.mark.parametrize("changes", [{"batch": 8}, {"seed": 1}, {"accumulate": 2}, {"ema_decay": 0.5}])
 def test_a_run_is_not_continued_with_other_numbers(tmp_path, changes):
     straight(tmp_path)
@@ -160,6 +257,23 @@ def test_a_run_is_not_continued_with_other_data(tmp_path):
     straight(tmp_path)
     with pytest.raises(ResumeError, match="data was 64 and is now 32"):
         Trainer(LineTask(32), settings(), tmp_path / "straight")
+
+
+def test_a_run_is_not_continued_on_other_frozen_weights(tmp_path):
+    straight(tmp_path)
+    task = LineTask()
+    with torch.no_grad():
+        task.objective.fixed.weight[1, 1] += 1e-3
+    with pytest.raises(ResumeError, match="what is not trained has other weights: fixed was"):
+        Trainer(task, settings(), tmp_path / "straight")
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path):
+    straight(tmp_path)
+    state = read_run(tmp_path / "straight")
+    del state["frozen"]
+    write_run(tmp_path / "straight", state)
+    assert Trainer(LineTask(), settings(), tmp_path / "straight").step == 8
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path):

@@ -11,11 +11,13 @@ from types import ModuleType
 import gan_task
 import line_task
 import pytest
+import slow_encoding
 import torch
 from accelerate.state import AcceleratorState
 from line_task import LineTask, settings
 
-from instance_composer.training.engine.checkpoint import ResumeError, read_run
+from instance_composer.training.engine import loop
+from instance_composer.training.engine.checkpoint import ResumeError, read_run, write_run
 from instance_composer.training.engine.loop import Trainer
 
 
@@ -44,8 +46,46 @@ def test_two_processes_make_one_large_batch_and_continue(tmp_path):
     assert two["processes"] == 2
     for name, weight in one.state()["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5)
-    with pytest.raises(ResumeError, match="number of processes was 2 and is now 1"):
-        Trainer(LineTask(), settings(), tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_slow_encoding_outlasts_no_barrier(tmp_path):
+    """Two processes of which one has much more to encode than a barrier would wait for."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node=2", str(Path(slow_encoding.__file__)), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(file.read_text() for file in tmp_path.glob("done-*")) == ["3 by 2 processes"] * 2
+
+
+@pytest.mark.slow
+def test_one_process_continues_what_two_began(tmp_path, caplog):
+    train_in_two(line_task, tmp_path / "run", 4)
+    trainer = Trainer(LineTask(), settings(steps=6), tmp_path / "run")
+    assert "accumulate is 2 instead of 1" in caplog.text
+    trainer.run()
+    # Again, by the same command: how it was shared out is remembered.
+    last = Trainer(LineTask(), settings(), tmp_path / "run")
+    last.run()
+    one = Trainer(LineTask(), settings(accumulate=2), tmp_path / "one")
+    one.run()
+    for name, weight in one.state()["weights"].items():
+        torch.testing.assert_close(last.state()["weights"][name], weight, atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_that_processes_cannot_share_is_refused(tmp_path):
+    Trainer(LineTask(), settings(steps=1, accumulate=3), tmp_path).run()
+    state = read_run(tmp_path)
+    write_run(tmp_path, {**state, "processes": 2, "settings": {**state["settings"], "accumulate": 1}})
+    # Two batches a step were made; one process shares them, in two parts.
+    assert Trainer(LineTask(), settings(steps=2, accumulate=1), tmp_path).step == 1
+    with pytest.raises(ResumeError, match="3 batches a step, which 2 processes cannot share evenly"):
+        loop._parts(3, 1, 2)
 
 
 @pytest.mark.slow

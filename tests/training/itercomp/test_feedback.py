@@ -8,6 +8,7 @@ import pytest
 import torch
 from training_tasks import FIRST, make_task, settings
 
+from instance_composer.training.engine.checkpoint import ResumeError
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.order import generator_at
 
@@ -74,3 +75,13 @@ def test_feedback_asks_for_no_more_than_two_deviations(pipeline, latents):
     assert report["loss"].item() == pytest.approx(1e-3 * lacking, rel=1e-4)
     assert content["loss"].item() == 0.0
     assert all(not p.grad.any() for p in task.objective.unet.parameters() if p.grad is not None)
+
+
+def test_other_prompts_of_the_same_number_are_not_continued_with(pipeline, latents, tmp_path):
+    task = make_task("feedback", pipeline, latents)
+    trainer = Trainer(task, settings(steps=1, batch=1), tmp_path)
+    trainer.advance()
+    trainer.save()
+    task.prompts[0], task.prompts[1] = task.prompts[1], task.prompts[0]
+    with pytest.raises(ResumeError, match="prompts was"):
+        Trainer(task, settings(steps=2, batch=1), tmp_path)

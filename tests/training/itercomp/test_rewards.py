@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.shapes_world.preferences import Comparisons
 from instance_composer.training.data.comparisons import PreferenceFile, WorldPreferences
 from instance_composer.training.data.errors import SourceError
+from instance_composer.training.engine.checkpoint import ResumeError
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.settings import Settings
 from instance_composer.training.itercomp.reward_objective import (
@@ -110,6 +113,24 @@ def settings(**changes):
         "weight_decay": 0.0,
     }
     return Settings(**{**values, "every_checkpoint": 4, "every_sample": 4, "every_log": 4, **changes})
+
+
+def test_exchanged_pairs_and_another_start_are_not_continued_with(preferences, tmp_path):
+    preferences = Path(shutil.copytree(preferences.parent, tmp_path / "data")) / preferences.name
+    trainer = Trainer(make_task(preferences, frozen=0.5), settings(), tmp_path)
+    trainer.advance()
+    trainer.save()
+    other = make_task(preferences, frozen=0.5)
+    with torch.no_grad():
+        next(p for p in other.objective.parameters() if not p.requires_grad).add_(0.01)
+    with pytest.raises(ResumeError, match="what is not trained has other weights"):
+        Trainer(other, settings(), tmp_path)
+    entry, *rest = preferences.read_text(encoding="utf-8").splitlines()
+    pair = json.loads(entry)
+    pair["better"], pair["worse"] = pair["worse"], pair["better"]
+    preferences.write_text("\n".join([json.dumps(pair), *rest]), encoding="utf-8")
+    with pytest.raises(ResumeError, match="comparisons"):
+        Trainer(make_task(preferences, frozen=0.5), settings(), tmp_path)
 
 
 def test_it_learns_and_writes_the_best_model_with_its_own_scale(preferences, tmp_path):

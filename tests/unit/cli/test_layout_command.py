@@ -69,6 +69,24 @@ def test_warnings_go_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFix
     assert 'warning: Instance "1" ("a fly"), box: covers 0.01%' in capsys.readouterr().err
 
 
+def test_what_a_format_does_not_keep_goes_to_standard_error(
+    lines: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("convert", lines, "-", "--to", "bounding-boxes") == 0
+    told = "warning: bounding-boxes does not keep the prompt, the canvas size, exact boxes (they are rounded)"
+    assert capfd.readouterr().err.splitlines() == [told]
+    assert run("convert", lines, "-", "--to", "llm") == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_preview_tells_what_was_mended(
+    lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines.write_text('[{"box_2d": [0, 0, 500, 500], "label": "a cat"},]', encoding="utf-8")
+    assert run("preview", lines, "--out", tmp_path / "preview.png") == 0
+    assert "warning: the text is not quite JSON" in capsys.readouterr().err
+
+
 def test_reading_options_reach_the_format(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     path = tmp_path / "boxes.json"
     frames = [[], [{"x": 20, "y": 20, "width": 80, "height": 40, "label": "cat"}]]

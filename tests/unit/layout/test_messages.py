@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from instance_composer.layout import Canvas, FormatError, LayoutError, formats
 from instance_composer.layout.json_text import locate
-from instance_composer.layout.messages import MESSAGES, parameters
+from instance_composer.layout.messages import MESSAGES, parameters, quote
 
 ROOT = Path(__file__).parents[3]
 LOCALES = sorted((ROOT / "locales").glob("*/main.json"))
@@ -147,3 +147,33 @@ def test_every_value_is_found_by_its_path(value: Any, indent: int | str | None) 
         position = locate(text, path)
         assert position is not None
         assert json.JSONDecoder().raw_decode(text, position)[0] == expected
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+    ),
+    st.integers(2, 60),
+)
+def test_a_value_is_shown_by_its_beginning(value: Any, limit: int) -> None:
+    text = json.dumps(value, ensure_ascii=False)[: limit + 1]
+    whole = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    assert quote(value, limit) == (whole if len(whole) <= limit else whole[: limit - 1] + "…")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"version": 1, "canvas": {"width": 64, "height": 64}, "instances": [0] * 50_000}),
+        json.dumps({"version": 1, "canvas": "x" * 500_000, "instances": []}),
+        json.dumps([{"x" * 500_000: [[0] * 99] * 999}]),
+        json.dumps([{"caption": "a", "box": ["x" * 500_000] * 4}]),
+        "{" + '"' + "k" * 500_000 + '": 1, "' + "k" * 500_000 + '": 2}',
+    ],
+    ids=["problems", "value", "key", "number", "twice"],
+)
+def test_a_message_shows_an_excerpt_of_what_it_speaks_of(text: str) -> None:
+    with pytest.raises(LayoutError) as caught:
+        formats.read(text)
+    assert len(str(caught.value)) < 5_000

@@ -188,3 +188,34 @@ def test_many_small_outlines_are_united_in_seconds() -> None:
     start = time.process_time()
     assert coco.read(data).instances[0].mask is not None
     assert time.process_time() - start < 4.0
+
+
+def many_annotations(outlines: list[list[float]], count: int) -> dict[str, Any]:
+    data = changed(segmentation=outlines)
+    data["images"][0].update(width=1024, height=1024)
+    data["annotations"] *= count
+    return data
+
+
+def test_outlines_take_the_time_of_their_own_box() -> None:
+    """Over the whole canvas each of these would take ten milliseconds."""
+    small = [[10, 10, 14, 10, 14, 14, 10, 14], [16, 10, 20, 10, 20, 14, 16, 14]]
+    start = time.process_time()
+    read = coco.read(many_annotations(small, 2_000))
+    assert time.process_time() - start < 3.0
+    assert len(read.instances) == 2_000
+
+
+@pytest.mark.parametrize(
+    ("outlines", "count"),
+    [
+        ([[n % 1024, 0, 1024, n // 1024, 1024, 1024] for n in range(3_000)], 1),
+        ([[0, 0, 2, 0, 2, 2], [1022, 1022, 1024, 1022, 1024, 1024]], 1_000),
+        ([[0, 0, 1024, 0, 1024, 1024], [0, 0, 1024, 1024, 0, 1024]], 1_000),
+    ],
+    ids=["crossings", "area", "both"],
+)
+def test_outlines_that_are_much_work_are_answered_in_seconds(outlines: Any, count: int) -> None:
+    start = time.process_time()
+    coco.read(many_annotations(outlines, count))
+    assert time.process_time() - start < 4.0

@@ -71,9 +71,10 @@ def test_the_spot_that_cannot_be_read_is_shown(text: str, line: int, column: int
     assert (caught.value.line, caught.value.column) == (line, column)
 
 
-def test_numbers_a_layout_cannot_hold_are_reported() -> None:
-    with pytest.raises(FormatError, match='line 2, column 1: the number "1e999%" is too large'):
-        formats.read("0% 0% 50% 50%: a\n1e999% 0% 50% 50%: a")
+@pytest.mark.parametrize("text", ["1e999% 0% 50% 50%: a", "canvas: 9 x 9\n1 2 3 1e999: a", "-1e999 0 1 1: a"])
+def test_numbers_a_layout_cannot_hold_are_refused(text: str) -> None:
+    with pytest.raises(FormatError, match=r"the number .* is too large"):
+        formats.read(text, canvas=Canvas(64, 64))
 
 
 @pytest.mark.parametrize(

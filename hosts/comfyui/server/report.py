@@ -1,0 +1,65 @@
+"""The report of `instance-composer doctor`, made by ComfyUI's server about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from aiohttp import web
+
+from ....doctor.examine import examine
+from ....doctor.installation import FOLDERS, Installation
+from .body import read_body, refusal
+
+PATH = "/instance_composer/doctor"
+MOST_BYTES = 1_000
+
+logger = logging.getLogger("instance_composer")
+_one_at_a_time = asyncio.Lock()
+
+
+async def answer(request: web.Request) -> web.Response:
+    """`{"thorough": bool}` to `{"text", "faults"}`; a thorough report has hashes and a pass of each model."""
+    body = await read_body(request, MOST_BYTES)
+    try:
+        asked: Any = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict):
+        return refusal(400, 'Send {} or {"thorough": true}.')
+    try:
+        async with _one_at_a_time:
+            report = await asyncio.to_thread(_examined, asked.get("thorough") is True)
+    except Exception:
+        logger.exception("The report of Instance Composer could not be made.")
+        return refusal(500, "The report could not be made; the server's log says why.")
+    return web.json_response({"text": str(report), "faults": report.faults})
+
+
+def _examined(thorough: bool) -> Any:
+    # Only a thorough report needs what these import.
+    from ....doctor.model_files import sha256
+    from ..checkpoints.unet_pass import predict_noise
+
+    return examine(
+        _installation(), thorough=thorough, unet_pass=predict_noise, hashes=sha256 if thorough else None
+    )
+
+
+def _installation() -> Installation:
+    try:
+        from comfyui_version import __version__ as version
+    except ImportError:
+        version = "of unknown version"
+    known = folder_paths.folder_names_and_paths
+    models = {
+        name: [Path(folder) for folder in folder_paths.get_folder_paths(name)]
+        for name in FOLDERS
+        if name in known
+    }
+    packs = [Path(folder) for folder in folder_paths.get_folder_paths("custom_nodes")]
+    return Installation(version, models, packs)

@@ -1,0 +1,40 @@
+"""Fingerprints of what a run rests on, to tell whether it is still the same; they do not stop forgery."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Values of each tensor that are looked at one by one, spread over it; the sum tells of all others.
+_SAMPLED = 4096
+
+
+def of_texts(texts: Iterable[str]) -> str:
+    """Number of texts, and a digest of them and their order."""
+    digest, count = hashlib.sha256(), 0
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        count += 1
+    return f"{count} of {digest.hexdigest()[:16]}"
+
+
+@torch.no_grad()
+def of_frozen(module: nn.Module) -> dict[str, str]:
+    """A digest for each part of a module that has parameters which are not trained."""
+    digests: dict[str, Any] = {}
+    for name, value in module.named_parameters():
+        if not value.requires_grad:
+            part = digests.setdefault(name.partition(".")[0], hashlib.sha256())
+            part.update(name.encode() + str(tuple(value.shape)).encode() + _numbers(value))
+    return {part: digest.hexdigest()[:16] for part, digest in digests.items()}
+
+
+def _numbers(value: Tensor) -> bytes:
+    flat = value.detach().flatten()
+    sampled = flat[:: max(1, flat.numel() // _SAMPLED)].float()
+    return sampled.cpu().numpy().tobytes() + flat.sum(dtype=torch.float64).cpu().numpy().tobytes()

@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: a run ends behind the step it is in, and nothing that it has learned is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was asked to end, and has saved what it had."""
+
+
+class Interruption:
+    """Whether the process was asked to end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Inside the block the first signal is only noted; a second one ends the process at once."""
+        if threading.current_thread() is not threading.main_thread():
+            # Handlers can be set in the main thread alone.
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.asked = True
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+        for number in _SIGNALS:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

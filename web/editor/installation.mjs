@@ -1,0 +1,33 @@
+// What of this installation helps or hinders the pack: a button, and the sheet that it opens.
+import { html } from "./dom.mjs";
+
+/** @param {any} editor whose host has `examine(thorough)`, a promise of {text, faults} or null */
+export const installationButton = (editor) =>
+  html(
+    "button",
+    { type: "button", class: "ic-button ic-outlined", onclick: () => openInstallation(editor) },
+    editor.t("editor.check_installation"),
+  );
+
+function openInstallation(editor) {
+  const { t, host, menus, exchange } = editor;
+  const text = html("pre", { class: "ic-report", tabindex: 0, "aria-label": t("editor.installation") });
+  const state = html("p", { role: "status" });
+  const button = (label, onclick) =>
+    html("button", { type: "button", class: "ic-button ic-outlined", onclick }, label);
+  const copy = button(t("editor.copy_report"), () => exchange.toClipboard(text.textContent));
+  const thorough = button(t("editor.try_models"), () => look(true));
+  const look = async (asked) => {
+    for (const one of [copy, thorough]) one.disabled = true;
+    state.textContent = t(asked ? "editor.trying_models" : "editor.examining");
+    const report = await host.examine(asked).catch(() => null);
+    thorough.disabled = false;
+    copy.disabled = !report && !text.textContent;
+    state.textContent = report
+      ? t(report.faults ? "editor.faults_found" : "editor.no_faults", { count: report.faults })
+      : t("editor.not_examined");
+    if (report) text.textContent = report.text;
+  };
+  menus.sheet(t("editor.installation"), state, text, html("div", { class: "ic-row" }, copy, thorough));
+  return look(false);
+}
