@@ -83,11 +83,13 @@ def detect(text: str | bytes) -> str:
     if not text.strip():
         raise fault("empty")
     starts_json = text.lstrip()[:1] in ("{", "[")
-    if not starts_json:
-        if omost.recognises_code(text):
-            return "omost"
-        if named := next((entry.name for entry in READERS.values() if entry.recognises_text(text)), None):
-            return named
+    if not starts_json and omost.recognises_code(text):
+        return "omost"
+    # Rows in brackets may stand above lines of a prompt; what ends as JSON is JSON.
+    is_json = starts_json and text.rstrip()[-1:] in ("}", "]")
+    for entry in () if is_json else READERS.values():
+        if entry.recognises_text(text):
+            return entry.name
     if lines.recognises_text(text) and (text.lstrip()[:1] != "{"):
         return "lines"
     if json_part(text).lstrip()[:1] not in ("{", "["):

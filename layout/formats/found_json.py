@@ -34,6 +34,7 @@ _WIDE = re.compile(rf"{_TEXT}|[“”„‟＂：，]")
 _NARROW = {"：": ":", "，": ","}
 _BRACKET = re.compile(rf"{_TEXT}|[\[\]{{}}]")
 _ARRAYS = ("tensor", "array")
+_GRADIENT = re.compile(r",\s{0,80}grad_fn=<\w{1,60}>")
 _PYTHON_NAMES = {"true": True, "false": False, "null": None}
 
 
@@ -167,7 +168,7 @@ def _python_value(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            node = ast.parse(text.strip(), mode="eval").body
+            node = ast.parse(_GRADIENT.sub("", text.strip()), mode="eval").body
         return _value(node, DEEPEST)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

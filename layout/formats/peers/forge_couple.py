@@ -25,7 +25,8 @@ _RANGE = rf"({_NUMBER})[ \t]*[:,][ \t]*({_NUMBER})"
 _COMMA = r"[ \t]*,[ \t]*"
 # Never two optional runs of blanks side by side: a long run would take quadratic time.
 _ROW = re.compile(
-    rf"[ \t]*(?:\[[ \t]*)?{_RANGE}{_COMMA}{_RANGE}(?:{_COMMA}({_NUMBER}))?[ \t]*(?:\][ \t]*)?(?:,[ \t]*)?$"
+    rf"[ \t]*(?:\[{{1,2}}[ \t]*)?{_RANGE}{_COMMA}{_RANGE}(?:{_COMMA}({_NUMBER}))?"
+    r"[ \t]*(?:\]{1,2}[ \t]*)?(?:,[ \t]*)?$"
 )
 _MOST_ARGUMENTS = 40
 
