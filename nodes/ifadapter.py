@@ -31,11 +31,9 @@ class ApplyIFAdapter(io.ComfyNode):
                 "area conditioning",
                 "gligen",
             ],
+            # In the order of the outputs: a bypassed node hands each of them the input in the same place.
             inputs=[
                 socket(io.Model, "model", tooltip="An SDXL checkpoint, LoRAs and other patches included."),
-                socket(io.Clip, "clip", tooltip="SDXL's text encoders; they read the instance captions too."),
-                socket(IFAdapterSocket, "ifadapter", tooltip="From Load IFAdapter."),
-                socket(InstanceLayoutSocket, "layout", tooltip="Captions and regions of the instances."),
                 socket(
                     io.Conditioning,
                     "positive",
@@ -49,6 +47,9 @@ class ApplyIFAdapter(io.ComfyNode):
                         "setup connect ConditioningZeroOut of the prompt here."
                     ),
                 ),
+                socket(io.Clip, "clip", tooltip="SDXL's text encoders; they read the instance captions too."),
+                socket(IFAdapterSocket, "ifadapter", tooltip="From Load IFAdapter."),
+                socket(InstanceLayoutSocket, "layout", tooltip="Captions and regions of the instances."),
                 socket(
                     io.Float,
                     "strength",
@@ -88,7 +89,6 @@ class ApplyIFAdapter(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        clip: Any,
         ifadapter: Any,
         layout: Layout,
         positive: Any,

@@ -1,0 +1,82 @@
+"""Bypassed and muted nodes of the templates, as the page hands them to the server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from comfyui_location import REPOSITORY
+
+TEMPLATES = sorted((REPOSITORY / "example_workflows").glob("*.json"))
+BYPASSED, MUTED = 4, 2
+LOAD = "(graph) => app.loadGraphData(graph, true, true)"
+PROMPT = """async ([id, mode]) => {
+  const node = id === null ? null : app.graph.getNodeById(id);
+  const before = node?.mode;
+  if (node) node.mode = mode;
+  const { output } = await app.graphToPrompt();
+  if (node) node.mode = before;
+  return output;
+}"""
+# The sockets of Apply IFAdapter in workflows that were saved before they stood in the order of its outputs.
+EARLIER = ("model", "clip", "ifadapter", "layout", "positive", "negative")
+
+
+def prompt_of(editor, number: int | None = None, mode: int = 0) -> dict[str, Any]:
+    return editor.page.evaluate(PROMPT, [number, mode])
+
+
+def saved_earlier(graph: dict[str, Any]) -> dict[str, Any]:
+    """The same workflow with the sockets of Apply IFAdapter in their earlier order."""
+    graph = json.loads(json.dumps(graph))
+    for node in graph["nodes"]:
+        if node["type"] == "IC_ApplyIFAdapter":
+            node["inputs"].sort(key=lambda one: EARLIER.index(one["name"]) if one["name"] in EARLIER else 99)
+            places = {one["link"]: place for place, one in enumerate(node["inputs"]) if one.get("link")}
+            for link in graph["links"]:
+                link[4] = places.get(link[0], link[4])
+    return graph
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_a_bypassed_or_muted_node_mixes_nothing_up(editor, path):
+    """What a node puts out is replaced by its input of that name, and by nothing else where it has one."""
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    editor.page.evaluate(LOAD, graph)
+    whole = prompt_of(editor)
+    for node in graph["nodes"]:
+        number = str(node["id"])
+        if number not in whole:
+            continue
+        bypassed, muted = (prompt_of(editor, node["id"], mode) for mode in (BYPASSED, MUTED))
+        for place, output in enumerate(node.get("outputs", ())):
+            same = next((one for one in node["inputs"] if one["name"] == output["name"]), None)
+            if same is None or same["type"] != output["type"]:
+                continue
+            for user, entry in bypassed.items():
+                for name, value in whole[user]["inputs"].items():
+                    if value == [number, place]:
+                        passed = whole[number]["inputs"].get(same["name"])
+                        assert entry["inputs"].get(name) == passed, (node["type"], output["name"], user, name)
+        for left in (bypassed, muted):
+            links = [
+                v for e in left.values() for v in e["inputs"].values() if isinstance(v, list) and len(v) == 2
+            ]
+            assert number not in left
+            assert all(link[0] in left for link in links if isinstance(link[0], str)), node["type"]
+
+
+def test_workflows_of_earlier_versions_keep_their_wiring_and_bypass_well(editor):
+    graph = json.loads((REPOSITORY / "example_workflows" / "Try it.json").read_text(encoding="utf-8"))
+    editor.page.evaluate(LOAD, graph)
+    now = prompt_of(editor)
+    editor.page.evaluate(LOAD, saved_earlier(graph))
+    assert prompt_of(editor) == now
+    (node,) = (one for one in graph["nodes"] if one["type"] == "IC_ApplyIFAdapter")
+    (number,) = (key for key, one in now.items() if one["inputs"].get("model") == [str(node["id"]), 0])
+    sampler = prompt_of(editor, node["id"], BYPASSED)[number]
+    inputs = now[str(node["id"])]["inputs"]
+    assert [sampler["inputs"][name] for name in ("model", "positive", "negative")] == [
+        inputs[name] for name in ("model", "positive", "negative")
+    ]
