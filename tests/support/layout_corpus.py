@@ -102,6 +102,7 @@ def _odd_own(source: random.Random) -> str:
     data = _layout(source).to_dict()
     for _ in range(source.randint(1, 3)):
         held: Any = data
+        key: Any = None
         while isinstance(held, (dict, list)) and held:
             key = source.choice(list(held) if isinstance(held, dict) else range(len(held)))
             if not isinstance(held[key], (dict, list)) or not held[key] or source.random() < 0.3:
