@@ -89,6 +89,7 @@ class ApplyIFAdapter(io.ComfyNode):
     def execute(
         cls,
         model: Any,
+        clip: Any,
         ifadapter: Any,
         layout: Layout,
         positive: Any,

@@ -38,6 +38,7 @@ function layoutWidget(node, name, input) {
     getMinHeight: () => MINIMUM,
     hideOnZoom: false, // else classic nodes lose the editor when the graph is zoomed out
     hideInPanel: true, // else the side panel takes the element and its width with it
+    surfaces: { canvas: "shown", vueNode: "shown", panel: "never" }, // the same, as front ends from 1.58 say it
     socketless: true, // a link in its place would leave the drawing unused
     margin: 6,
   };

@@ -127,8 +127,7 @@ def _plain_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> T
 
 
 def _attention(layer: LayerInputs) -> Tensor:
-    tokens = torch.arange(layer.key.shape[1], device=layer.key.device)
-    return token_probabilities(layer.query, layer.key, layer.heads, tokens).unflatten(2, layer.grid)
+    return token_probabilities(layer.query, layer.key, layer.heads).unflatten(2, layer.grid)
 
 
 @contextmanager

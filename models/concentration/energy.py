@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..attention.objective import Energy, Grid, Objective, maps_by_size
 from ..baselines.attend_and_excite import MaxAttentionObjective
-from .losses import pixel_loss, token_loss
+from .losses import chosen, pixel_loss, token_loss
 from .targets import Targets, own_masks
 
 __all__ = [
@@ -40,6 +40,7 @@ class ConcentrationObjective:
 
     def __call__(self, maps: Sequence[Tensor], active: tuple[bool, ...]) -> Energy:
         sizes = maps_by_size(maps)
+        indices, _ = self.targets.indices(maps[0].device)
         weighted: list[Tensor] = []
         outside: list[Tensor] = []
         for size, same in sizes.items():
@@ -47,7 +48,7 @@ class ConcentrationObjective:
             for index, acts in enumerate(active):
                 if not acts:
                     continue
-                mask, groups = masks[index : index + 1], (self.targets.groups[index],)
+                mask, groups = masks[index : index + 1], (indices[index],)
                 tokens = token_loss(same, mask, groups) / len(maps)
                 pixels = pixel_loss(same, mask, groups) / len(sizes)
                 energy = self.token_weight * tokens + self.pixel_weight * pixels
@@ -61,7 +62,8 @@ class ConcentrationObjective:
         derived = self.targets.members(maps[0].device).derived
         if derived is not None:
             mean = torch.stack([one.detach().mean(0) for one in maps]).mean(0)
-            nouns = torch.stack([mean[..., list(tokens)].sum(-1).flatten() for tokens in self.targets.nouns])
+            _, indices = self.targets.indices(mean.device)
+            nouns = torch.stack([chosen(mean, tokens).sum(-1).flatten() for tokens in indices])
             masks = torch.where(derived, own_masks(nouns[None])[0], masks)
         return masks.unflatten(1, size)
 

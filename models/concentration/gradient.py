@@ -40,11 +40,6 @@ def pixel_gradient(mean: Tensor, masks: Tensor, members: Tensor) -> Tensor:
     return members.t() @ slope / (len(members) * mean.shape[-1])
 
 
-def pixel_direction(mean: Tensor, masks: Tensor, members: Tensor) -> Tensor:
-    """M - A_e for each token of an entity with attention A_e, summed over its entities: (B, K, L)."""
-    return members.t() @ (masks - (members > 0).to(mean.dtype) @ mean)
-
-
 def logit_gradient(
     probabilities: Tensor, masks: Tensor, members: Tensor, token_weight: float, pixel_weight: float
 ) -> Tensor:

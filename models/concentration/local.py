@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..attention.probabilities import token_probabilities
-from .gradient import logit_gradient, pixel_direction, token_direction
+from ..attention.probabilities import split_heads, token_rows
+from .direction import LARGEST_MOVE, Direction
+from .gradient import logit_gradient
 from .targets import Members, Targets, own_masks
 
-# Logits move by at most this much: it gives a token all attention or none, and exp of more leaves float32.
-LARGEST_MOVE = 30.0
+# One inner step: probabilities (B, heads, K, L) -> the distance that logits move, (B, heads or 1, K, L).
+Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,54 +62,81 @@ def concentrate(
     softmax' V = rho (softmax V + sum_k c_k V_k).
     """
     members = targets.members(query.device, active)
-    before = token_probabilities(query, key, heads, members.tokens).transpose(2, 3)
-    moves = _moves(before, targets.masks(grid, query.device)[None], members, guidance)
-    change, share = _changed(before, moves)
-    values = value[:, members.tokens].float().unflatten(-1, (heads, -1)).transpose(1, 2)
-    added = change.transpose(2, 3) @ values
-    plain = attended.float().unflatten(-1, (heads, -1)).transpose(1, 2)
-    added = (added * share).add_(plain * (share - 1.0))
-    return added.transpose(1, 2).flatten(2)
+    before = token_rows(query, key, heads, members.tokens)
+    moves = _moves(before, targets, grid, guidance, active)
+    change, share = _changed(before, moves, members)
+    values = split_heads(value.index_select(1, members.tokens), heads)
+    added = torch.bmm(change.flatten(0, 1).transpose(1, 2), values).unflatten(0, (-1, heads))
+    # rho sum - (1 - rho) plain, as the interpolation from -plain to the sum.
+    minus_plain = (attended * members.minus).unflatten(-1, (heads, -1)).transpose(1, 2)
+    return torch.lerp(minus_plain, added, share.transpose(2, 3)).transpose(1, 2).flatten(2)
 
 
-def _moves(before: Tensor, masks: Tensor, members: Members, guidance: LocalGuidance) -> Tensor:
+def _moves(
+    before: Tensor,
+    targets: Targets,
+    grid: tuple[int, int],
+    guidance: LocalGuidance,
+    active: tuple[bool, ...] | None,
+) -> Tensor:
     """The distance that each logit moves: (B, heads or 1, K, L)."""
+    members = targets.members(before.device, active)
+    if guidance.step == "natural":
+        step, largest = _natural_steps(before, targets, grid, guidance, active)
+    else:
+        step, largest = _plain_steps(before, targets, grid, guidance, members), math.inf
+
+    def limited(moves: Tensor) -> Tensor:
+        return moves if largest <= LARGEST_MOVE else moves.clamp(-LARGEST_MOVE, LARGEST_MOVE)
+
+    moves = step(before)
+    for _ in range(guidance.inner_steps - 1):
+        change, share = _changed(before, limited(moves), members)
+        moves = moves + step((before + change) * share)
+    return limited(moves)
+
+
+def _natural_steps(
+    before: Tensor,
+    targets: Targets,
+    grid: tuple[int, int],
+    guidance: LocalGuidance,
+    active: tuple[bool, ...] | None,
+) -> tuple[Step, float]:
+    """One inner step, and a bound of all of them together."""
+    weights = (guidance.token_weight, guidance.pixel_weight)
+    part = guidance.strength / guidance.inner_steps
+    direction = Direction.of(targets, grid, before.device, active, before.shape[1], weights, part)
+    own: Tensor | None = None
+
+    def step(now: Tensor) -> Tensor:
+        nonlocal own
+        moves, own = direction.step(now, own)
+        return moves[:, None]
+
+    return step, guidance.inner_steps * direction.largest
+
+
+def _plain_steps(
+    before: Tensor, targets: Targets, grid: tuple[int, int], guidance: LocalGuidance, members: Members
+) -> Step:
+    masks = targets.masks(grid, before.device)[None]
     if members.derived is not None:
         masks = torch.where(members.derived, own_masks(members.nouns @ before.mean(1)), masks)
-    moves: Tensor | None = None
-    for _ in range(guidance.inner_steps):
-        now = before
-        if moves is not None:
-            change, share = _changed(before, moves.clamp(-LARGEST_MOVE, LARGEST_MOVE))
-            now = (before + change) * share.transpose(2, 3)
-        if guidance.step == "natural":
-            step = _natural_step(now.mean(1), masks, members.weighted, guidance)
-        else:
-            step = _plain_step(now, masks, members, guidance)
-        step = _scaled(step, guidance.strength / guidance.inner_steps)
-        moves = step if moves is None else moves + step
-    assert moves is not None
-    return moves.clamp(-LARGEST_MOVE, LARGEST_MOVE)
+    strengths = members.weighted.amax(0)[:, None]
+
+    def step(now: Tensor) -> Tensor:
+        moves = logit_gradient(now, masks, members.members, guidance.token_weight, guidance.pixel_weight)
+        moves = moves * strengths
+        largest = moves.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(moves.dtype).tiny)
+        return moves / largest * (-guidance.strength / guidance.inner_steps)
+
+    return step
 
 
-def _natural_step(mean: Tensor, masks: Tensor, weighted: Tensor, guidance: LocalGuidance) -> Tensor:
-    step = _scaled(token_direction(mean, masks, weighted), guidance.token_weight)
-    return (step + _scaled(pixel_direction(mean, masks, weighted), guidance.pixel_weight))[:, None]
-
-
-def _scaled(step: Tensor, factor: float) -> Tensor:
-    """factor x step, without a launch where the factor is 1."""
-    return step if factor == 1.0 else factor * step
-
-
-def _plain_step(now: Tensor, masks: Tensor, members: Members, guidance: LocalGuidance) -> Tensor:
-    step = -logit_gradient(now, masks, members.members, guidance.token_weight, guidance.pixel_weight)
-    step = step * members.weighted.amax(0)[:, None]
-    largest = step.abs().amax((1, 2, 3), keepdim=True)
-    return step / largest.clamp(min=torch.finfo(step.dtype).tiny)
-
-
-def _changed(before: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
-    """p (exp(move) - 1), (B, heads, K, L), and the old normaliser's share of the new, (B, heads, L, 1)."""
+def _changed(before: Tensor, moves: Tensor, members: Members) -> tuple[Tensor, Tensor]:
+    """p (exp(move) - 1), (B, heads, K, L), and the old normaliser's share of the new, (B, heads, 1, L)."""
     change = before * moves.expm1()
-    return change, 1.0 / (1.0 + change.sum(2)[..., None])
+    flat = change.flatten(0, 1)
+    normaliser = torch.baddbmm(members.one, members.ones.expand(len(flat), -1, -1), flat)
+    return change, normaliser.reciprocal().unflatten(0, change.shape[:2])

@@ -2,7 +2,8 @@
 
 Cross-attention probabilities come as maps, one tensor (heads, h, w, tokens) per module, all of one
 resolution. Entities come as masks (E, H, W) at any resolution and as groups: for each entity the indices of
-its tokens, noun and attributes. All losses are differentiable scalars; without entities they are 0.
+its tokens, noun and attributes, as numbers or as a tensor of integers where the maps are. All losses are
+differentiable scalars; without entities they are 0.
 
 Source: CoMat (arXiv 2404.03653), attribute concentration. The `_official` forms are what its released code
 computes, which its loss weights were tuned to.
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Groups = Sequence[Sequence[int]]
+Groups = Sequence[Sequence[int] | Tensor]
 
 # The released code's binary cross-entropy is torch's, which clamps the logarithm there.
 LOWEST_LOGARITHM = -100.0
@@ -29,7 +30,7 @@ def token_loss(maps: Sequence[Tensor], masks: Tensor, groups: Groups) -> Tensor:
     """
     masks = _resize(masks, maps, groups)
     losses = [
-        (1.0 - _inside(attention.mean(0, keepdim=True)[..., list(group)], mask)).sum()
+        (1.0 - _inside(chosen(attention.mean(0, keepdim=True), group), mask)).sum()
         for attention in maps
         for group, mask in zip(groups, masks, strict=True)
     ]
@@ -40,7 +41,7 @@ def token_loss_official(maps: Sequence[Tensor], masks: Tensor, groups: Groups) -
     """As `token_loss`, but the share is taken per head and squared, and averaged over an entity's tokens."""
     masks = _resize(masks, maps, groups)
     losses = [
-        (1.0 - _inside(attention[..., list(group)], mask).mean(0)).square().mean()
+        (1.0 - _inside(chosen(attention, group), mask).mean(0)).square().mean()
         for attention in maps
         for group, mask in zip(groups, masks, strict=True)
     ]
@@ -66,11 +67,18 @@ def _cross_entropy(maps: Sequence[Tensor], masks: Tensor, groups: Groups, lowest
     mean = torch.stack([attention.mean(0) for attention in maps]).mean(0)
     losses: list[Tensor] = []
     for group, mask in zip(groups, masks, strict=True):
-        attention = mean[..., list(group)].sum(-1)
+        attention = chosen(mean, group).sum(-1)
         # torch.where instead of a product with the mask, because infinity times 0 is not a number.
         likelihood = torch.where(mask, attention, 1.0 - attention)
         losses.append(-likelihood.log().clamp(min=lowest).mean())
     return _total(losses, maps) / max(len(groups), 1)
+
+
+def chosen(maps: Tensor, tokens: Sequence[int] | Tensor) -> Tensor:
+    """The maps (..., T) of these tokens: (..., n)."""
+    if not isinstance(tokens, Tensor):
+        tokens = torch.tensor(list(tokens), dtype=torch.long, device=maps.device)
+    return maps.index_select(-1, tokens)
 
 
 def _inside(attention: Tensor, mask: Tensor) -> Tensor:

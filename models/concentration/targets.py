@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ NOWHERE = (0.0, 0.0, 0.0, 0.0)
 class Members(NamedTuple):
     """Indices of the K tokens, and (E, K) which of them belong to which entity: as 1, as the entity's
     strength, and those of its noun. `derived` (E, 1) marks the self-derived entities, None if there are none.
+    The last three are constants: 1 of (1, 1, 1), ones of (1, 1, K), and -1 of (1,).
     """
 
     tokens: Tensor
@@ -25,6 +27,9 @@ class Members(NamedTuple):
     weighted: Tensor
     nouns: Tensor
     derived: Tensor | None
+    one: Tensor
+    ones: Tensor
+    minus: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +38,15 @@ class Targets:
 
     `groups` are the tokens of each entity, noun and modifiers; `nouns` those of its noun alone. `regions` has
     one entry for each entity, `NOWHERE` for one that should have no attention (the empty mask of the paper)
-    and for one in `self_derived`, whose region is read from the attention its noun gets.
+    and for one in `self_derived`, whose region is read from the attention its noun gets. `made` keeps what
+    the users of targets make of them once.
     """
 
     groups: tuple[tuple[int, ...], ...]
     nouns: tuple[tuple[int, ...], ...]
     regions: Regions
     self_derived: tuple[bool, ...]
+    made: dict[Hashable, Any] = field(default_factory=dict[Hashable, Any], init=False, repr=False)
     _masks: dict[tuple[tuple[int, int], str], Tensor] = field(default_factory=dict, init=False, repr=False)
     _members: dict[tuple[str, tuple[bool, ...]], Members] = field(
         default_factory=dict, init=False, repr=False
@@ -86,8 +93,21 @@ class Targets:
                 weighted=(members * torch.tensor(strengths)[:, None]).to(device),
                 nouns=self._rows(self.nouns).to(device),
                 derived=derived if any(self.self_derived) else None,
+                one=torch.ones(1, 1, 1, device=device),
+                ones=torch.ones(1, 1, len(self.tokens), device=device),
+                minus=torch.tensor([-1.0], device=device),
             )
         return self._members[key]
+
+    def indices(self, device: torch.device | str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """`groups` and `nouns` as tensors of integers. Cached."""
+        key = ("indices", str(device))
+        if key not in self.made:
+            self.made[key] = tuple(
+                tuple(torch.tensor(tokens, dtype=torch.long, device=device) for tokens in kind)
+                for kind in (self.groups, self.nouns)
+            )
+        return self.made[key]
 
     def _rows(self, groups: tuple[tuple[int, ...], ...]) -> Tensor:
         return torch.tensor([[float(token in group) for token in self.tokens] for group in groups])

@@ -8,6 +8,7 @@ from torch import Tensor
 from instance_composer.models.attention.heat_maps import average_maps, concentration, own_regions
 from instance_composer.models.attention.probabilities import token_probabilities
 from instance_composer.models.concentration import LocalGuidance, Targets, concentrate
+from instance_composer.models.concentration.energy import ConcentrationObjective, unit_step
 from instance_composer.models.ifadapter import (
     InstanceAttention,
     InstancePrompt,
@@ -188,16 +189,34 @@ def test_prompts_are_brought_to_the_device_once():
 
 TARGETS = Targets(((1, 2), (4, 5)), ((2,), (5,)), Regions.of_boxes(ALIKE[:2]), (False, False))
 DERIVED = Targets(TARGETS.groups, TARGETS.nouns, TARGETS.regions, (True, False))
+MANY = Targets(
+    tuple((3 * n, 3 * n + 1) for n in range(10)),
+    tuple((3 * n + 1,) for n in range(10)),
+    Regions.of_boxes(ALIKE),
+    (False,) * 10,
+)
 
 
 @HALF
-@pytest.mark.parametrize("targets", [TARGETS, DERIVED], ids=["boxes", "own map"])
-@pytest.mark.parametrize(("step", "most"), [("natural", 42), ("plain", 66)])
-def test_local_concentration(targets, step, most, dtype):
-    most += 16 if targets is DERIVED else 0
-    query, attended = query_of(dtype), query_of(dtype)
-    key, value = (torch.empty(ROWS, 77, WIDTH, dtype=dtype, device=DEVICE) for _ in range(2))
-    guidance = LocalGuidance(step=step)
+@pytest.mark.parametrize("targets", [TARGETS, MANY, DERIVED], ids=["boxes", "ten", "own map"])
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({}, 17),
+        ({"token_weight": 0.6, "pixel_weight": 1.7, "strength": 3.0}, 17),
+        ({"strength": 20.0, "token_weight": 10.0}, 18),
+        ({"inner_steps": 3}, 39),
+        ({"step": "plain"}, 54),
+    ],
+    ids=["", "weights", "limited", "inner steps", "plain"],
+)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_local_concentration(targets, settings, most, rows, dtype):
+    """The same for any number of entities and of pictures in the batch."""
+    most += 0 if targets is not DERIVED else 16 if "step" in settings else 7 + 2 * ("inner_steps" in settings)
+    query, attended = query_of(dtype, rows), query_of(dtype, rows)
+    key, value = (torch.empty(rows, 77, WIDTH, dtype=dtype, device=DEVICE) for _ in range(2))
+    guidance = LocalGuidance(**settings)
 
     def call() -> Tensor:
         return concentrate(query, key, value, attended, HEADS, targets, GRID, guidance)
@@ -206,7 +225,30 @@ def test_local_concentration(targets, step, most, dtype):
     with watched() as watch:
         found = call()
     assert (found.dtype, found.device, found.shape) == (torch.float32, DEVICE, query.shape)
-    assert 30 < watch.launches <= most
+    assert 14 < watch.launches <= most
+    assert not watch.copies
+    assert not watch.on_cpu
+
+
+@pytest.mark.parametrize("targets", [TARGETS, DERIVED], ids=["boxes", "own map"])
+def test_the_energy_of_the_latent_and_its_gradient(targets):
+    """Maps of two sizes; lists of tokens become tensors in the first evaluation."""
+    objective = ConcentrationObjective(targets)
+    query, key = query_of(torch.float16).requires_grad_(), torch.empty(ROWS, 77, WIDTH, device=DEVICE)
+
+    def call() -> Tensor:
+        coarse = token_probabilities(query, key, HEADS).unflatten(2, GRID)
+        fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        value, distance = objective([coarse[0], fine[0]], (True, True))
+        (gradient,) = torch.autograd.grad(value, query)
+        return unit_step(gradient[None], distance[None])
+
+    with watched() as watch:
+        call()
+    assert watch.copies
+    with watched() as watch:
+        found = call()
+    assert found.device == DEVICE
     assert not watch.copies
     assert not watch.on_cpu
 

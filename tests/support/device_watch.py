@@ -36,13 +36,18 @@ _INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
 
 
 class Watch:
-    """Counts of what happened: launches by operation, bytes written, copies to the device by their cause."""
+    """Counts of what happened: launches by operation, bytes written, copies to the device by their cause.
+
+    `called` are torch's full names of all operations on the device, aliases too, and `dtypes` what they made.
+    """
 
     def __init__(self) -> None:
         self.operations: Counter[str] = Counter()
         self.bytes = 0
         self.copies: Counter[str] = Counter()
         self.on_cpu: Counter[str] = Counter()
+        self.called: set[str] = set()
+        self.dtypes: set[torch.dtype] = set()
 
     @property
     def launches(self) -> int:
@@ -60,6 +65,8 @@ class _Launches(TorchDispatchMode):
         made = [one for one in tree_leaves(out) if isinstance(one, Tensor)]
         given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         if any(one.device == DEVICE for one in made):
+            self.watch.called.add(func.name())
+            self.watch.dtypes.update(one.dtype for one in made)
             # A number without dimensions travels with the launch.
             if any(one.device.type == "cpu" and one.ndim for one in given):
                 self.watch.copies[name] += 1

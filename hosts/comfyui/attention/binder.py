@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from .errors import ModelMismatchError
-from .layer_call import Group
+from .layer_call import Group, ModelCall
 from .unet.binder import UNetBinder
 
 
@@ -27,13 +27,12 @@ class Binder(Protocol):
         """The arguments of the call with other transformer_options."""
         ...
 
-    def patched(
-        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
-    ) -> dict[str, Any]:
-        """A copy of transformer_options with the groups on top of whatever is installed by now.
+    def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """Length of the texts among the arguments of a call of the diffusion model."""
+        ...
 
-        `labels` are the call's `cond_or_uncond`, one for each chunk of `rows` rows.
-        """
+    def patched(self, options: dict[str, Any], groups: Sequence[Group], call: ModelCall) -> dict[str, Any]:
+        """A copy of transformer_options with the groups on top of whatever is installed by now."""
         ...
 
 

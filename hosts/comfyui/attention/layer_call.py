@@ -7,12 +7,27 @@ A family fulfils `LayerCall` with a patch of its own, as UNets do in `unet.patch
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor
 
 # Key of one attention layer: kind of block, number of the block, number of the layer in it.
 Block = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """One call of the diffusion model.
+
+    `running` is the module that is called, None where nobody knows; `labels` are the call's `cond_or_uncond`,
+    one for each chunk of `rows` rows; `text_rows` is the length of the texts.
+    """
+
+    running: Any
+    labels: tuple[int, ...]
+    rows: int
+    text_rows: int
 
 
 class AllReadError(Exception):
@@ -36,6 +51,11 @@ class LayerCall(Protocol):
 
     @property
     def heads(self) -> int: ...
+
+    @property
+    def text_rows(self) -> int:
+        """Length of the texts with which the model was called."""
+        ...
 
     def query(self, chunk: int) -> Tensor:
         """(rows, L, C) of one chunk."""

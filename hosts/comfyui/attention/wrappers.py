@@ -19,7 +19,7 @@ from torch import Tensor
 from .binder import Binder, find_binder
 from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
-from .layer_call import AllReadError, Group
+from .layer_call import AllReadError, Group, ModelCall
 from .run_cache import RunCache
 from .terms import KEY, GuidingStep, StepTerm, StepTerms, Text, is_zero
 from .window import CachedSampling, Sampling
@@ -30,7 +30,14 @@ Chunks = tuple[tuple[StepTerm, ...], ...]
 class Observer(Protocol):
     """Reads the attention of a MODEL's runs, whatever terms the conditionings carry."""
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
+    def begin_step(
+        self,
+        sampling: Sampling,
+        conds: Any,
+        latent: Tensor,
+        sigma: float,
+        model_options: Mapping[str, Any],
+    ) -> bool:
         """Called at every step with the conditionings (a list of lists) and the latent (B, C, h, w).
 
         True if it may read in this step; where none does, a compiled MODEL runs as it was compiled.
@@ -84,7 +91,10 @@ class ModelWrappers:
         where something acts or is read: this wrapper is outside what is compiled, the other one inside.
         """
         sigma, sampling = float(sigmas[0]), CachedSampling(model.model_sampling, self.cache)
-        readings = [observer.begin_step(sampling, conds, latent, sigma) for observer in self.observers]
+        model_options = args[0] if args else kwargs["model_options"]
+        readings = [
+            observer.begin_step(sampling, conds, latent, sigma, model_options) for observer in self.observers
+        ]
 
         def evaluate(conds: Any, latent: Tensor, acting: bool = True) -> Any:
             with self._plain.run(model) if acting or any(readings) else nullcontext():
@@ -94,7 +104,9 @@ class ModelWrappers:
             return evaluate(conds, latent, acting=False)
 
         size = (latent.shape[-2], latent.shape[-1])
-        terms = [[self._terms_at(c, sigma, sampling) for c in group or ()] for group in conds]
+        terms = [
+            [self._terms_at(cond, sigma, sampling, model_options) for cond in group or ()] for group in conds
+        ]
         within = [[_not_guiding(steps) for steps in group] for group in terms]
         acting = any(found for group in within for found in group)
         evaluated = [
@@ -135,14 +147,17 @@ class ModelWrappers:
                     alone = [[own] if index == place else None for index in range(len(conds))]
                     yield step, partial(evaluate, alone)
 
-    def _terms_at(self, cond: Mapping[str, Any], sigma: float, sampling: Sampling) -> tuple[StepTerm, ...]:
+    def _terms_at(
+        self, cond: Mapping[str, Any], sigma: float, sampling: Sampling, model_options: Mapping[str, Any]
+    ) -> tuple[StepTerm, ...]:
         carried = cond["model_conds"].get(KEY)
         if carried is None:
             return ()
         # The text is that of `model_conds`, not `cross_attn`: ComfyUI makes the negative for an area out of a
         # copy of the positive, in which `model_conds` alone is the negative's.
         text = cond["model_conds"]["c_crossattn"].cond
-        described = Text(text.shape[1], self.cache.get((text,), lambda: is_zero(text)))
+        zeroed = self.cache.get((text,), lambda: is_zero(text))
+        described = Text.of(text, model_options, zeroed)
         return tuple(
             step for term in carried.cond if (step := term.at(sigma, sampling, described)) is not None
         )
@@ -168,7 +183,10 @@ class ModelWrappers:
         labels = tuple(options["cond_or_uncond"])
         if any(chunks):
             _check_rows(chunks, labels, latent)
-        options = self.binder.patched(options, groups, labels, len(latent) // len(labels))
+        # The running module: of several GPUs each has its own.
+        running = getattr(executor, "class_obj", None)
+        call = ModelCall(running, labels, len(latent) // len(labels), self.binder.text_rows(args, kwargs))
+        options = self.binder.patched(options, groups, call)
         for step in _guiding(step for steps in chunks for step in steps):
             options = step.options(options)
         args, kwargs = self.binder.with_options(args, kwargs, options)

@@ -23,6 +23,7 @@ from ....models.attention.heat_maps import average_maps
 from ....models.attention.probabilities import token_probabilities
 from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block, LayerCall
+from ..attention.terms import Text
 from ..attention.unet.presets import preset_blocks
 from ..attention.window import (
     Sampling,
@@ -182,9 +183,18 @@ class Recorder:
             self._record.add(RecordedRun(settings, name_pictures(samples), maps))
         return samples
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
+    def begin_step(
+        self,
+        sampling: Sampling,
+        conds: Any,
+        latent: Tensor,
+        sigma: float,
+        model_options: Mapping[str, Any],
+    ) -> bool:
         """Notes which of the conditionings are the prompt; True if the step is recorded."""
-        return self._run is not None and self._run.begin_step(sampling, conds, latent, sigma)
+        if self._run is None:
+            return False
+        return self._run.begin_step(sampling, conds, latent, sigma, model_options)
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
         """Reads one call of the UNet, if the prompt is among its conditionings."""
@@ -199,28 +209,40 @@ class Run:
     guider: Any
     sums: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     counts: dict[tuple[int, int], int] = field(default_factory=dict)
-    # Length of the prompt's text by its conditioning's uuid, and the latent's size, both of the present step;
-    # no texts at a step that is not recorded.
-    texts: Mapping[Any, int] = field(default_factory=dict)
+    # The prompt's text by its conditioning's uuid, and the latent's size, both of the present step; no texts
+    # at a step that is not recorded.
+    texts: Mapping[Any, Text] = field(default_factory=dict)
     latent: tuple[int, ...] = ()
     warned: set[str] = field(default_factory=set)
     indices: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def begin_step(self, sampling: Sampling, conds: Any, latent: Tensor, sigma: float) -> bool:
+    def begin_step(
+        self,
+        sampling: Sampling,
+        conds: Any,
+        latent: Tensor,
+        sigma: float,
+        model_options: Mapping[str, Any],
+    ) -> bool:
         # The place of the prompt among `conds` depends on the guider; those of ComfyUI name it "positive".
         prompt = (getattr(self.guider, "conds", None) or {}).get("positive") or conds[0] or ()
         acting = acts(self.settings.window, sigma, sampling)
-        self.texts = {c["uuid"]: c["model_conds"]["c_crossattn"].cond.shape[1] for c in prompt if acting}
+        self.texts = {
+            cond["uuid"]: Text.of(cond["model_conds"]["c_crossattn"].cond, model_options)
+            for cond in prompt
+            if acting
+        }
         self.latent = tuple(latent.shape[-2:])
         self._check_tokens()
         return bool(self.texts)
 
     def _check_tokens(self) -> None:
         last = max(chain.from_iterable(e.tokens for e in self.settings.entities.entities), default=0)
-        if self.texts and last >= max(self.texts.values()):
+        longest = max((text.tokens for text in self.texts.values()), default=last + 1)
+        if last >= longest:
             raise ValueError(
-                f"The entities reach to token {last + 1}, the prompt that is sampled has "
-                f"{max(self.texts.values())}. Give Prompt Entities the text of the positive prompt."
+                f"The entities reach to token {last + 1}, the prompt that is sampled has {longest}. Give "
+                "Prompt Entities the text of the positive prompt."
             )
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
@@ -228,13 +250,13 @@ class Run:
         if not self.texts:
             return None
         chunks = options.get("uuids", ())
-        lengths = {index: self.texts[name] for index, name in enumerate(chunks) if name in self.texts}
-        if not lengths:
+        texts = {index: self.texts[name] for index, name in enumerate(chunks) if name in self.texts}
+        if not texts:
             return None
         if tuple(latent.shape[-2:]) != self.latent:
             self.warn("A prompt with an area is not recorded.")
             return None
-        return RecordingGroup(self, lengths)
+        return RecordingGroup(self, texts)
 
     def tokens(self, length: int, repeats: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Indices of the N tokens of all entities in each repeat of the text, and (N, 2E) whose they are.
@@ -277,11 +299,11 @@ class Run:
 class RecordingGroup:
     """Reads the entities' probabilities in one UNet call.
 
-    `lengths` are those of the prompt's text, for each chunk of the batch that is the prompt.
+    `texts` are the prompt's, for each chunk of the batch that is the prompt.
     """
 
     run: Run
-    lengths: Mapping[int, int]
+    texts: Mapping[int, Text]
 
     @property
     def blocks(self) -> Collection[Block]:
@@ -289,7 +311,7 @@ class RecordingGroup:
 
     @torch.no_grad()
     def act(self, call: LayerCall) -> None:
-        for chunk, length in self.lengths.items():
+        for chunk, text in self.texts.items():
             try:
                 query, key, _ = call.inputs(chunk)
             except UnexplainedRowsError as error:
@@ -298,11 +320,12 @@ class RecordingGroup:
                 return self.run.warn(
                     "Another node pack changes the number of places in a layer; it is left out."
                 )
-            repeats, rest = divmod(key.shape[1], length)
-            if rest:
+            own = text.own_keys(key.shape[1], call.text_rows)
+            repeats, rest = divmod(key.shape[1], own) if own else (0, 1)
+            if rest or text.tokens % own:
                 self.run.warn("Another node pack changes the length of the prompt; its layers are left out.")
                 continue
-            maps = self._entity_maps(query, key, call.heads, length, repeats)
+            maps = self._entity_maps(query, key, call.heads, own, repeats)
             self.run.add(maps.unflatten(-1, call.grid))
         return None
 

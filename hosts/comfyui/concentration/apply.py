@@ -16,7 +16,7 @@ from ....models.concentration.energy import ConcentrationObjective, Objective
 from ....models.concentration.find_targets import OWN_MAP, WITHOUT_REGION, find_targets
 from ....models.entities.extraction import EntityTokens
 from ..attention.layer_call import Block
-from ..attention.terms import Term, carry
+from ..attention.terms import Term, Text, carry
 from ..attention.unet.presets import preset_blocks
 from ..attention.window import check_window
 from ..attention.wrappers import bind
@@ -67,7 +67,7 @@ def apply_concentration(
     if not settings.strength or not (settings.token_weight or settings.pixel_weight):
         return model, conditioning
     for text, _ in conditioning:
-        check_tokens(targets, text.shape[1])
+        check_tokens(targets, Text.of(text, model.model_options).tokens)
     return bind(model), carry(conditioning, _term(targets, settings, preset_blocks(model, settings.layers)))
 
 

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from ..attention.layer_call import Block
+from ..attention.unet.layers import transformer_block
 from .local import NODE
 
 # Activations kept for the backward pass, as numbers for each cell of the latent, of an SDXL UNet of width
@@ -30,6 +31,8 @@ ALL_PER_CELL = 165_000
 KEPT_PER_CELL = 26_000
 SDXL_WIDTH = 320
 MEBIBYTE = 1 << 20
+# Place in transformer_options of an attention that takes the place of ComfyUI's in every layer.
+OVERRIDE = "optimized_attention_override"
 # Functions that take weights. An offloaded weight lies in a buffer that the next layer overwrites, while the
 # backward pass still needs it.
 WEIGHTED = (F.linear, F.conv2d, F.group_norm, F.layer_norm)
@@ -133,21 +136,70 @@ def _computed_again(
 
 
 def differentiable_options(options: dict[str, Any]) -> dict[str, Any]:
-    """transformer_options with torch's own attention in every layer; some backends have no gradient."""
+    """transformer_options with an attention that has a gradient in every layer; some backends have none.
 
-    def attend(_: Any, *args: Any, **kwargs: Any) -> Tensor:
-        return attention_pytorch(*args, **kwargs)
+    It is torch's own. Where another node has put an attention of its own there, what comes out is that one's
+    as without us, and its gradient is that of torch's at the same queries, keys and values.
+    """
+    installed = options.get(OVERRIDE)
+    return {**options, OVERRIDE: _exact if installed is None else partial(_with_gradient, installed)}
 
-    return {**options, "optimized_attention_override": attend}
+
+def _exact(_: Any, *args: Any, **kwargs: Any) -> Tensor:
+    return attention_pytorch(*args, **kwargs)
+
+
+def _with_gradient(
+    installed: Callable[..., Tensor],
+    chosen: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    def as_installed(*inputs: Tensor) -> Tensor:
+        return installed(chosen, *inputs, *args, **kwargs)
+
+    def exact(*inputs: Tensor) -> Tensor:
+        return attention_pytorch(*inputs, *args, **kwargs)
+
+    return _WithGradient.apply(query, key, value, as_installed, exact)
+
+
+class _WithGradient(torch.autograd.Function):
+    """One function of query, key and value with the gradient of another."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        function: Callable[..., Tensor],
+        differentiable: Callable[..., Tensor],
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.differentiable = differentiable
+        return function(query, key, value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        leaves = [
+            one.detach().requires_grad_(needed)
+            for one, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        ]
+        with torch.enable_grad():
+            out = ctx.differentiable(*leaves)
+        asked = [one for one in leaves if one.requires_grad]
+        found = iter(torch.autograd.grad(out, asked, gradients[0]))
+        return (*(next(found) if one.requires_grad else None for one in leaves), None, None)
 
 
 def _last_block(unet: Any, layers: Sequence[Block]) -> nn.Module:
     """The transformer block of the captured layer that runs last."""
     order = ("input", "middle", "output")
-    name, index, number = max(layers, key=lambda block: (order.index(block[0]), *block[1:]))
-    stage = [unet.middle_block] if name == "middle" else getattr(unet, f"{name}_blocks")
-    blocks = [m for m in stage[index].modules() if isinstance(m, BasicTransformerBlock)]
-    return blocks[number]
+    return transformer_block(unet, max(layers, key=lambda block: (order.index(block[0]), *block[1:])))
 
 
 def check_device(device: torch.device) -> None:

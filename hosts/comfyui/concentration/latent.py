@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from ..attention.run_cache import RunCache
 from ..attention.terms import Text
 from ..attention.window import Sampling, Window
 from .differentiable_unet import (
+    OVERRIDE,
     LatentGuidanceError,
     check_device,
     check_memory,
@@ -33,13 +35,19 @@ from .differentiable_unet import (
     memory_message,
     needs_checkpoints,
 )
-from .local import NODE, acting_entities, cropped
+from .local import NODE, acting_entities, cropped, own_keys
 
 # Loss scale of the gradient, without which half precision would make zeros of it: an energy is a mean over
 # cells, heads and layers. Where a gradient overflows, the smaller scales are tried in turn. The scale cancels
 # in `unit_step`, which divides by the gradient's length.
 LOSS_SCALE = 2.0**16
 SMALLER_LOSS_SCALES = (2.0**8, 1.0)
+NO_GRADIENT = (
+    "The attention of this MODEL cannot be differentiated: its weights are quantised, or another node pack "
+    f"computes it. Choose the mode local of {NODE}, which needs no gradient."
+)
+
+logger = logging.getLogger("instance_composer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +60,8 @@ class LatentTerm:
     layers: tuple[Block, ...]
     window: Window
     node: str = NODE
+    # Of what the user has been told, once.
+    told: list[str] = field(default_factory=list, init=False)
 
     def on_zeros(self) -> LatentTerm:
         return self
@@ -60,7 +70,7 @@ class LatentTerm:
         active = acting_entities(self.targets, self.window, sigma, sampling, text)
         if active is None:
             return None
-        return LatentStep(self, self.targets, active, text.length)
+        return LatentStep(self, self.targets, active, text)
 
 
 @dataclass
@@ -79,7 +89,7 @@ class LatentStep:
     term: LatentTerm
     targets: Targets
     active: tuple[bool, ...]
-    text: int
+    text: Text
     captured: list[Captured] = field(default_factory=list)
 
     @property
@@ -98,6 +108,13 @@ class LatentStep:
         return CaptureGroup(self, tuple(index for index, _ in members), captured)
 
     def options(self, options: dict[str, Any]) -> dict[str, Any]:
+        if OVERRIDE in options and not self.term.told:
+            self.term.told.append(OVERRIDE)
+            logger.info(
+                "Another node has put an attention of its own into this MODEL. The mode latent of %s takes "
+                "its values, and the gradient of torch's attention at the same place.",
+                NODE,
+            )
         return differentiable_options(options)
 
     def move(self, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:
@@ -142,12 +159,14 @@ class LatentStep:
                 captured.closed = True
             total = torch.stack([row.value for rows in energies for row in rows]).sum()
             if not total.requires_grad:
-                raise LatentGuidanceError(
-                    "The attention of this MODEL cannot be differentiated: its weights are quantised, or "
-                    f"another node pack computes it. Choose the mode local of {NODE}, which needs no "
-                    "gradient."
-                )
-            (gradient,) = torch.autograd.grad(scale * total, leaf)
+                raise LatentGuidanceError(NO_GRADIENT)
+            try:
+                (gradient,) = torch.autograd.grad(scale * total, leaf)
+            except RuntimeError as error:
+                # Kernels of quantised layers and of other packs say so in the backward pass alone.
+                if any(words in str(error) for words in ("derivative for", "autograd formula")):
+                    raise LatentGuidanceError(NO_GRADIENT) from error
+                raise
             rows = zip(*energies, strict=True)
             distance = torch.stack([torch.stack([part.distance for part in row]).mean() for row in rows])
             return gradient, distance
@@ -176,8 +195,8 @@ class CaptureGroup:
     def act(self, call: LayerCall) -> None:
         (chunk,) = self.chunks
         query, key, _ = call.inputs(chunk)
-        key = key[:, : self.step.text]
-        found = token_probabilities(query, key, call.heads, range(self.step.text))
+        key = key[:, : own_keys(self.step.targets, self.step.text, key, call)]
+        found = token_probabilities(query, key, call.heads)
         found = found.mean(1).unflatten(1, call.grid)
         if self.captured.closed:
             return  # a checkpoint runs the layer again

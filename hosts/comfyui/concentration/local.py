@@ -6,9 +6,11 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from ....models.concentration import LocalGuidance, Targets, concentrate
 from ....models.regions import Rectangle
+from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
 from ..attention.terms import Text
@@ -38,18 +40,18 @@ class LocalTerm:
         active = acting_entities(self.targets, self.window, sigma, sampling, text)
         if active is None:
             return None
-        return LocalStep(self.targets, self.guidance, self.layers, active, text.length)
+        return LocalStep(self.targets, self.guidance, self.layers, active, text)
 
 
 @dataclass(frozen=True, eq=False)
 class LocalStep:
-    """A term at one sampling step; `text` is the number of the conditioning's own tokens."""
+    """A term at one sampling step."""
 
     targets: Targets
     guidance: LocalGuidance
     layers: tuple[Block, ...]
     active: tuple[bool, ...]
-    text: int
+    text: Text
 
     @property
     def kind(self) -> Hashable:
@@ -79,10 +81,9 @@ class LocalGroup:
         """Adds what concentration changes to the prompt's own rows of every chunk."""
         step = self.step
         for chunk in self.chunks:
-            # ComfyUI repeats a shorter text up to the length of the others in the batch, which changes no
-            # attention; the first repeat stands for all.
             query, key, value = call.inputs(chunk)
-            key, value = key[:, : step.text], value[:, : step.text]
+            own = own_keys(step.targets, step.text, key, call)
+            key, value = key[:, :own], value[:, :own]
             plain = call.plain(chunk)
             call.add(
                 chunk,
@@ -106,8 +107,23 @@ def acting_entities(
     open_windows = {own for own in set(windows) if acts(own, sigma, sampling)}
     if not open_windows:
         return None
-    check_tokens(targets, text.length)
+    check_tokens(targets, text.tokens)
     return tuple(own in open_windows for own in windows)
+
+
+def own_keys(targets: Targets, text: Text, key: Tensor, call: LayerCall) -> int:
+    """The first keys of a layer's (B, T, C) that are the text's own.
+
+    Raises `UnexplainedRowsError` where those of the targets' tokens are not among them.
+    """
+    own = text.own_keys(key.shape[1], call.text_rows)
+    if targets.tokens[-1] >= own:
+        raise UnexplainedRowsError(
+            f"A cross-attention layer has {own} keys for a text of {text.tokens} tokens, and {NODE} needs "
+            f"that of token {targets.tokens[-1] + 1}. Another node pack on this MODEL cuts the prompt inside "
+            "the UNet; take its nodes off this MODEL."
+        )
+    return own
 
 
 def cropped(targets: Targets, rectangle: Rectangle, cache: RunCache) -> Targets:

@@ -107,7 +107,7 @@ def test_an_observer_reads_its_own_clone_alone(model, applied, observers):
             self.steps, self.layers = [], 0
             self.blocks = preset_blocks(model, "coarse")
 
-        def begin_step(self, sampling, conds, latent, sigma):
+        def begin_step(self, sampling, conds, latent, sigma, model_options):
             self.steps.append(len(conds))
             return True
 

@@ -9,6 +9,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy.quant_ops import QuantizedTensor
 from comfyui_probe import evaluate
 from host_cases import assert_close, noise, sample
 from prompt_entities import entities_of_prompt
@@ -262,12 +263,36 @@ def test_a_gradient_that_overflows_is_taken_at_a_smaller_scale(unet_weights, pro
     assert_close(predicted(guide(half, prompts, layout)), expected, 0)
 
 
-def test_quantised_weights_are_refused(unet_weights, prompts, layout):
+def as_integers(weight):
+    return weight.to(torch.int8)
+
+
+def as_int8_layer(weight):
+    return QuantizedTensor.from_float(weight, "TensorWiseINT8Layout")
+
+
+@pytest.mark.parametrize(("quantised", "told"), [(as_integers, "int8"), (as_int8_layer, "QuantizedTensor")])
+def test_quantised_weights_are_refused(unet_weights, prompts, layout, quantised, told):
     model = tiny_model(UNET, unet_weights)
     layer = model.model.diffusion_model.middle_block[1].proj_in
     with torch.inference_mode(False):
-        layer.weight = torch.nn.Parameter(layer.weight.to(torch.int8), requires_grad=False)
-    with pytest.raises(LatentGuidanceError, match=r"middle_block\.1\.proj_in\.weight is .*int8"):
+        layer.weight = torch.nn.Parameter(quantised(layer.weight), requires_grad=False)
+    with pytest.raises(
+        LatentGuidanceError, match=rf"middle_block\.1\.proj_in\.weight is .*{told}.* mode local"
+    ):
+        evaluate(*guide(model, prompts, layout), LATENTS, 500)
+
+
+@torch.library.custom_op("instance_composer_tests::without_gradient", mutates_args=())
+def without_gradient(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+def test_a_kernel_without_gradient_is_told_in_words(loaded, prompts, layout):
+    """Its forward pass gives no sign of it."""
+    model = loaded.clone()
+    model.set_model_attn1_replace(lambda query, key, value, options: without_gradient(query), "output", 0)
+    with pytest.raises(LatentGuidanceError, match=r"cannot be differentiated.* mode local"):
         evaluate(*guide(model, prompts, layout), LATENTS, 500)
 
 

@@ -40,6 +40,17 @@ def test_strength_scales_what_each_layer_adds(model, clip, adapter, layout, prom
     assert_same(found, evaluate(reference, *prompts, LATENTS, 500))
 
 
+def test_the_loaded_adapter_can_be_made_again(adapter):
+    """ComfyUI asks for this of every model that rides along with a MODEL on several devices."""
+    function, arguments = adapter.cached_patcher_init
+    again = function(*arguments, disable_dynamic=True)
+    other = adapter.deepclone_multigpu(new_load_device=torch.device("cpu"))
+    for copy in (again, other):
+        assert copy.model is not adapter.model
+        weights = copy.model.state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in adapter.model.state_dict().items())
+
+
 def test_strength_0_hands_everything_back(model, clip, adapter, layout, prompts):
     given = (model, *prompts)
     handed_back = apply_ifadapter(model, clip, adapter, layout, *prompts, strength=0.0)

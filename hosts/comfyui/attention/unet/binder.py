@@ -7,8 +7,9 @@ from typing import Any
 
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-from ..layer_call import Block, Group
-from .call import options_of, over_attn2, with_options
+from ..layer_call import Block, Group, ModelCall
+from .call import options_of, over_attn2, text_rows, with_options
+from .layers import preferred_attentions
 from .patch import Attention, AttentionPatch
 
 
@@ -26,11 +27,14 @@ class UNetBinder:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return with_options(args, kwargs, options)
 
-    def patched(
-        self, options: dict[str, Any], groups: Sequence[Group], labels: tuple[int, ...], rows: int
-    ) -> dict[str, Any]:
+    def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        return text_rows(args, kwargs)
+
+    def patched(self, options: dict[str, Any], groups: Sequence[Group], call: ModelCall) -> dict[str, Any]:
+        preferred = {} if call.running is None else preferred_attentions(call.running)
+
         def patch(base: Attention | None, block: Block) -> Attention:
             here = tuple(group for group in groups if block in group.blocks)
-            return AttentionPatch(base, block, here, labels, rows)
+            return AttentionPatch(base, block, here, call, preferred.get(block))
 
         return over_attn2(options, (block for group in groups for block in group.blocks), patch)

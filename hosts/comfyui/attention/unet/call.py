@@ -8,13 +8,19 @@ from typing import Any
 from ..layer_call import Block
 from .patch import Attention
 
-# Place of transformer_options among the positional arguments of the UNet's forward.
+# Places of transformer_options and of the texts among the positional arguments of the UNet's forward.
 OPTIONS_POSITION = 5
+CONTEXT_POSITION = 2
 
 
 def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The transformer_options of the call."""
     return args[OPTIONS_POSITION] if len(args) > OPTIONS_POSITION else kwargs["transformer_options"]
+
+
+def text_rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Length of the texts (B, rows, width) of the call."""
+    return (args[CONTEXT_POSITION] if len(args) > CONTEXT_POSITION else kwargs["context"]).shape[1]
 
 
 def with_options(

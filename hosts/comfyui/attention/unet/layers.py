@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import comfy.model_base
-from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
 from torch import nn
 
 from .....models.ifadapter import IFAdapterConfig
@@ -60,6 +61,34 @@ def attention_layers(unet: Any) -> dict[int, tuple[Block, nn.Module]]:
             transformer.transformer_blocks[place.transformer_block].attn2,
         )
     return layers
+
+
+def transformer_block(unet: Any, block: Block) -> BasicTransformerBlock:
+    """The transformer block of a ComfyUI key."""
+    name, index, number = block
+    stage = [unet.middle_block] if name == "middle" else getattr(unet, f"{name}_blocks")
+    return [m for m in stage[index].modules() if isinstance(m, BasicTransformerBlock)][number]
+
+
+def preferred_attentions(unet: Any) -> Mapping[Block, Any]:
+    """The attention that a checkpoint may choose for a cross-attention: those of all that can have one.
+
+    ComfyUI's from 0.40 can. The modules are looked up once for a UNet.
+    """
+    if unet not in _preferred:
+        stages = {"input": unet.input_blocks, "output": unet.output_blocks}
+        stages["middle"] = [unet.middle_block] if unet.middle_block is not None else []
+        _preferred[unet] = {
+            (name, index, number): block.attn2.comfy_attention
+            for name, blocks in stages.items()
+            for name, index, transformer in _transformers(name, blocks)
+            for number, block in enumerate(transformer.transformer_blocks)
+            if hasattr(block.attn2, "comfy_attention")
+        }
+    return _preferred[unet]
+
+
+_preferred: WeakKeyDictionary[Any, Mapping[Block, Any]] = WeakKeyDictionary()
 
 
 def _transformers(name: str, blocks: Iterable[nn.Module]) -> Iterable[tuple[str, int, Any]]:

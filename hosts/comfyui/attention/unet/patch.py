@@ -11,12 +11,11 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
 from ..errors import UnexplainedRowsError
-from ..layer_call import Block, Group
+from ..layer_call import Block, Group, ModelCall
 
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
@@ -32,15 +31,15 @@ COUPLE_MAPS = ("cond_or_uncond_couple", "cond_or_uncond_hook_couple")
 class AttentionPatch:
     """One attn2 layer of one UNet call, with terms on top of what is installed there.
 
-    `base` is the patch found there, None for plain attention; `labels` are the UNet call's `cond_or_uncond`,
-    one for each chunk of `rows` rows.
+    `base` is the patch found there, None for plain attention; `preferred` is the attention that the
+    checkpoint chose for the layer.
     """
 
     base: Attention | None
     block: Block
     groups: tuple[Group, ...]
-    labels: tuple[int, ...]
-    rows: int
+    call: ModelCall
+    preferred: Any = None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
         call = CrossAttentionCall(self, query, key, value, extra_options)
@@ -69,10 +68,16 @@ class CrossAttentionCall:
         self._options = extra_options
         self._inputs = (query, key, value)
         self._has_base = patch.base is not None
-        self._labels = patch.labels
-        self._rows = patch.rows
-        self._attended = (patch.base or plain_attention)(query, key, value, extra_options)
-        self._added: Tensor | None = None
+        self.text_rows = patch.call.text_rows
+        self._labels = patch.call.labels
+        self._rows = patch.call.rows
+        self._preferred = patch.preferred
+        if patch.base is None:
+            self._attended = plain_attention(query, key, value, extra_options, patch.preferred)
+        else:
+            self._attended = patch.base(query, key, value, extra_options)
+        # What is to be added to each copy of a chunk.
+        self._terms: dict[int, Tensor] = {}
 
     def query(self, chunk: int) -> Tensor:
         """(rows, L, C) of one chunk."""
@@ -87,19 +92,33 @@ class CrossAttentionCall:
         """Attention of one chunk as it is without any patch: (rows, L, C)."""
         if not self._has_base:
             return self._attended[self._own_rows(chunk)]
-        return plain_attention(*self.inputs(chunk), self._options)
+        return plain_attention(*self.inputs(chunk), self._options, self._preferred)
 
     def add(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to the prompt's own rows of one chunk."""
-        self._sum()[self._own_rows(chunk)] += term
+        self._add(self._first[chunk], term)
 
     def add_to_copies(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to one chunk and all its copies."""
         for copy in range(self._first[chunk], self._first[chunk + 1]):
-            self._sum()[copy * self._rows : (copy + 1) * self._rows] += term
+            self._add(copy, term)
+
+    def _add(self, copy: int, term: Tensor) -> None:
+        # Terms of the same rows are added up before they meet the attention, so that two of them give the
+        # same bits in either order.
+        earlier = self._terms.get(copy)
+        self._terms[copy] = term if earlier is None else earlier + term
 
     def result(self) -> Tensor:
-        return self._attended if self._added is None else self._attended + self._added
+        """The attention with all terms; groups that read it before have seen it without."""
+        if not self._terms:
+            return self._attended
+        # What was called may keep its tensor, and autograd may need it as it is.
+        whole = self._attended.clone()
+        for copy, term in self._terms.items():
+            # Not +=, which writes the slice back into itself.
+            whole[copy * self._rows : (copy + 1) * self._rows].add_(term)
+        return whole
 
     @cached_property
     def _first(self) -> list[int]:
@@ -114,14 +133,15 @@ class CrossAttentionCall:
         start = self._first[chunk] * self._rows
         return slice(start, start + self._rows)
 
-    def _sum(self) -> Tensor:
-        if self._added is None:
-            self._added = torch.zeros_like(self._attended)
-        return self._added
 
+def plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any], preferred: Any = None
+) -> Tensor:
+    """Attention of a layer without a patch, attention overrides of other packs included.
 
-def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
-    """Attention of a layer without a patch, attention overrides of other packs included."""
+    `preferred` is the layer's own choice, for a ComfyUI that has such.
+    """
+    own = {} if preferred is None else {"preferred_attention": preferred}
     return optimized_attention(
         query,
         key,
@@ -129,6 +149,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, extra_options: di
         extra_options["n_heads"],
         attn_precision=extra_options.get("attn_precision"),
         transformer_options=extra_options,
+        **own,
     )
 
 
