@@ -45,10 +45,12 @@ def _add_reading(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> Non
     reading = parser.add_argument_group("reading")
     reading.add_argument("--from", dest="format", choices=names, help="the format to read (detected)")
     reading.add_argument("--canvas", type=size, help="width x height where the format does not tell")
-    reading.add_argument("--image", help="COCO: id or file name of the image")
+    reading.add_argument("--image", help="COCO, Label Studio, VIA: id or file name of the image")
     reading.add_argument("--frame", type=int, help="bounding boxes of a batch: which picture, from 0")
     reading.add_argument("--order", help="language model JSON: xyxy, xywh, yxyx or cxcywh")
-    reading.add_argument("--units", help="language model JSON: fraction, percent, pixel or grid1000")
+    reading.add_argument(
+        "--units", help="language model JSON, plain lines: fraction, percent, pixel or grid1000"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,8 +65,9 @@ def _convert(arguments: argparse.Namespace) -> int:
     layout = reading.layout
     text = formats.write(layout, arguments.to).encode("utf-8", "backslashreplace")
     _write(arguments.output, text)
-    for warning in reading.warnings:
-        _say(f"warning: {warning}", sys.stderr)
+    for warning in (*reading.warnings, formats.lost_in_words(layout, arguments.to)):
+        if warning:
+            _say(f"warning: {warning}", sys.stderr)
     for problem in layout.problems():
         _say(f"{problem.severity}: {problem}", sys.stderr)
     return 0
@@ -83,7 +86,8 @@ def _check(arguments: argparse.Namespace) -> int:
         layout = reading.layout
         problems = layout.problems()
         size = f"{layout.canvas.width} × {layout.canvas.height}"
-        _say(f"{shown}: {reading} on {size}, {len(layout.active)} take part")
+        active = len(layout.active)
+        _say(f"{shown}: {reading} on {size}, {active} {'takes' if active == 1 else 'take'} part")
         for warning in reading.warnings:
             _say(f"  warning: {warning}")
         for problem in problems:
@@ -100,7 +104,10 @@ def _preview(arguments: argparse.Namespace) -> int:
     from ..pictures import draw_layout
     from ..pictures.reading import PictureError, read_noted
 
-    layout = _read(arguments.input, arguments).layout
+    reading = _read(arguments.input, arguments)
+    for warning in reading.warnings:
+        _say(f"warning: {warning}", sys.stderr)
+    layout = reading.layout
     background = None
     if arguments.background:
         try:

@@ -105,9 +105,10 @@ def _read_layout(arguments: argparse.Namespace) -> Layout:
     from ..layout import Canvas, formats
 
     canvas = Canvas(*arguments.canvas) if arguments.canvas else None
-    layout = formats.read(Path(arguments.layout).read_bytes(), arguments.format, canvas=canvas).checked()
-    for problem in layout.problems():
-        print(f"warning: {problem}", file=sys.stderr)
+    reading = formats.read_file(arguments.layout, arguments.format, canvas=canvas)
+    layout = reading.layout.checked()
+    for finding in (*reading.warnings, *layout.problems()):
+        print(f"warning: {finding}", file=sys.stderr)
     return layout
 
 

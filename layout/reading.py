@@ -17,6 +17,8 @@ from .messages import quote
 from .problems import Path, Problem, problems_fault
 
 T = TypeVar("T")
+# Beyond it, other readers of JSON have no exact whole numbers.
+_LARGEST_WHOLE = 2**53 - 1
 
 
 class _Fields:
@@ -153,8 +155,11 @@ def _number(value: Any) -> float:
 
 def _integer(value: Any) -> int:
     # 512.0 is a whole number in JSON Schema as well.
-    if not _number(value).is_integer():
+    number = _number(value)
+    if not number.is_integer():
         raise ValueError("is not a whole number")
+    if abs(number) > _LARGEST_WHOLE:
+        raise ValueError("is too large a whole number")
     return int(value)
 
 

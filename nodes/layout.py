@@ -21,7 +21,8 @@ from ..layout import (
     Layout,
     transform,
 )
-from ..layout.formats import FORMATS, read
+from ..layout.formats import FORMATS, READERS, read_noted
+from ..layout.formats.conventions import CORNERS, UNITS
 from ..pictures import draw_layout
 from .sockets import BoundingBoxesSocket, BoundingBoxSocket, InstanceLayoutSocket
 
@@ -137,7 +138,20 @@ class LayoutFromText(io.ComfyNode):
             display_name="Layout from Text",
             category=CATEGORY,
             description="Reads layouts of other programs, and plain lines like 0.1 0.2 0.5 0.9: a red book.",
-            search_aliases=["import layout", "coco", "omost", "ideogram", "ifadapter json", "llm layout"],
+            has_intermediate_output=True,  # how the text was read is shown although nothing is saved
+            search_aliases=[
+                *("import layout", "coco", "omost", "ideogram", "ifadapter json", "llm layout", "yolo"),
+                *(
+                    "labelme",
+                    "label studio",
+                    "via",
+                    "gligen",
+                    "migc",
+                    "florence",
+                    "forge couple",
+                    "detections",
+                ),
+            ],
             inputs=[
                 socket(
                     io.String, "text", default="", multiline=True, tooltip="The text in any known format."
@@ -145,9 +159,12 @@ class LayoutFromText(io.ComfyNode):
                 socket(
                     io.Combo,
                     "format",
-                    options=[AUTOMATIC, *FORMATS],
+                    options=[AUTOMATIC, *FORMATS, *READERS],
                     default=AUTOMATIC,
-                    tooltip="The format of the text; auto recognises it or says why it cannot.",
+                    tooltip=(
+                        "The format of the text; auto recognises it or says why it cannot. The node shows "
+                        "how the text was read: format, unit, order of the numbers, and what was left out."
+                    ),
                 ),
                 _side(
                     "width",
@@ -164,25 +181,31 @@ class LayoutFromText(io.ComfyNode):
                 socket(
                     io.Combo,
                     "order",
-                    options=[AUTOMATIC, "xyxy", "xywh", "yxyx"],
+                    options=[AUTOMATIC, *CORNERS],
                     default=AUTOMATIC,
                     advanced=True,
-                    tooltip="What the four numbers of a language model's boxes mean, if it does not tell.",
+                    tooltip=(
+                        "What the four numbers of a language model's boxes mean, if it does not tell: "
+                        "corners, corner and size, corners with y first, or centre and size (cxcywh)."
+                    ),
                 ),
                 socket(
                     io.Combo,
                     "units",
-                    options=[AUTOMATIC, "fraction", "percent", "pixel", "grid1000"],
+                    options=[AUTOMATIC, *UNITS],
                     default=AUTOMATIC,
                     advanced=True,
-                    tooltip="The unit of a language model's boxes, if the text does not tell.",
+                    tooltip="The unit of a language model's boxes or plain lines, if the text does not tell.",
                 ),
                 socket(
                     io.String,
                     "picture",
                     default="",
                     advanced=True,
-                    tooltip="Which picture of a COCO file (id or file name); empty if it has one only.",
+                    tooltip=(
+                        "Which picture of a COCO, Label Studio or VIA file (id or file name); empty if it "
+                        "has one only."
+                    ),
                 ),
             ],
             outputs=[
@@ -199,14 +222,16 @@ class LayoutFromText(io.ComfyNode):
         cls, text: str, format: str, width: int, height: int, order: str, units: str, picture: str
     ) -> io.NodeOutput:
         options = {"order": order, "units": units, "image": picture.strip() or AUTOMATIC}
-        layout = read(
+        reading = read_noted(
             text,
             None if format == AUTOMATIC else format,
             canvas=_canvas(width, height),
             **{name: value for name, value in options.items() if value != AUTOMATIC},
-        ).checked()
+        )
+        layout = reading.layout.checked()
+        size = layout.canvas.width, layout.canvas.height
         return io.NodeOutput(
-            layout, layout.prompt, layout.negative, layout.canvas.width, layout.canvas.height
+            layout, layout.prompt, layout.negative, *size, ui=ui.PreviewText(reading.report())
         )
 
 

@@ -5,7 +5,8 @@ import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
-const REPORTS = ["IC_PromptEntities", "IC_ExtractIterCompLoRA"]; // nodes whose result is a table
+// Nodes that tell something when they have run: tables, and sentences, which are wrapped.
+const REPORTS = { IC_PromptEntities: "pre", IC_ExtractIterCompLoRA: "pre", IC_LayoutFromText: "pre-wrap" };
 const SIZE = [480, 840];
 const MINIMUM = 480;
 
@@ -48,8 +49,8 @@ function layoutWidget(node, name, input) {
   return { widget };
 }
 
-/** Show the table a node hands over when it has run, in the node; it is no input and is not saved. */
-function showReports(type) {
+/** Show the text a node hands over when it has run, in the node; it is no input and is not saved. */
+function showReports(type, whiteSpace) {
   const before = type.prototype.onExecuted;
   type.prototype.onExecuted = function (output) {
     before?.apply(this, arguments);
@@ -59,6 +60,7 @@ function showReports(type) {
       const element = document.createElement("pre");
       element.tabIndex = 0; // so that the keyboard scrolls it
       element.style.cssText = "margin:0;padding:6px;overflow:auto;user-select:text;font-size:12px";
+      element.style.whiteSpace = whiteSpace;
       widget = this.addDOMWidget("report", "IC_REPORT", element, {
         serialize: false,
         getMinHeight: () => 96,
@@ -75,7 +77,7 @@ app.registerExtension({
   getCustomWidgets: () => ({ [WIDGET]: layoutWidget }),
   // The server speaks of plain text: without this script the node has a text field with the JSON.
   beforeRegisterNodeDef(type, definition) {
-    if (REPORTS.includes(definition.name)) showReports(type);
+    if (REPORTS[definition.name]) showReports(type, REPORTS[definition.name]);
     if (definition.name === NODE) definition.input.optional.document[1].widgetType = WIDGET;
   },
   nodeCreated(node) {

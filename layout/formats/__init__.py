@@ -28,6 +28,7 @@ from . import (
     omost,
 )
 from .found_json import json_part, parsed
+from .lost import lost, lost_line
 from .notes import Warned, taken
 from .peers import READERS, Reader
 
@@ -82,11 +83,13 @@ def detect(text: str | bytes) -> str:
     if not text.strip():
         raise fault("empty")
     starts_json = text.lstrip()[:1] in ("{", "[")
-    if not starts_json:
-        if omost.recognises_code(text):
-            return "omost"
-        if named := next((entry.name for entry in READERS.values() if entry.recognises_text(text)), None):
-            return named
+    if not starts_json and omost.recognises_code(text):
+        return "omost"
+    # Rows in brackets may stand above lines of a prompt; what ends as JSON is JSON.
+    is_json = starts_json and text.rstrip()[-1:] in ("}", "]")
+    for entry in () if is_json else READERS.values():
+        if entry.recognises_text(text):
+            return entry.name
     if lines.recognises_text(text) and (text.lstrip()[:1] != "{"):
         return "lines"
     if json_part(text).lstrip()[:1] not in ("{", "["):
@@ -130,6 +133,11 @@ class Reading:
     order: str
     warnings: tuple[Warned, ...]
 
+    def report(self) -> str:
+        """How the text was read, with every warning about it and about the layout, one a line."""
+        worth = [f"{problem.severity}: {problem}" for problem in self.layout.problems()]
+        return "\n".join([str(self), *(f"warning: {warning}" for warning in self.warnings), *worth])
+
     def __str__(self) -> str:
         """One line for people."""
         count = len(self.layout.instances)
@@ -170,6 +178,17 @@ def write(layout: Layout, name: str = "layout") -> str:
     """The text of a layout in a named format; LayoutError for layouts with errors and unknown names."""
     written = find(name).write(layout.checked())
     return written if isinstance(written, str) else dump_json(written) + "\n"
+
+
+def lost_by(layout: Layout, name: str) -> tuple[str, ...]:
+    """Names (keys of `lost.WORDS`) of what a format does not keep of a layout."""
+    return lost(layout, find(name).name)
+
+
+def lost_in_words(layout: Layout, name: str) -> str:
+    """What a format does not keep of a layout, in one line; "" where it keeps all."""
+    names = lost_by(layout, name)
+    return lost_line(name, names) if names else ""
 
 
 def _text_of(text: str | bytes) -> str | bytes:

@@ -55,6 +55,7 @@ _UNITS = {
     **dict.fromkeys(_PIXEL, "pixel"),
     **dict.fromkeys(_GRID, "grid1000"),
 }
+UNITS = ("fraction", "percent", "pixel", "grid1000")
 # The largest number of each unit that does not depend on the canvas.
 SIDES = {"fraction": 1, "percent": 100, "grid1000": 1000}
 

@@ -34,6 +34,7 @@ _WIDE = re.compile(rf"{_TEXT}|[“”„‟＂：，]")
 _NARROW = {"：": ":", "，": ","}
 _BRACKET = re.compile(rf"{_TEXT}|[\[\]{{}}]")
 _ARRAYS = ("tensor", "array")
+_GRADIENT = re.compile(r",\s{0,80}grad_fn=<\w{1,60}>")
 _PYTHON_NAMES = {"true": True, "false": False, "null": None}
 
 
@@ -167,7 +168,7 @@ def _python_value(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            node = ast.parse(text.strip(), mode="eval").body
+            node = ast.parse(_GRADIENT.sub("", text.strip()), mode="eval").body
         return _value(node, DEEPEST)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -198,14 +199,21 @@ def _value(node: ast.expr, depth: int) -> Any:
         number = _value(node.operand, depth - 1)
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             return -number
-    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float, type(None))):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _paired(node.value)
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float, type(None))):
         if isinstance(node.value, float) and not math.isfinite(node.value):
             raise ValueError
         return node.value
     raise ValueError
 
 
+def _paired(text: str) -> str:
+    """A text whose characters were escaped as two halves, which JSON joins and Python does not."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
 def _key(node: ast.expr | None) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
+        return _paired(node.value)
     raise ValueError

@@ -136,7 +136,7 @@ def _likely_unit(numbers: list[tuple[Decimal, _Line]], canvas: tuple[Canvas | No
     most = max(value for value, _ in large)
     others = [unit for unit in ("percent", "grid1000") if most <= SIDES[unit]]
     if others and not is_told:
-        warn("unit_taken", width=size.width, height=size.height, choices=" / ".join(others))
+        warn("unit_taken", width=size.width, height=size.height, choices=", ".join(others))
     return "pixel"
 
 

@@ -35,6 +35,7 @@ _BOXES = ("box", "bbox", "bounding_box", "boundingBox", "region", "rect", "coord
 _CERTAIN = {"box_2d": "yxyx", "bbox_2d": "xyxy"}
 # What the same models write where they were asked for points or outlines.
 _POINTS = ("point_2d", "point", "points")
+_SCORES = ("score", "confidence")
 _NOT_READ = ("mask", "segmentation", "polygon")
 _CAPTIONS = ("caption", "description", "desc", "label", "prompt", "text", "phrase", "name", "object")
 _PROMPTS = ("prompt", "global_prompt", "global_caption", "caption", "description", "scene")
@@ -54,11 +55,15 @@ class _Region:
     key: str = ""
     # Whether each of the four numbers has a name of its own.
     named: bool = False
+    # Whether a detector found it, which counts pixels.
+    detected: bool = False
 
 
 def recognises(data: Any) -> bool:
-    """Whether there is a list of things with boxes."""
-    _, items, _ = _split(data)
+    """Whether there is a list of things with boxes; an empty one only where numbers are explained."""
+    head, items, _ = _split(data)
+    if items == []:
+        return any(key in head for key in _ORDERS)
     return bool(items) and all(_looks_like_region(item) for item in items)
 
 
@@ -171,7 +176,8 @@ def _region(item: Any, where: Place) -> _Region:
             raise fault("no_box", where.path, where=where.words, names=names, value=quote(item))
         inner = where if key is None else Place(where.words, (*where.path, key))
         numbers = [require_number(value[name], inner.key(name)) for name in names]
-        return _Region(numbers, caption, _named_order(names, item, where.path), unit, named=True)
+        detected = any(key in item for key in _SCORES)
+        return _Region(numbers, caption, _named_order(names, item, where.path), unit, "", True, detected)
     numbers = require_numbers(
         value, 4, Place(f"{where.words}: {key}", (*where.path, *([key] if key else [])))
     )
@@ -247,7 +253,8 @@ def _likely_unit(regions: list[_Region], canvas: Canvas | None, is_told: bool) -
         return "grid1000"
     if on_canvas and all(region.named for region in regions):
         # Named sides are pixels by custom.
-        warn("unit_taken", width=width, height=height, choices=" / ".join(others))
+        if not all(region.detected for region in regions):
+            warn("unit_taken", width=width, height=height, choices=", ".join(others))
         return "pixel"
     choices = ", ".join(["pixel", *others])
     raise fault("unit_open", largest=largest, width=width, height=height, choices=choices)

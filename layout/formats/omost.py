@@ -36,6 +36,8 @@ from .shared import (
 )
 
 GRID = 90
+# What their nodes draw, and what is written, where nobody chose a colour.
+NO_COLOR = "#808080"
 # A fence that is never closed belongs to an answer that ends early.
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 # Far above what a language model writes; bounds the work of the parser.
@@ -313,13 +315,19 @@ def _color(value: Any, where: Place) -> str | None:
     channels = require_numbers(value, 3, where)
     if not all(0 <= channel <= 255 and channel.is_integer() for channel in channels):
         raise fault("need_color", where.path, where=where.words, value=quote(value))
-    return "#" + "".join(f"{int(channel):02x}" for channel in channels)
+    color = "#" + "".join(f"{int(channel):02x}" for channel in channels)
+    return None if color == NO_COLOR else color
 
 
 def write(layout: Layout) -> list[dict[str, Any]]:
     """Conditions for ComfyUI's Omost nodes on the 90 × 90 grid; masks, negatives and strengths are lost."""
     prefixes = [layout.prompt] if layout.prompt else []
-    whole = {"rect": [0, GRID, 0, GRID], "prefixes": prefixes, "suffixes": [], "color": [128, 128, 128]}
+    whole = {
+        "rect": [0, GRID, 0, GRID],
+        "prefixes": prefixes,
+        "suffixes": [],
+        "color": list(bytes.fromhex(NO_COLOR[1:])),
+    }
     return [
         whole,
         *(_write_condition(item.bounds, item.caption, item.color, prefixes) for item in exported(layout)),
@@ -332,5 +340,5 @@ def _write_condition(box: Box, caption: str, color: str | None, prefixes: list[s
         "rect": [top, bottom, left, right],
         "prefixes": [*prefixes, caption] if caption else prefixes,
         "suffixes": [],
-        "color": list(bytes.fromhex((color or "#808080")[1:])),
+        "color": list(bytes.fromhex((color or NO_COLOR)[1:])),
     }

@@ -44,6 +44,32 @@ def test_the_table_of_entities_is_in_the_node(editor):
     assert editor.problems == []
 
 
+FROM_TEXT = """(text) => {
+  const make = (type, x) => {
+    const node = LiteGraph.createNode(type);
+    app.graph.add(node);
+    node.pos = [x, 120];
+    return node;
+  };
+  const reader = make('IC_LayoutFromText', 60);
+  reader.connect(0, make('IC_LayoutPreview', 620), 0);
+  reader.widgets.find((widget) => widget.name === 'text').value = text;
+}"""
+
+
+def test_how_a_text_was_read_is_in_the_node(editor):
+    page = editor.page
+    editor.clear()
+    page.evaluate(FROM_TEXT, '[{"box_2d": [100, 50, 900, 450], "label": "a cat"},]')
+    page.get_by_test_id("queue-button").first.click()
+    report = page.locator("pre", has_text="language model JSON")
+    expect(report).to_contain_text("language model JSON (llm), grid1000, yxyx, 1 instance", timeout=60_000)
+    expect(report).to_contain_text("warning: the text is not quite JSON")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"reading-node-{'vue' if editor.vue else 'classic'}.png")
+    assert editor.problems == []
+
+
 def test_the_report_of_the_installation_is_behind_the_question_mark(editor):
     editor.button("Keys and gestures").click()
     editor.root.get_by_role("button", name="Check this installation…").click()

@@ -9,6 +9,7 @@ import struct
 import zlib
 
 import pytest
+from comfyui_location import REPOSITORY
 from playwright.sync_api import expect
 
 FORMATS = (
@@ -21,6 +22,7 @@ FORMATS = (
     "Language model JSON",
     "Plain lines",
 )
+PICTURES = REPOSITORY / "output" / "browser"
 COUNTED = 122  # four for each of thirty words, and start and end
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{7*7}}\u202e\u0007'
 
@@ -270,6 +272,123 @@ def test_without_the_server_our_own_layouts_still_come_and_go(drawn, route):
     drawn.problems.clear()
 
 
+def keep_picture(editor, name):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    editor.page.wait_for_timeout(200)
+    renderer = "vue" if editor.vue else "classic"
+    editor.page.screenshot(path=PICTURES / f"paste-{name}-{renderer}.png")
+
+
+def test_how_a_text_was_read_is_shown_before_it_is_taken(editor):
+    paste(
+        editor,
+        '[{"box_2d": [100, 52, 910, 430], "label": "a cat"},'
+        ' {"box_2d": [350, 560, 930, 980], "label": "a dog"},]',
+    )
+    sheet = editor.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text("Language model JSON: 2 instances")
+    expect(sheet).to_contain_text("Read as: grid of 1000, yxyx")
+    expect(sheet.locator(".ic-warnings li")).to_have_text(re.compile("not quite JSON"))
+    expect(sheet.locator(".ic-mini rect")).to_have_count(4)
+    keep_picture(editor, "certain")
+    # A reading that is certain by custom can still be another.
+    sheet.get_by_label("Order of the four numbers").select_option("xyxy")
+    expect(sheet).to_contain_text("Read as: grid of 1000, xyxy")
+    editor.press("Escape")
+
+
+def test_what_is_open_is_asked_for_and_answered_in_the_sheet(editor):
+    paste(
+        editor,
+        '[{"bbox": [52, 180, 430, 610], "label": "a cat"}, {"bbox": [560, 150, 380, 700], "label": "b"}]',
+    )
+    sheet = editor.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text(
+        "1024 × 1024 and can be any of these: pixels / grid of 1000. Choose the unit."
+    )
+    expect(sheet.get_by_role("button", name="Replace the layout")).to_be_disabled()
+    unit = sheet.get_by_label("Unit of the numbers")
+    assert unit.locator("option").all_text_contents()[1:] == [
+        "fractions",
+        "percent",
+        "pixels",
+        "grid of 1000",
+    ]
+    keep_picture(editor, "asked")
+    unit.select_option("grid1000")
+    expect(sheet).to_contain_text("Read as: grid of 1000, xywh")
+    order = sheet.get_by_label("Order of the four numbers")
+    assert order.locator("option").all_text_contents()[1:] == ["xyxy", "xywh", "yxyx", "cxcywh"]
+    order.select_option("cxcywh")
+    expect(sheet).to_contain_text("Read as: grid of 1000, cxcywh")
+    sheet.get_by_role("textbox", name="Paste a layout").fill("100 100 400 400: a fox")
+    unit.select_option("")
+    expect(sheet).to_contain_text("Read as: pixels, xyxy")
+    expect(sheet.locator(".ic-warnings li")).to_have_text(
+        re.compile("taken for pixels of 1024 × 1024. They can be another unit too: grid of 1000")
+    )
+    unit.select_option("grid1000")
+    expect(sheet.locator(".ic-warnings li")).to_have_count(0)
+    sheet.get_by_role("button", name="Replace the layout").click()
+    assert editor.boxes() == [[0.1, 0.1, 0.4, 0.4]]
+
+
+def test_one_of_several_pictures_is_chosen_in_the_sheet(editor):
+    images = [{"id": number, "width": 64, "height": 64, "file_name": f"{number}.jpg"} for number in (7, 8)]
+    things = [{"id": 1, "image_id": 8, "category_id": 1, "bbox": [16, 16, 32, 32]}]
+    data = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "a fox"}]}
+    paste(editor, json.dumps(data))
+    sheet = editor.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text("The file has 2 images. Choose one: 7, 8.")
+    sheet.get_by_label("Which picture: its id or file name").fill("8.jpg")
+    expect(sheet).to_contain_text("COCO annotations: 1 instance on 64 × 64")
+    editor.press("Escape")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (
+            413,
+            '{"error": "The text is larger than 40000000 bytes."}',
+            "The server refuses: The text is larger than",
+        ),
+        (
+            500,
+            '{"error": "The layout could not be read."}',
+            "The server refuses: The layout could not be read.",
+        ),
+        (403, "<html></html>", "The server refuses: HTTP 403"),
+        (404, "", "The server does not answer."),
+    ],
+)
+def test_the_servers_refusal_is_said_in_its_own_words(drawn, route, status, body, words):
+    route(lambda one: one.fulfill(status=status, body=body))
+    paste(drawn, "0.1 0.2 0.5 0.9: a red book")
+    sheet = drawn.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text(words)
+    drawn.press("Escape")
+    # What a browser says by itself about such an answer.
+    drawn.problems[:] = [problem for problem in drawn.problems if "Failed to load resource" not in problem]
+
+
+def test_text_of_no_format_is_refused(editor):
+    paste(editor, '{"model": "a", "weights": [1, 2, 3]}')
+    sheet = editor.root.get_by_role("dialog", name="Paste a layout")
+    expect(sheet).to_contain_text("This JSON is none of the known formats.")
+    expect(sheet.get_by_role("button", name="Add to it")).to_be_disabled()
+    keep_picture(editor, "refused")
+    editor.press("Escape")
+
+
+def test_a_copy_says_what_its_format_does_not_keep(drawn):
+    drawn.button("Copy, paste, files").click()
+    drawn.root.get_by_role("menuitem", name="Omost canvas").click()
+    expect(drawn.root.locator(".ic-toast")).to_contain_text(
+        "Copied. Omost canvas does not keep the canvas size"
+    )
+
+
 def test_a_copy_that_the_browser_forbids_is_shown_to_be_copied_by_hand(drawn):
     drawn.page.evaluate("() => { navigator.clipboard.write = () => Promise.reject(new Error('forbidden')); }")
     drawn.button("Copy, paste, files").click()
@@ -283,7 +402,7 @@ def test_a_copy_that_the_browser_forbids_is_shown_to_be_copied_by_hand(drawn):
 def test_an_error_that_the_server_finds_points_into_the_text(editor):
     paste(editor, '[{"caption": "\U0001f98a", "box": [0, 0, "x", 1]}]')
     sheet = editor.root.get_by_role("dialog", name="Paste a layout")
-    expect(sheet).to_contain_text("[1].box[3] must be a number, not 'x'.")
+    expect(sheet).to_contain_text('[1].box[3] must be a number, not "x".')
     line, caret = sheet.locator("pre").text_content().split("\n")
     assert line.encode("utf-16-le")[2 * (len(caret) - 1) :].decode("utf-16-le").startswith('"x"')
     editor.press("Escape")

@@ -204,14 +204,14 @@ def test_a_layout_shown_is_faultless(block):
 
 def test_there_is_an_example_of_every_format():
     shown = {formats.detect(block.text) for block in blocks("docs/layout.md") if is_layout(block)}
-    assert shown == set(formats.FORMATS)
+    assert shown == {*formats.FORMATS, *formats.READERS}
 
 
 def test_a_format_is_shown_below_its_own_name():
     text = pages()["docs/layout.md"]
     for block in blocks("docs/layout.md"):
         title = re.findall(r"^#{2,3} (.+)$", text[: text.index(block.text)], re.MULTILINE)[-1]
-        if is_layout(block) and title in formats.FORMATS:
+        if is_layout(block) and title in {**formats.FORMATS, **formats.READERS}:
             assert formats.detect(block.text) == title
 
 

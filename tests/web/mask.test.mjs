@@ -62,30 +62,6 @@ test("a path closes every outline", () => {
   assert.equal(masks.svgPath(ring, 4, 4).match(/M/g).length, masks.outlines(ring).length);
 });
 
-test("set operations are those of their pixels", () => {
-  forEachSeed((random) => {
-    const size = { width: 9, height: 7 };
-    const [one, other] = [randomMask(random), randomMask(random)];
-    const rle = one.rle ?? other.rle;
-    const [height, width] = rle ? rle.size : [size.height, size.width];
-    const [a, b] = [one, other].map((mask) => masks.raster(mask, width, height));
-    const check = (operation, expected) =>
-      assert.deepEqual(masks.raster(masks.combine(one, other, operation, size), width, height), expected);
-    check(
-      "union",
-      a.map((value, at) => value | b[at]),
-    );
-    check(
-      "intersect",
-      a.map((value, at) => value & b[at]),
-    );
-    check(
-      "subtract",
-      a.map((value, at) => (value && !b[at] ? 1 : 0)),
-    );
-  });
-});
-
 test("bounds hold every pixel and touch one on each side", () => {
   forEachSeed((random) => {
     const mask = randomMask(random);

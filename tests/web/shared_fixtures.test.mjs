@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse, serialise } from "../../web/lib/document.mjs";
 import { excerpt, LayoutError } from "../../web/lib/errors.mjs";
-import { FORMATS, readOwn } from "../../web/lib/formats.mjs";
+import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS } from "../../web/lib/formats.mjs";
 import { isEmpty, fault, maskBounds, raster } from "../../web/lib/mask.mjs";
 import { findProblems } from "../../web/lib/problems.mjs";
 import { createTranslator, tError } from "../../web/lib/i18n.mjs";
@@ -50,9 +50,12 @@ for (const entry of cases()) {
   });
 }
 
+/** What is refused as a document; without our keys the host would be asked first. */
+const asOwn = ({ text, format }) => readOwn(text, format ?? (/^\s*[{[]/.test(text) ? "layout" : ""));
+
 function checkError({ error: expected, text, format }) {
   let layout;
-  const error = caught(() => (layout = readOwn(text, format)));
+  const error = caught(() => (layout = asOwn({ text, format })));
   if (!error) {
     assert.equal(layout, null, "an error is expected, or another program's text");
     return;
@@ -64,10 +67,16 @@ function checkError({ error: expected, text, format }) {
 
 test("documents are read and refused here", () => {
   const own = cases().filter((entry) => !isForeign(entry));
-  const errors = own.map(({ text, format }) => caught(() => readOwn(text, format)));
+  const errors = own.map((entry) => caught(() => asOwn(entry)));
   assert.ok(errors.filter((error) => error).length > 20);
   assert.ok(errors.filter((error) => error?.problems.length).length > 5);
   assert.ok(errors.filter((error) => !error).length > 50);
+});
+
+test("broken JSON is the host's to mend unless it has our keys", () => {
+  assert.equal(readOwn('[{"box_2d": [1, 2, 3, 4], "label": "a fox"},]'), null);
+  assert.ok(caught(() => readOwn('{"version": 1, "instances": [],}')).offset > 0);
+  assert.ok(caught(() => readOwn('{"a": 1,}', "layout")).offset > 0);
 });
 
 test("the formats are those of the package, in its order and with its options", () => {
@@ -82,6 +91,44 @@ test("the formats are those of the package, in its order and with its options", 
     FORMATS.map(({ name, options }) => ({ name, options })),
     inPackage,
   );
+});
+
+test("what is only read, and what may be told, are the package's", () => {
+  const source = readText("layout/formats/peers/__init__.py");
+  const table = source.slice(source.indexOf("READERS = {"));
+  const entries = [...table.matchAll(/Reader\(\s*"([\w-]+)",[^()]*(?:options=\(([^()]*)\))?,?\s*\)/g)];
+  const inPackage = entries.map(([, name, options]) => ({
+    name,
+    options: [...(options ?? "").matchAll(/"(\w+)"/g)].map(([, option]) => option),
+  }));
+  assert.ok(inPackage.length > 10);
+  assert.deepEqual(
+    READ_ONLY.map(({ name, options }) => ({ name, options })),
+    inPackage,
+  );
+  const conventions = readText("layout/formats/conventions.py");
+  const orders = conventions.slice(conventions.indexOf("CORNERS"), conventions.indexOf("# Four named"));
+  assert.deepEqual(
+    [...orders.matchAll(/^ {4}"(\w+)": lambda/gm)].map(([, order]) => order),
+    ORDERS,
+  );
+  const units = /^UNITS = \((.*)\)$/m.exec(conventions)[1];
+  assert.deepEqual(
+    [...units.matchAll(/"(\w+)"/g)].map(([, unit]) => unit),
+    UNITS,
+  );
+});
+
+test("what an error or a warning asks for can be told to a format", () => {
+  const messages = readText("layout/messages.py");
+  const known = new Set([...FORMATS, ...READ_ONLY].flatMap(({ options }) => options));
+  for (const [code, options] of Object.entries(ASKED)) {
+    assert.ok(messages.includes(`"${code}":`), code);
+    assert.ok(
+      options.every((option) => known.has(option)),
+      code,
+    );
+  }
 });
 
 test("an excerpt shows the line and the character that is meant", () => {

@@ -1,6 +1,7 @@
 // The pack's own routes on ComfyUI's server.
 import { api } from "../../../scripts/api.js";
 
+/** The answer of a route; `{refused}` in the server's own words where it refuses, null without the route. */
 async function ask(path, asked) {
   const headers = { "Content-Type": "application/json" };
   const answer = await api.fetchApi(`/instance_composer/${path}`, {
@@ -8,19 +9,24 @@ async function ask(path, asked) {
     headers,
     body: JSON.stringify(asked),
   });
-  return answer.ok ? answer.json() : null;
+  if (answer.ok) return answer.json();
+  if (answer.status === 404 || answer.status === 405) return null;
+  const told = await answer.json().catch(() => null);
+  return { refused: typeof told?.error === "string" ? told.error : `HTTP ${answer.status}` };
 }
 
 /**
  * Layouts of other programs as the server reads and writes them (hosts/comfyui/server/layouts.py); null without that
  * route.
  */
-export const readLayout = (text, { format, order, canvas }) =>
-  ask("layouts", { text, format, order, canvas });
+export const readLayout = (text, told) => ask("layouts", { text, ...told });
 export const writeLayout = (document, format) => ask("layouts", { document, format });
 
 /** The report of this installation (hosts/comfyui/server/report.py): {text, faults}; null without that route. */
-export const examine = (thorough) => ask("doctor", { thorough });
+export async function examine(thorough) {
+  const report = await ask("doctor", { thorough });
+  return report?.refused ? null : report;
+}
 
 /**
  * Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py); null without that

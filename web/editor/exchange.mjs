@@ -69,12 +69,13 @@ export class Exchange {
   /**
    * To the clipboard; where that is forbidden the text is shown to be copied by hand.
    * @param {string | Promise<string>} text a promise is handed to the browser at once, while the press still counts
+   * @param {Promise<string | null>} [note] what to say instead of "Copied"
    */
-  async toClipboard(text) {
+  async toClipboard(text, note = Promise.resolve(null)) {
     const { editor } = this;
     try {
       await (typeof text === "string" ? navigator.clipboard.writeText(text) : writePromised(text));
-      editor.say(editor.t("editor.copied"), true);
+      editor.say((await note) ?? editor.t("editor.copied"), true);
     } catch {
       await Promise.resolve(text).then(
         (copy) => this.showToCopy(copy),

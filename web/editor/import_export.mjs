@@ -2,7 +2,7 @@
 import { createState } from "../lib/commands.mjs";
 import { parse, pathText, serialise } from "../lib/document.mjs";
 import { excerpt, LayoutError } from "../lib/errors.mjs";
-import { FORMATS, READ_ONLY, readOwn } from "../lib/formats.mjs";
+import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS } from "../lib/formats.mjs";
 import { tError } from "../lib/i18n.mjs";
 import { requireShort } from "../lib/json.mjs";
 import { layoutsFromPng } from "../lib/png.mjs";
@@ -16,6 +16,7 @@ const LARGEST_FILE = 64_000_000;
 const PAUSE = 150; // milliseconds without a key before the host is asked
 
 const READABLE = [...FORMATS, ...READ_ONLY];
+const OFFERED = ["order", "units"]; // of formats that take them, always; others only where they are asked for
 
 export class ImportExport {
   constructor(editor) {
@@ -41,9 +42,15 @@ export class ImportExport {
       html("option", { value: "" }, t("editor.format_auto")),
       ...READABLE.map((one) => html("option", { value: one.name }, t(one.key))),
     );
-    const order = choice(t("editor.order"), ["", "xyxy", "xywh", "yxyx"], t("editor.order_auto"));
+    const options = {
+      order: choice(t("editor.order"), ORDERS, t("editor.order_auto"), (value) => value),
+      units: choice(t("editor.units"), UNITS, t("editor.units_auto"), (value) => t(`unit.${value}`)),
+      image: field(t("editor.which_picture")),
+      frame: field(t("editor.which_frame")),
+    };
     const message = html("p", { style: "margin:0;flex:1;min-width:0", "aria-live": "polite" });
     const place = html("pre", { hidden: true });
+    const warnings = html("ul", { class: "ic-warnings", hidden: true });
     const mini = svg("svg", { class: "ic-mini", "aria-hidden": "true" });
     const button = (label, more, action) =>
       html("button", { type: "button", class: `ic-button ${more}`, disabled: true, onclick: action }, label);
@@ -61,7 +68,10 @@ export class ImportExport {
       message.style.color = seen.error ? "var(--ic-error)" : "";
       place.hidden = !seen.error || !seen.excerpt;
       place.textContent = seen.excerpt ?? "";
-      order.hidden = !seen.takesOrder;
+      warnings.hidden = !seen.warnings?.length;
+      warnings.replaceChildren(...(seen.warnings ?? []).map((text) => html("li", {}, text)));
+      for (const [name, input] of Object.entries(options))
+        input.hidden = !seen.offers?.includes(name) && input.value === "";
       drawMini(mini, found);
       replace.disabled = append.disabled = found === null;
       set(area, { "aria-invalid": Number.isInteger(seen.error?.offset) ? "true" : null });
@@ -74,16 +84,18 @@ export class ImportExport {
       replace.disabled = append.disabled = true;
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
       // What was asked before the last change is of no interest any more.
-      const seen = own === question && (await this.ask(area.value, format.value, order.value));
+      const told = Object.fromEntries(Object.entries(options).map(([name, input]) => [name, input.value]));
+      const seen = own === question && (await this.ask(area.value, { format: format.value, ...told }));
       if (seen && own === question) show(seen);
       return undefined;
     };
-    for (const input of [area, format, order]) input.addEventListener("input", look);
+    for (const input of [area, format, ...Object.values(options)]) input.addEventListener("input", look);
     const close = editor.menus.sheet(
       t("editor.paste_layout"),
       area,
-      html("div", { class: "ic-row" }, format, order),
+      html("div", { class: "ic-row", style: "flex-wrap:wrap" }, format, ...Object.values(options)),
       html("div", { class: "ic-row", style: "align-items:flex-start" }, mini, message),
+      warnings,
       place,
       html("div", { class: "ic-row" }, replace, append),
     );
@@ -104,22 +116,19 @@ export class ImportExport {
   }
 
   /** What a text of another program holds, or why it cannot be read. */
-  async ask(text, format, order) {
+  async ask(text, told) {
     const { host, layout } = this.editor;
     const { width, height } = layout.canvas;
     try {
       requireShort(text);
-      const answer = await answerTo(
-        host.readLayout(text, { format, order, canvas: { width, height } }),
-        text,
-      );
-      return this.found(parse(answer.document), answer.format);
+      const answer = await answerTo(host.readLayout(text, { ...told, canvas: { width, height } }), text);
+      return this.found(parse(answer.document), answer.format, answer.reading);
     } catch (error) {
       return this.refused(text, error);
     }
   }
 
-  found(layout, name) {
+  found(layout, name, reading) {
     const { t } = this.editor;
     const { key, options } = READABLE.find((one) => one.name === name);
     const { width, height } = layout.canvas;
@@ -129,13 +138,26 @@ export class ImportExport {
       width: String(width),
       height: String(height),
     });
-    return { layout, message, takesOrder: options.includes("order") };
+    const seen = { layout, message, warnings: [], offers: options.filter((one) => OFFERED.includes(one)) };
+    if (!reading) return seen;
+    const { units, order } = reading;
+    const how = [UNITS.includes(units) ? t(`unit.${units}`) : units, order].filter(Boolean).join(", ");
+    if (how) seen.message = t("editor.paste_read", { found: message, reading: how });
+    for (const { code, params, path } of reading.warnings) {
+      seen.warnings.push(
+        t(`error.${code}`, { ...worded(t, params), where: path.length ? pathText(path) : params.where }),
+      );
+      seen.offers.push(...(ASKED[code] ?? []).filter((one) => options.includes(one)));
+    }
+    return seen;
   }
 
   refused(text, error) {
     // Without a place there is nothing to show but the text itself, which stands above.
     const place = Number.isInteger(error.offset) ? excerpt(text, error) : "";
-    return { layout: null, error, message: tError(this.editor.t, error), excerpt: place, takesOrder: true };
+    const offers = ASKED[error.code?.replace("error.", "")] ?? [];
+    if (error.params) error.params = worded(this.editor.t, error.params);
+    return { layout: null, error, message: tError(this.editor.t, error), excerpt: place, offers };
   }
 
   /** Take over a whole layout with its size, unless a link gives the size. */
@@ -182,11 +204,22 @@ export class ImportExport {
     const count = findProblems(layout).filter(({ severity }) => severity === "error").length;
     if (count) return this.editor.sayError(new LayoutError("error.has_errors", { count }));
     const text = serialise(layout);
+    if (format === "layout") return exchange.toClipboard(text);
+    const answered = answerTo(host.writeLayout(text, format), text);
+    const note = answered.then(({ lost }) => this.without(format, lost));
+    note.catch(() => {}); // said by whoever awaits the text
     return exchange.toClipboard(
-      format === "layout"
-        ? text
-        : answerTo(host.writeLayout(text, format), text).then((answer) => answer.text),
+      answered.then((answer) => answer.text),
+      note,
     );
+  }
+
+  /** What a format does not keep, in one line; null where it keeps all. */
+  without(format, lost) {
+    const { t } = this.editor;
+    if (!lost?.length) return null;
+    const names = lost.map((name) => t(`lost.${name}`)).join(", ");
+    return t("editor.copied_without", { format: t(READABLE.find((one) => one.name === format).key), names });
   }
 
   /** The layout drawn over the picture under it, as a PNG file. */
@@ -204,18 +237,42 @@ export class ImportExport {
 async function answerTo(asked, text) {
   const answer = await asked.catch(() => null);
   if (!answer) throw new LayoutError("error.no_server");
+  if (answer.refused) throw new LayoutError("error.refused", { reason: answer.refused });
   if (!answer.error) return answer;
   const { code, params, path, position } = answer.error;
   const where = path.length ? pathText(path) : params.where;
   throw new LayoutError(`error.${code}`, { ...params, where }, { path, text, offset: position ?? undefined });
 }
 
-function choice(label, values, automatic) {
+/** Parameters with units in the person's words, and sides of a canvas as they are written. */
+function worded(t, params) {
+  const words = { ...params };
+  if (params.choices)
+    words.choices = params.choices
+      .split(", ")
+      .map((unit) => t(`unit.${unit}`))
+      .join(" / ");
+  for (const side of ["width", "height"]) if (params[side]) words[side] = String(params[side]);
+  return words;
+}
+
+function choice(label, values, automatic, say) {
   return html(
     "select",
     { class: "ic-field", "aria-label": label, hidden: true },
-    ...values.map((value) => html("option", { value }, value || automatic)),
+    html("option", { value: "" }, automatic),
+    ...values.map((value) => html("option", { value }, say(value))),
   );
+}
+
+function field(label) {
+  return html("input", {
+    type: "text",
+    class: "ic-field",
+    "aria-label": label,
+    placeholder: label,
+    hidden: true,
+  });
 }
 
 function choose(accept, use) {

@@ -190,7 +190,7 @@ function version(value) {
 }
 
 function integer(value) {
-  return need(Number.isInteger(number(value)), "error.not_whole", number(value));
+  return need(Number.isSafeInteger(number(value)), "error.not_whole", number(value));
 }
 
 function numbers(value, count, code) {

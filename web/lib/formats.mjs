@@ -35,9 +35,33 @@ export const READ_ONLY = Object.freeze([
   { name: "forge-couple", key: "format.forge_couple", options: [] },
 ]);
 
+/** What may be told of four numbers where a text does not tell it, as the package knows them. */
+export const ORDERS = Object.freeze(["xyxy", "xywh", "yxyx", "cxcywh"]);
+export const UNITS = Object.freeze(["fraction", "percent", "pixel", "grid1000"]);
+
+/** Options that settle an error or a warning, by its code. */
+export const ASKED = Object.freeze({
+  order_open: ["order", "units"],
+  order_none: ["order", "units"],
+  order_taken: ["order"],
+  no_unit: ["units", "order"],
+  unit_open: ["units", "order"],
+  unit_taken: ["units"],
+  lines_pixels: ["units"],
+  lines_mixed: ["units"],
+  choose_image: ["image"],
+  no_image: ["image"],
+  choose_frame: ["frame"],
+  no_frame: ["frame"],
+});
+
+// Keys that no document of ours is without.
+const OWN_KEYS = [/"version"\s*:/, /"instances"\s*:/];
+
 /**
- * The layout of a text that is our own document, null for a text that another program may have written.
- * LayoutError pointing at the character for a broken document, for JSON that is none and for no text at all.
+ * The layout of a text that is our own document, null for a text that another program may have written: JSON
+ * that is broken is the host's to mend, unless it has our keys. LayoutError pointing at the character for a broken
+ * document and for no text at all.
  * @param {string} source @param {string} [format] the format that was chosen, "" for automatic
  * @returns {Layout | null}
  */
@@ -45,7 +69,13 @@ export function readOwn(source, format = "") {
   const text = decode(source);
   if (strip(text) === "") throw new LayoutError("error.empty");
   if ((format && format !== "layout") || !/^[{[]/.test(strip(text))) return null;
-  const data = parseJson(text);
+  let data;
+  try {
+    data = parseJson(text);
+  } catch (error) {
+    if (format === "layout" || OWN_KEYS.every((key) => key.test(text))) throw error;
+    return null;
+  }
   const isOurs = format === "layout" || (!Array.isArray(data) && "version" in data && "instances" in data);
   return isOurs ? parse(text) : null;
 }

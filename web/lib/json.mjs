@@ -167,9 +167,12 @@ class Parser {
   escape() {
     const start = this.at;
     const character = this.text[(this.at += 1)];
+    if (character === undefined) return ""; // the text that is not closed is the fault
     if (character !== "u") return ESCAPES[character] ?? this.fail("error.json_escape", start);
     const digits = this.text.slice(this.at + 1, this.at + 5);
-    if (!/^[0-9a-fA-F]{4}$/.test(digits)) this.fail("error.json_escape", start);
+    // Python finds an escape at fault that nothing follows, closed or not.
+    const last = this.at + 5 >= this.text.length;
+    if (last || !/^[0-9a-fA-F]{4}$/.test(digits)) this.fail("error.json_escape", start + 1);
     this.at += 4;
     return String.fromCharCode(parseInt(digits, 16));
   }

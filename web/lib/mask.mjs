@@ -193,30 +193,6 @@ export function seenThrough(mask, window) {
   return fromRaster(sample(mask.rle, window, width, height), width, height);
 }
 
-/**
- * Two masks as one run-length, at the size of the first run-length among them or `size`.
- * @param {Mask} one
- * @param {Mask} other
- * @param {"union"|"subtract"|"intersect"} operation
- * @param {{width: number, height: number}} size
- * @returns {RunLength}
- */
-export function combine(one, other, operation, size) {
-  const rle = one.rle ?? other.rle;
-  const { width, height } = rle ? { width: rle.size[1], height: rle.size[0] } : size;
-  const [first, second] = [raster(one, width, height), raster(other, width, height)];
-  const join = {
-    union: (a, b) => a | b,
-    subtract: (a, b) => a & ~b,
-    intersect: (a, b) => a & b,
-  }[operation];
-  return fromRaster(
-    first.map((value, index) => join(value, second[index])),
-    width,
-    height,
-  );
-}
-
 /** Size of the raster to paint on. @param {{width: number, height: number}} canvas */
 export function workingSize(canvas) {
   const shrink = Math.max(SHRINK, Math.max(canvas.width, canvas.height) / LONGEST_WORKING_SIDE);

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from ....layout import Canvas, Layout, LayoutError, formats
+from ....layout.messages import quote
 from .body import read_body, refusal
 
 PATH = "/instance_composer/layouts"
@@ -21,8 +22,8 @@ _OWN_SIZE = ("ifadapter", "lmd")
 _LONGEST_WORDS = 2_000
 _LARGEST_SIDE = 1_000_000
 _ASKED = (
-    'Send {"text": …} with "format", "order", "units" and "canvas" {"width", "height"} where they are known, '
-    "to read; "
+    'Send {"text": …} with "format", "order", "units", "image", "frame" and "canvas" {"width", "height"} '
+    "where they are known, to read; "
     '{"document": …, "format": …} to write.'
 )
 
@@ -32,10 +33,11 @@ logger = logging.getLogger("instance_composer")
 async def answer(request: web.Request) -> web.Response:
     """Read a text or write a document.
 
-    `{"text", "format", "order", "units", "canvas"}` to `{"document", "format", "count", "reading"}`, the
-    document as JSON text, the reading `{"line", "units", "order", "warnings": [{"code", "params", "path",
-    "message"}]}`; `{"document", "format"}` to `{"text"}`. What cannot be read or written is
-    `{"error": {"code", "params", "path", "position", "message"}}`, its position in UTF-16 units.
+    `{"text", "format", "order", "units", "image", "frame", "canvas"}` to `{"document", "format", "count",
+    "reading"}`, the document as JSON text, the reading `{"line", "units", "order", "warnings": [{"code",
+    "params", "path", "message"}]}`; `{"document", "format"}` to `{"text", "lost"}`, names of what the format
+    does not keep. What cannot be read or written is `{"error": {"code", "params", "path", "position",
+    "message"}}`, its position in UTF-16 units.
     """
     body = await read_body(request, MOST_BYTES)
     if body is None:
@@ -60,7 +62,8 @@ def _answer(body: bytes) -> str | None:
     if isinstance(asked.get("document"), str) and asked.get("format"):
         return json.dumps(_write(asked["document"], asked["format"]))
     if isinstance(asked.get("text"), str):
-        told = {option: asked.get(option) or None for option in ("order", "units")}
+        told = {option: asked.get(option) or None for option in ("order", "units", "image")}
+        told["frame"] = _frame(asked.get("frame"))
         return json.dumps(
             _read(asked["text"], asked.get("format") or None, _canvas(asked.get("canvas")), told)
         )
@@ -100,9 +103,15 @@ def _read(text: str, name: str | None, canvas: Canvas | None, told: dict[str, An
 
 def _write(document: str, name: str) -> dict[str, Any]:
     try:
-        return {"text": formats.write(Layout.from_json(document), name)}
+        layout = Layout.from_json(document)
+        return {"text": formats.write(layout, name), "lost": list(formats.lost_by(layout, name))}
     except LayoutError as error:
         return {"error": _described(error, document)}
+
+
+def _frame(value: Any) -> int | None:
+    """The number of a picture of a batch, as a field of the page holds it."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 9 else None
 
 
 def _canvas(value: Any) -> Canvas | None:
@@ -129,7 +138,7 @@ def _plain(params: Mapping[str, Any]) -> dict[str, str | int | float]:
     return {
         name: value
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-        else _shortened(str(value))
+        else _shortened(value if isinstance(value, str) else quote(value))
         for name, value in params.items()
     }
 

@@ -15,18 +15,18 @@ from ...box import WHOLE, Box
 from ...document import Layout
 from ...instance import Canvas, Instance
 from ...json_text import decode
-from ...messages import quote
 from ...problems import Path, fault
 from ..found_json import parsed
 from ..notes import note
-from ..shared import Place, require_list, require_number, require_object, require_text
+from ..shared import Place, require_list, require_number, require_numbers, require_object, require_text
 
 _NUMBER = r"[0-9]{1,3}(?:\.[0-9]{0,20})?"
 _RANGE = rf"({_NUMBER})[ \t]*[:,][ \t]*({_NUMBER})"
 _COMMA = r"[ \t]*,[ \t]*"
 # Never two optional runs of blanks side by side: a long run would take quadratic time.
 _ROW = re.compile(
-    rf"[ \t]*(?:\[[ \t]*)?{_RANGE}{_COMMA}{_RANGE}(?:{_COMMA}({_NUMBER}))?[ \t]*(?:\][ \t]*)?(?:,[ \t]*)?$"
+    rf"[ \t]*(?:\[{{1,2}}[ \t]*)?{_RANGE}{_COMMA}{_RANGE}(?:{_COMMA}({_NUMBER}))?"
+    r"[ \t]*(?:\]{1,2}[ \t]*)?(?:,[ \t]*)?$"
 )
 _MOST_ARGUMENTS = 40
 
@@ -87,7 +87,7 @@ def _mapping(data: Any) -> tuple[list[Any], Path] | None:
     scripts = data.get("alwayson_scripts")
     for name, script in scripts.items() if isinstance(scripts, dict) else ():
         arguments = script.get("args") if isinstance(script, dict) else None
-        if "couple" in str(name).lower() and isinstance(arguments, list):
+        if str(name).lower().replace(" ", "") == "forgecouple" and isinstance(arguments, list):
             for index, argument in enumerate(arguments[:_MOST_ARGUMENTS]):
                 if _is_table(argument):
                     return argument, ("alwayson_scripts", name, "args", index)
@@ -116,8 +116,10 @@ def _row(row: Any, where: Place) -> Iterator[float]:
     values: list[Any] = []
     for value in require_list(row, where):
         values += value.split(":") if isinstance(value, str) and ":" in value else [value]
-    if len(values) not in (4, 5, 6):
-        raise fault("need_numbers", where.path, where=where.words, count=5, value=quote(row))
-    for value in [*values, 1][:5]:
+    if len(values) == 4:
+        values.append(1)
+    if len(values) < 5:
+        require_numbers(row, 5, where)
+    for value in values[:5]:
         is_number = isinstance(value, str) and re.fullmatch(_NUMBER, value.strip())
         yield float(value) if is_number else require_number(value, where)

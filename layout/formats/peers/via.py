@@ -9,7 +9,6 @@ from ...box import Box
 from ...document import Layout
 from ...instance import Canvas
 from ...mask import Mask
-from ...messages import quote
 from ...problems import Path, fault
 from ..found_json import parsed
 from ..notes import note, warn
@@ -183,8 +182,7 @@ def _area(kind: str, numbers: list[float], where: Place, canvas: Canvas) -> tupl
         )
     if not needed:
         return None
-    if len(numbers) != needed:
-        raise fault("need_numbers", where.path, where=where.words, count=needed, value=quote(numbers))
+    require_numbers(numbers, needed, where)
     if kind == "rect":
         return Box.from_pixels(numbers, width, height), None
     x, y, across, down = (*numbers, numbers[-1])[:4]

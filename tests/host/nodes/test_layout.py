@@ -99,6 +99,21 @@ def test_text_is_recognised_and_a_half_size_refused():
         LayoutFromText.execute(text, **{**FROM_TEXT, "width": 512})
 
 
+def test_how_the_text_was_read_is_shown_on_the_node():
+    shown = LayoutFromText.execute("0.1 0.2 0.5 0.9: a red book", **FROM_TEXT).ui.as_dict()["text"]
+    assert shown == ("plain lines (lines), fraction, xyxy, 1 instance",)
+    text = '[{"box_2d": [100, 50, 900, 450], "label": "a cat"}, {"point": [1, 2], "label": "a nose"},]'
+    (shown,) = LayoutFromText.execute(text, **FROM_TEXT).ui.as_dict()["text"]
+    first, *warnings = shown.splitlines()
+    assert first == "language model JSON (llm), grid1000, yxyx, 1 instance"
+    assert [line.split(":")[0] for line in warnings] == ["warning", "warning"]
+    assert "mended" in shown
+    assert "shape 2 is left out" in shown
+    (shown,) = LayoutFromText.execute("0 0.5 0.5 0.05 0.05", **FROM_TEXT).ui.as_dict()["text"]
+    assert "the names of the classes 0 are not told" in shown
+    assert 'Instance "1" ("class 0"), box: covers 0.25%' in shown
+
+
 def test_options_that_a_format_does_not_know_are_refused():
     with pytest.raises(LayoutError, match="order has no meaning for the format lines"):
         LayoutFromText.execute("0.1 0.2 0.5 0.9: a book", **{**FROM_TEXT, "order": "xyxy"})

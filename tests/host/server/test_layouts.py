@@ -55,6 +55,33 @@ def test_the_order_counts_where_a_format_takes_one_and_the_canvas_but_for_ifadap
     assert instance["box"] == [0, 0, 0.5, 1]
 
 
+def test_unit_and_picture_count_where_a_format_takes_them_and_the_reading_is_told(ask):
+    boxes = json.dumps([{"caption": "a fox", "box": [100, 200, 300, 400]}])
+    asked = ask(text=boxes, order="xyxy", canvas={"width": 512, "height": 512})["error"]
+    assert (asked["code"], asked["params"]["choices"]) == ("unit_open", "pixel, grid1000")
+    reply = ask(text=boxes, order="xyxy", units="grid1000", image="", frame="")
+    assert (reply["reading"]["units"], reply["reading"]["order"]) == ("grid1000", "xyxy")
+    assert reply["reading"]["warnings"] == []
+    images = [{"id": number, "width": 64, "height": 64, "file_name": f"{number}.jpg"} for number in (7, 8)]
+    coco = json.dumps({"images": images, "annotations": [], "categories": []})
+    assert ask(text=coco)["error"]["code"] == "choose_image"
+    assert ask(text=coco, image="8.jpg")["count"] == 0
+    frames = json.dumps([[], [{"x": 2, "y": 2, "width": 8, "height": 4, "label": "cat"}]])
+    assert ask(text=frames, canvas=CANVAS)["error"]["code"] == "choose_frame"
+    assert ask(text=frames, canvas=CANVAS, frame="1")["count"] == 1
+    (warning,) = ask(text="10 10 20 20: a", canvas=CANVAS)["reading"]["warnings"]
+    assert (warning["code"], warning["params"]["choices"]) == ("unit_taken", "percent, grid1000")
+    known = ask(text='{"format": ["a"], "objects": [{"box": [0, 0, 1, 1]}]}')["error"]
+    assert known["params"]["value"] == '["a"]'
+
+
+def test_what_a_format_does_not_keep_is_named(ask):
+    item = {"id": "fox", "box": [0, 0, 1, 1], "caption": "a", "strength": 2}
+    document = json.dumps({"version": 1, "canvas": CANVAS, "prompt": "b", "instances": [item]})
+    assert ask(document=document, format="omost")["lost"] == ["canvas", "ids", "strengths"]
+    assert ask(document=document, format="layout")["lost"] == []
+
+
 def test_an_error_has_a_code_and_its_place_in_units_of_a_text_field(ask):
     text = '\ufeff[{"caption": "\U0001f98a", "box": [0, 0, "1", 1]}]'
     error = ask(text=text)["error"]

@@ -69,6 +69,24 @@ def test_warnings_go_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFix
     assert 'warning: Instance "1" ("a fly"), box: covers 0.01%' in capsys.readouterr().err
 
 
+def test_what_a_format_does_not_keep_goes_to_standard_error(
+    lines: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("convert", lines, "-", "--to", "bounding-boxes") == 0
+    told = "warning: bounding-boxes does not keep the prompt, the canvas size, exact boxes (they are rounded)"
+    assert capfd.readouterr().err.splitlines() == [told]
+    assert run("convert", lines, "-", "--to", "llm") == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_preview_tells_what_was_mended(
+    lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines.write_text('[{"box_2d": [0, 0, 500, 500], "label": "a cat"},]', encoding="utf-8")
+    assert run("preview", lines, "--out", tmp_path / "preview.png") == 0
+    assert "warning: the text is not quite JSON" in capsys.readouterr().err
+
+
 def test_reading_options_reach_the_format(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     path = tmp_path / "boxes.json"
     frames = [[], [{"x": 20, "y": 20, "width": 80, "height": 40, "label": "cat"}]]
@@ -87,7 +105,7 @@ def test_check_says_what_was_found(lines: Path, tmp_path: Path, capsys: pytest.C
     assert run("check", lines, dataset) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"{lines}: plain lines (lines), fraction, xyxy, 2 instances on 1024 × 1024, 2 take part"
-    told = "IFAdapter dataset layout (ifadapter), pixel, xywh, 1 instance on 768 × 768, 1 take part"
+    told = "IFAdapter dataset layout (ifadapter), pixel, xywh, 1 instance on 768 × 768, 1 takes part"
     assert second == f"{dataset}: {told}"
 
 
@@ -178,7 +196,7 @@ def test_warnings_about_the_text_are_told(tmp_path: Path, capsys: pytest.Capture
     assert run("check", path) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].endswith(
-        "language model JSON (llm), grid1000, yxyx, 1 instance on 1024 × 1024, 1 take part"
+        "language model JSON (llm), grid1000, yxyx, 1 instance on 1024 × 1024, 1 takes part"
     )
     assert told[1].startswith("  warning: the text is not quite JSON")
 
@@ -199,7 +217,7 @@ def test_one_image_is_read_out_of_a_file_larger_than_a_text_may_be(
     path.write_text(json.dumps(data), encoding="utf-8")
     for image in ("7", "7.jpg"):
         assert run("check", path, "--image", image) == 0
-        line = "COCO annotations (coco), pixel, xywh, 1 instance on 640 × 480, 1 take part"
+        line = "COCO annotations (coco), pixel, xywh, 1 instance on 640 × 480, 1 takes part"
         assert capsys.readouterr().out == f"{path}: {line}\n"
     assert run("check", path) == 1
     assert "choose by id or file name (--image)" in capsys.readouterr().out

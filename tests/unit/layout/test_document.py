@@ -166,6 +166,7 @@ def test_a_hundred_instances_are_read() -> None:
         ({"strength": 10**400}, "strength: .*too large"),
         ({"enabled": 1}, "enabled: is neither true nor false"),
         ({"mask": {"polygon": [[0, 0], [1], [1, 1]]}}, "mask: has a point of 1 numbers"),
+        ({"mask": {"rle": {"size": [2, 2], "counts": [1e308]}}}, "mask: is too large a whole number"),
         ({"mask": {"rle": {"size": [2, 2]}}}, "mask: has no run-length"),
         ({"mask": {"ellipse": []}}, 'mask: is of an unknown kind "ellipse"'),
         ({"mask": {"polygon": [], "rle": {}}}, "mask: is not one polygon"),

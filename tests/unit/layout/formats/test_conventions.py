@@ -167,6 +167,8 @@ def test_sides_with_names_are_pixels_by_custom_which_is_told_where_others_fit() 
     assert warned(json.dumps(SIDES), canvas=SQUARE) == ["unit_taken"]
     assert warned(json.dumps(large), canvas=Canvas(2000, 2000)) == []
     assert warned(json.dumps({"units": "pixel", "objects": SIDES}), canvas=SQUARE) == []
+    found = [{"score": 0.9, "label": "a cat", "box": {"xmin": 51, "ymin": 358, "xmax": 461, "ymax": 870}}]
+    assert warned(json.dumps(found), canvas=SQUARE) == []
     # On this canvas they cannot be pixels.
     assert refused(SIDES, canvas=Canvas(512, 512)) == "unit_open"
 

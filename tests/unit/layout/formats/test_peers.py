@@ -109,7 +109,8 @@ ROBOFLOW = {
     ],
 }
 PRINTED = """[{'scores': tensor([0.9, 0.8], device='cuda:0'), 'text_labels': ['a cat', 'a dog'],
- 'labels': ['a cat', 'a dog'], 'boxes': tensor([[5., 40., 45., 95.], [55., 35., 95., 95.]])}]"""
+ 'labels': tensor([3, 4], grad_fn=<IndexBackward0>),
+ 'boxes': tensor([[5., 40., 45., 95.], [55., 35., 95., 95.]])}]"""
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,12 @@ PRINTED = """[{'scores': tensor([0.9, 0.8], device='cuda:0'), 'text_labels': ['a
             "a garden",
         ),
         ("forge-couple", ROWS, "a garden"),
+        (
+            "forge-couple",
+            "[[0, 1, 0, 1, 1],\n[0.05, 0.45, 0.4, 0.95],\n"
+            "[0.55, 0.95, 0.35, 0.95, 1]]\na garden\na cat\na dog",
+            "a garden",
+        ),
         ("detections", {"scores": [0.9, 0.8], "labels": ["a cat", "a dog"], "boxes": CORNERS}, ""),
         ("detections", [{"labels": [17, 18], "text_labels": ["a cat", "a dog"], "boxes": FRACTIONS}], ""),
         (
