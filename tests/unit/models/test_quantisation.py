@@ -15,8 +15,8 @@ from instance_composer.models.quantisation import METADATA, restored_tensors
 from instance_composer.models.weights import CheckpointError, open_weights, read_tensors
 
 FP8, INT8 = torch.float8_e4m3fn, torch.int8
-# Relative error of rounding to 3 and 2 bits after the leading one; of steps of 1/127 of the largest entry, which
-# is 4 deviations: 4 / 127 / sqrt(12).
+# Relative error of rounding to 3 and 2 bits after the leading one; of steps of 1/127 of the largest entry,
+# which is 4 deviations: 4 / 127 / sqrt(12).
 ROOM = {FP8: 2**-4, torch.float8_e5m2: 2**-3, INT8: 0.012}
 
 
@@ -98,7 +98,7 @@ def test_formats_in_the_metadata_are_read_as_those_of_layers(tmp_path, weight, l
     )
     told["layers"][layer]["format"] = "nvfp4"
     save_file(state, tmp_path / "model.safetensors", {METADATA: json.dumps(told)})
-    with pytest.raises(CheckpointError, match="model.safetensors is quantised as nvfp4 in 1 layers"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is quantised as nvfp4 in 1 layers"):
         open_weights([tmp_path / "model.safetensors"])
 
 
@@ -144,8 +144,8 @@ def test_what_is_restored_and_what_is_not_used_is_said_once(tmp_path, weight, ca
         for _ in range(2):
             open_weights([tmp_path / "model.safetensors"])
     assert [record.getMessage() for record in caplog.records] == [
-        "model.safetensors: 1 weights are quantised (float8_e4m3fn) and were restored; 1 scales of inputs are "
-        "not used: they are for multiplying in 8 bits, and weights are the same without them."
+        "model.safetensors: 1 weights are quantised (float8_e4m3fn) and were restored; 1 scales of inputs "
+        "are not used: they are for multiplying in 8 bits, and weights are the same without them."
     ]
 
 
@@ -176,7 +176,7 @@ def test_weights_in_8_bits_without_scales_are_what_they_are(tmp_path, weight):
         ),
         (
             {"layer.weight": torch.zeros(4, 6, dtype=FP8), "layer.weight_scale": torch.ones(4, 5)},
-            r"The scale layer.weight_scale of .* \(4, 5\), and layer.weight is \(4, 6\): needed is one number",
+            r"scale layer.weight_scale of .* \(4, 5\), and layer.weight is \(4, 6\): needed is one number",
         ),
         (
             {"layer.weight": torch.zeros(4, 6, dtype=FP8), "layer.weight_scale": torch.full((1,), torch.nan)},
@@ -209,5 +209,5 @@ def test_a_scale_of_one_for_a_plain_weight_changes_nothing(weight):
 
 def test_a_gguf_file_is_named(tmp_path: Path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(60))
-    with pytest.raises(CheckpointError, match="model.gguf is a GGUF file, which is quantised"):
+    with pytest.raises(CheckpointError, match=r"model\.gguf is a GGUF file, which is quantised"):
         open_weights([tmp_path / "model.gguf"])
