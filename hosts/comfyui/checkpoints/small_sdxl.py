@@ -12,12 +12,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import comfy.diffusers_convert
 import comfy.sd
 import comfy.sdxl_clip
 import comfy.supported_models_base
 import comfy.utils
 import torch
 from torch import Tensor
+
+from ....models.weights import open_weights
 
 Weights = dict[str, Tensor]
 
@@ -76,11 +79,25 @@ def load_vae(folder: str | PathLike[str]) -> Any:
     }
     params = {"ddconfig": sizes, "embed_dim": config["latent_channels"]}
     weights = _weights(folder, "vae", "diffusion_pytorch_model")
-    return comfy.sd.VAE(sd=weights, config={"params": params})
+    vae = comfy.sd.VAE(sd=weights, config={"params": params})
+    # ComfyUI renames diffusers' names, and logs what it does not find.
+    given = comfy.diffusers_convert.convert_vae_state_dict(dict(weights))
+    _check(
+        (
+            name
+            for name, value in vae.first_stage_model.state_dict().items()
+            if name not in given or given[name].numel() != value.numel()
+        ),
+        {},
+        "vae",
+    )
+    return vae
 
 
 def _weights(folder: str | PathLike[str], part: str, stem: str) -> Weights:
-    return comfy.utils.load_torch_file(str(Path(folder) / part / f"{stem}.safetensors"), safe_load=True)
+    file = Path(folder) / part / f"{stem}.safetensors"
+    open_weights([file])  # what is cut off or no weight file is said in words
+    return comfy.utils.load_torch_file(str(file), safe_load=True)
 
 
 def _check(needed: Any, weights: Weights, part: str) -> None:

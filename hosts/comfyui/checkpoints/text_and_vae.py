@@ -10,7 +10,7 @@ import comfy.sd
 import comfy.utils
 import folder_paths
 
-from ....models.weights import open_weights
+from ....models.weights import CheckpointError, open_weights
 from .small_sdxl import load_clip, load_vae
 
 _ENCODER_FILES = (
@@ -55,6 +55,8 @@ def _folder_clip(folder: Path) -> Any:
         return None
     if any(_is_smaller(folder, part) for part in parts):
         return load_clip(folder)
+    for file in files:
+        open_weights([Path(file)])  # what is cut off or no weight file is said in words
     return comfy.sd.load_clip(files, embedding_directory=_embeddings())
 
 
@@ -64,7 +66,11 @@ def _folder_vae(folder: Path) -> Any:
         return None
     if _is_smaller(folder, "vae"):
         return load_vae(folder)
-    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file), safe_load=True))
+    open_weights([file])
+    vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file), safe_load=True))
+    if vae.first_stage_model is None:
+        raise CheckpointError(f"{folder.name}/vae/{file.name} holds no autoencoder that ComfyUI knows.")
+    return vae
 
 
 def _is_smaller(folder: Path, part: str) -> bool:
