@@ -167,7 +167,7 @@ def test_another_models_file_in_place_of_the_autoencoder_is_named(folder, tmp_pa
     file, unet = (tmp_path / part / "diffusion_pytorch_model.safetensors" for part in ("vae", "unet"))
     state = load_file(file)
     shutil.copy(unet, file)
-    with pytest.raises(DemoPartError, match="is no autoencoder by the names of diffusers"):
+    with pytest.raises(DemoPartError, match="by which an autoencoder of diffusers is known"):
         load_vae(tmp_path)
     save_file({name: value for name, value in state.items() if "quant_conv" not in name}, file)
     with pytest.raises(DemoPartError, match=r"weights of vae do not fit .* the first is post_quant_conv"):
@@ -259,3 +259,21 @@ def test_the_tuned_demo_model_is_the_demo_model_with_its_lora(tuned, parts, monk
 def test_without_its_lora_the_tuned_demo_model_is_not_offered(folder, monkeypatch):
     monkeypatch.setattr(unet_files, "FOLDER", folder)
     assert unet_files.DEMO not in unet_files.list_unets()
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2", "vae"])
+def test_a_part_that_is_cut_off_is_named(folder, tmp_path, part):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (file,) = (copy / part).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=f"{file.name} cannot be read as a safetensors file"):
+        load_vae(copy) if part == "vae" else load_clip(copy)
+
+
+def test_weights_of_another_model_are_no_vae(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(
+        folder / "text_encoder" / "model.safetensors", copy / "vae" / "diffusion_pytorch_model.safetensors"
+    )
+    with pytest.raises(DemoPartError, match="weights of vae do not fit their configuration"):
+        load_vae(copy)
