@@ -8,9 +8,14 @@ torch and the like inside `run`, so that every `--help` is instant and `layout` 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from contextlib import suppress
+from importlib import import_module
+from typing import NoReturn
 
 PROGRAM = "instance-composer"
 
@@ -30,21 +35,68 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; `argv` defaults to the arguments of the process.
 
-    Returns 0 on success, 2 for what the user can mend (one line on stderr), 130 after an interruption.
+    Returns 0 on success, 2 for what the user can mend (one line on stderr), 130 after an interruption, and
+    141 when whoever reads the output has heard enough, as `head` does.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(words).parse_args(words)
     try:
-        return int(arguments.run(arguments) or 0)
+        _open_closed_streams()
+        _end_in_order()
+        words = list(sys.argv[1:] if argv is None else argv)
+        return _run(words)
     except KeyboardInterrupt as error:
         print(f"{PROGRAM}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
+
+
+def _run(words: Sequence[str]) -> int:
+    command = ""
+    try:
+        try:
+            arguments = _parser(words).parse_args(words)
+            command = f" {arguments.command}"
+            code = int(arguments.run(arguments) or 0)
+        finally:
+            # Not left to the interpreter, which would complain in words of its own and end with 120.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return 141
+    except Exception as error:
+        _discard_output()
         message = _explain(error)
         if message is None:
             raise
-        print(f"{PROGRAM} {arguments.command}: error: {message}", file=sys.stderr)
+        print(f"{PROGRAM}{command}: error: {message}", file=sys.stderr)
         return 2
+    return code
+
+
+def _open_closed_streams() -> None:
+    """Give closed standard streams a place, lest the next file that is opened takes their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM end the program as an exception does, so that nothing half written stays."""
+    if threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _discard_output() -> None:
+    """What could not be written to standard output is given up, or the end of the program would try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -71,6 +123,8 @@ class _Version(argparse.Action):
     """`--version`, looked up only when asked for: reading package metadata is slow."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib import metadata
+
         print(f"{PROGRAM} {metadata.version(PROGRAM)}")
         parser.exit()
 
@@ -84,14 +138,17 @@ def _explain(error: Exception) -> str | None:
         return (
             f'the Python package "{package}" is not installed; get it with: pip install "{PROGRAM}[render]"'
         )
-    if isinstance(error, RuntimeError):
-        # By name, because torch is not at hand everywhere.
-        if type(error).__name__ != "OutOfMemoryError":
-            return None
+    # By name, because torch and safetensors are not at hand everywhere.
+    name = type(error).__name__
+    if name == "SafetensorError":
+        return f"a file could not be read or written: {error}"
+    if isinstance(error, RuntimeError) and "inline_container" in str(error):
+        return f"a file could not be written whole; is the disk full? ({str(error).splitlines()[0]})"
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return (
             "the device ran out of memory; take a smaller picture or batch, half precision (--dtype fp16), "
             "or the CPU (--device cpu)"
         )
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or None
+    return str(error) or None if isinstance(error, (ValueError, OSError)) else None

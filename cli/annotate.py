@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import best_device, number
+from .arguments import best_device, device, number, usable_device
 
 if TYPE_CHECKING:
     from ..annotation.annotator import Annotator
@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--batch", type=number(1, 1024, whole=True), default=4, help="pictures at once (4)")
-    machine.add_argument("--device", help="cpu, cuda, cuda:1, mps, … (the best there is)")
+    machine.add_argument("--device", type=device, help="cpu, cuda, cuda:1, mps, … (the best there is)")
     machine.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), help="of the --vlm (CPU: fp32, else bf16)"
     )
@@ -105,7 +105,7 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
     words = _words(arguments)
     if not words:
         nouns(["a red ball"], arguments.pipeline)  # says what is missing before minutes of loading
-    device = arguments.device or best_device()
+    device = usable_device(arguments.device or best_device())
     names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     dtype = names[arguments.dtype or ("fp32" if device == "cpu" else "bf16")]
     with tqdm(total=2, desc="loading", disable=None) as bar:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
+
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hip|npu|hpu|mlu|xla|privateuseone)(:[0-9]{1,3})?")
 
 
 def size(text: str) -> tuple[int, int]:
@@ -42,6 +45,37 @@ def file_with_strength(text: str) -> tuple[str, float]:
     except ValueError:
         value = math.nan
     return (path, value) if math.isfinite(value) else (text, 1.0)
+
+
+def finite(text: str) -> float:
+    """A reader of any number that is one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'a number is needed, got "{text}"')
+    return value
+
+
+def device(text: str) -> str:
+    """The name of a device as torch has them, such as cpu, cuda, cuda:1 or mps."""
+    if not _DEVICE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f'a device such as cpu, cuda, cuda:1 or mps is needed, got "{text}"')
+    return text
+
+
+def usable_device(name: str) -> str:
+    """The device itself; ValueError where torch cannot compute on it here."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).sum().item()
+    # What torch raises where a kind of device or its driver is missing.
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"--device {name} cannot be used here ({reason}); cpu can") from error
+    return name
 
 
 def best_device() -> str:

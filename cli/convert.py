@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .arguments import device, finite, usable_device
+from .files import whole, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -31,18 +34,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     delta = kinds.add_parser("delta", help="a model + strength x (IterComp - SDXL base) to one file")
     delta.add_argument("input", help=f"the model to change: {FULL_SDXL}")
     delta.add_argument("output", help="the .safetensors to write; it has all that the input has")
-    delta.add_argument("--strength", type=float, default=1.0, help="of the delta (1)")
+    delta.add_argument("--strength", type=finite, default=1.0, help="of the delta (1)")
     delta.add_argument("--blocks", choices=BLOCKS, default="all", help="what of the UNet changes (all)")
     lora = kinds.add_parser("lora", help="IterComp - SDXL base to a LoRA file")
     lora.add_argument("output", help="the .safetensors to write, for models/loras")
     lora.add_argument("--rank", type=int, default=64, help="highest rank of a layer (64)")
     lora.add_argument(
-        "--energy", type=float, default=1.0, help="share of a layer's squared entries that is enough (1)"
+        "--energy", type=finite, default=1.0, help="share of a layer's squared entries that is enough (1)"
     )
     lora.add_argument("--full", action="store_true", help="decompose exactly, many times slower")
     lora.add_argument("--matrices-only", action="store_true", help="leave norms and biases out")
     lora.add_argument("--table", metavar="CSV", help="also write the error of every weight")
-    lora.add_argument("--device", default="cpu", help="where to decompose, such as cuda (cpu)")
+    lora.add_argument("--device", type=device, default="cpu", help="where to decompose, such as cuda (cpu)")
     for kind in (delta, lora):
         kind.add_argument("--itercomp", required=True, help=f"the tuned model: {FULL_SDXL}")
         kind.add_argument("--base", required=True, help="the model it was tuned from, SDXL base; as above")
@@ -72,7 +75,9 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
         # The weights stay in the file, mapped into memory, until they are converted and written.
         adapter = IFAdapter.from_state_dict(read_checkpoint(source))
         bar.update()
-        adapter.save(unfinished, _dtype(arguments))
+        adapter.save(unfinished, dtype := _dtype(arguments))
+        if dtype is not None:
+            _tell_not_finite((name, value.to(dtype)) for name, value in adapter.state_dict().items())
         bar.update()
     weights = sum(parameter.numel() for parameter in adapter.parameters())
     print(f"{source.name}: {_megabytes(source)}, {target.name}: {_megabytes(target)}, {weights:,} weights")
@@ -132,6 +137,7 @@ def _lora(arguments: argparse.Namespace) -> int:
     )
     from ..models.sdxl.files import open_unet
 
+    place = usable_device(arguments.device)
     method = "full" if arguments.full else "randomized"
     settings = ExtractionSettings(
         arguments.rank,
@@ -146,14 +152,14 @@ def _lora(arguments: argparse.Namespace) -> int:
         state: dict[str, Tensor] = {}
         rows = []
         for name, delta in tqdm(deltas(tuned, base), total=len(tuned.weights), disable=None):
-            entries, row = extract_layer(name, delta.to(arguments.device), settings)
+            entries, row = extract_layer(name, delta.to(place), settings)
             state |= entries
             rows.append(row)
         if not state:
             raise ValueError(f"{tuned.name} and {base.name} have the same weights; nothing to extract")
         save_lora(unfinished, state, settings)
         if arguments.table:
-            Path(arguments.table).write_text(error_table(rows), encoding="utf-8")
+            write_whole(Path(arguments.table), error_table(rows).encode())
     print(f"{target.name}: {_megabytes(target)}\n{summary(rows)}")
     return 0
 
@@ -175,10 +181,25 @@ def _cast(
     from tqdm import tqdm
 
     dtype = _dtype(arguments)
-    return {
+    state = {
         name: value.to(dtype or value.dtype, copy=True).contiguous()
         for name, value in tqdm(weights, total=count, disable=None)
     }
+    _tell_not_finite(state.items())
+    return state
+
+
+def _tell_not_finite(weights: Iterable[tuple[str, Tensor]]) -> None:
+    """A warning that names what is written with NaN or infinity in it."""
+    from ..models.finite import not_finite
+    from ..models.weights import listing
+
+    if names := list(not_finite(weights)):
+        print(
+            f"warning: {len(names)} weights are written with numbers that are not finite (NaN or infinity): "
+            f"{listing(names, 10)}",
+            file=sys.stderr,
+        )
 
 
 def _dtype(arguments: argparse.Namespace) -> torch.dtype | None:
@@ -198,12 +219,8 @@ def _whole(target: Path, kinds: tuple[str, ...], force: bool, source: Path | Non
         raise ValueError(f"{target} would overwrite what is being read; name another output")
     if target.exists() and not force:
         raise ValueError(f"{target} exists; --force overwrites it")
-    unfinished = target.with_name(f"{target.stem}.unfinished{target.suffix}")
-    try:
+    with whole(target) as unfinished:
         yield unfinished
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _megabytes(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import number
+from .files import is_pipe, read_pipe, whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,20 +47,25 @@ def run(arguments: argparse.Namespace) -> int:
         bar.update()
         rows: list[Image.Image] = []
         for file in files:
-            layout = formats.read(file.read_bytes()).checked()
+            layout = formats.read(read_pipe(file) if is_pipe(file) else file.read_bytes()).checked()
             plain, placed = _render(pipeline, adapter, layout, arguments, bar.update)
-            plain.save(arguments.out / f"{file.stem}-without.png")
-            placed.save(arguments.out / f"{file.stem}.png")
+            _save(plain, arguments.out / f"{file.stem}-without.png")
+            _save(placed, arguments.out / f"{file.stem}.png")
             # The demo's pictures are small: twice as large, their captions can be read.
             drawn = draw_layout(layout, (2 * placed.width, 2 * placed.height))
             rows.append(
                 side_by_side([drawn, plain, placed], ["layout", "without IFAdapter", "with IFAdapter"])
             )
-            rows[-1].save(arguments.out / f"{file.stem}-beside.png")
+            _save(rows[-1], arguments.out / f"{file.stem}-beside.png")
     overview = arguments.out / "overview.png"
-    _below_each_other(rows).save(overview)
+    _save(_below_each_other(rows), overview)
     print(overview)
     return 0
+
+
+def _save(picture: Image.Image, target: Path) -> None:
+    with whole(target) as unfinished:
+        picture.save(unfinished, "PNG")
 
 
 def _render(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from .arguments import size
+from .files import is_pipe, read_pipe, write_whole
 
 if TYPE_CHECKING:
     from ..layout import Canvas, formats
@@ -134,8 +136,9 @@ def _read(name: str, arguments: argparse.Namespace) -> formats.Reading:
 
     canvas = _canvas(arguments.canvas)
     options = {option: getattr(arguments, option) for option in ("image", "frame", "order", "units")}
-    if name == STANDARD:
-        return formats.read_noted(sys.stdin.buffer.read(), arguments.format, canvas=canvas, **options)
+    if name == STANDARD or is_pipe(Path(name)):
+        data = sys.stdin.buffer.read() if name == STANDARD else read_pipe(Path(name))
+        return formats.read_noted(data, arguments.format, canvas=canvas, **options)
     return formats.read_file(name, arguments.format, canvas=canvas, **options)
 
 
@@ -149,10 +152,12 @@ def _say(line: str, stream: TextIO | None = None) -> None:
 def _write(name: str, data: bytes) -> None:
     """Write at once, so that a failure before leaves an older file as it was."""
     if name == STANDARD:
+        if getattr(sys.stdout, "name", None) == os.devnull:  # see `_open_closed_streams`
+            raise ValueError("standard output is closed")
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        Path(name).write_bytes(data)
+        write_whole(Path(name), data)
 
 
 def _canvas(size: tuple[int, int] | None) -> Canvas | None:

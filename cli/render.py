@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import (
     best_device,
+    device,
     file_with_strength,
     number,
     size,
+    usable_device,
 )
+from .files import is_pipe, read_pipe, whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--config", help="diffusers folder: configuration and tokenizers for a single file")
 
     machine = parser.add_argument_group("the machine")
-    machine.add_argument("--device", help="cpu, cuda, cuda:1, mps, … (the best there is)")
+    machine.add_argument("--device", type=device, help="cpu, cuda, cuda:1, mps, … (the best there is)")
     machine.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), help="of the model (CPU: fp32, else fp16)"
     )
@@ -105,7 +108,11 @@ def _read_layout(arguments: argparse.Namespace) -> Layout:
     from ..layout import Canvas, formats
 
     canvas = Canvas(*arguments.canvas) if arguments.canvas else None
-    reading = formats.read_file(arguments.layout, arguments.format, canvas=canvas)
+    path = Path(arguments.layout)
+    if is_pipe(path):
+        reading = formats.read_noted(read_pipe(path), arguments.format, canvas=canvas)
+    else:
+        reading = formats.read_file(path, arguments.format, canvas=canvas)
     layout = reading.layout.checked()
     for finding in (*reading.warnings, *layout.problems()):
         print(f"warning: {finding}", file=sys.stderr)
@@ -133,13 +140,13 @@ def _prepare(
     from ..hosts.diffusers_sdxl import encode_layout, load_loras, load_sdxl
     from ..models.ifadapter import IFAdapter
 
-    device = arguments.device or best_device()
+    place = usable_device(arguments.device or best_device())
     names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    dtype = names[arguments.dtype or ("fp32" if device == "cpu" else "fp16")]
+    dtype = names[arguments.dtype or ("fp32" if place == "cpu" else "fp16")]
     with tqdm(total=2 + bool(arguments.lora), desc="loading", disable=None) as bar:
         adapter = IFAdapter.load(arguments.adapter)
         bar.update()
-        pipeline = load_sdxl(arguments.model, dtype=dtype, device=device, config=arguments.config)
+        pipeline = load_sdxl(arguments.model, dtype=dtype, device=place, config=arguments.config)
         bar.update()
         if arguments.lora:
             load_loras(pipeline, arguments.lora)
@@ -147,7 +154,7 @@ def _prepare(
     pipeline.set_progress_bar_config(desc="sampling", disable=None)
     with tqdm(total=len(layout.active), desc="encoding", disable=None) as bar:
         return pipeline, encode_layout(
-            pipeline, adapter.to(device), layout, arguments.negative, on_instances=bar.update
+            pipeline, adapter.to(place), layout, arguments.negative, on_instances=bar.update
         )
 
 
@@ -190,7 +197,8 @@ def _write(target: Path, picture: Image, layout: Layout, settings: dict[str, Any
     info = PngInfo()
     info.add_itxt("layout", layout.to_json())
     info.add_itxt("instance-composer", json.dumps(settings, ensure_ascii=False))
-    picture.save(target, pnginfo=info)
+    with whole(target) as unfinished:
+        picture.save(unfinished, "PNG", pnginfo=info)
 
 
 def _write_beside(target: Path, picture: Image, layout: Layout) -> Path:
@@ -198,5 +206,6 @@ def _write_beside(target: Path, picture: Image, layout: Layout) -> Path:
 
     beside = target.with_name(f"{target.stem}-beside{target.suffix}")
     drawn = draw_layout(layout, picture.size)
-    side_by_side([drawn, picture], ["layout", layout.prompt or "picture"]).save(beside)
+    with whole(beside) as unfinished:
+        side_by_side([drawn, picture], ["layout", layout.prompt or "picture"]).save(unfinished, "PNG")
     return beside

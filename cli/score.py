@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from .arguments import number
+from .arguments import device, number, usable_device
+from .files import write_whole
 
 _ASPECTS = ("attribute", "spatial", "non-spatial")
 
@@ -36,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help="what it counts in the combined score (1)",
         )
     parser.add_argument("--out", type=Path, help="table to write, .csv or .json (default: shown as text)")
-    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="where to compute: cpu, cuda, mps (cpu)")
     parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="precision (fp32)")
     parser.add_argument("--batch", type=number(1, 1024, whole=True), default=8, help="pictures at a time (8)")
 
@@ -51,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     prompts = [arguments.prompt if arguments.prompt is not None else _prompt(path) for path in pictures]
     if empty := [path.name for path, prompt in zip(pictures, prompts, strict=True) if not prompt.strip()]:
         raise ValueError(f"the prompt of {', '.join(empty)} is empty")
+    usable_device(arguments.device)
     files = _files(arguments)
     failures = _failures(pictures)
     if len(failures) == len(pictures):
@@ -76,7 +79,7 @@ def _pictures(given: list[Path]) -> tuple[list[Path], list[Path]]:
     found: list[Path] = []
     others: list[Path] = []
     for path in given:
-        if not path.exists():
+        if not (path.is_file() or path.is_dir()):
             raise ValueError(f"there is no file or folder {path}")
         if not path.is_dir():
             found.append(path)
@@ -150,6 +153,8 @@ def _score(
             row |= {aspect: round(scaled, 6), f"{aspect} raw": round(value, 6)}
     weights = {aspect: getattr(arguments, f"{aspect.replace('-', '_')}_weight") for aspect in files}
     combined = combine(normalized, weights)
+    if not bool(combined.isfinite().all()):
+        raise ValueError("the scores are not finite numbers; compute in --dtype fp32")
     order = rank(combined)
     return [
         {"place": place, "score": round(float(combined[n]), 6), **rows[n]} for place, n in enumerate(order, 1)
@@ -191,9 +196,11 @@ def _write(rows: list[dict[str, Any]], out: Path | None) -> None:
         for row in rows:
             print("\t".join(f"{row[n]:+.3f}" if isinstance(row[n], float) else str(row[n]) for n in names))
     elif out.suffix == ".json":
-        out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        write_whole(out, text.encode("utf-8", "backslashreplace"))
     else:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0]])
-            writer.writeheader()
-            writer.writerows(rows)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, [*rows[0]])
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(out, table.getvalue().encode("utf-8", "backslashreplace"))

@@ -7,6 +7,8 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..hosts.comfyui.inputs import checked
+
 FAMILIES = (
     "layout",
     "loaders",
@@ -28,7 +30,7 @@ def collect_nodes(families: tuple[str, ...] = FAMILIES) -> list[type[io.ComfyNod
     nodes: list[type[io.ComfyNode]] = []
     for family in families:
         try:
-            nodes.extend(import_module(f".{family}", __name__).NODES)
+            nodes.extend(checked(node) for node in import_module(f".{family}", __name__).NODES)
         except Exception:
             logger.exception(
                 "The %s nodes of Instance Composer could not be loaded; the others were.", family

@@ -185,7 +185,10 @@ class ExtractIterCompLoRA(io.ComfyNode):
                     "device",
                     options=["default", "cpu"],
                     default="default",
-                    tooltip="Where to compute. default: the device ComfyUI computes on.",
+                    tooltip=(
+                        "Where to decompose. default: the GPU where torch can do it there (CUDA and ROCm), "
+                        "else the CPU, as with MPS and XPU."
+                    ),
                 ),
                 socket(
                     io.String,

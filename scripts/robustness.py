@@ -12,15 +12,18 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -29,6 +32,8 @@ SUPPORT = (REPOSITORY / "tests" / "support", REPOSITORY / "tests" / "support" / 
 SECTIONS = ("documents", "weights", "nodes", "commands")
 # One reading; the number of seconds is of the processor, so that a busy machine does not count.
 MOST_SECONDS, MOST_BYTES = 2.0, 500 * 2**20
+# After this a reading is broken off.
+ENDLESS = 20.0
 
 # What is tried, and what says how it ended.
 Trial = tuple[str, Callable[[], str]]
@@ -65,6 +70,7 @@ def main() -> int:
     sys.path[:0] = map(str, SUPPORT)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    signal.signal(signal.SIGPROF, _stop)
     with tempfile.TemporaryDirectory() as folder:
         trials = {
             "documents": lambda: documents(arguments.start, arguments.documents),
@@ -148,16 +154,19 @@ def commands(folder: Path) -> tuple[int, Iterator[Trial]]:
 def attempt(name: str, count: int, trials: Iterable[Trial]) -> Tried:
     """Try everything, with a bar that tells the time left."""
     tried = Tried(name)
-    with tqdm(total=count, desc=name, smoothing=0.02) as bar:
+    with tqdm(total=count, desc=name, smoothing=0.02, miniters=1) as bar:
         last = ""
         for label, run in trials:
             before = _reset_peak()
             start = time.process_time()
+            signal.setitimer(signal.ITIMER_PROF, ENDLESS)
             try:
                 ending = run()
             except Exception as error:
-                ending = f"{type(error).__name__}"
-                tried.failures.append(f"{label}: {type(error).__name__}: {str(error)[:300]}")
+                ending = type(error).__name__
+                tried.failures.append(f"{label}: {ending}: {str(error)[:300]} ({_place(error)})")
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
             seconds, used = time.process_time() - start, max(0, _peak() - before)
             tried.endings[ending] += 1
             tried.slowest = max(tried.slowest, (seconds, label))
@@ -170,6 +179,17 @@ def attempt(name: str, count: int, trials: Iterable[Trial]) -> Tried:
                 bar.update()
             last = this
     return tried
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    raise TimeoutError(f"no end in {ENDLESS:g} s")
+
+
+def _place(error: Exception) -> str:
+    """Where in the pack it was raised."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "tests" not in frame.filename]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(REPOSITORY)]
+    return f"{Path(own[-1].filename).relative_to(REPOSITORY)}:{own[-1].lineno}" if own else "elsewhere"
 
 
 def _reset_peak() -> int:

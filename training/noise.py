@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, EDMEulerScheduler, StableDiffusionXLPipeline
 from torch import Generator, Tensor
 
 # The noise schedule of SDXL base.
@@ -18,10 +18,28 @@ SCHEDULE: dict[str, Any] = {
 }
 
 
+def noise_schedule(pipeline: StableDiffusionXLPipeline) -> DDPMScheduler:
+    """The noise schedule that a pipeline's model was trained with; ValueError for one that is not DDPM's."""
+    if isinstance(pipeline.scheduler, EDMEulerScheduler):
+        raise ValueError(
+            "the model was trained on EDM's noise levels, and training here is on those of SDXL; use a model "
+            "that predicts noise or velocity on SDXL's levels"
+        )
+    schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
+    return schedule
+
+
+def training_target(latents: Tensor, noise: Tensor, scheduler: DDPMScheduler, timesteps: Tensor) -> Tensor:
+    """What the model is to predict of noisy latents: the noise, or the velocity (arXiv 2202.00512)."""
+    if scheduler.config["prediction_type"] != "v_prediction":
+        return noise
+    return scheduler.get_velocity(latents, noise, timesteps)  # type: ignore[arg-type]
+
+
 def add_noise(
     latents: Tensor, scheduler: DDPMScheduler, generator: Generator, offset: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, the noise in them (the target), and timesteps (B,), uniform over the schedule.
+    """Noisy latents, the noise in them, and timesteps (B,), uniform over the schedule.
 
     `offset` is the deviation of one more number for each channel, the same in all its cells: SDXL's schedule
     ends before everything is noise, and a model that never saw the mean of a channel hidden takes the initial
@@ -37,13 +55,16 @@ def add_noise(
 
 
 def signal_to_noise_weights(scheduler: DDPMScheduler, timesteps: Tensor, power: float) -> Tensor:
-    """Weights (B,) of squared errors of the noise: SNR ** -power.
+    """Weights (B,) of squared errors of what is predicted that amount to SNR ** -power of the noise's.
 
     0 is the plain error of the noise, 1 the error of the picture. 0.5 is between them: Debiased Estimation
     (Yu et al. 2023, arXiv 2310.08442).
     """
     kept = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-    return (kept / (1 - kept)) ** -power
+    if scheduler.config["prediction_type"] != "v_prediction":
+        return (kept / (1 - kept)) ** -power
+    # An error of the velocity is one of the noise over sqrt(kept), which is 0 where all is noise.
+    return kept ** (1 - power) * (1 - kept) ** power
 
 
 def size_conditioning(sizes: Sequence[tuple[int, int]]) -> Tensor:

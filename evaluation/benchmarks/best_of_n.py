@@ -106,6 +106,8 @@ def likelihoods(pipeline: Any, pictures: NDArray[np.uint8], caption: str) -> Ten
             conditions = {"text_embeds": (scale * pooled).expand(count, -1), "time_ids": sizes}
             words = (scale * prompt).expand(count, -1, -1)
             found = pipeline.unet(noisy, torch.tensor([step]), words, added_cond_kwargs=conditions).sample
+            if pipeline.scheduler.config.prediction_type == "v_prediction":
+                found = share.sqrt() * found + (1 - share).sqrt() * noisy
             errors.append((found - noise).square().mean(dim=(1, 2, 3)))
         gain += errors[0] - errors[1]
     return gain / len(TIMESTEPS)

@@ -89,8 +89,12 @@ def masks_of(layout: Layout) -> Tensor:
     enabled = [instance for instance in layout.instances if instance.enabled]
     if not enabled:
         return torch.zeros(1, height, width)
-    pixels = bytearray().join(shape_of(instance).raster(width, height) for instance in enabled)
-    return torch.frombuffer(pixels, dtype=torch.uint8).view(-1, height, width).float()
+    # One after the other into its place: of hundreds, bytes beside them would be as large again.
+    masks = torch.empty(len(enabled), height, width)
+    for mask, instance in zip(masks, enabled, strict=True):
+        pixels = bytearray(shape_of(instance).raster(width, height))
+        mask.copy_(torch.frombuffer(pixels, dtype=torch.uint8).view(height, width))
+    return masks
 
 
 def _name_of(boxes: Any, masks: Tensor | None) -> str:

@@ -13,6 +13,9 @@ from .errors import UnsuitableModelError
 # Of Playground v2.5, whose latents have a mean and a deviation of their own (diffusers, single_file_utils).
 _PLAYGROUND_SCALE = 0.5
 
+# What a model's scheduler says of EDM's noise levels beyond their range.
+_KEPT = ("rho", "num_train_timesteps", "final_sigmas_type")
+
 logger = logging.getLogger("instance_composer")
 
 
@@ -35,7 +38,8 @@ def set_scheduler(pipeline: StableDiffusionXLPipeline, name: str, marked: Predic
         if prediction.edm.mean is not None and prediction.edm.std is not None:
             latents = {"latents_mean": [*prediction.edm.mean], "latents_std": [*prediction.edm.std]}
             vae.register_to_config(**latents, scaling_factor=_PLAYGROUND_SCALE)
-        pipeline.scheduler = EDMEulerScheduler.from_config(config, **prediction.scheduler_options())
+        kept = {name: config[name] for name in _KEPT if name in config}
+        pipeline.scheduler = EDMEulerScheduler(**kept, **prediction.scheduler_options())
         return
     options = prediction.scheduler_options()
     spacing = config.get("timestep_spacing")

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..quantisation import restored_tensors
 from ..weights import (
     CheckpointError,
     check_tensor,
@@ -60,6 +61,7 @@ def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str,
         state = _unwrap(path, read_torch(path))
         for key, value in state.items():
             check_tensor(path, key, value)
+        state = restored_tensors(path.name, state)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     absent = [part for part in _PARTS if not any(key.startswith(part) for key in state)]
     if absent:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import sizes_read_from
+from ..finite import require_finite
 from ..weights import CheckpointError
 
 BLOCKS = "image_encoder.blocks"
@@ -29,7 +31,9 @@ def build_sam(state: Mapping[str, Tensor], name: str) -> nn.Module:
         from segment_anything.build_sam import _build_sam  # pyright: ignore[reportPrivateUsage]
     except ImportError as error:
         raise ImportError(HOW_TO_INSTALL) from error
-    sizes = infer_sizes(state, name)
+    with sizes_read_from(name, "SAM"):
+        sizes = infer_sizes(state, name)
+    require_finite(state, name)
     with torch.device("meta"):
         sam = _build_sam(**sizes)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import diffusers
 import pytest
@@ -237,3 +238,59 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(
     assert convert(*(word.format(models=models) for word in words)) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("spelling", ["scale_weight", "weight_scale", "comfy_quant"])
+def test_quantised_files_are_read_as_their_numbers(models, tmp_path, spelling, capsys):
+    """By every action, with nothing left over of how they were stored."""
+    before = weights_of(models / "base.safetensors")
+    told = {"instance_composer.unet": json.dumps(open_unet(models / "base.safetensors").config)}
+    stored = {}
+    for name, value in before.items():
+        stored[name] = value
+        if value.ndim == 2 and name.endswith(".weight"):
+            layer, scale = name.removesuffix(".weight"), value.abs().max() / 448
+            stored[name] = (value / scale).to(torch.float8_e4m3fn)
+            stored[f"{layer}.{'scale_weight' if spelling == 'scale_weight' else 'weight_scale'}"] = scale
+            if spelling == "comfy_quant":
+                mark = b'{"format": "float8_e4m3fn"}'
+                stored[f"{layer}.comfy_quant"] = torch.tensor(list(mark), dtype=torch.uint8)
+    if spelling == "scale_weight":
+        stored["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    source, target = tmp_path / "scaled.safetensors", tmp_path / "out.safetensors"
+    save_file(stored, source, told)
+    assert convert("unet", source, target) == 0
+    assert "quantised weights as fp32 (--dtype fp16 is half the size)" in capsys.readouterr().out
+    whole = load_file(target)
+    assert whole.keys() == before.keys()
+    for name, value in whole.items():
+        assert (value - before[name]).norm() <= 0.04 * before[name].norm(), name
+    assert (
+        convert("delta", source, target, "--itercomp", models / "itercomp", "--base", source, "--force") == 0
+    )
+    tuned = weights_of(models / "itercomp")
+    for name, value in load_file(target).items():
+        torch.testing.assert_close(value, tuned[name], atol=1e-5, rtol=1e-5)
+    assert (
+        convert("lora", target, "--itercomp", source, "--base", models / "base.safetensors", "--force") == 0
+    )
+    assert "Inf" not in capsys.readouterr().out
+
+
+def test_what_a_model_predicts_stays_with_it(models, sdxl_folder, tmp_path):
+    """From a folder's scheduler to the marks of a single file, and from one single file to the next."""
+    folder = shutil.copytree(sdxl_folder, tmp_path / "velocity")
+    file = folder / "scheduler" / "scheduler_config.json"
+    said = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    for source in (folder, folder / "unet"):
+        assert convert("unet", source, tmp_path / "one.safetensors", "--force") == 0
+        assert {"v_pred", "ztsnr"} < load_file(tmp_path / "one.safetensors").keys()
+    for action in ("unet", "delta"):
+        more = ["--itercomp", models / "itercomp", "--base", sdxl_folder] if action == "delta" else []
+        for source in (folder, tmp_path / "one.safetensors"):
+            assert convert(action, source, tmp_path / "two.safetensors", "--force", *more) == 0
+            assert open_unet(tmp_path / "two.safetensors").prediction == open_unet(folder).prediction
+    assert not {"v_pred", "ztsnr"} & set(open_unet(tmp_path / "two.safetensors").weights)
+    assert convert("unet", sdxl_folder, tmp_path / "plain.safetensors") == 0
+    assert not {"v_pred", "ztsnr"} & load_file(tmp_path / "plain.safetensors").keys()

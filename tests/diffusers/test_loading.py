@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import EDMEulerScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from single_file import write_single_file
@@ -118,6 +118,129 @@ def test_an_inpainting_model_is_refused(pipeline, sdxl_folder, tmp_path):
     weights["conv_in.weight"] = torch.zeros(32, 9, 3, 3)
     save_file(weights, folder / "unet/diffusion_pytorch_model.safetensors")
     with pytest.raises(UnsuitableModelError, match="takes 9 input channels"):
+        load_sdxl(folder)
+
+
+def with_scheduler(sdxl_folder, folder, **said):
+    """A copy of the folder whose scheduler says something else."""
+    shutil.copytree(sdxl_folder, folder)
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    return folder
+
+
+def marked(pipeline, file, marks, texts=None):
+    """The model as a single file with marks."""
+    write_single_file(pipeline, file)
+    save_file(load_file(file) | {name: torch.zeros(0) for name in marks}, file, texts)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("marks", "texts", "said"),
+    [
+        (("v_pred", "ztsnr"), {}, {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}),
+        (("v_pred",), {}, {"prediction_type": "v_prediction"}),
+        ((), {"modelspec.prediction_type": "v"}, {"prediction_type": "v_prediction"}),
+        ((), {}, {}),
+    ],
+)
+def test_a_single_file_predicts_what_its_marks_say(
+    pipeline, sdxl_folder, adapter, layout, tmp_path, marks, texts, said
+):
+    """As the same model in a folder whose scheduler says it, whatever that of the configuration says."""
+    folder = with_scheduler(sdxl_folder, tmp_path / "folder", **said)
+    file = marked(pipeline, tmp_path / "model.safetensors", marks, texts)
+    of_folder, of_file = load_sdxl(folder), load_sdxl(file, config=sdxl_folder)
+    assert dict(of_file.scheduler.config) == dict(of_folder.scheduler.config)
+    expected = render(of_folder, adapter, layout)
+    assert torch.equal(render(of_file, adapter, layout), expected)
+    changed = (expected - render(load_sdxl(sdxl_folder), adapter, layout)).abs().max()
+    assert (changed > 0.1) == bool(said)
+
+
+def test_zero_terminal_snr_begins_with_noise_alone(sdxl_folder, tmp_path, caplog):
+    folder = with_scheduler(
+        sdxl_folder, tmp_path / "folder", prediction_type="v_prediction", rescale_betas_zero_snr=True
+    )
+    scheduler = load_sdxl(folder).scheduler
+    assert "folder says zero terminal SNR with timestep_spacing leading" in caplog.text
+    scheduler.set_timesteps(4)
+    assert scheduler.timesteps[0] == 999
+    assert scheduler.sigmas[0] == scheduler.sigmas.max() > 4000
+
+
+def test_marks_of_edm_are_drawn_on_its_noise_levels(pipeline, sdxl_folder, adapter, layout, tmp_path):
+    file = write_single_file(pipeline, tmp_path / "model.safetensors")
+    cosxl = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
+    save_file(load_file(file) | cosxl, file)
+    loaded = load_sdxl(file, config=sdxl_folder)
+    assert isinstance(loaded.scheduler, EDMEulerScheduler)
+    assert loaded.scheduler.config.prediction_type == "v_prediction"
+    assert loaded.scheduler.config.sigma_data == 1
+    assert render(loaded, adapter, layout).isfinite().all()
+    playground = {"edm_mean": torch.full((1, 4, 1, 1), 0.5), "edm_std": torch.full((1, 4, 1, 1), 2.0)}
+    write_single_file(pipeline, file)
+    save_file(load_file(file) | playground, file)
+    loaded = load_sdxl(file, config=sdxl_folder)
+    assert (loaded.scheduler.config.sigma_data, loaded.scheduler.config.sigma_max) == (0.5, 80)
+    assert loaded.vae.config.latents_mean == [0.5] * 4
+    loaded.save_pretrained(tmp_path / "saved")
+    again = load_sdxl(tmp_path / "saved")
+    assert isinstance(again.scheduler, EDMEulerScheduler)
+    assert torch.equal(again.scheduler.sigmas, loaded.scheduler.sigmas)
+
+
+def test_a_scheduler_that_is_not_drawn_here_is_named(sdxl_folder, tmp_path):
+    folder = with_scheduler(sdxl_folder, tmp_path / "folder", prediction_type="sample")
+    with pytest.raises(
+        UnsuitableModelError, match=r"folder says EulerDiscreteScheduler with sample, and drawn"
+    ):
+        load_sdxl(folder)
+
+
+def quantised(state, prefix=""):
+    """Matrices of the UNet as fp8 with scales."""
+    made = {}
+    for name, value in state.items():
+        if not name.startswith(prefix) or value.ndim != 2 or not name.endswith(".weight"):
+            made[name] = value
+            continue
+        scale = value.abs().max() / 448
+        made[name] = (value / scale).to(torch.float8_e4m3fn)
+        made[name.removesuffix("weight") + "weight_scale"] = scale
+    return made
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quantised_weights_are_restored(pipeline, sdxl_folder, tmp_path, part, dtype):
+    """In a single file and in a folder, as the numbers they stand for in the precision that was asked for."""
+    prefix = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}[part]
+    file = write_single_file(pipeline, tmp_path / "model.safetensors")
+    save_file(quantised(load_file(file), prefix), file)
+    folder = shutil.copytree(sdxl_folder, tmp_path / "folder")
+    weights = folder / part / "diffusion_pytorch_model.safetensors"
+    save_file(quantised(load_file(weights)), weights)
+    expected = getattr(pipeline, part).state_dict()
+    for loaded in (load_sdxl(file, config=sdxl_folder, dtype=dtype), load_sdxl(folder, dtype=dtype)):
+        found = getattr(loaded, part).state_dict()
+        assert found.keys() == expected.keys()
+        for key, value in found.items():
+            assert value.dtype == dtype
+            # fp8 rounds to 4 bits, bfloat16 to 8 once more.
+            assert (value.float() - expected[key]).norm() <= 0.04 * expected[key].norm(), key
+
+
+def test_quantised_text_encoders_are_named(pipeline, sdxl_folder, tmp_path):
+    file = write_single_file(pipeline, tmp_path / "model.safetensors")
+    save_file(quantised(load_file(file), "conditioner.embedders.0."), file)
+    with pytest.raises(UnsuitableModelError, match=r"model\.safetensors has quantised weights beside UNet"):
+        load_sdxl(file, config=sdxl_folder)
+    folder = shutil.copytree(sdxl_folder, tmp_path / "folder")
+    weights = folder / "text_encoder" / "model.safetensors"
+    save_file(quantised(load_file(weights)), weights, {"format": "pt"})
+    with pytest.raises(UnsuitableModelError, match="folder/text_encoder has quantised weights"):
         load_sdxl(folder)
 
 

@@ -234,6 +234,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
 
 def _widened(value: Any, chance: random.Random) -> Any:
     """A copy with one list or object that has as much as megabytes hold."""
+    value = json.loads(json.dumps(value))
     holders = [path for path in _places(value) if isinstance(_at(value, path), (list, dict))]
     if not holders:
         return [value] * 1_000

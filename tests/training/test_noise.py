@@ -7,7 +7,13 @@ import torch
 from training_tasks import FIRST
 
 from instance_composer.training.engine.order import generator_at
-from instance_composer.training.noise import add_noise, drop, signal_to_noise_weights
+from instance_composer.training.noise import (
+    add_noise,
+    drop,
+    noise_schedule,
+    signal_to_noise_weights,
+    training_target,
+)
 
 
 def test_shares_of_dropped_captions():
@@ -25,6 +31,44 @@ def test_weights_of_noise_levels():
     torch.testing.assert_close(signal_to_noise_weights(scheduler, timesteps, 0.5), noise_to_signal.sqrt())
     torch.testing.assert_close(signal_to_noise_weights(scheduler, timesteps, 1.0), noise_to_signal)
     assert torch.equal(signal_to_noise_weights(scheduler, timesteps, 0.0), torch.ones(2))
+
+
+def test_a_model_of_velocity_is_trained_towards_it():
+    """Velocity and noisy latents give back the noise and the latents, also where all is noise."""
+    from diffusers import DDPMScheduler
+
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    latents = torch.randn(2, 4, 8, 8, dtype=torch.float64)
+    scheduler = DDPMScheduler(**schedule, prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    noise, timesteps = torch.randn_like(latents), torch.tensor([300, 999])
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    target = training_target(latents, noise, scheduler, timesteps)
+    kept = scheduler.alphas_cumprod[timesteps].double().reshape(2, 1, 1, 1)
+    torch.testing.assert_close(kept.sqrt() * noisy - (1 - kept).sqrt() * target, latents, atol=1e-6, rtol=0)
+    torch.testing.assert_close((1 - kept).sqrt() * noisy + kept.sqrt() * target, noise, atol=1e-6, rtol=0)
+    assert training_target(latents, noise, DDPMScheduler(**schedule), timesteps) is noise
+
+    # An error of the velocity, weighed, is that of the noise it stands for, weighed.
+    wrong = target + 0.1
+    found = (1 - kept).sqrt() * noisy + kept.sqrt() * wrong
+    plain = DDPMScheduler(**schedule, rescale_betas_zero_snr=True)
+    for power in (0.5, 1.0):
+        weights = signal_to_noise_weights(scheduler, timesteps, power)
+        assert weights.isfinite().all()
+        expected = signal_to_noise_weights(plain, timesteps[:1], power) * (found - noise)[0].square().mean()
+        torch.testing.assert_close((weights[0] * 0.1**2).double(), expected.double()[0], rtol=1e-4, atol=0)
+
+
+def test_noise_levels_of_edm_are_refused(pipeline):
+    from diffusers import EDMEulerScheduler
+
+    before = pipeline.scheduler
+    pipeline.scheduler = EDMEulerScheduler()
+    try:
+        with pytest.raises(ValueError, match="trained on EDM's noise levels"):
+            noise_schedule(pipeline)
+    finally:
+        pipeline.scheduler = before
 
 
 def test_noise_offset_moves_the_means_of_channels_alone():

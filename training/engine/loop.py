@@ -305,8 +305,15 @@ class Trainer:
         """Drop lines written after the checkpoint: those steps are done again."""
         path = self.folder / "metrics.jsonl"
         if self.accelerator.is_main_process and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            text = path.read_text(encoding="utf-8")
+            # What a run that was killed left of its last line is dropped too.
+            lines = text[: text.rfind("\n") + 1].splitlines()
+            try:
+                kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path} holds a line that is no metric of a step ({error}); move it away to continue"
+                ) from error
             path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def _due(self, every: int) -> bool:

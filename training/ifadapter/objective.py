@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 from PIL import Image, ImageDraw
 from torch import Generator, Tensor, nn
 
@@ -31,7 +31,9 @@ from ..engine.task import BatchPosition, Task
 from ..noise import (
     add_noise,
     drop,
+    noise_schedule,
     signal_to_noise_weights,
+    training_target,
 )
 
 # IFAdapter (arXiv 2409.08240), section 4.1; "set to 0", as its unconditional branch has it. That both are
@@ -61,8 +63,7 @@ class IFAdapterObjective(nn.Module):
         self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
         self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
         self.region_weight, self.snr_power = region_weight, snr_power
-        schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
-        self.scheduler: DDPMScheduler = schedule
+        self.scheduler = noise_schedule(pipeline)
         self._attached = ExitStack()
 
     def forward(self, batch: dict[str, Any], generator: Generator) -> dict[str, Tensor]:
@@ -87,7 +88,8 @@ class IFAdapterObjective(nn.Module):
         predicted = self.unet(
             noisy, timesteps, prompt * ~without_prompt[:, None, None], added_cond_kwargs=conditions
         )
-        errors = F.mse_loss(predicted.sample.float(), noise, reduction="none").mean(dim=1)
+        target = training_target(latents, noise, self.scheduler, timesteps)
+        errors = F.mse_loss(predicted.sample.float(), target, reduction="none").mean(dim=1)
         height, width = errors.shape[-2:]
         inside = _inside(batch["boxes"], batch["counts"], (height, width)).to(errors)
         weighted = errors

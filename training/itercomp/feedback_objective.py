@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 from torch import Generator, Tensor, nn
 
 from ...hosts.diffusers_sdxl import generate_base
@@ -17,7 +17,7 @@ from ..data.text import Tokenizer, encode_prompts
 from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
 from ..engine.task import BatchPosition, Task
-from ..noise import size_conditioning
+from ..noise import noise_schedule, size_conditioning
 
 # The released code's, which are those of ReFL (ImageReward, arXiv 2304.05977): a picture is sampled up to one
 # of the last ten of forty steps, rewards count up to two deviations above the mean.
@@ -52,8 +52,7 @@ class FeedbackObjective(nn.Module):
         self.vae: Any = pipeline.vae.requires_grad_(False)
         self.rewards: Any = nn.ModuleList(one.model.requires_grad_(False) for one in rewards)
         self.aspects = [one.aspect for one in rewards]
-        schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
-        self.scheduler: DDPMScheduler = schedule
+        self.scheduler = noise_schedule(pipeline)
 
     def train(self, mode: bool = True) -> FeedbackObjective:
         """Training mode for the UNet alone: dropout in a reward model would be noise in what it says."""

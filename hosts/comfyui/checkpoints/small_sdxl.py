@@ -89,8 +89,8 @@ def load_vae(folder: str | PathLike[str]) -> Any:
     weights = _weights(folder, "vae", "diffusion_pytorch_model")
     if _DIFFUSERS_VAE not in weights:
         raise DemoPartError(
-            f"vae/diffusion_pytorch_model.safetensors is no autoencoder by the names of diffusers: it lacks "
-            f"{_DIFFUSERS_VAE}. It may be another model's file."
+            f"The weights of vae do not fit their configuration: {_DIFFUSERS_VAE} is absent, by which an "
+            "autoencoder of diffusers is known. The file may be another model's."
         )
     named = comfy.diffusers_convert.convert_vae_state_dict(dict(weights))
     with _named_misfit("vae"):

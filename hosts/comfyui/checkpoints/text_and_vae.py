@@ -9,7 +9,7 @@ from typing import Any
 import comfy.sd
 import folder_paths
 
-from ....models.weights import open_weights, read_tensors
+from ....models.weights import CheckpointError, open_weights, read_tensors
 from .small_sdxl import load_clip, load_vae
 
 _ENCODER_FILES = (
@@ -82,7 +82,10 @@ def _folder_vae(folder: Path) -> Any:
         return None
     if _is_smaller(folder, "vae"):
         return load_vae(folder)
-    return comfy.sd.VAE(sd=read_tensors(file))
+    vae = comfy.sd.VAE(sd=read_tensors(file))
+    if vae.first_stage_model is None:
+        raise CheckpointError(f"{folder.name}/vae/{file.name} holds no autoencoder that ComfyUI knows.")
+    return vae
 
 
 def _is_smaller(folder: Path, part: str) -> bool:

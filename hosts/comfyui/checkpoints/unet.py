@@ -19,6 +19,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ....demo import COMPOSITION_LORA
+from ....models.finite import is_finite
 from ....models.sdxl.architecture import Structure
 from ....models.sdxl.files import TIME_FEATURES, UNetFile, open_unet
 from ....models.weights import CheckpointError, listing
@@ -156,11 +157,17 @@ def _fill(unet: Any, file: UNetFile, dtype: torch.dtype) -> None:
 
 
 def _streamed(file: UNetFile) -> Iterator[tuple[str, Tensor]]:
-    bar = comfy.utils.ProgressBar(len(file.weights))
+    bar, damaged = comfy.utils.ProgressBar(len(file.weights)), []
     for name, tensor in file.weights.stream():
         comfy.model_management.throw_exception_if_processing_interrupted()
+        damaged += [] if is_finite(tensor) else [name]
         yield name, tensor
         bar.update(1)
+    if damaged:
+        raise CheckpointError(
+            f"{file.name} holds numbers that are not finite in {len(damaged)} weights: "
+            f"{listing(damaged, most=5)}. It is damaged, or was written in a precision too small for it."
+        )
 
 
 def _pages_weights() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ....models.vision.grounding_dino import backend_groundingdino, backend_tran
 from ....models.vision.grounding_dino.detector import FoundNoun, NounDetector
 from ....models.vision.grounding_dino.noun_rules import exact_phrase
 from ....models.vision.grounding_dino.pixels import prepare
-from ..loading import load_whole
+from ..loading import LastLoaded, load_whole
 from .files import vocabulary_path
 
 START, END = "[CLS]", "[SEP]"
@@ -73,17 +72,18 @@ def _inside(box: tuple[float, float, float, float]) -> tuple[float, float, float
 
 
 def load_detector(path: Path, backend: str = DEFAULT_BACKEND) -> Detector:
-    """A Grounding DINO of original weights or a folder of the transformers library; the last one is kept.
+    """A Grounding DINO of original weights or a folder of transformers, kept until it is unloaded.
 
     Raises `CheckpointError` for weights the backend does not read, `MissingWeightsError` if the vocabulary is
     not there, `BackendError` if the backend does not run.
     """
     vocabulary = vocabulary_path(path)
-    return _load(path, backend, vocabulary, path.stat().st_mtime_ns)
+    key = (path, backend, vocabulary, path.stat().st_mtime_ns)
+    return _last.get(key, lambda: read_detector(path, backend, vocabulary))
 
 
-@lru_cache(maxsize=1)
-def _load(path: Path, backend: str, vocabulary: Path, _changed: int) -> Detector:
+def read_detector(path: Path, backend: str, vocabulary: Path) -> Detector:
+    """As `load_detector`, read anew."""
     with torch.inference_mode(False):
         network = BACKENDS[backend](path)
     patcher = comfy.model_patcher.ModelPatcher(
@@ -98,6 +98,9 @@ def _load(path: Path, backend: str, vocabulary: Path, _changed: int) -> Detector
         return tokenizer.encode(text, add_special_tokens=False).ids
 
     return Detector(patcher, NounDetector(network, tokenize, around, exact_phrase))
+
+
+_last: LastLoaded[Detector] = LastLoaded(lambda detector: detector.patcher)
 
 
 def read_vocabulary(path: Path) -> Any:

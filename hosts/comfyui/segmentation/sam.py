@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from ....models.vision.sam import activation_bytes, build_sam
 from ....models.weights import open_weights
-from ..loading import load_whole
+from ..loading import LastLoaded, load_whole
 
 
 class Segmenter(nn.Module):
@@ -26,12 +25,12 @@ class Segmenter(nn.Module):
 
 
 def load_segmenter(path: Path) -> Any:
-    """The ModelPatcher of a `Segmenter`; the last one is kept. `CheckpointError` for other weights."""
-    return _load(path, path.stat().st_mtime_ns)
+    """The ModelPatcher of a `Segmenter`, kept until it is unloaded. `CheckpointError` for other weights."""
+    return _last.get((path, path.stat().st_mtime_ns), lambda: read_segmenter(path))
 
 
-@lru_cache(maxsize=1)
-def _load(path: Path, _changed: int) -> Any:
+def read_segmenter(path: Path) -> Any:
+    """The ModelPatcher of a `Segmenter`, read anew."""
     weights = open_weights([path])
     with torch.inference_mode(False):
         state = {name: weights.read(name).clone() for name in weights}
@@ -41,6 +40,9 @@ def _load(path: Path, _changed: int) -> Any:
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+
+
+_last: LastLoaded[Any] = LastLoaded(lambda patcher: patcher)
 
 
 def segment(patcher: Any, picture: Tensor, boxes: Sequence[tuple[float, float, float, float]]) -> Tensor:

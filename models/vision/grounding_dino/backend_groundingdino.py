@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...errors import sizes_read_from
 from ...weights import CheckpointError
 from .conversion import (
     HEADS,
@@ -69,7 +70,9 @@ def build(path: Path) -> Network:
         )
     check_package()
     state = {name: tensor for name, tensor in read_original(path).items() if not is_unused(name)}
-    model = build_network(infer_config(state))
+    with sizes_read_from(path.name, "Grounding DINO"):
+        sizes = infer_config(state)
+    model = build_network(sizes)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...weights import CheckpointError, listing, open_weights
 from .original import load_original
 
 # BERT's padding token, for the shorter captions of a batch; the attention mask hides it.
@@ -37,11 +38,23 @@ class Network(nn.Module):
         return outputs.logits, outputs.pred_boxes
 
 
+def _refuse_quantised(folder: Path) -> None:
+    """Raise `CheckpointError` for quantised weights: the library would take them as they lie."""
+    files = sorted(folder.glob("*.safetensors"))
+    quantised = open_weights(files).quantised if files else []
+    if quantised:
+        raise CheckpointError(
+            f"{folder.name} has quantised weights, which are not read from a folder: "
+            f"{listing(quantised, most=3)}. Take it in 16 or 32 bits."
+        )
+
+
 def build(path: Path) -> Network:
     """The network on the CPU, of original weights or the library's folder; `CheckpointError` for others."""
     # transformers is slow to import, and in ComfyUI only Segment Entities needs this class.
     from transformers import GroundingDinoForObjectDetection
 
     if path.is_dir():
+        _refuse_quantised(path)
         return Network(GroundingDinoForObjectDetection.from_pretrained(path, local_files_only=True))
     return Network(load_original(path))

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ...errors import sizes_read_from
+from ...finite import require_finite
 from ...weights import CheckpointError, listing, open_weights
 from .conversion import (
     convert,
@@ -30,6 +32,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
             f"{path.name} is no Grounding DINO with the names of the original code. A .safetensors of the "
             "transformers library needs the folder it came in, config.json and vocabulary included."
         )
+    require_finite(state, path.name)
     return state
 
 
@@ -48,7 +51,8 @@ def load_original(path: Path) -> Any:
     from transformers import BertConfig, GroundingDinoConfig, SwinConfig
 
     state = read_original(path)
-    sizes = infer_config(state)
+    with sizes_read_from(path.name, "Grounding DINO"):
+        sizes = infer_config(state)
     parts = {"backbone_config": SwinConfig, "text_config": BertConfig}
     for name, kind in parts.items():
         sizes[name] = kind(**{key: value for key, value in sizes[name].items() if key != "model_type"})

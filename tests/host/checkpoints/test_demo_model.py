@@ -160,6 +160,57 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(folder, tmp_pat
         load_unet(str(tmp_path))
 
 
+def test_another_models_file_in_place_of_the_autoencoder_is_named(folder, tmp_path):
+    """ComfyUI would take what fits and leave the rest as it happens to be."""
+    for part in ("unet", "vae", "text_encoder"):
+        shutil.copytree(folder / part, tmp_path / part)
+    file, unet = (tmp_path / part / "diffusion_pytorch_model.safetensors" for part in ("vae", "unet"))
+    state = load_file(file)
+    shutil.copy(unet, file)
+    with pytest.raises(DemoPartError, match="by which an autoencoder of diffusers is known"):
+        load_vae(tmp_path)
+    save_file({name: value for name, value in state.items() if "quant_conv" not in name}, file)
+    with pytest.raises(DemoPartError, match=r"weights of vae do not fit .* the first is post_quant_conv"):
+        load_vae(tmp_path)
+    save_file(state | {"decoder.conv_in.weight": torch.zeros(3, 4, 3, 3)}, file)
+    with pytest.raises(
+        DemoPartError, match=r"weights of vae do not fit .*size mismatch for decoder\.conv_in"
+    ):
+        load_vae(tmp_path)
+    encoder = tmp_path / "text_encoder" / "model.safetensors"
+    encoder.write_bytes(encoder.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read .* may be truncated"):
+        load_clip(tmp_path)
+
+
+def test_quantised_encoders_and_autoencoder_are_their_numbers(folder, parts, tmp_path):
+    for part, stem in (
+        ("vae", "diffusion_pytorch_model"),
+        ("text_encoder", "model"),
+        ("text_encoder_2", "model"),
+    ):
+        shutil.copytree(folder / part, tmp_path / part)
+        file = tmp_path / part / f"{stem}.safetensors"
+        stored = {}
+        for name, value in load_file(file).items():
+            stored[name] = value
+            if value.ndim == 2 and name.endswith(".weight") and "embedding" not in name:
+                scale = value.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-9) / 127
+                stored[name] = (value / scale).round().to(torch.int8)
+                stored[name.removesuffix("weight") + "weight_scale"] = scale
+        assert len(stored) > len(load_file(file))
+        save_file(stored, file)
+    expected = encode(parts[1], LAYOUT.prompt)[0][0]
+    found = encode(load_clip(tmp_path), LAYOUT.prompt)[0][0]
+    # 127 steps for each row of a dozen layers.
+    assert 0 < (found - expected).norm() < 0.05 * expected.norm()
+    before, after = (one.first_stage_model.state_dict() for one in (parts[2], load_vae(tmp_path)))
+    assert before.keys() == after.keys()
+    for name, value in after.items():
+        assert (value.float() - before[name].float()).norm() <= 0.02 * before[name].float().norm(), name
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
+
+
 # The demo model after feedback learning, as Load IterComp UNet offers it.
 
 
@@ -208,3 +259,21 @@ def test_the_tuned_demo_model_is_the_demo_model_with_its_lora(tuned, parts, monk
 def test_without_its_lora_the_tuned_demo_model_is_not_offered(folder, monkeypatch):
     monkeypatch.setattr(unet_files, "FOLDER", folder)
     assert unet_files.DEMO not in unet_files.list_unets()
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2", "vae"])
+def test_a_part_that_is_cut_off_is_named(folder, tmp_path, part):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (file,) = (copy / part).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=f"{file.name} cannot be read as a safetensors file"):
+        load_vae(copy) if part == "vae" else load_clip(copy)
+
+
+def test_weights_of_another_model_are_no_vae(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(
+        folder / "text_encoder" / "model.safetensors", copy / "vae" / "diffusion_pytorch_model.safetensors"
+    )
+    with pytest.raises(DemoPartError, match="weights of vae do not fit their configuration"):
+        load_vae(copy)

@@ -128,6 +128,47 @@ def test_a_v_prediction_file_is_loaded_as_one(tuned, tmp_path):
     assert tuned.model.model_type.name == "EPS"
 
 
+def test_a_folder_is_loaded_as_what_its_scheduler_says(diffusers_unet, tmp_path):
+    diffusers_unet.save_pretrained(tmp_path / "model" / "unet")
+    (tmp_path / "model" / "scheduler").mkdir()
+    said = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    (tmp_path / "model" / "scheduler" / "scheduler_config.json").write_text(json.dumps(said))
+    loaded = load_unet(str(tmp_path / "model")).model
+    assert loaded.model_type.name == "V_PREDICTION"
+    assert loaded.model_sampling.zsnr
+
+
+def test_a_file_is_loaded_as_what_its_metadata_says(tuned, tmp_path):
+    state = {k[16:]: value.clone() for k, value in tuned.model_state_dict("diffusion_model.").items()}
+    save_file(state, tmp_path / "v.safetensors", CONFIG | {"modelspec.prediction_type": "v"})
+    assert load_unet(str(tmp_path / "v.safetensors")).model.model_type.name == "V_PREDICTION"
+
+
+def test_quantised_weights_are_loaded_as_their_numbers(tuned, tmp_path, caplog):
+    state, expected = {}, {}
+    for key, value in tuned.model_state_dict("diffusion_model.").items():
+        name = key.removeprefix("diffusion_model.")
+        state[name] = expected[key] = value.clone()
+        if value.ndim == 2:
+            scale = value.abs().amax(dim=1, keepdim=True) / 127
+            state[name] = (value / scale).round().to(torch.int8)
+            state[name.removesuffix("weight") + "weight_scale"] = scale
+            expected[key] = state[name].float() * scale
+    save_file(state, tmp_path / "int8.safetensors", CONFIG)
+    loaded = load_unet(str(tmp_path / "int8.safetensors"), torch.float32)
+    assert_equal(weights_of(loaded), expected)
+    assert "weights are quantised (int8) and were restored" in caplog.text
+    assert "weights are not used" not in caplog.text
+
+
+def test_weights_that_are_no_numbers_are_named(tuned, tmp_path):
+    state = {k[16:]: value.clone() for k, value in tuned.model_state_dict("diffusion_model.").items()}
+    state["middle_block.1.proj_in.weight"][0, 0] = torch.nan
+    save_file(state, tmp_path / "nan.safetensors", CONFIG)
+    with pytest.raises(CheckpointError, match=r"not finite in 1 weights: middle_block\.1\.proj_in\.weight"):
+        load_unet(str(tmp_path / "nan.safetensors"))
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read where Linux tells it")
 def test_memory_holds_the_model_in_its_new_precision_and_little_else(tmp_path):
     file = write_sparse_unet(tmp_path / "wide", width=64)
