@@ -69,8 +69,16 @@ def _cross_entropy(maps: Sequence[Tensor], masks: Tensor, groups: Groups, lowest
         attention = mean[..., list(group)].sum(-1)
         # torch.where instead of a product with the mask, because infinity times 0 is not a number.
         likelihood = torch.where(mask, attention, 1.0 - attention)
-        losses.append(-likelihood.log().clamp(min=lowest).mean())
+        losses.append(-_logarithm(likelihood, lowest).mean())
     return _total(losses, maps) / max(len(groups), 1)
+
+
+def _logarithm(likelihood: Tensor, lowest: float) -> Tensor:
+    """The logarithm, no less than `lowest`; there its gradient is 0, not infinity times 0."""
+    if lowest == -torch.inf:
+        return likelihood.log()
+    positive = likelihood > 0
+    return torch.where(positive, likelihood, 1.0).log().clamp(min=lowest).where(positive, lowest)
 
 
 def _inside(attention: Tensor, mask: Tensor) -> Tensor:
