@@ -61,10 +61,13 @@ def save_lora(path: Path, layers: Mapping[str, LowRank], metadata: Mapping[str, 
     beginning.replace(path)
 
 
-def read_lora(path: Path, targets: Iterable[str]) -> dict[str, LowRank]:
+def read_lora(
+    path: Path, targets: Iterable[str], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, LowRank]:
     """The layers of a file, by name: this one's, the released code's, or diffusers'.
 
-    `CheckpointError` unless it has all `targets` and nothing else.
+    `shapes` are those of the layers' weights (out, in). `CheckpointError` unless the file has all `targets`,
+    fitting, and nothing else.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -89,6 +92,13 @@ def read_lora(path: Path, targets: Iterable[str]) -> dict[str, LowRank]:
     ranks = {len(one.down) for one in whole.values()}
     if len(ranks) > 1:
         raise CheckpointError(f"{path.name} has layers of ranks {sorted(ranks)}; all must have the same rank")
+    for name in wanted:
+        found = (whole[name].up.shape[0], whole[name].down.shape[1])
+        if found != tuple(shapes[name][:2]):
+            raise CheckpointError(
+                f"{path.name} is a LoRA of another model: {name} is {found[0]} x {found[1]} there and "
+                f"{shapes[name][0]} x {shapes[name][1]} in this model. Use one that was made for this model"
+            )
     return {name: whole[name] for name in wanted}
 
 
