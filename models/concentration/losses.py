@@ -74,16 +74,21 @@ def _cross_entropy(maps: Sequence[Tensor], masks: Tensor, groups: Groups, lowest
 
 
 def _logarithm(likelihood: Tensor, lowest: float) -> Tensor:
-    """The logarithm, no less than `lowest`; there its gradient is 0, not infinity times 0."""
+    """The logarithm, no less than `lowest`; its gradient is 0 where 1 / likelihood would overflow."""
     if lowest == -torch.inf:
         return likelihood.log()
-    positive = likelihood > 0
-    return torch.where(positive, likelihood, 1.0).log().clamp(min=lowest).where(positive, lowest)
+    regular = likelihood >= torch.finfo(likelihood.dtype).tiny
+    floor = likelihood.detach().clamp(min=0).log().clamp(min=lowest)
+    return torch.where(regular, torch.where(regular, likelihood, 1.0).log(), floor)
 
 
 def _inside(attention: Tensor, mask: Tensor) -> Tensor:
-    """The share of attention (heads, h, w, tokens) inside a mask (h, w), for each head and token."""
-    return (attention * mask[..., None]).sum((1, 2)) / attention.sum((1, 2))
+    """The share of attention (heads, h, w, tokens) inside a mask (h, w), for each head and token.
+
+    A head that gives a token nothing at all has nothing inside.
+    """
+    total = attention.sum((1, 2)).clamp(min=torch.finfo(attention.dtype).tiny)
+    return (attention * mask[..., None]).sum((1, 2)) / total
 
 
 def _resize(masks: Tensor, maps: Sequence[Tensor], groups: Groups) -> Tensor:
