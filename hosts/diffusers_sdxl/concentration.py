@@ -82,7 +82,7 @@ def record_attention(unet: UNet2DConditionModel, layers: Sequence[str]) -> Itera
 
 @contextmanager
 def record_projections(unet: UNet2DConditionModel, layers: Sequence[str]) -> Iterator[list[LayerInputs]]:
-    """Inside the `with` block, each layer's query and key as it runs, from which `probabilities_of` makes maps.
+    """Inside the `with` block, each layer's query and key as it runs; `probabilities_of` makes maps of them.
 
     Nothing is computed inside the UNet, so gradient checkpointing of its non-reentrant kind, which runs a
     layer once more in the backward pass and compares what it saves, works with it.

@@ -33,7 +33,9 @@ def draw_schedule(
     replacement. `side` is the picture's shorter one in pixels. ValueError for more gradient steps than steps.
     """
     if not 1 <= gradient_steps <= total:
-        raise ValueError(f"{gradient_steps} gradient steps of {total} were asked for; 1 to {total} are allowed")
+        raise ValueError(
+            f"{gradient_steps} gradient steps of {total} were asked for; 1 to {total} are allowed"
+        )
     interval = total // gradient_steps
     start = numbers.randint(0, total - interval * (gradient_steps - 1) - 1)
     steps = tuple(range(start, total, interval))

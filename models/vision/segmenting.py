@@ -24,13 +24,11 @@ class GroundedSegmenter:
     Source: CoMat (arXiv 2404.03653), which calls it Grounded SAM; its released code has FastSAM for SAM.
     """
 
-    def __init__(self, detector: Detector, sam: nn.Module) -> None:
+    def __init__(self, detector: Detector, sam: Any) -> None:
         self.detector, self.sam = detector, sam
 
     @classmethod
-    def load(
-        cls, detector: str, sam: Path, box_threshold: float, text_threshold: float
-    ) -> GroundedSegmenter:
+    def load(cls, detector: str, sam: Path, box_threshold: float, text_threshold: float) -> GroundedSegmenter:
         """From files or names on the hub; `ModelError` and `CheckpointError` for what does not fit."""
         if not sam.is_file():
             raise ModelError(f"--segmenter: there is no file {sam}; a checkpoint of SAM is needed")

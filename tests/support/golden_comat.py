@@ -1,4 +1,4 @@
-"""One step of CoMat's released trainer on tiny models, as our objects: UNet, discriminator, captioner, masks."""
+"""One step of CoMat's released trainer on tiny models, with our objects in its place."""
 
 from __future__ import annotations
 
@@ -144,7 +144,10 @@ class ReleasedStep:
         inputs, facts = self.tensors["inputs"], self.facts
         prompts = facts["prompts_in_batch_order"]
         groups = [[flat(group) for group in sample] for sample in facts["entities"]]
-        nouns = [[self._noun(prompt, group) for group in sample] for prompt, sample in zip(prompts, groups)]
+        nouns = [
+            [self._noun(prompt, group) for group in sample]
+            for prompt, sample in zip(prompts, groups, strict=True)
+        ]
         noise = repeat(inputs["step_noise_low"])
         both = inputs["prompt_embeds"]
         rows = len(prompts)

@@ -1,1 +1,1 @@
-"""CoMat (arXiv 2404.03653): a LoRA trained by captioner, masks and discriminator on the model's own pictures."""
+"""CoMat (arXiv 2404.03653): a LoRA trained by what captioner, masks and discriminator say of pictures."""

@@ -43,8 +43,8 @@ def check_run(run: CoMatRun, has_captioner: bool, has_segmenter: bool) -> None:
     _check_segmenter(run, has_segmenter)
     if not (run.concept_weight or run.token_weight or run.pixel_weight):
         raise SourceError(
-            "nothing is learned: captioner and masks are both left out; give --concept-weight, --token-weight "
-            "or --pixel-weight a number above 0"
+            "nothing is learned: captioner and masks are both left out; give --concept-weight, "
+            "--token-weight or --pixel-weight a number above 0"
         )
 
 

@@ -11,7 +11,7 @@ from .prompts import Conditions
 
 
 class Discriminator(nn.Module):
-    """Clean latents (B, C, h, w) to a logit for each of their cells (B, h, w, 1), high for the original model.
+    """Clean latents (B, C, h, w) to a logit for each cell (B, h, w, 1), high for the original model.
 
     `unet` has its own LoRA; `timestep` is the sampler's last. The condition is the empty prompt.
     """

@@ -33,12 +33,14 @@ def forecast(task: CoMatTask, settings: Settings, folder: Path, originals: int, 
 
     `originals` are latents of the original model that are still to be made.
     """
-    device = torch.device(state.device)
+    device = torch.device(state.device or "cpu")
     done = int((read_run(folder) or {"step": 0})["step"])
     try:
         measured = _Measured(task, settings, device)
     except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(_advice(f"one call of the UNet does not fit into {device}", settings)) from error
+        raise OutOfMemoryError(
+            _advice(f"one call of the UNet does not fit into {device}", settings)
+        ) from error
     for line in _parts(task):
         logger.info("%s", line)
     needed, there = measured.memory(), _memory_of(device)
@@ -47,7 +49,9 @@ def forecast(task: CoMatTask, settings: Settings, folder: Path, originals: int, 
     )
     if there and needed > there:
         raise OutOfMemoryError(
-            _advice(f"training needs about {_gigabytes(needed)}, and {device} has {_gigabytes(there)}", settings)
+            _advice(
+                f"training needs about {_gigabytes(needed)}, and {device} has {_gigabytes(there)}", settings
+            )
         )
     step = measured.step()
     making = measured.originals(originals) / state.num_processes

@@ -40,10 +40,12 @@ def add_lora(unet: Any, rank: int, start: Mapping[str, LowRank] | None = None) -
 
 def lora_layers(unet: Any) -> dict[str, LowRank]:
     """The matrices of a UNet's LoRA by layer, as they are now."""
+    layers: dict[str, Any] = {
+        name: module for name, module in unet.named_modules() if isinstance(module, BaseTunerLayer)
+    }
     return {
-        name: LowRank(module.lora_A[_NAME].weight.detach(), module.lora_B[_NAME].weight.detach())
-        for name, module in unet.named_modules()
-        if isinstance(module, BaseTunerLayer)
+        name: LowRank(layer.lora_A[_NAME].weight.detach(), layer.lora_B[_NAME].weight.detach())
+        for name, layer in layers.items()
     }
 
 

@@ -32,10 +32,14 @@ class CoMatRun:
     (segmenter), `fidelity_weight` (discriminator). `size` is (width, height) in pixels.
     """
 
-    model: Path = field(metadata=flag("diffusers folder of SDXL or Stable Diffusion 1, or .safetensors of SDXL"))
+    model: Path = field(
+        metadata=flag("diffusers folder of SDXL or Stable Diffusion 1, or .safetensors of SDXL")
+    )
     captioner: str | None = field(
         default=None,
-        metadata=flag("BLIP, GIT, LLaVA or Qwen-VL that says how likely a prompt is: folder or name on the hub"),
+        metadata=flag(
+            "BLIP, GIT, LLaVA or Qwen-VL that says how likely a prompt is: folder or name on the hub"
+        ),
     )
     prompts: Path | None = field(
         default=None, metadata=flag("text file, one prompt a line (default: captions of Shapes World)")
@@ -52,7 +56,8 @@ class CoMatRun:
     box_threshold: float = field(default=0.3, metadata=flag("of the detector (%(default)g)"))
     text_threshold: float = field(default=0.25, metadata=flag("of the detector (%(default)g)"))
     pipeline: str = field(
-        default="en_core_web_sm", metadata=flag("spaCy's, for entities (%(default)s; published: en_core_web_trf)")
+        default="en_core_web_sm",
+        metadata=flag("spaCy's, for entities (%(default)s; published: en_core_web_trf)"),
     )
     size: tuple[int, int] = field(default=(512, 512), metadata=flag("width x height (%(default)s)"))
     rank: int = field(default=128, metadata=flag("of the LoRA and of the discriminator's (%(default)g)"))
@@ -74,10 +79,12 @@ class CoMatRun:
         metadata=flag("of the distance from the original's predictions, instead of fidelity (%(default)g)"),
     )
     discriminator_rate: float = field(
-        default=2.5, metadata=flag("of its learning rate to the LoRA's (%(default)g; published for SD 1.5: 0.4)")
+        default=2.5,
+        metadata=flag("of its learning rate to the LoRA's (%(default)g; published for SD 1.5: 0.4)"),
     )
     concept_loss: str = field(
-        default="mean", metadata=flag("over all tokens of a batch, or the paper's sum for each prompt (%(default)s)")
+        default="mean",
+        metadata=flag("over all tokens of a batch, or the paper's sum for each prompt (%(default)s)"),
     )
     token_loss: str = field(
         default="released", metadata=flag("or paper: how attention outside masks counts (%(default)s)")

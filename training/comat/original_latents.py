@@ -61,6 +61,7 @@ def make_once(
     `SourceError` for a folder made for other prompts, by another model or with other settings.
     """
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    device = torch.device(state.device or "cpu")
     index = {**description, "seed": seed, "prompts": len(prompts), "digest": _digest_of_text(prompts)}
     _check_index(folder, index)
     shards = [n for n in range(-(-len(prompts) // _SHARD)) if not (folder / _name(n)).is_file()]
@@ -72,7 +73,8 @@ def make_once(
             parts: list[Tensor] = []
             for first in range(0, len(numbers), batch):
                 some = numbers[first : first + batch]
-                parts.append(make(some, [_noise(seed, number, state.device) for number in some]).half().cpu())
+                noise = [_noise(seed, number, device) for number in some]
+                parts.append(make(some, noise).half().cpu())
                 progress.update(len(some))
             latents = torch.cat(parts)
             if not bool(latents.isfinite().all()):

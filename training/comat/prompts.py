@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
-from transformers import CLIPTokenizerFast
+from transformers import CLIPTokenizerFast  # pyright: ignore[reportAttributeAccessIssue]
 
 from ...hosts.diffusers_sdxl import TextToImage
 from ...models.comat import concentratable
@@ -65,7 +65,8 @@ class PromptEncoder(nn.Module):
         """Conditions of prompts, for pictures of this height and width in pixels."""
         if not self.large:
             return Conditions(self.encoders[0](tokens[0])[0], None)
-        prompt, pooled = encode_prompts(*self.encoders, TokenIds(tokens[0], tokens[1], tokens[0]))
+        first, second = self.encoders
+        prompt, pooled = encode_prompts(first, second, TokenIds(tokens[0], tokens[1], tokens[0]))
         sizes = size_conditioning([size] * len(prompt)).to(prompt.device)
         return Conditions(prompt, {"text_embeds": pooled, "time_ids": sizes})
 

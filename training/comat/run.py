@@ -173,9 +173,7 @@ def _segmenter(run: CoMatRun) -> Segmenter:
 
     assert run.segmenter is not None
     assert run.detector is not None
-    return GroundedSegmenter.load(
-        run.detector, Path(run.segmenter), run.box_threshold, run.text_threshold
-    )
+    return GroundedSegmenter.load(run.detector, Path(run.segmenter), run.box_threshold, run.text_threshold)
 
 
 def _check_size(run: CoMatRun, pipeline: TextToImage) -> None:

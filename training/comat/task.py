@@ -121,7 +121,9 @@ class CoMatTask(Task[CoMatObjective]):
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(len(prompts))]
         latents = self.draw_latents(prompts, generators)
         vae = self.objective.vae
-        return torch.cat([decode(vae, one.float() / vae.config["scaling_factor"]) for one in latents.split(1)])
+        return torch.cat(
+            [decode(vae, one.float() / vae.config["scaling_factor"]) for one in latents.split(1)]
+        )
 
     def export(self, folder: Path) -> None:
         """The LoRA, as ComfyUI's Load LoRA and diffusers read it."""

@@ -22,7 +22,7 @@ KINDS = ("blip", "git", "llava", *_QWEN)
 
 
 def load_caption_scorer(name: str, dtype: torch.dtype = torch.float32) -> CaptionScorer:
-    """The captioner of a folder or of a name on the hub; `ModelError` for what is no captioner that scores."""
+    """The captioner of a folder or of a name on the hub; `ModelError` for what gives no likelihood."""
     source = find_model(name, _OPTION)
     config: Any = loaded(name, _OPTION, lambda: AutoConfig.from_pretrained(source))
     kind = config.model_type

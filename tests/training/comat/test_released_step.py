@@ -17,7 +17,9 @@ def parameters(unet) -> dict[str, torch.nn.Parameter]:
     found = {}
     for name, value in unet.named_parameters():
         if ".lora_" in name:
-            name = name.replace(".lora_A.default", ".lora_layer.down").replace(".lora_B.default", ".lora_layer.up")
+            name = name.replace(".lora_A.default", ".lora_layer.down").replace(
+                ".lora_B.default", ".lora_layer.up"
+            )
             found[name] = value
     return found
 
@@ -62,9 +64,7 @@ def test_losses_gradients_and_weights_are_the_released_codes(kind, folder, tmp_p
         assert report[ours].item() == pytest.approx(scalar(step, theirs), abs=2e-5), ours
 
     made = step.objective._made[0]
-    torch.testing.assert_close(
-        made[..., ::2, ::2], wanted["latents_final_every_2nd"][""], atol=2e-3, rtol=0
-    )
+    torch.testing.assert_close(made[..., ::2, ::2], wanted["latents_final_every_2nd"][""], atol=2e-3, rtol=0)
     # The generator's turn: the discriminator stands still.
     judge = step.objective.discriminator
     judge.requires_grad_(False)
