@@ -17,7 +17,7 @@ from .pixels import Preparation
 from .scorer import CaptionScorer
 
 _OPTION = "--captioner"
-_QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_QWEN = ("qwen2_vl", "qwen2_5_vl")
 KINDS = ("blip", "git", "llava", *_QWEN)
 
 
