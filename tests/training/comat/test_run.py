@@ -37,6 +37,7 @@ def weights(folder) -> dict[str, torch.Tensor]:
     return read_run(folder)["weights"]
 
 
+@pytest.mark.slow
 def test_a_lora_is_trained_continued_bit_for_bit_and_written(command, tmp_path, capsys, caplog):
     caplog.set_level("INFO", "instance_composer")
     assert main([*command, "--set", "steps=2"]) == 0
