@@ -36,7 +36,7 @@ def assert_gradients(found: dict[str, torch.Tensor], wanted: dict[str, torch.Ten
 def assert_stepped(before, after, wanted, gradient, rate: float) -> None:
     """Adam's first step is the rate times the sign: exact where the gradient is not almost 0."""
     for name, value in wanted.items():
-        far = (after[name] - value).abs()
+        far = (after[name].detach() - value).abs()
         clear = gradient[name].abs() > 1e-3 * gradient[name].abs().max()
         assert float(far[clear].max()) <= 0.1 * rate, name
         assert float(far.max()) <= 2.1 * rate, name
