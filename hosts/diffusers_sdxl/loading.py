@@ -82,7 +82,8 @@ def load_stable_diffusion(path: str | Path) -> TextToImage:
     kind = _read_kind(path) if path.is_dir() else ""
     if kind and not kind.startswith("StableDiffusionXL") and kind != StableDiffusionPipeline.__name__:
         raise UnsuitableModelError(
-            f"{path.name} is a {kind}; SDXL and Stable Diffusion 1 can be used here, and models made from them"
+            f"{path.name} is a {kind}; SDXL and Stable Diffusion 1 can be used here, and models made "
+            "from them"
         )
     if kind != StableDiffusionPipeline.__name__:
         return load_sdxl(path)
