@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 
-from .checkpoint import check_same, read_run, write_run
+from .checkpoint import ResumeError, check_same, read_run, write_run
 from .order import generator_at
 from .players import Turn, make_turns
 from .progress import progress_bar
@@ -231,7 +231,7 @@ class Trainer:
             try:
                 kept = [line for line in lines if json.loads(line)["step"] <= self.step]
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
+                raise ResumeError(
                     f"{path} holds a line that is no metric of a step ({error}); move it away to continue"
                 ) from error
             path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
