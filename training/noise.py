@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, EDMEulerScheduler, StableDiffusionXLPipeline
+from diffusers import DDPMScheduler, EDMEulerScheduler
 from torch import Generator, Tensor
 
 # The noise schedule of SDXL base.
@@ -18,7 +18,7 @@ SCHEDULE: dict[str, Any] = {
 }
 
 
-def noise_schedule(pipeline: StableDiffusionXLPipeline) -> DDPMScheduler:
+def noise_schedule(pipeline: Any) -> DDPMScheduler:
     """The noise schedule that a pipeline's model was trained with; ValueError for one that is not DDPM's."""
     if isinstance(pipeline.scheduler, EDMEulerScheduler):
         raise ValueError(

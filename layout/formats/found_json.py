@@ -24,10 +24,13 @@ from .shared import FENCE, blank
 MOST_MENDED = 200_000
 _MOST_STARTS = 50
 _MENDED = {f"json_{name}" for name in ("value", "key", "colon", "comma", "string", "extra")}
-_TEXT = r'"(?:[^"\\\n]|\\.)*"'
+# A text that is never closed goes to the end of its line: looked for again from every quote, it would take
+# quadratic time.
+_END = r"(?=\n)|\\?\Z|\\(?=\n)"
+_TEXT = rf'"(?:[^"\\\n]|\\.)*(?:"|{_END})'
 # The beginning of JSON, not of a remark in brackets.
 _LIKELY = re.compile(r"\[\s*[\[{(\"\'“]|\{\s*[\"\'“]")
-_TEXTS = re.compile(rf"{_TEXT}|'(?:[^'\\\n]|\\.)*'")
+_TEXTS = re.compile(rf"{_TEXT}|'(?:[^'\\\n]|\\.)*(?:'|{_END})")
 _TRAILING = re.compile(rf"{_TEXT}|,(?=\s*[\]}}])")
 _COMMENT = re.compile(rf"{_TEXT}|//[^\n]*|/\*[^*]*\*/|#[^\n]*")
 _WIDE = re.compile(rf"{_TEXT}|[“”„‟＂：，]")

@@ -298,7 +298,7 @@ def outcome(data: bytes, name: str | None) -> str:
     Any other exception comes through; AssertionError for a message that is no excerpt.
     """
     try:
-        said = _read(_text_or_bytes(data), name, all_formats=len(data) < 10_000)
+        said = _read(_text_or_bytes(data), name, whole_round=len(data) < 10_000)
         ending = "layout"
     except LayoutError as error:
         said, ending = [str(error)], error.code
@@ -307,15 +307,17 @@ def outcome(data: bytes, name: str | None) -> str:
     return ending
 
 
-def _read(text: str | bytes, name: str | None, all_formats: bool) -> list[str]:
-    """What a document's reading says: how it was read, warnings, problems. It is written again too."""
+def _read(text: str | bytes, name: str | None, whole_round: bool) -> list[str]:
+    """What a document's reading says: how it was read, warnings, problems. Small ones are written too."""
     reading = formats.read_noted(text, name, canvas=CANVAS)
     layout = reading.layout
-    Layout.from_json(layout.to_json())
-    layout.checked()
-    for other in formats.FORMATS if all_formats else ("layout",):
-        formats.write(layout, other)
-    return [str(said) for said in (reading, *reading.warnings, *layout.problems())]
+    problems = layout.problems()
+    if whole_round:
+        Layout.from_json(layout.to_json())
+        layout.checked()
+        for other in formats.FORMATS:
+            formats.write(layout, other)
+    return [str(said) for said in (reading, *reading.warnings[:100], *problems[:100])]
 
 
 def _text_or_bytes(data: bytes) -> str | bytes:

@@ -173,7 +173,7 @@ def _change(state: State, chance: random.Random, torch_file: bool) -> None:
             (
                 value.new_ones(()),
                 value.flatten(),
-                value[:0],
+                value.flatten()[:0],
                 value[None],
                 value.mT.clone() if value.ndim > 1 else value.repeat(2),
             )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Generator, Tensor, nn
 
 from ...hosts.diffusers_sdxl import TextToImage
@@ -26,6 +25,7 @@ from ...models.comat.concept_matching import Reduction
 from ...models.vision.interfaces import Segmenter
 from ...models.vision.likelihood.scorer import CaptionScorer
 from ..data.pictures import decode
+from ..noise import noise_schedule
 from .fidelity import Discriminator
 from .online import Sampler
 from .prompts import Conditions, PromptEncoder
@@ -82,9 +82,12 @@ class CoMatObjective(nn.Module):
         self.captioner, self.discriminator = captioner, discriminator
         self.segmenter = segmenter
         self.balance, self.sampling = balance, sampling
-        schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
         self.sampler = Sampler(
-            self.unet, schedule, sampling.steps, sampling.guidance, chained=not self.prompts.large
+            self.unet,
+            noise_schedule(pipeline),
+            sampling.steps,
+            sampling.guidance,
+            chained=not self.prompts.large,
         )
         # Latents of the generator's turn by part of the step, for the discriminator's.
         self._made: dict[int, Tensor] = {}

@@ -313,7 +313,7 @@ class Trainer:
             try:
                 kept = [line for line in lines if json.loads(line)["step"] <= self.step]
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
+                raise ResumeError(
                     f"{path} holds a line that is no metric of a step ({error}); move it away to continue"
                 ) from error
             path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

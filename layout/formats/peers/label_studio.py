@@ -81,7 +81,7 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
         results, kind = _results(task) or ([], "annotations")
         answers = sum(len(task[name]) for name in _ANSWERS if isinstance(task.get(name), list))
         if answers > 1:
-            warn("first_answer", count=answers, kind=kind)
+            warn("first_answer", count=answers, kind=str(kind)[:40])
     note("percent", "xywh")
     canvas = _size(results) or canvas or Canvas()
     words = _words(results)
@@ -96,7 +96,7 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
         used.add(identifier)
         area = _area(value, where.key("value"), canvas)
         if area is None:
-            warn("shape_without_area", number=index + 1, kind=str(result.get("type") or "shape"))
+            warn("shape_without_area", number=index + 1, kind=str(result.get("type") or "shape")[:40])
             continue
         contents.append((area[0], words.get(identifier) or _label(value, where), area[1]))
     prompt = ", ".join(text for identifier, text in words.items() if identifier not in used)

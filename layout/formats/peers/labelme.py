@@ -48,7 +48,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         shape = require_object(shape, where)
         kind = given(shape, "shape_type", "polygon")
         if kind not in _AREAS:
-            warn("shape_without_area", where.path, number=index + 1, kind=str(kind))
+            warn("shape_without_area", where.path, number=index + 1, kind=str(kind)[:40])
             continue
         caption = require_text(given(shape, "label"), where.key("label"))
         box, mask = _area(kind, _points(shape, where, canvas), where, canvas)

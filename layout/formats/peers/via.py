@@ -83,7 +83,7 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
     for number, (kind, numbers, caption, where) in enumerate(regions, 1):
         area = _area(kind, numbers, where, canvas)
         if area is None:
-            warn("shape_without_area", where.path, number=number, kind=kind)
+            warn("shape_without_area", where.path, number=number, kind=str(kind)[:40])
         else:
             contents.append((area[0], caption, area[1]))
     return Layout(shaped(contents), canvas)

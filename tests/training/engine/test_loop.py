@@ -152,6 +152,18 @@ def test_metrics_are_one_line_every_few_steps_and_never_twice(tmp_path):
     assert {"loss", "bias", "gradient", "rate", "seconds_per_step"} <= lines[-1].keys()
 
 
+def test_what_is_left_of_a_line_of_metrics_is_dropped(tmp_path):
+    Trainer(LineTask(), settings(), tmp_path).run()
+    file = tmp_path / "metrics.jsonl"
+    before = file.read_text()
+    file.write_text(before + '{"step": 1')
+    Trainer(LineTask(), settings(), tmp_path)
+    assert file.read_text() == before
+    file.write_text(f"no metric\n{before}")
+    with pytest.raises(ResumeError, match=r"metrics.jsonl holds a line that is no metric"):
+        Trainer(LineTask(), settings(), tmp_path)
+
+
 def test_a_part_is_let_go_of_after_its_backward_pass(tmp_path):
     task = LineTask()
     Trainer(task, settings(accumulate=3), tmp_path).advance()
