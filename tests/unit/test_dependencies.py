@@ -46,7 +46,7 @@ OWN: dict[str, set[str]] = {
     "hosts.diffusers_sdxl": {"models", "layout"},
     "layout": set(),
     "models": {"layout"},
-    "models.rewards": {"models.weights"},
+    "models.rewards": {"models.finite", "models.weights"},
     "models.vision": {"models.entities", "models.weights", "layout"},
     "nodes": {"hosts.comfyui", "models", "layout", "pictures", "demo"},
     "pictures": {"layout"},
