@@ -20,15 +20,6 @@ class AdapterRun:
             "(default: Shapes World)"
         ),
     )
-    latents: Path | None = field(
-        default=None,
-        metadata=flag(
-            "folder for the encoded pictures of --data, which runs can share (default: the run's own)"
-        ),
-    )
-    leave_out: bool = field(
-        default=False, metadata=flag("go on without pictures and layouts of --data that cannot be read")
-    )
     size: tuple[int, int] = field(default=(1024, 1024), metadata=flag("width x height (%(default)s)"))
     pictures: int = field(default=10_000, metadata=flag("of Shapes World to encode (%(default)g)"))
     checked_pattern_pictures: int = field(
@@ -46,3 +37,12 @@ class AdapterRun:
         ),
     )
     gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))
+    latents: Path | None = field(
+        default=None,
+        metadata=flag(
+            "folder for the encoded pictures of --data, which runs can share (default: the run's own)"
+        ),
+    )
+    leave_out: bool = field(
+        default=False, metadata=flag("go on without pictures and layouts of --data that cannot be read")
+    )

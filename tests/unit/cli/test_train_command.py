@@ -51,8 +51,9 @@ def test_flags_left_out_leave_the_defaults_of_the_fields(run):
 def test_every_kind_of_flag_reaches_its_field():
     words = ["--model", "m", "--data", "d", "--size", "96x64", "--pictures", "7", "--checked", "3", "--small"]
     words += ["--region-weight", "2", "--snr-power", "0.5", "--gradient-checkpointing", "--init", "i"]
+    words += ["--latents", "l", "--leave-out"]
     assert read_options(parser_of(AdapterRun).parse_args(words), AdapterRun) == AdapterRun(
-        Path("m"), Path("d"), (96, 64), 7, 3, Path("i"), True, 2.0, 0.5, True
+        Path("m"), Path("d"), (96, 64), 7, 3, Path("i"), True, 2.0, 0.5, True, Path("l"), True
     )
 
 

@@ -117,7 +117,7 @@ def test_own_colours_win_and_others_differ() -> None:
 
 
 def test_layouts_with_errors_are_refused() -> None:
-    with pytest.raises(LayoutError, match="'back'"):
+    with pytest.raises(LayoutError, match='"back"'):
         draw_layout(Layout((replace(BACK, strength=9.0),)))
 
 
