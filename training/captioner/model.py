@@ -60,6 +60,8 @@ def small_captioner(
         vision_config={**common, "image_size": side, "patch_size": patch, "projection_dim": width},
         projection_dim=width,
         image_text_hidden_size=width,
+        # Captions have no words before them, as those of the published BLIP do: what scores them reads this.
+        caption_prefix="",
     )
     model = BlipForConditionalGeneration(config)
     _spread(model)

@@ -41,6 +41,7 @@ def test_the_likelihood_is_that_of_the_exported_folder(tmp_path):
     )
     mean = errors.sum() / batch["attention_mask"][:, 1:].sum()
     torch.testing.assert_close(found.loss, mean, rtol=1e-5, atol=0)
+    assert model.config.caption_prefix == ""
 
 
 def test_a_word_depends_on_the_words_before_it_and_on_the_picture_alone():
