@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from ...shapes_world.preferences import words
+from ..likeness import almost_identity, begin_as_likeness
 
 # Captions of eight things, all with a size and a pattern, and the special tokens.
 _POSITIONS = 64
@@ -33,8 +34,8 @@ def small_captioner(
     Vision and text tower have the same width and number of layers. Captions begin with [CLS] and end with
     [SEP], as BLIP reads them in training.
     """
-    vocabulary = words()
-    ids = {word: number for number, word in enumerate(vocabulary)}
+    tokenizer = _tokenizer(words())
+    ids = tokenizer.get_vocab()
     # Dropout would be noise: pictures are drawn anew rather than seen twice.
     common = {
         "hidden_size": width,
@@ -47,7 +48,7 @@ def small_captioner(
         text_config={
             **common,
             "encoder_hidden_size": width,
-            "vocab_size": len(vocabulary),
+            "vocab_size": len(tokenizer),
             "max_position_embeddings": _POSITIONS,
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
@@ -65,9 +66,7 @@ def small_captioner(
     )
     model = BlipForConditionalGeneration(config)
     _spread(model)
-    return model, BlipProcessor(
-        BlipImageProcessor(size={"height": side, "width": side}), _tokenizer(vocabulary)
-    )
+    return model, BlipProcessor(BlipImageProcessor(size={"height": side, "width": side}), tokenizer)
 
 
 def save_captioner(model: Any, processor: Any, folder: Path) -> None:
@@ -112,3 +111,8 @@ def _spread(model: nn.Module) -> None:
     with torch.no_grad():
         for parameter, deviation in places:
             parameter.normal_(std=deviation)
+    text: Any = model.get_submodule("text_decoder.bert")
+    begin_as_likeness(text.embeddings.position_embeddings.weight, text.encoder.layer)
+    # What a state resembles is the next word.
+    head: Any = model.get_submodule("text_decoder.cls.predictions.transform")
+    almost_identity(head.dense.weight, 1.0)

@@ -30,16 +30,18 @@ _TOGETHER = 25
 
 
 class CaptionerObjective(nn.Module):
-    """Cross-entropy of each next word of a caption, and of what the vision tower sees in each patch.
+    """Cross-entropy of each next word of a caption, and of the words that name each patch of the picture.
 
-    The second is what fresh weights learn to see from: a caption says what there is, not where.
+    The second is what fresh weights learn to see from: a caption says what there is, not where. A patch is
+    named by the text tower's own word embeddings, the likeliest being the most alike, so that words have the
+    directions of what they mean before attention looks for it. `nothing` is what is alike where no thing is.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any) -> None:
         super().__init__()
         self.model = model
-        width = model.config.vision_config.hidden_size
-        self.patch_heads = nn.ModuleDict({k: nn.Linear(width, len(v) + 1) for k, v in PATCH_WORDS.items()})
+        self.ids = {k: tokenizer.convert_tokens_to_ids(list(words)) for k, words in PATCH_WORDS.items()}
+        self.nothing = nn.Parameter(torch.zeros(model.config.vision_config.hidden_size))
 
     def forward(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         """batch: see `CaptionerTask.batch`."""
@@ -47,12 +49,21 @@ class CaptionerObjective(nn.Module):
         words = self._errors(seen, batch["input_ids"], batch["attention_mask"])
         patches = torch.stack(
             [
-                F.cross_entropy(head(seen[:, 1:]).flatten(0, 1), batch[name].flatten(), ignore_index=IGNORED)
-                for name, head in self.patch_heads.items()
+                F.cross_entropy(
+                    self.name(seen[:, 1:], kind).flatten(0, 1), batch[kind].flatten(), ignore_index=IGNORED
+                )
+                for kind in PATCH_WORDS
             ]
         ).sum()
         caption = words.sum() / batch["attention_mask"][:, 1:].sum()
         return {"loss": caption + patches, "caption": caption.detach(), "patches": patches.detach()}
+
+    def name(self, patches: Tensor, kind: str) -> Tensor:
+        """Logits (B, P, words and nothing) of a kind's words for patches (B, P, width)."""
+        embeddings = self.model.text_decoder.get_input_embeddings().weight[self.ids[kind]]
+        choices = torch.cat((embeddings, self.nothing[None]))
+        # Both are about as long as the root of their width; the root of that leaves room to be sure.
+        return patches @ choices.T / choices.shape[1] ** 0.25
 
     def errors(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Minus the log-likelihood (B,) of captions given pictures, summed over their words and the end."""
@@ -83,7 +94,7 @@ class CaptionerTask(Task[CaptionerObjective]):
     ) -> None:
         self.model, self.processor = model, processor
         self.turns, self.held_out = list(turns), dict(held_out)
-        self.objective = CaptionerObjective(model)
+        self.objective = CaptionerObjective(model, processor.tokenizer)
         vision = model.config.vision_config
         self._grid = vision.image_size // vision.patch_size
 
