@@ -5,11 +5,13 @@ from .concentration import (
     attach_concentration,
     move_noise,
     preset_layers,
+    probabilities_of,
     record_attention,
+    record_projections,
 )
 from .errors import UnsuitableModelError
 from .ifadapter import Attachment, attach_ifadapter, attach_prompts
-from .loading import load_loras, load_sdxl
+from .loading import TextToImage, load_loras, load_sdxl, load_stable_diffusion
 from .phrases import encode_phrases, encode_tokens
 from .pipeline import (
     EncodedLayout,
@@ -24,6 +26,7 @@ __all__ = [
     "Attachment",
     "EncodedLayout",
     "Phrases",
+    "TextToImage",
     "UnsuitableModelError",
     "active_instances",
     "attach_concentration",
@@ -37,7 +40,10 @@ __all__ = [
     "generate_base",
     "load_loras",
     "load_sdxl",
+    "load_stable_diffusion",
     "move_noise",
     "preset_layers",
+    "probabilities_of",
     "record_attention",
+    "record_projections",
 ]

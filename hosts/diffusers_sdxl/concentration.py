@@ -80,6 +80,23 @@ def record_attention(unet: UNet2DConditionModel, layers: Sequence[str]) -> Itera
         yield maps
 
 
+@contextmanager
+def record_projections(unet: UNet2DConditionModel, layers: Sequence[str]) -> Iterator[list[LayerInputs]]:
+    """Inside the `with` block, each layer's query and key as it runs; `probabilities_of` makes maps of them.
+
+    Nothing is computed inside the UNet, so gradient checkpointing of its non-reentrant kind, which runs a
+    layer once more in the backward pass and compares what it saves, works with it.
+    """
+    seen: list[LayerInputs] = []
+    with visiting(unet, layers, seen.append):
+        yield seen
+
+
+def probabilities_of(layer: LayerInputs, tokens: Sequence[int]) -> Tensor:
+    """The attention (B, heads, h, w, n) that n tokens get in one call of a layer; differentiable."""
+    return token_probabilities(layer.query, layer.key, layer.heads, tokens).unflatten(2, layer.grid)
+
+
 def move_noise(
     unet: UNet2DConditionModel,
     objective: Objective,

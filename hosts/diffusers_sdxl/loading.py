@@ -11,7 +11,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers.utils import logging as transformers_logging
@@ -35,6 +35,8 @@ _SDXL_PARTS = {
 _VERSION = tuple(int(part) for part in diffusers.__version__.split(".")[:2])
 _DTYPE = "dtype" if _VERSION >= (0, 40) else "torch_dtype"
 _ADVICE = "Use an SDXL base model or one made from it."
+
+TextToImage = StableDiffusionXLPipeline | StableDiffusionPipeline
 
 logger = logging.getLogger("instance_composer")
 
@@ -71,6 +73,26 @@ def load_sdxl(
     return pipeline.to(device)
 
 
+def load_stable_diffusion(path: str | Path) -> TextToImage:
+    """A pipeline of SDXL, as `load_sdxl` has it, or of Stable Diffusion 1 from a diffusers folder.
+
+    Raises `UnsuitableModelError` as `load_sdxl` does.
+    """
+    path = Path(path)
+    if not path.is_dir() or _read_kind(path) != StableDiffusionPipeline.__name__:
+        return load_sdxl(path)
+    pipeline: Any = _from_folder(
+        path, StableDiffusionPipeline.from_pretrained, torch.float32, safety_checker=None
+    )
+    if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
+        raise UnsuitableModelError(
+            f"{path.name} takes {pipeline.unet.config.in_channels} input channels: it is an inpainting or "
+            "editing model and cannot start from noise alone. Use a base model or one made from it."
+        )
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    return pipeline
+
+
 def load_loras(pipeline: StableDiffusionXLPipeline, loras: Sequence[tuple[str | Path, float]]) -> None:
     """Add LoRA files with a strength each, to the UNet and the text encoders.
 
@@ -96,9 +118,19 @@ def load_loras(pipeline: StableDiffusionXLPipeline, loras: Sequence[tuple[str | 
 
 
 def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    kind = _read_kind(path)
+    if not kind.startswith("StableDiffusionXL"):
+        raise UnsuitableModelError(
+            f"{path.name} is a {kind}, and an IFAdapter works with SDXL only. {_ADVICE}"
+        )
+    return _from_folder(path, StableDiffusionXLPipeline.from_pretrained, dtype, add_watermarker=False)
+
+
+def _read_kind(path: Path) -> str:
+    """The pipeline's class that a diffusers folder names."""
     index = path / "model_index.json"
     try:
-        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
     except FileNotFoundError:
         raise UnsuitableModelError(
             f"{path} is not a diffusers model: it has no model_index.json. Give the folder that holds "
@@ -106,10 +138,9 @@ def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UnsuitableModelError(f"{index} cannot be read as the index of a diffusers model") from None
-    if not str(kind).startswith("StableDiffusionXL"):
-        raise UnsuitableModelError(
-            f"{path.name} is a {kind}, and an IFAdapter works with SDXL only. {_ADVICE}"
-        )
+
+
+def _from_folder(path: Path, read: Any, dtype: torch.dtype, **options: Any) -> Any:
     # Published folders often hold half-precision files under a name of their own and no others.
     unet = path / "unet"
     only_half = not any(
@@ -117,12 +148,12 @@ def _load_folder(path: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     ) and any(unet.glob("diffusion_pytorch_model.fp16*.safetensors"))
     return _reading(
         path,
-        StableDiffusionXLPipeline.from_pretrained,
+        read,
         **{_DTYPE: dtype},
         variant="fp16" if only_half else None,
         use_safetensors=True,
         local_files_only=True,
-        add_watermarker=False,
+        **options,
     )
 
 

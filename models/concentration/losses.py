@@ -69,13 +69,26 @@ def _cross_entropy(maps: Sequence[Tensor], masks: Tensor, groups: Groups, lowest
         attention = mean[..., list(group)].sum(-1)
         # torch.where instead of a product with the mask, because infinity times 0 is not a number.
         likelihood = torch.where(mask, attention, 1.0 - attention)
-        losses.append(-likelihood.log().clamp(min=lowest).mean())
+        losses.append(-_logarithm(likelihood, lowest).mean())
     return _total(losses, maps) / max(len(groups), 1)
 
 
+def _logarithm(likelihood: Tensor, lowest: float) -> Tensor:
+    """The logarithm, no less than `lowest`; its gradient is 0 where 1 / likelihood would overflow."""
+    if lowest == -torch.inf:
+        return likelihood.log()
+    regular = likelihood >= torch.finfo(likelihood.dtype).tiny
+    floor = likelihood.detach().clamp(min=0).log().clamp(min=lowest)
+    return torch.where(regular, torch.where(regular, likelihood, 1.0).log(), floor)
+
+
 def _inside(attention: Tensor, mask: Tensor) -> Tensor:
-    """The share of attention (heads, h, w, tokens) inside a mask (h, w), for each head and token."""
-    return (attention * mask[..., None]).sum((1, 2)) / attention.sum((1, 2))
+    """The share of attention (heads, h, w, tokens) inside a mask (h, w), for each head and token.
+
+    A head that gives a token nothing at all has nothing inside.
+    """
+    total = attention.sum((1, 2)).clamp(min=torch.finfo(attention.dtype).tiny)
+    return (attention * mask[..., None]).sum((1, 2)) / total
 
 
 def _resize(masks: Tensor, maps: Sequence[Tensor], groups: Groups) -> Tensor:

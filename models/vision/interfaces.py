@@ -1,4 +1,4 @@
-"""Protocols of the models that look at pictures: detectors and captioners.
+"""Protocols of the models that look at pictures: detectors, captioners and segmenters.
 
 Code that uses such a model names a protocol and never a class: annotation takes any `Detector` and any
 `Captioner`, and `instance-composer annotate` chooses which classes it hands over. A model joins as a class,
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from PIL.Image import Image
+from torch import Tensor
 
 from ...layout import Box
 
@@ -48,4 +49,14 @@ class Captioner(Protocol):
 
     def caption_instances(self, crops: Sequence[Image], words: Sequence[str]) -> list[str]:
         """A caption for each thing, cut out of its picture; `words` are what they were found as."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Finds the pixels of nouns in pictures that are tensors, as training has them."""
+
+    def masks(self, pictures: Tensor, nouns: Sequence[Sequence[str]]) -> list[Tensor | None]:
+        """For each of the pictures (B, 3, H, W), 0 to 1, a mask (E, H, W) of bools for each of its nouns: all
+        that the noun names, nothing where it is not found. None for a picture that tells nothing.
+        """
         ...

@@ -47,7 +47,7 @@ OWN: dict[str, set[str]] = {
     "layout": set(),
     "models": {"layout"},
     "models.rewards": {"models.weights"},
-    "models.vision": {"models.entities", "models.weights", "layout"},
+    "models.vision": {"models.comat", "models.entities", "models.weights", "layout"},
     "nodes": {"hosts.comfyui", "models", "layout", "pictures", "demo"},
     "pictures": {"layout"},
     "shapes_world": {"layout"},

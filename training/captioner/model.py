@@ -22,6 +22,8 @@ from ..likeness import almost_identity, begin_as_likeness
 # Captions of eight things, all with a size and a pattern, and the special tokens.
 _POSITIONS = 64
 HEADS = 4
+# Captions have no words before them, as those of the published BLIP have: who scores them reads this.
+_READ: dict[str, Any] = {"caption_prefix": ""}
 # Fully connected layers of a transformer are four times as wide as what they are between.
 _HIDDEN = 4
 
@@ -61,8 +63,7 @@ def small_captioner(
         vision_config={**common, "image_size": side, "patch_size": patch, "projection_dim": width},
         projection_dim=width,
         image_text_hidden_size=width,
-        # Captions have no words before them, as those of the published BLIP do: what scores them reads this.
-        caption_prefix="",
+        **_READ,
     )
     model = BlipForConditionalGeneration(config)
     _spread(model)

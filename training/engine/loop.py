@@ -177,7 +177,9 @@ class Trainer:
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """Weights that are trained, and buffers that change with them."""
-        fixed = {name for name, p in self.task.objective.named_parameters() if not p.requires_grad}
+        # Two models may share what is not trained, each under names of its own.
+        named = self.task.objective.named_parameters(remove_duplicate=False)
+        fixed = {name for name, p in named if not p.requires_grad}
         return {k: v for k, v in self.task.objective.state_dict().items() if k not in fixed}
 
     def _resume(self) -> None:

@@ -26,7 +26,7 @@ from ..interfaces import Detection, ModelError
 from ..loading import find_model, loaded
 from .backend_transformers import Network
 from .detector import NounDetector
-from .noun_rules import highest_average
+from .noun_rules import NounRule, highest_average
 from .original import load_original
 
 # Thresholds of the demonstration in Grounding DINO's repository; IFAdapter's are not published.
@@ -39,7 +39,7 @@ _VOCABULARIES = ("vocab.txt", "tokenizer.json")
 
 
 class GroundingDino:
-    """A `Detector` that goes by `highest_average`: a box's word is the one whose tokens score highest."""
+    """A `Detector` that goes by a rule: by default a box's word is the one whose tokens score highest."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class GroundingDino:
         box_threshold: float = BOX_THRESHOLD,
         text_threshold: float = TEXT_THRESHOLD,
         batch: int = 1,
+        rule: NounRule = highest_average,
     ) -> None:
         self.model, self.processor = model.eval().requires_grad_(False), processor
         self.box_threshold, self.text_threshold = box_threshold, text_threshold
@@ -58,7 +59,7 @@ class GroundingDino:
             Network(model),
             self._tokenize,
             (tokenizer.cls_token_id, tokenizer.sep_token_id),
-            highest_average,
+            rule,
             model.config.max_text_len,
         )
 

@@ -1,0 +1,134 @@
+"""A whole step, generator then discriminator, against the released trainer's on the same tiny models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_comat import ReleasedStep
+from golden_files import REFERENCES
+
+from instance_composer.training.comat.lora import lora_layers
+
+KINDS = ["sd15", "sdxl"]
+
+
+def parameters(unet) -> dict[str, torch.nn.Parameter]:
+    """A LoRA's weights under the released names."""
+    found = {}
+    for name, value in unet.named_parameters():
+        if ".lora_" in name:
+            name = name.replace(".lora_A.default", ".lora_layer.down").replace(
+                ".lora_B.default", ".lora_layer.up"
+            )
+            found[name] = value
+    return found
+
+
+def assert_gradients(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """Within 1e-3 of the largest entry of each tensor."""
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        limit = 1e-3 * float(value.abs().max()) + 1e-12
+        assert float((found[name] - value).abs().max()) <= limit, name
+
+
+def assert_stepped(before, after, wanted, gradient, rate: float) -> None:
+    """Adam's first step is the rate times the sign: exact where the gradient is not almost 0."""
+    for name, value in wanted.items():
+        far = (after[name] - value).abs()
+        clear = gradient[name].abs() > 1e-3 * gradient[name].abs().max()
+        assert float(far[clear].max()) <= 0.1 * rate, name
+        assert float(far.max()) <= 2.1 * rate, name
+        assert not torch.equal(before[name], after[name])
+
+
+@pytest.fixture(params=REFERENCES)
+def folder(request):
+    return request.param / "comat_training"
+
+
+def scalar(step: ReleasedStep, name: str) -> float:
+    return step.facts["losses"][name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_gradients_and_weights_are_the_released_codes(kind, folder, tmp_path):
+    """With the captioner's picture as the released code has it: for SDXL in about -1 to 1."""
+    step = ReleasedStep(folder, kind, tmp_path, as_decoded=kind == "sdxl")
+    args, wanted = step.facts["official_args"], step.tensors
+    report = step.run()
+    for ours, theirs in (
+        ("concept", "caption_loss"), ("fooling", "G_loss"), ("token", "token_loss"),
+        ("pixel", "pixel_loss"), ("loss", "total_loss"),
+    ):  # fmt: skip
+        assert report[ours].item() == pytest.approx(scalar(step, theirs), abs=2e-5), ours
+
+    made = step.objective._made[0]
+    torch.testing.assert_close(made[..., ::2, ::2], wanted["latents_final_every_2nd"][""], atol=2e-3, rtol=0)
+    # The generator's turn: the discriminator stands still.
+    judge = step.objective.discriminator
+    judge.requires_grad_(False)
+    report["loss"].backward()
+    ours = parameters(step.unet)
+    gradients = {name: value.grad.clone() for name, value in ours.items()}
+    assert_gradients(gradients, wanted["lora_grad"])
+    assert all(value.grad is None for value in judge.parameters())
+    before = {name: value.detach().clone() for name, value in ours.items()}
+    norm = torch.nn.utils.clip_grad_norm_(ours.values(), args["max_grad_norm"])
+    assert float(norm) == pytest.approx(step.facts["grad_norm_before_clip_G"], rel=1e-3)
+    torch.optim.AdamW(
+        ours.values(), args["learning_rate"], (args["adam_beta1"], args["adam_beta2"]), args["adam_epsilon"],
+        args["adam_weight_decay"],
+    ).step()  # fmt: skip
+    assert_stepped(before, ours, wanted["lora_after"], wanted["lora_grad"], args["learning_rate"])
+    assert lora_layers(step.unet).keys() == {n.rsplit(".lora_layer", 1)[0] for n in before}
+
+    # The discriminator's, with the latents of before.
+    mine = {**parameters(judge.unet), **{f"mlp.{n}": p for n, p in judge.head.mlp.named_parameters()}}
+    for value in mine.values():
+        value.requires_grad_(True)
+    real = wanted["inputs"]["D_real_latents_low"].float().repeat_interleave(4, -1).repeat_interleave(4, -2)
+    report = step.objective.discriminate(made, real, step.judging)
+    assert report["telling"].item() == pytest.approx(scalar(step, "D_loss"), abs=2e-5)
+    report["telling"].backward()
+    theirs = {**wanted["D_lora_grad"], **{f"mlp.{n}": v for n, v in wanted["D_mlp_grad"].items()}}
+    gradients = {name: value.grad.clone() for name, value in mine.items()}
+    assert_gradients(gradients, theirs)
+    if "D_lora_after" in wanted:
+        before = {name: value.detach().clone() for name, value in mine.items()}
+        torch.nn.utils.clip_grad_norm_(mine.values(), args["max_grad_norm_D"])
+        torch.optim.AdamW(
+            mine.values(), args["learning_rate_D"], (args["adam_beta1_D"], args["adam_beta2_D"]),
+            args["adam_epsilon"], args["adam_weight_decay"],
+        ).step()  # fmt: skip
+        after = {**wanted["D_lora_after"], **{f"mlp.{n}": v for n, v in wanted["D_mlp_after"].items()}}
+        assert_stepped(before, mine, after, theirs, args["learning_rate_D"])
+
+
+def test_sdxl_with_the_picture_that_a_captioner_expects(folder, tmp_path):
+    """Our default: 0 to 1, where the released code's SDXL hands over about -1 to 1."""
+    step = ReleasedStep(folder, "sdxl", tmp_path)
+    report = step.run()
+    wanted = step.facts["losses_if_image_rescaled"]
+    assert report["concept"].item() == pytest.approx(wanted["caption_loss"], abs=2e-5)
+    assert report["loss"].item() == pytest.approx(wanted["total_loss"], abs=2e-5)
+    report["loss"].backward()
+    gradients = {name: value.grad for name, value in parameters(step.unet).items()}
+    assert_gradients(gradients, step.tensors["rescaled_lora_grad"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_checkpointing_changes_nothing_but_the_memory(kind, folder, tmp_path):
+    """Maps are recorded too, where the recurrent pass would have recorded them twice."""
+    gradients = []
+    for checkpointing in (False, True):
+        step = ReleasedStep(folder, kind, tmp_path)
+        if checkpointing:
+            step.unet.enable_gradient_checkpointing()
+            step.objective.vae.enable_gradient_checkpointing()
+            step.objective.discriminator.unet.enable_gradient_checkpointing()
+        step.objective.train()
+        step.run()["loss"].backward()
+        gradients.append({name: value.grad for name, value in parameters(step.unet).items()})
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(value, gradients[1][name], rtol=1e-4, atol=1e-9)

@@ -1,0 +1,1 @@
+"""CoMat (arXiv 2404.03653): a LoRA trained by what captioner, masks and discriminator say of pictures."""

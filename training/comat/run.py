@@ -1,0 +1,206 @@
+"""Run of CoMat's training, from files to a LoRA."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+
+from ...hosts.diffusers_sdxl import TextToImage, load_stable_diffusion
+from ...models.comat.lora import attention_targets, read_lora
+from ...models.vision.interfaces import Segmenter
+from ...models.vision.likelihood import CaptionScorer, load_caption_scorer
+from ...shapes_world import ShapesWorld, caption
+from ..data.errors import SourceError
+from ..data.world import TRAINING_SEED
+from ..engine.loop import Trainer
+from ..engine.settings import WEIGHTS_SEED, Settings
+from .checks import balance_of, check_run
+from .fidelity import Discriminator
+from .forecast import forecast
+from .lora import add_lora, share_weights, without_lora
+from .masks import WorldSegmenter
+from .objective import Balance, CoMatObjective, Sampling
+from .options import WORLD, CoMatRun
+from .original_latents import OriginalLatents, make_once, missing_latents, model_digest
+from .prompts import PromptEncoder, PromptEntities
+from .task import CoMatTask
+
+_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+logger = logging.getLogger("instance_composer")
+
+
+def train_comat(
+    run: CoMatRun,
+    settings: Settings,
+    folder: Path,
+    captioner: CaptionScorer | None = None,
+    segmenter: Segmenter | None = None,
+) -> None:
+    """Tune, or continue tuning, a LoRA in `folder`.
+
+    `captioner` and `segmenter` take the place of those that `run` names.
+    """
+    check_run(run, captioner is not None, segmenter is not None)
+    prompts = _prompts(run)
+    balance = balance_of(run)
+    pipeline = load_stable_diffusion(run.model)
+    _check_size(run, pipeline)
+    concentrates = bool(balance.token or balance.pixel)
+    entities = _entities(pipeline, prompts, run.pipeline) if concentrates else None
+    precision = _PRECISIONS.get(settings.mixed_precision)
+    if balance.concept and captioner is None and run.captioner is not None:
+        captioner = load_caption_scorer(run.captioner, precision or torch.float32)
+    if concentrates and segmenter is None:
+        segmenter = _segmenter(run)
+    digest = model_digest(pipeline.unet)
+    task = CoMatTask(
+        _objective(run, pipeline, balance, captioner, segmenter if concentrates else None, precision),
+        prompts,
+        run.size,
+        int(pipeline.vae_scale_factor),
+        entities,
+        discriminator_rate=run.discriminator_rate,
+        precision=precision,
+        about=_about(run, digest),
+    )
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    task.objective.to(state.device)
+    place = folder / f"original-{run.size[0]}x{run.size[1]}"
+    to_make = missing_latents(place, len(prompts)) if balance.fidelity else 0
+    forecast(task, settings, folder, to_make, state)
+    if balance.fidelity:
+        task.original = _original_latents(task, run, settings, place, digest)
+    Trainer(task, settings, folder).run()
+
+
+def _objective(
+    run: CoMatRun,
+    pipeline: TextToImage,
+    balance: Balance,
+    captioner: CaptionScorer | None,
+    segmenter: Segmenter | None,
+    precision: torch.dtype | None,
+) -> CoMatObjective:
+    unet: Any = pipeline.unet
+    start = None if run.init is None else read_lora(run.init, attention_targets(unet), _shapes(unet))
+    rank = run.rank if start is None else len(next(iter(start.values())).down)
+    if start is not None and rank != run.rank:
+        logger.info("the LoRA has rank %d, as %s; --rank is not used", rank, run.init)
+    if precision is not None:
+        # What is not trained is only read, and autocast would halve it at every call.
+        for part in (unet, pipeline.text_encoder, getattr(pipeline, "text_encoder_2", None)):
+            if part is not None:
+                part.to(precision)
+    judge = share_weights(unet) if balance.fidelity else None
+    torch.manual_seed(WEIGHTS_SEED)
+    add_lora(unet, rank, start)
+    if run.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+        pipeline.vae.enable_gradient_checkpointing()
+    sampling = Sampling(run.sampling_steps, run.guidance, run.gradient_steps, run.attention_steps)
+    objective = CoMatObjective(pipeline, balance, sampling, captioner, segmenter)
+    if judge is not None:
+        add_lora(judge, rank)
+        if run.gradient_checkpointing:
+            judge.enable_gradient_checkpointing()
+        objective.discriminator = Discriminator(judge, objective.sampler.last_timestep)
+    return objective
+
+
+def _original_latents(
+    task: CoMatTask, run: CoMatRun, settings: Settings, place: Path, digest: str
+) -> OriginalLatents:
+    unet = task.objective.unet
+
+    def make(numbers: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
+        with without_lora(unet):
+            return task.draw_latents([task.prompts[number] for number in numbers], generators)
+
+    description = {
+        "model": digest,
+        "size": list(run.size),
+        "steps": run.sampling_steps,
+        "guidance": run.guidance,
+    }
+    return make_once(place, task.prompts, description, settings.seed, settings.batch, make)
+
+
+def _prompts(run: CoMatRun) -> list[str]:
+    if run.prompts is None:
+        world = ShapesWorld(TRAINING_SEED, *run.size)
+        return [caption(world.scene(number)) for number in range(run.world_prompts)]
+    try:
+        lines = run.prompts.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{run.prompts} cannot be read as a text of prompts: {error}") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise SourceError(f"{run.prompts} has no prompts; write one on each line")
+    return prompts
+
+
+def _entities(pipeline: TextToImage, prompts: Sequence[str], parser: str) -> list[PromptEntities]:
+    entities = PromptEncoder(pipeline).entities(prompts, parser)
+    without = sum(not one.groups for one in entities)
+    if without == len(entities):
+        raise SourceError(
+            f"none of the {len(prompts)} prompts has an entity whose attention could be concentrated: a noun "
+            "with a word that describes it, which the prompt names once and a picture has a region for (as "
+            '"a red dog and a blue bench"). Give other prompts, or leave this part out with --token-weight 0 '
+            "--pixel-weight 0"
+        )
+    if without:
+        logger.info(
+            "%d of %d prompts have no entity for attribute concentration; they take part in the rest",
+            without,
+            len(prompts),
+        )
+    return entities
+
+
+def _segmenter(run: CoMatRun) -> Segmenter:
+    if run.segmenter == WORLD:
+        return WorldSegmenter()
+    # SAM's package is needed for this alone.
+    from ...models.vision.segmenting import GroundedSegmenter
+
+    assert run.segmenter is not None
+    assert run.detector is not None
+    return GroundedSegmenter.load(run.detector, Path(run.segmenter), run.box_threshold, run.text_threshold)
+
+
+def _check_size(run: CoMatRun, pipeline: TextToImage) -> None:
+    blocks: Any = pipeline.unet.config["block_out_channels"]
+    unit = int(pipeline.vae_scale_factor) * 2 ** (len(blocks) - 1)
+    if any(side < unit or side % unit for side in run.size):
+        raise SourceError(f"the size is {run.size[0]}x{run.size[1]}; both sides must be multiples of {unit}")
+
+
+def _shapes(unet: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(unet.get_submodule(name).weight.shape) for name in attention_targets(unet)}
+
+
+def _about(run: CoMatRun, digest: str) -> dict[str, Any]:
+    """What must not change when a run is continued, besides prompts and size."""
+    return {
+        "model": digest[:16],
+        "captioner": "" if run.captioner is None else Path(run.captioner).name,
+        "segmenter": "" if run.segmenter is None else Path(run.segmenter).name,
+        "rank": run.rank,
+        "sampling": [run.sampling_steps, run.guidance, run.gradient_steps, run.attention_steps],
+        "weights": [
+            run.concept_weight,
+            run.token_weight,
+            run.pixel_weight,
+            run.fidelity_weight,
+            run.distance_weight,
+        ],
+        "losses": [run.concept_loss, run.token_loss, run.label_smoothing],
+    }
