@@ -39,7 +39,7 @@ def draw_schedule(
     interval = total // gradient_steps
     start = numbers.randint(0, total - interval * (gradient_steps - 1) - 1)
     steps = tuple(range(start, total, interval))
-    attention = tuple(numbers.choice(steps) for _ in range(min(attention_steps, len(steps))))
+    attention = tuple(numbers.choices(steps, k=min(attention_steps, len(steps))))
     shift = side // _SHIFTS
     return Schedule(steps, attention, (numbers.randint(0, shift), numbers.randint(0, shift)))
 

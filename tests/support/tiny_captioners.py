@@ -1,4 +1,4 @@
-"""Folders of captioners as Hugging Face's hub has them, beside those of `tiny_annotators`: GIT and Qwen2-VL."""
+"""Folders of captioners as Hugging Face's hub has them, beside those of `tiny_annotators`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def write_tiny_git(folder: Path, seed: int = 0) -> Path:
 
 CHAT = (
     "{% for message in messages %}<start> {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<vision> <|image_pad|> <visionend>{% else %} {{ part['text'] }}{% endif %}"
+    "{% if part['type'] == 'image' %}<vision> <|image_pad|> <visionend>"
+    "{% else %} {{ part['text'] }}{% endif %}"
     "{% endfor %} </s>{% endfor %}{% if add_generation_prompt %} <start>{% endif %}"
 )
 
@@ -53,7 +54,16 @@ CHAT = (
 def write_tiny_qwen(folder: Path, seed: int = 0) -> Path:
     """A Qwen2-VL: pictures as patches of any number, positions in three axes."""
     folder.mkdir(parents=True, exist_ok=True)
-    special = ["<pad>", "</s>", "<unk>", "<start>", "<vision>", "<visionend>", "<|image_pad|>", "<|video_pad|>"]
+    special = [
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "<start>",
+        "<vision>",
+        "<visionend>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+    ]
     words = [*special, *WORDS]
     inner = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

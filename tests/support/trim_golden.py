@@ -105,6 +105,29 @@ def trim_concentration() -> None:
         write_facts(read_facts(source / name), target / name)
 
 
+def trim_comat_training() -> None:
+    """The step of Stable Diffusion 1, but for what follows from the rest, and a case of the captioner."""
+    source, target = GOLDEN / "comat_training", TRIMMED / "comat_training"
+    target.mkdir(exist_ok=True)
+    keep(
+        source / "concept_matching.safetensors",
+        target,
+        lambda key: (
+            key.startswith(("weights/", "one_short/", "preprocess/res512")) and not key.endswith("logits")
+        ),
+    )
+    keep(
+        source / "weights.safetensors", target, lambda key: key.startswith(("sd15_unet/", "D_unet/", "vae/"))
+    )
+    keep(
+        source / "joint_step_sd15.safetensors",
+        target,
+        lambda key: key.startswith(("inputs/", "lora_", "D_lora_", "D_mlp_")),
+    )
+    for name in ("concept_matching", "joint_step_sd15", "schedule", "lora_targets"):
+        write_facts(read_facts(source / f"{name}.json"), target / f"{name}.json")
+
+
 def trim_rewards() -> None:
     """The small reward model whole; of the large preprocessed picture every fourth row and column."""
     source, target = GOLDEN / "itercomp", TRIMMED / "itercomp"
@@ -166,6 +189,7 @@ if __name__ == "__main__":
     trim_positions(trim_adapter())
     trim_stages()
     trim_concentration()
+    trim_comat_training()
     trim_rewards()
     trim_phrase_encoding()
     trim_unet()

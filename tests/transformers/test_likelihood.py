@@ -29,7 +29,8 @@ def pictures(height: int = 64, width: int = 64) -> tuple[torch.Tensor, list[Imag
     """Two smooth pictures, as a tensor in 0 to 1 and as Pillow has them."""
     rows, columns = np.mgrid[0:height, 0:width] / 10.0
     waves = [
-        np.stack([np.sin(rows + c + n) * np.cos(columns * (c + 1) / 2) for c in range(3)], -1) for n in range(2)
+        np.stack([np.sin(rows + c + n) * np.cos(columns * (c + 1) / 2) for c in range(3)], -1)
+        for n in range(2)
     ]
     values = [((wave + 1) * 127.5).round().astype(np.uint8) for wave in waves]
     tensor = torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2).float() / 255

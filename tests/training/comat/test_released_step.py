@@ -64,7 +64,9 @@ def test_losses_gradients_and_weights_are_the_released_codes(kind, folder, tmp_p
         assert report[ours].item() == pytest.approx(scalar(step, theirs), abs=2e-5), ours
 
     made = step.objective._made[0]
-    torch.testing.assert_close(made[..., ::2, ::2], wanted["latents_final_every_2nd"][""], atol=2e-3, rtol=0)
+    if "latents_final_every_2nd" in wanted:
+        latents = wanted["latents_final_every_2nd"][""]
+        torch.testing.assert_close(made[..., ::2, ::2], latents, atol=2e-3, rtol=0)
     # The generator's turn: the discriminator stands still.
     judge = step.objective.discriminator
     judge.requires_grad_(False)

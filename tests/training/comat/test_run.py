@@ -60,7 +60,12 @@ def test_a_lora_is_trained_continued_bit_for_bit_and_written(command, tmp_path, 
     with safe_open(path, framework="pt") as file:
         assert file.metadata()["task"] == "comat"
     said = caplog.text
-    for words in ("concept matching: weight 1", "3 of 4 prompts have an entity", "time: about", "memory: about"):
+    for words in (
+        "concept matching: weight 1",
+        "3 of 4 prompts have an entity",
+        "time: about",
+        "memory: about",
+    ):
         assert words in said
     assert not list(tmp_path.rglob("*.part"))
 
