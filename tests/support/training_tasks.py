@@ -55,7 +55,7 @@ def make_task(kind: str, pipeline, latents: LatentSet):
 
 def tiny_captioner_task() -> CaptionerTask:
     """Pictures of 64 pixels, of two things each, eight to learn from and eight to measure on."""
-    model, processor = small_captioner(side=64, width=16, layers=1)
+    model, processor = small_captioner(side=64, patch=16, width=16, layers=1)
     learnt, measured = (Painted(ShapesWorld(seed, 64, 64, figures=2), 8) for seed in (1, 2))
     return CaptionerTask(model, processor, [learnt], {"held-out looks": measured})
 

@@ -18,6 +18,7 @@ from transformers import (
 
 from ...shapes_world.preferences import words
 from ..likeness import almost_identity, begin_as_likeness
+from .looking_around import look_around
 
 # Captions of eight things, all with a size and a pattern, and the special tokens.
 _POSITIONS = 64
@@ -29,7 +30,7 @@ _HIDDEN = 4
 
 
 def small_captioner(
-    side: int = 128, patch: int = 16, width: int = 192, layers: int = 4
+    side: int = 96, patch: int = 12, width: int = 64, layers: int = 3
 ) -> tuple[BlipForConditionalGeneration, BlipProcessor]:
     """A fresh captioner of pictures of `side` pixels and its processor; draws random numbers.
 
@@ -112,6 +113,7 @@ def _spread(model: nn.Module) -> None:
     with torch.no_grad():
         for parameter, deviation in places:
             parameter.normal_(std=deviation)
+    look_around(model.get_submodule("vision_model"), HEADS)
     text: Any = model.get_submodule("text_decoder.bert")
     begin_as_likeness(text.embeddings.position_embeddings.weight, text.encoder.layer)
     # What a state resembles is the next word.

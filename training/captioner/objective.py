@@ -176,9 +176,12 @@ class CaptionerTask(Task[CaptionerObjective]):
         return next(self.model.parameters()).device
 
     def _read(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> dict[str, Tensor]:
-        """Pictures and captions as the processor reads them, the pictures being of the model's size."""
+        """Pictures (height, width, 3) of one size and captions as the processor reads them, unrounded."""
         reader = self.processor.image_processor
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+        side = self.model.config.vision_config.image_size
+        if pixels.shape[-2:] != (side, side):
+            pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
         mean, deviation = (torch.tensor(v)[:, None, None] for v in (reader.image_mean, reader.image_std))
         text = self.processor.tokenizer(list(captions), padding=True, return_tensors="pt")
         return {

@@ -9,11 +9,11 @@ from ..engine.settings import Settings
 from ..options import flag
 
 CAPTIONER_SETTINGS = Settings(
-    steps=6000,
+    steps=4000,
     batch=16,
     learning_rate=1e-3,
     warm_up=100,
-    cool_down=3000,
+    cool_down=2000,
     ema_decay=0.998,
     every_log=20,
     every_checkpoint=100,
@@ -23,15 +23,16 @@ CAPTIONER_SETTINGS = Settings(
 
 @dataclass(frozen=True)
 class CaptionerRun:
-    """The captioner's size, and the model whose pictures it shall read as well as painted ones.
+    """The captioner's sizes, and the model whose pictures it shall read as well.
 
-    A quarter each of the pictures are decoded and drawn, if there are any; the others are painted anew.
+    Painted pictures are half of a batch if the model draws as well as decodes, two thirds if it does one.
     """
 
-    side: int = field(default=128, metadata=flag("side of its pictures in pixels (%(default)s)"))
-    patch: int = field(default=16, metadata=flag("side of its patches in pixels (%(default)s)"))
-    width: int = field(default=192, metadata=flag("of both towers, a multiple of 4 (%(default)s)"))
-    layers: int = field(default=4, metadata=flag("of each tower (%(default)s)"))
+    size: int = field(default=128, metadata=flag("side of the pictures in pixels (%(default)s)"))
+    side: int = field(default=96, metadata=flag("to which it scales them (%(default)s)"))
+    patch: int = field(default=12, metadata=flag("side of its patches in pixels (%(default)s)"))
+    width: int = field(default=64, metadata=flag("of both towers, a multiple of 4 (%(default)s)"))
+    layers: int = field(default=3, metadata=flag("of each tower (%(default)s)"))
     model: Path | None = field(
         default=None, metadata=flag("a diffusers SDXL of Shapes World, such as demo (painted pictures alone)")
     )

@@ -40,9 +40,9 @@ def train_captioner(run: CaptionerRun, settings: Settings, folder: Path) -> None
     _check(run)
     torch.manual_seed(WEIGHTS_SEED)
     model, processor = small_captioner(run.side, run.patch, run.width, run.layers)
-    painted = Painted(ShapesWorld(TRAINING_SEED, run.side, run.side), _PAINTED)
+    painted = Painted(ShapesWorld(TRAINING_SEED, run.size, run.size), _PAINTED)
     held_out: dict[str, Source] = {
-        f"{split} looks": Painted(ShapesWorld(HELD_OUT_SEED, run.side, run.side, split), _HELD_OUT)
+        f"{split} looks": Painted(ShapesWorld(HELD_OUT_SEED, run.size, run.size, split), _HELD_OUT)
         for split in ("held-out", "train")
     }
     turns: list[Source] = [painted]
@@ -60,12 +60,12 @@ def _of_model(run: CaptionerRun, path: Path, folder: Path) -> tuple[list[Source]
     made: list[Source] = []
     measured: dict[str, Source] = {}
     if run.decoded:
-        world = ShapesWorld(DECODED_SEED, run.side, run.side)
+        world = ShapesWorld(DECODED_SEED, run.size, run.size)
         made.append(decoded_pictures(pipeline, world, run.decoded, folder / "decoded"))
     if run.drawn:
-        world = ShapesWorld(DRAWN_SEED, run.side, run.side)
+        world = ShapesWorld(DRAWN_SEED, run.size, run.size)
         made.append(drawn_pictures(pipeline, world, run.drawn, folder / "drawn"))
-        world = ShapesWorld(HELD_OUT_SEED, run.side, run.side, "held-out")
+        world = ShapesWorld(HELD_OUT_SEED, run.size, run.size, "held-out")
         count = -(-run.drawn // _DRAWN_PER_HELD_OUT)
         measured["drawn"] = drawn_pictures(pipeline, world, count, folder / "drawn-held-out")
         _tell(len(made[-1]), run.drawn, path)
@@ -84,10 +84,15 @@ def _tell(readable: int, drawn: int, model: Path) -> None:
 
 def _check(run: CaptionerRun) -> None:
     """`SourceError` for sizes that do not fit each other."""
-    if run.patch < 1 or run.side < SMALLEST_SIDE or run.side % run.patch:
+    if run.patch < 1 or run.side < run.patch or run.side % run.patch:
         raise SourceError(
-            f"pictures of {run.side} pixels in patches of {run.patch}: the side must be at least "
-            f"{SMALLEST_SIDE} and a multiple of the patch"
+            f"the side is {run.side} pixels, a patch {run.patch}; the side must be a multiple of the patch"
+        )
+    grid = run.side // run.patch
+    if run.size < SMALLEST_SIDE or run.size % grid:
+        raise SourceError(
+            f"pictures of {run.size} pixels in {grid} x {grid} patches; the size must be at least "
+            f"{SMALLEST_SIDE} and a multiple of {grid}"
         )
     if run.width < HEADS or run.width % HEADS:
         raise SourceError(f"the width is {run.width}; it must be a multiple of {HEADS}")

@@ -59,15 +59,19 @@ def test_a_word_depends_on_the_words_before_it_and_on_the_picture_alone():
     assert not torch.allclose(before, other)
 
 
-def test_the_processor_of_the_folder_reads_as_training_does(tmp_path):
+@pytest.mark.parametrize("size", [64, 96])
+def test_the_processor_of_the_folder_reads_as_training_does(size, tmp_path):
     task = tiny_captioner_task()
     task.export(tmp_path)
     processor = AutoProcessor.from_pretrained(tmp_path)
-    sample = ShapesWorld(3, 64, 64)[0]
+    sample = ShapesWorld(3, size, size)[0]
     words = caption(sample.scene)
     own = task._read([sample.image], [words])
     theirs = processor(images=[sample.image], text=[words], return_tensors="pt")
-    torch.testing.assert_close(theirs["pixel_values"], own["pixels"], atol=1e-5, rtol=0)
+    # Theirs is rounded to bytes and cut at white after scaling.
+    unequal = (theirs["pixel_values"] - own["pixels"]).abs()
+    assert unequal.max() < (1e-5 if size == 64 else 0.3)
+    assert unequal.mean() < 0.01
     assert torch.equal(theirs["input_ids"], own["input_ids"])
     assert processor.tokenizer.unk_token_id not in theirs["input_ids"]
 
@@ -89,7 +93,7 @@ def test_captions_name_what_is_there_in_every_order():
 
 def test_a_batch_takes_its_pictures_from_every_source_in_turn():
     one, other = (Painted(ShapesWorld(seed, 64, 64, figures=count), 50) for seed, count in ((1, 1), (2, 3)))
-    model, processor = small_captioner(side=64, width=16, layers=1)
+    model, processor = small_captioner(side=64, patch=16, width=16, layers=1)
     task = CaptionerTask(model, processor, [one, other, one], {})
     comma = processor.tokenizer.convert_tokens_to_ids(",")
     with_three = [(task.batch(FIRST, size, 0)["input_ids"] == comma).any(dim=1).sum() for size in (1, 3, 6)]
@@ -178,10 +182,25 @@ def test_pictures_of_a_model_are_made_once_and_finished_after_an_interruption(pi
     assert len(drawn_pictures(pipeline, world, 2, tmp_path / "drawn")) == 0
 
 
+def test_heads_begin_by_looking_at_the_next_patch():
+    torch.manual_seed(0)
+    model, _ = small_captioner()
+    vision = model.vision_model
+    states = vision.embeddings(torch.randn(1, 3, 96, 96))
+    for layer, steps in zip(vision.encoder.layers, ([8, -8, 1, -1], [9, -9, 7, -7]), strict=False):
+        qkv = layer.self_attn.qkv(layer.layer_norm1(states)).view(65, 3, 4, 16)
+        queries, keys = qkv[:, 0].transpose(0, 1), qkv[:, 1].transpose(0, 1)
+        # Patches that have a neighbour on every side; the first token is no patch.
+        inside = torch.arange(64).view(8, 8)[1:-1, 1:-1].flatten()
+        seen = (queries @ keys.transpose(1, 2))[:, 1:, 1:].argmax(dim=-1)[:, inside]
+        hit = (seen == inside + torch.tensor(steps)[:, None]).float().mean(dim=1)
+        assert (hit > 0.9).all(), hit
+
+
 def test_what_was_learnt_by_heart_is_told_from_its_exchange(tmp_path):
     """How well it reads new pictures takes minutes to learn; that the measure sees it takes seconds."""
     torch.manual_seed(0)
-    model, processor = small_captioner(side=64, width=32, layers=1)
+    model, processor = small_captioner(side=64, patch=16, width=32, layers=1)
     few = Painted(ShapesWorld(3, 64, 64, figures=2), 6)
     task = CaptionerTask(model, processor, [few], {"held-out looks": few})
     before = task.validate(few)

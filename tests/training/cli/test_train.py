@@ -79,7 +79,8 @@ def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, caps
 @pytest.mark.slow
 def test_a_captioner_is_trained_continued_and_measured(tiny_model, tmp_path, capsys):
     run = tmp_path / "run"
-    command = ["train", "captioner", str(run), "--side", "64", "--width", "16", "--layers", "1"]
+    command = ["train", "captioner", str(run), "--width", "16", "--layers", "1"]
+    command += ["--size", "64", "--side", "32", "--patch", "8"]
     command += ["--model", str(tiny_model), "--decoded", "3", "--drawn", "0"]
     for setting in ("batch=2", "every_log=1", "every_sample=0"):
         command += ["--set", setting]
@@ -114,8 +115,9 @@ def test_a_captioner_is_trained_continued_and_measured(tiny_model, tmp_path, cap
         (["base", "{}", "--stage", "base-checked"], "train the stage base-final first"),
         (["feedback", "{}", "--model", "{}/none", "--rewards", "{}"], "there is no model at"),
         (["captioner", "{}", "--model", "{}/none"], "there is no model at"),
-        (["captioner", "{}", "--patch", "24"], "128 pixels in patches of 24"),
-        (["captioner", "{}", "--side", "32"], "at least 64"),
+        (["captioner", "{}", "--patch", "24", "--side", "100"], "the side must be a multiple of the patch"),
+        (["captioner", "{}", "--size", "32"], "at least 64 and a multiple of 8"),
+        (["captioner", "{}", "--size", "132"], "132 pixels in 8 x 8 patches"),
         (["captioner", "{}", "--width", "30"], "multiple of 4"),
         (["captioner", "{}", "--layers", "0"], "layers is 0; it must be at least 1"),
         (["captioner", "{}", "--drawn", "-1"], "drawn is -1; it must be at least 0"),
