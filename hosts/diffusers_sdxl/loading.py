@@ -79,7 +79,13 @@ def load_stable_diffusion(path: str | Path) -> TextToImage:
     Raises `UnsuitableModelError` as `load_sdxl` does.
     """
     path = Path(path)
-    if not path.is_dir() or _read_kind(path) != StableDiffusionPipeline.__name__:
+    kind = _read_kind(path) if path.is_dir() else ""
+    if kind and not kind.startswith("StableDiffusionXL") and kind != StableDiffusionPipeline.__name__:
+        raise UnsuitableModelError(
+            f"{path.name} is a {kind}; SDXL and Stable Diffusion 1 can be used here, and models made "
+            "from them"
+        )
+    if kind != StableDiffusionPipeline.__name__:
         return load_sdxl(path)
     pipeline: Any = _from_folder(
         path, StableDiffusionPipeline.from_pretrained, torch.float32, safety_checker=None

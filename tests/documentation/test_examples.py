@@ -62,6 +62,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
 # Commands that are only parsed, flags and all, with the reason.
 PARSED = {
     r"evaluate (layout|binding) ": "hundreds of pictures by ComfyUI; tests/host/methods runs both with a few",
+    r"train comat runs/comat ": "hours of training; tests/training runs it at tiny size",
     r"train base runs/demo": "days of training; tests/training runs its stages at tiny size",
     r"train pack runs/demo": "what days of training end in; tests/diffusers packs a fresh model",
     r"train reward runs/demo$": "an hour of training; tests/training runs it at tiny size",

@@ -88,6 +88,8 @@ class _Measured:
             with torch.no_grad():
                 call()  # the first one also chooses kernels
                 self.plain, _ = self._timed(call)
+            # Halves of the LoRA made without gradients would cut it off from its own.
+            torch.clear_autocast_cache()
             self.learning, self.saved = self._timed(call, self.weights)
         picture = torch.zeros(1, *shape, device=device, requires_grad=True)
         self.judging, self.saved_in_judging = self._timed(lambda: self._judge(picture), [picture])

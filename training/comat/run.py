@@ -96,8 +96,8 @@ def _objective(
     if precision is not None:
         # What is not trained is only read, and autocast would halve it at every call.
         for part in (unet, pipeline.text_encoder, getattr(pipeline, "text_encoder_2", None)):
-            if part is not None:
-                part.to(precision)
+            for parameter in () if part is None else part.parameters():
+                parameter.data = parameter.data.to(precision)
     judge = share_weights(unet) if balance.fidelity else None
     torch.manual_seed(WEIGHTS_SEED)
     add_lora(unet, rank, start)

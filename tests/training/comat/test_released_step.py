@@ -9,6 +9,7 @@ from golden_files import REFERENCES
 
 from instance_composer.training.comat.lora import lora_layers
 
+pytestmark = pytest.mark.slow
 KINDS = ["sd15", "sdxl"]
 
 
@@ -35,7 +36,7 @@ def assert_gradients(found: dict[str, torch.Tensor], wanted: dict[str, torch.Ten
 def assert_stepped(before, after, wanted, gradient, rate: float) -> None:
     """Adam's first step is the rate times the sign: exact where the gradient is not almost 0."""
     for name, value in wanted.items():
-        far = (after[name] - value).abs()
+        far = (after[name].detach() - value).abs()
         clear = gradient[name].abs() > 1e-3 * gradient[name].abs().max()
         assert float(far[clear].max()) <= 0.1 * rate, name
         assert float(far.max()) <= 2.1 * rate, name
@@ -43,8 +44,12 @@ def assert_stepped(before, after, wanted, gradient, rate: float) -> None:
 
 
 @pytest.fixture(params=REFERENCES)
-def folder(request):
-    return request.param / "comat_training"
+def folder(request, kind):
+    """The reference data; the trimmed copy has the step of Stable Diffusion 1 alone."""
+    folder = request.param / "comat_training"
+    if not (folder / f"joint_step_{kind}.safetensors").is_file():
+        pytest.skip("not in the trimmed copy")
+    return folder
 
 
 def scalar(step: ReleasedStep, name: str) -> float:
@@ -107,9 +112,10 @@ def test_losses_gradients_and_weights_are_the_released_codes(kind, folder, tmp_p
         assert_stepped(before, mine, after, theirs, args["learning_rate_D"])
 
 
-def test_sdxl_with_the_picture_that_a_captioner_expects(folder, tmp_path):
+@pytest.mark.parametrize("kind", ["sdxl"])
+def test_sdxl_with_the_picture_that_a_captioner_expects(kind, folder, tmp_path):
     """Our default: 0 to 1, where the released code's SDXL hands over about -1 to 1."""
-    step = ReleasedStep(folder, "sdxl", tmp_path)
+    step = ReleasedStep(folder, kind, tmp_path)
     report = step.run()
     wanted = step.facts["losses_if_image_rescaled"]
     assert report["concept"].item() == pytest.approx(wanted["caption_loss"], abs=2e-5)

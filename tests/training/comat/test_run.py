@@ -37,6 +37,7 @@ def weights(folder) -> dict[str, torch.Tensor]:
     return read_run(folder)["weights"]
 
 
+@pytest.mark.slow
 def test_a_lora_is_trained_continued_bit_for_bit_and_written(command, tmp_path, capsys, caplog):
     caplog.set_level("INFO", "instance_composer")
     assert main([*command, "--set", "steps=2"]) == 0
@@ -88,10 +89,13 @@ def test_a_lora_is_trained_continued_bit_for_bit_and_written(command, tmp_path, 
         (["--prompts", "{tmp}/nothing.txt"], "has no prompts"),
         (["--prompts", "{tmp}/plain.txt"], "none of the 1 prompts has an entity"),
         (["--model", "{tmp}/none"], "there is no model at"),
+        (["--model", "{tmp}/flux"], "is a FluxPipeline; SDXL and Stable Diffusion 1 can be used here"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(words, complaint, command, tiny_model, tmp_path, capsys):
     (tmp_path / "nothing.txt").write_text("\n")
+    (tmp_path / "flux").mkdir()
+    (tmp_path / "flux" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     (tmp_path / "plain.txt").write_text("a cat\n")
     given = [word.format(tmp=tmp_path, model=tiny_model) for word in words]
     assert main([*command, *given, "--set", "steps=1"]) == 2
