@@ -10,6 +10,7 @@ import torch
 from training_tasks import FIRST, settings, tiny_captioner_task
 from transformers import AutoProcessor, BlipForConditionalGeneration
 
+from instance_composer.models.vision.likelihood import load_caption_scorer
 from instance_composer.shapes_world import COLORS, Look, Phrase, ShapesWorld, caption, parse
 from instance_composer.shapes_world.exchange import exchange_attributes
 from instance_composer.training.captioner.model import small_captioner
@@ -42,6 +43,22 @@ def test_the_likelihood_is_that_of_the_exported_folder(tmp_path):
     mean = errors.sum() / batch["attention_mask"][:, 1:].sum()
     torch.testing.assert_close(found.loss, mean, rtol=1e-5, atol=0)
     assert model.config.caption_prefix == ""
+
+
+def test_comat_scores_by_the_exported_folder_down_to_the_pixels(tmp_path):
+    task = tiny_captioner_task()
+    task.export(tmp_path)
+    scorer = load_caption_scorer(str(tmp_path))
+    samples = [ShapesWorld(3, 96, 96)[number] for number in range(2)]
+    captions = [caption(sample.scene) for sample in samples]
+    images = np.stack([sample.image for sample in samples])
+    pictures = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).requires_grad_()
+    found = scorer.likelihood(pictures, captions).negative
+    torch.testing.assert_close(found, task.objective.errors(**task._read(list(images), captions)))
+    found.sum().backward()
+    assert pictures.grad is not None
+    assert bool(pictures.grad.isfinite().all())
+    assert bool((pictures.grad.abs().amax(dim=(1, 2, 3)) > 0).all())
 
 
 def test_a_word_depends_on_the_words_before_it_and_on_the_picture_alone():
