@@ -13,8 +13,11 @@ METHODS: Mapping[str, Method] = {
     "local": Method("local, own maps", baseline="plain", weighted=True),
     "latent": Method("latent, own maps", baseline="plain", weighted=True),
     "attend-and-excite": Method("Attend-and-Excite's objective", baseline="plain"),
+    "lora": Method("LoRA", lora=True),
+    "lora+local": Method("LoRA, local, own maps", lora=True, baseline="lora", weighted=True),
     "local-boxes": Method("local, boxes", boxes=True, baseline="plain", weighted=True),
     "latent-boxes": Method("latent, boxes", boxes=True, baseline="plain", weighted=True),
+    "lora+local-boxes": Method("LoRA, local, boxes", boxes=True, lora=True, baseline="lora", weighted=True),
     "ifadapter": Method("IFAdapter", boxes=True, adapter=True),
     "ifadapter+local": Method(
         "IFAdapter, local", boxes=True, adapter=True, baseline="ifadapter", weighted=True
@@ -23,6 +26,7 @@ METHODS: Mapping[str, Method] = {
         "IFAdapter, latent", boxes=True, adapter=True, baseline="ifadapter", weighted=True
     ),
 }
+WITH_LORA = tuple(name for name, method in METHODS.items() if method.lora)
 WITH_BOXES = tuple(name for name, method in METHODS.items() if method.boxes)
 # What each guided method adds to which.
 BASELINES: Mapping[str, str] = {name: method.baseline for name, method in METHODS.items() if method.baseline}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Method:
     """A method by its `label`, and what it needs beside a prompt.
 
-    `boxes`: those of the layout; `adapter`: an IFAdapter; `pack`: another author's, as owner/name on GitHub.
+    `boxes`: those of the layout; `adapter`: an IFAdapter; `lora`: a LoRA file; `pack`: another author's, as
+    owner/name on GitHub.
     `baseline` names the method that its guidance is added to, and that it is without strength; `weighted`
     says whether that guidance has a token and a pixel term. What is not `sampled` starts from a real picture.
     """
@@ -18,6 +19,7 @@ class Method:
     label: str
     boxes: bool = False
     adapter: bool = False
+    lora: bool = False
     pack: str = ""
     baseline: str = ""
     weighted: bool = False

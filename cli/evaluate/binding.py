@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...generation.binding_methods import METHODS
+from ...generation.binding_methods import METHODS, WITH_LORA
 from ...models.sdxl.layer_presets import LAYER_PRESETS
 from ..arguments import number
 from .scenes import (
@@ -20,7 +22,7 @@ from .scenes import (
 )
 
 if TYPE_CHECKING:
-    from ...evaluation.benchmarks.binding.plan import Guidance, Sweep
+    from ...evaluation.benchmarks.binding.plan import Guidance, Lora, Sweep
 
 PURPOSE = "how well methods keep attributes on their nouns, without boxes and with"
 DESCRIPTION = (
@@ -33,10 +35,12 @@ _LAYERS = tuple(LAYER_PRESETS)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add what is compared, the run, its guidance, the strengths and its place."""
-    comparison = add_comparison(parser, METHODS, "2-4")
+    comparison = add_comparison(parser, [name for name in METHODS if name not in WITH_LORA], "2-4")
     comparison.add_argument(
         "--prompts", type=number(3, 100_000, whole=True), default=300, help="how many (300)"
     )
+    comparison.add_argument("--lora", type=Path, help=f"a LoRA of the UNet, for {', '.join(WITH_LORA)}")
+    comparison.add_argument("--lora-strength", type=number(-10, 10), default=1.0, help="of that LoRA (1)")
     add_run(parser)
     guidance = parser.add_argument_group("guidance, as in the node Attribute Concentration")
     for name, purpose in (
@@ -70,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         read_scenes(arguments),
         read_sampling(arguments),
         guidance,
-        _sweeps(arguments, guidance),
+        sweeps := _sweeps(arguments, guidance),
+        _lora(arguments, [*methods, *(sweep.method for sweep in sweeps)]),
     )
     return evaluate(arguments, plan, score, write_report, "prompts")
 
@@ -83,6 +88,22 @@ def _guidance(arguments: argparse.Namespace) -> Guidance:
     if guidance.start >= guidance.end:
         raise ValueError(f"--start {guidance.start:g} must come before --end {guidance.end:g}")
     return guidance
+
+
+def _lora(arguments: argparse.Namespace, methods: Sequence[str]) -> Lora | None:
+    """The LoRA that methods draw with; ValueError for one without a method, and a method without one."""
+    from ...evaluation.benchmarks.binding.plan import Lora
+
+    drawing = [name for name in methods if name in WITH_LORA]
+    if arguments.lora is None:
+        if drawing:
+            raise ValueError(f"--lora: name the LoRA file that {', '.join(drawing)} draw with")
+        return None
+    if not drawing:
+        raise ValueError(f"--lora: no method draws with it; add {' or '.join(WITH_LORA)} to --methods")
+    if not arguments.lora.is_file():
+        raise ValueError(f"--lora: there is no file {arguments.lora}")
+    return Lora(arguments.lora, arguments.lora_strength)
 
 
 def _sweeps(arguments: argparse.Namespace, guidance: Guidance) -> tuple[Sweep, ...]:

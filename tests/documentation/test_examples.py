@@ -34,6 +34,7 @@ TRAINING = [
     (r"--pictures \d+ --checked \d+", "--pictures 2 --checked 1"),
     (r"(train (ifadapter|feedback) \S+)", r"\1 --set every_sample=0"),
     (r"(runs/my-adapter)", r"\1 --small"),
+    (r"(train captioner .*)", r"\1 --decoded 2 --drawn 0 --set steps=1 --set batch=1"),
     (
         r"(train feedback runs/tuned)",
         r"\1 --size 64x64 --set steps=1 --set batch=1 --set accumulate=1",

@@ -9,6 +9,9 @@ from tiny_sdxl import tiny_vae
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.rewards import RewardModel, RewardTokenizer
 from instance_composer.shapes_world import ShapesWorld
+from instance_composer.training.captioner.model import small_captioner
+from instance_composer.training.captioner.objective import CaptionerTask
+from instance_composer.training.captioner.pictures import Painted
 from instance_composer.training.data.latents import LatentSet
 from instance_composer.training.demo_model.autoencoder import AutoencoderTask
 from instance_composer.training.demo_model.text_to_image import TextToImageTask
@@ -20,7 +23,7 @@ from instance_composer.training.ifadapter.objective import IFAdapterTask
 from instance_composer.training.itercomp.feedback_objective import AspectReward, FeedbackTask
 
 FIRST = BatchPosition(0, 0, 0, 1, 1)
-KINDS = ["autoencoder", "base", "ifadapter", "feedback"]
+KINDS = ["autoencoder", "base", "ifadapter", "feedback", "captioner"]
 
 
 def settings(**changes) -> Settings:
@@ -44,8 +47,17 @@ def make_task(kind: str, pipeline, latents: LatentSet):
     if kind == "feedback":
         prompts = ["a red circle", "a blue square and a green star on grey", "a small star", *"abcdef"]
         return FeedbackTask(pipeline, tiny_aspect_rewards(), prompts, (64, 64))
+    if kind == "captioner":
+        return tiny_captioner_task()
     examples = [ShapesWorld(5, 64, 64)[number].layout for number in range(2)]
     return IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], 1.0, examples=examples)
+
+
+def tiny_captioner_task() -> CaptionerTask:
+    """Pictures of 64 pixels, of two things each, eight to learn from and eight to measure on."""
+    model, processor = small_captioner(side=64, patch=16, width=16, layers=1)
+    learnt, measured = (Painted(ShapesWorld(seed, 64, 64, figures=2), 8) for seed in (1, 2))
+    return CaptionerTask(model, processor, [learnt], {"held-out looks": measured})
 
 
 def tiny_aspect_rewards() -> list[AspectReward]:

@@ -17,23 +17,13 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 
 from ...models.rewards import RewardModel, prepare_pictures
-from ...shapes_world import (
-    BACKGROUNDS,
-    COLORS,
-    PATTERNS,
-    SHAPES,
-    Sample,
-    ShapesWorld,
-)
+from ...shapes_world import BACKGROUNDS, Sample, ShapesWorld
+from ..data.patches import IGNORED, PATCH_WORDS, patch_labels
 from ..data.pictures import save_grid
 from ..engine.order import sample_numbers
 from ..engine.task import BatchPosition, Task
 
 _COUNT = 3000
-# A patch belongs to a thing that covers this share of it, to the background below the second, else to none.
-_COVERED, _FREE = 0.35, 0.1
-_IGNORED = -100
-_WORDS = {"shape": SHAPES, "color": tuple(COLORS), "pattern": PATTERNS}
 _MOST = 8
 
 
@@ -44,7 +34,7 @@ class PatchObjective(nn.Module):
         super().__init__()
         self.vision: Any = model.vision
         width = model.config.vision_width
-        self.patch_heads = nn.ModuleDict({k: nn.Linear(width, len(v) + 1) for k, v in _WORDS.items()})
+        self.patch_heads = nn.ModuleDict({k: nn.Linear(width, len(v) + 1) for k, v in PATCH_WORDS.items()})
         self.picture_heads = nn.ModuleDict(
             {"background": nn.Linear(width, len(BACKGROUNDS)), "count": nn.Linear(width, _MOST)}
         )
@@ -54,7 +44,7 @@ class PatchObjective(nn.Module):
         seen = self.vision(batch["pixels"]).last_hidden_state
         losses = {
             name: F.cross_entropy(
-                head(seen[:, 1:]).flatten(0, 1), batch[name].flatten(), ignore_index=_IGNORED
+                head(seen[:, 1:]).flatten(0, 1), batch[name].flatten(), ignore_index=IGNORED
             )
             for name, head in self.patch_heads.items()
         }
@@ -97,7 +87,7 @@ class PatchTask(Task[PatchObjective]):
         for name, head in self.objective.patch_heads.items():
             read = head(seen).argmax(dim=-1).cpu().numpy()
             truth = np.stack([self._labels(sample)[name] for sample in samples])
-            right &= (read == truth) | (truth == _IGNORED)
+            right &= (read == truth) | (truth == IGNORED)
         cells = np.kron(right.reshape(-1, self._grid, self._grid), np.ones((1, 16, 16))) * 255
         side = cells.shape[-1]
         shown = [np.asarray(picture.resize((side, side))) for picture in pictures]
@@ -120,7 +110,7 @@ class PatchTask(Task[PatchObjective]):
         table = self.model.text.embeddings.word_embeddings.weight
         ids = {word: number for number, word in enumerate(self.model.metadata["words"])}
         heads: list[tuple[Any, tuple[str, ...]]]
-        heads = [(head, _WORDS[name]) for name, head in self.objective.patch_heads.items()]
+        heads = [(head, PATCH_WORDS[name]) for name, head in self.objective.patch_heads.items()]
         heads.append((self.objective.picture_heads["background"], tuple(BACKGROUNDS)))
         for head, words in heads:
             directions = head.weight - head.weight.mean(dim=0)
@@ -131,16 +121,10 @@ class PatchTask(Task[PatchObjective]):
 
     def _labels(self, sample: Sample) -> dict[str, np.ndarray]:
         figures = sample.scene.figures
-        count, height, width = sample.masks.shape
-        rows, columns = height // self._grid, width // self._grid
-        cells = sample.masks.reshape(count, self._grid, rows, self._grid, columns).mean(axis=(2, 4))
-        cells = cells.reshape(count, -1)
-        owner, share = cells.argmax(axis=0), cells.max(axis=0)
-        labels: dict[str, np.ndarray] = {}
-        for name, words in _WORDS.items():
-            numbers = np.array([words.index(getattr(figure.look, name)) for figure in figures])[owner]
-            found = np.where(share >= _COVERED, numbers, _IGNORED)
-            labels[name] = np.where(share < _FREE, len(words), found).astype(np.int64)
+        labels = {
+            name: words.flatten()
+            for name, words in patch_labels(sample.masks, [f.look for f in figures], self._grid).items()
+        }
         labels["background"] = np.array(list(BACKGROUNDS).index(sample.scene.background), dtype=np.int64)
         labels["count"] = np.array(len(figures) - 1, dtype=np.int64)
         return labels

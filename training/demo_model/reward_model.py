@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...models.rewards import ASPECTS, RewardConfig, RewardModel, RewardTokenizer
 from ...shapes_world.preferences import words
+from ..likeness import begin_as_likeness
 
 
 def small_reward_model() -> tuple[RewardModel, RewardTokenizer]:
@@ -39,8 +39,6 @@ def _spread(model: RewardModel) -> None:
     """Fresh weights for a narrow model.
 
     BLIP's deviation of 0.02 suits widths of 768 and more; here signals would die out layer by layer.
-    Attention of the text tower begins as likeness: words look at words near them, and at patches that
-    resemble them once both have directions in common.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -55,25 +53,4 @@ def _spread(model: RewardModel) -> None:
         (vision.patch_embedding.weight, 0.05),
     ):
         nn.init.normal_(parameter, std=std)
-    _number_places(model.text.embeddings.position_embeddings.weight)
-    for layer in model.text.encoder.layer:
-        for attention, scale in ((layer.attention, 0.8), (layer.crossattention, 1.4)):
-            own = attention.self
-            for linear in (own.query, own.key):
-                _almost_identity(linear.weight, scale)
-            for linear in (own.value, attention.output.dense):
-                _almost_identity(linear.weight, 0.7)
-
-
-@torch.no_grad()
-def _almost_identity(weight: Tensor, scale: float) -> None:
-    weight.mul_(0.2).add_(torch.eye(len(weight)), alpha=scale)
-
-
-@torch.no_grad()
-def _number_places(table: Tensor) -> None:
-    """Sines and cosines, so that neighbours are alike; half as long as a word."""
-    count, width = table.shape
-    rates = 0.6 * 20.0 ** -(torch.arange(width // 2) / (width // 2))
-    angles = torch.arange(count)[:, None] * rates
-    table.copy_(torch.cat((angles.sin(), angles.cos()), dim=1) * 0.7)
+    begin_as_likeness(model.text.embeddings.position_embeddings.weight, model.text.encoder.layer)

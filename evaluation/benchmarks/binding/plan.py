@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ....generation.binding_methods import BASELINES, METHODS
@@ -33,6 +35,19 @@ class Guidance:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """A LoRA file of the UNet, and its strength."""
+
+    file: Path
+    strength: float = 1.0
+
+    def identity(self) -> str:
+        """Name, strength, and the beginning of the SHA-256 of what is in the file."""
+        digest = hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]
+        return f"{self.file.name} {digest} at {self.strength:g}"
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A guided method at several strengths, with one pair of weights, of token and pixel term."""
 
@@ -54,6 +69,7 @@ class BindingPlan(ScenePlan):
     scenes: Scenes = field(default_factory=lambda: Scenes((2, 3, 4)))
     guidance: Guidance = field(default_factory=Guidance)
     sweeps: tuple[Sweep, ...] = ()
+    lora: Lora | None = None
 
     def points(self) -> Sequence[Point]:
         """All methods with the plan's guidance, then what the sweeps have besides."""
@@ -61,16 +77,22 @@ class BindingPlan(ScenePlan):
         return list(dict.fromkeys([*super().points(), *swept]))
 
     def settings(self) -> dict[str, Any]:
-        """The guidance."""
-        return asdict(self.guidance)
+        """The guidance, and the LoRA if there is one."""
+        lora = {} if self.lora is None else {"lora": self.lora.identity()}
+        return {**asdict(self.guidance), **lora}
 
     def options(self, point: Point, sample: Sample) -> dict[str, Any]:
-        """The words of each entity, and the guidance at this point."""
+        """The words of each entity, the guidance at this point, and the LoRA for methods that have one."""
         settings: dict[str, Any] = dict(point.settings)
-        return {
+        options: dict[str, Any] = {
             "entities": entity_words(sample.layout.prompt),
             "concentration": asdict(replace(self.guidance, **settings)),
         }
+        if METHODS[point.method].lora:
+            if self.lora is None:
+                raise PlanError(f"{point.method} draws with a LoRA, and none is given; name its file")
+            options["lora"] = {"file": str(self.lora.file.resolve()), "strength": self.lora.strength}
+        return options
 
 
 def point_at(guidance: Guidance, method: str, strength: float, weights: Weights) -> Point:

@@ -35,7 +35,7 @@ from ...tables import percent, plain, table, write_parts
 from .plan import BindingPlan, Guidance
 
 # What cannot tell places: rows of the table without boxes, and of the one with boxes for comparison.
-_COMMON = (*NOT_SAMPLED, "plain")
+_COMMON = (*NOT_SAMPLED, "plain", "lora")
 
 _RATES: Mapping[str, Rate] = {
     "binding": binding_rate,
@@ -76,6 +76,7 @@ def write_report(evaluation: Evaluation[BindingPlan], reference: Reference, targ
     parts = [
         plan.describe(records, "prompts"),
         _guidance(plan.guidance),
+        "" if plan.lora is None else f"LoRA: {plan.lora.identity()}.",
         _without_boxes(rows),
         _with_boxes(rows),
         f"![Binding accuracy and cost]({plot.name})",
@@ -114,9 +115,16 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
 
 
 def _differences(rows: Sequence[Row]) -> str:
-    """Each guided method less its baseline on the same prompts and noise; and latent less local."""
+    """Guided methods less their baselines, those with a LoRA less the same without, latent less local."""
     known = by_method(rows)
-    pairs = [*BASELINES.items(), ("latent", "local"), ("latent-boxes", "local-boxes")]
+    pairs = [
+        *BASELINES.items(),
+        ("lora", "plain"),
+        ("lora+local", "local"),
+        ("lora+local-boxes", "local-boxes"),
+        ("latent", "local"),
+        ("latent-boxes", "local-boxes"),
+    ]
     body = [
         (
             known[method].label,

@@ -48,7 +48,7 @@ def load_model(name: str, dtype: str = "default", text_and_vae: bool = True) -> 
     path = unet_path(name)
     model = load_unet(str(path), DTYPES[dtype])
     if name == DEMO:
-        model = _with_lora(model, path / COMPOSITION_LORA)
+        model = with_lora(model, path / COMPOSITION_LORA)
     found = load_text_and_vae(path) if text_and_vae else (None, None)
     reason = f"{name} has no {{}}" if text_and_vae else "{} was not loaded, since clip_and_vae is off"
     parts = [
@@ -58,10 +58,15 @@ def load_model(name: str, dtype: str = "default", text_and_vae: bool = True) -> 
     return model, parts[0], parts[1]
 
 
-def _with_lora(model: Any, file: Path) -> Any:
-    """A clone of MODEL with a LoRA of its UNet at full strength."""
+def with_lora(model: Any, file: Path, strength: float = 1.0) -> Any:
+    """A clone of MODEL with a LoRA of its UNet, as Load LoRA makes it; `CheckpointError` for one that does
+    not fit in a single layer.
+    """
     lora = comfy.utils.load_torch_file(str(file), safe_load=True)
-    return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)[0]
+    patched = comfy.sd.load_lora_for_models(model, None, lora, strength, 0.0)[0]
+    if all(len(found) == len(model.patches.get(key, ())) for key, found in patched.patches.items()):
+        raise CheckpointError(f"the LoRA {file.name} has no layer of this model")
+    return patched
 
 
 def load_unet(

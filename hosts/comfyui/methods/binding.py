@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ....generation.jobs import Job
@@ -24,6 +25,7 @@ from ....models.entities.extraction import (
 from ..attention.terms import carry
 from ..attention.unet.presets import preset_blocks
 from ..attention.wrappers import bind
+from ..checkpoints.unet import with_lora
 from ..concentration.apply import Concentration, apply_concentration
 from ..concentration.latent import LatentTerm
 from ..prompts.tokens import Span, token_spans
@@ -40,20 +42,24 @@ from .placing import (
 class BindingRequest(Request):
     """A prompt, that of the layout, with its entities, and the settings of what guides it.
 
-    `entities`: for each the character spans of its words in the prompt, the noun last.
+    `entities`: for each the character spans of its words in the prompt, the noun last. `lora` is a file and
+    its strength, for methods that have one.
     """
 
     entities: tuple[tuple[Span, ...], ...] = ()
     settings: Concentration = field(default_factory=Concentration)
+    lora: tuple[Path, float] | None = None
 
     @classmethod
     def from_job(cls, job: Job) -> BindingRequest:
         """The request of a job of the family "binding"."""
+        lora = job.options.get("lora")
         return cls(
             job.layout,
             (),
             job.width,
             job.height,
+            lora=None if lora is None else (Path(lora["file"]), lora["strength"]),
             entities=tuple(tuple((start, end) for start, end in words) for words in job.options["entities"]),
             settings=Concentration(**job.options["concentration"]),
         )
@@ -101,6 +107,15 @@ def _guided(before: Method, mode: str, boxes: bool) -> Method:
     return method
 
 
+def lora(parts: Parts, request: BindingRequest) -> Applied:
+    """The prompt alone, by the model with a LoRA, as Load LoRA puts it on."""
+    model, positive, negative = plain(parts, request)
+    if request.lora is None:
+        raise ValueError("a LoRA file is needed for this method")
+    file, strength = request.lora
+    return Applied(with_lora(model, file, strength), positive, negative)
+
+
 def attend_and_excite(parts: Parts, request: BindingRequest) -> Applied:
     """Attend-and-Excite's objective (arXiv 2301.13826), followed to the latent as the mode latent does.
 
@@ -129,8 +144,11 @@ METHODS: dict[str, Method] = {
     "local": _guided(plain, "local", boxes=False),
     "latent": _guided(plain, "latent", boxes=False),
     "attend-and-excite": attend_and_excite,
+    "lora": lora,
+    "lora+local": _guided(lora, "local", boxes=False),
     "local-boxes": _guided(plain, "local", boxes=True),
     "latent-boxes": _guided(plain, "latent", boxes=True),
+    "lora+local-boxes": _guided(lora, "local", boxes=True),
     "ifadapter": ifadapter,
     "ifadapter+local": _guided(ifadapter, "local", boxes=True),
     "ifadapter+latent": _guided(ifadapter, "latent", boxes=True),

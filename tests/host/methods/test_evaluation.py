@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
+import comfy.lora
+import folder_paths
 import pytest
 import torch
 from comfyui_location import find_comfyui, find_packs
 from demo_model import pack_fresh_demo
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import nodes
 from instance_composer.cli import main
 from instance_composer.demo import ADAPTER
 from instance_composer.evaluation.benchmark import Point
-from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan, Guidance
+from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan, Guidance, Lora
 from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
 from instance_composer.evaluation.scenes import Scenes
 from instance_composer.generation import binding_methods, placing_methods
@@ -44,6 +48,8 @@ from instance_composer.hosts.comfyui.methods.placing import (
 )
 from instance_composer.hosts.comfyui.prompts.tokens import token_spans
 from instance_composer.models.entities.matching import match_entities
+from instance_composer.models.sdxl.files import open_unet
+from instance_composer.models.weights import CheckpointError
 
 PACKS = find_comfyui().parent / "packs"
 NEEDS_PPM = pytest.mark.skipif(
@@ -133,9 +139,27 @@ def test_every_method_that_has_a_name_is_there():
     assert set(BINDING_METHODS) == set(binding_methods.METHODS) - set(NOT_SAMPLED)
 
 
-def binding_request(number: int, **settings: float) -> BindingRequest:
-    plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings))
-    return BindingRequest.from_job(plan.job(Point("local"), number))
+def binding_request(number: int, lora: Lora | None = None, **settings: float) -> BindingRequest:
+    plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings), lora=lora)
+    return BindingRequest.from_job(plan.job(Point("local" if lora is None else "lora+local"), number))
+
+
+@pytest.fixture(scope="module")
+def lora_file(folder, tmp_path_factory):
+    """A LoRA of one layer of the fresh model, in the names that core's loader reads."""
+    unet = open_unet(folder)
+    layer = "middle_block.1.transformer_blocks.0.attn2.to_v"
+    rows, columns = unet.weights.read(f"{layer}.weight").shape
+    noise = torch.Generator().manual_seed(0)
+    key = f"lora_unet_{layer.replace('.', '_')}"
+    file = tmp_path_factory.mktemp("lora") / "binds.safetensors"
+    state = {
+        f"{key}.lora_down.weight": torch.randn(2, columns, generator=noise),
+        f"{key}.lora_up.weight": torch.randn(rows, 2, generator=noise),
+        f"{key}.alpha": torch.tensor(2.0),
+    }
+    save_file(state, file)
+    return file
 
 
 def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
@@ -152,22 +176,51 @@ def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
 
 
 @torch.inference_mode()
-def test_methods_of_binding_carry_what_their_names_say(parts):
-    request = binding_request(1)
+def test_methods_of_binding_carry_what_their_names_say(parts, lora_file):
+    request = binding_request(1, Lora(lora_file, 0.5))
     kinds = {"local": LocalTerm, "latent": LatentTerm, "attend": LatentTerm, "ifadapter": InstanceTerm}
     for name, method in BINDING_METHODS.items():
         model, positive, _ = method(parts, request)
         carried = positive[0][1].get("model_conds", {})
         terms = carried[KEY].cond if KEY in carried else ()
-        parts_of_name = [part for word in name.split("+") if (part := word.split("-")[0]) != "plain"]
+        parts_of_name = [
+            part for word in name.split("+") if (part := word.split("-")[0]) not in ("plain", "lora")
+        ]
         assert [type(term) for term in terms] == [kinds[part] for part in parts_of_name], name
         assert (model is parts.model) == (name == "plain")
+        assert bool(model.patches) == (name in binding_methods.WITH_LORA)
         for term in terms:
             if not isinstance(term, InstanceTerm):
                 assert term.targets.self_derived == (name not in binding_methods.WITH_BOXES,) * 3
                 assert term.layers
     for name in ("local", "latent-boxes", "attend-and-excite"):
         assert BINDING_METHODS[name](parts, binding_request(1, strength=0.0))[0] is parts.model
+
+
+@torch.inference_mode()
+def test_a_lora_is_put_on_as_core_s_loader_does(parts, lora_file, tmp_path):
+    model, *_ = BINDING_METHODS["lora"](parts, binding_request(1, Lora(lora_file, 0.5)))
+    shutil.copy(lora_file, tmp_path)
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+    core, _ = nodes.LoraLoader().load_lora(parts.model, parts.clip, lora_file.name, 0.5, 0.0)
+    (key,) = model.patches
+    assert set(core.patches) == {key}
+    weight = parts.model.get_model_object(key)
+    found, expected = (
+        comfy.lora.calculate_weight(one.patches[key], weight.clone(), key) for one in (model, core)
+    )
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, weight)
+    assert not parts.model.patches
+
+
+def test_a_lora_of_another_model_is_refused(parts, lora_file, tmp_path):
+    other = {f"lora_unet_x_{key}": value for key, value in load_file(lora_file).items()}
+    save_file(other, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"other\.safetensors has no layer of this model"):
+        BINDING_METHODS["lora"](parts, binding_request(1, Lora(tmp_path / "other.safetensors")))
+    with pytest.raises(ValueError, match="a LoRA file is needed"):
+        BINDING_METHODS["lora"](parts, binding_request(1))
 
 
 @pytest.mark.slow
@@ -204,10 +257,11 @@ def test_an_evaluation_runs_stops_and_goes_on(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_an_evaluation_of_binding_runs_in_comfyui(folder, tmp_path):
+def test_an_evaluation_of_binding_runs_in_comfyui(folder, lora_file, tmp_path):
     run = tmp_path / "run"
     command = ["evaluate", "binding", str(run), "--model", str(folder), "--comfyui", str(find_comfyui())]
     command += ["--size", "96x64", "--steps", "1", "--figures", "2", "--prompts", "3"]
+    command += ["--methods", ",".join(binding_methods.METHODS), "--lora", str(lora_file)]
     assert main([*command, "--strengths", "0,3", "--weights", "1:0"]) == 0
     pictures = {}
     for method in (*binding_methods.METHODS, "local@3,1,0"):

@@ -76,6 +76,29 @@ def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, caps
     torch.testing.assert_close(scale * up @ down, delta, atol=1e-7, rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_captioner_is_trained_continued_and_measured(tiny_model, tmp_path, capsys):
+    run = tmp_path / "run"
+    command = ["train", "captioner", str(run), "--width", "16", "--layers", "1"]
+    command += ["--size", "64", "--side", "32", "--patch", "8"]
+    command += ["--model", str(tiny_model), "--decoded", "3", "--drawn", "0"]
+    for setting in ("batch=2", "every_log=1", "every_sample=0"):
+        command += ["--set", setting]
+    assert main([*command, "--set", "steps=1"]) == 0
+    assert main([*command, "--set", "steps=2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(run / "model")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert {"caption", "patches"} <= lines[0].keys()
+    found = json.loads((run / "model" / "validation.json").read_text())
+    assert {"held-out looks", "train looks"} == found.keys()
+    assert (run / "samples" / "000002.txt").read_text().count("\n") == 8
+    assert main([*command, "--decoded", "4"]) == 2
+    assert "was started with another model or data" in capsys.readouterr().err
+    assert main([*command, "--drawn", "1"]) == 2
+    assert "the judge of Shapes World can read none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -91,6 +114,13 @@ def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, caps
         (["base", "{}", "--stage", "base-final"], "train the stage base-mixed first"),
         (["base", "{}", "--stage", "base-checked"], "train the stage base-final first"),
         (["feedback", "{}", "--model", "{}/none", "--rewards", "{}"], "there is no model at"),
+        (["captioner", "{}", "--model", "{}/none"], "there is no model at"),
+        (["captioner", "{}", "--patch", "24", "--side", "100"], "the side must be a multiple of the patch"),
+        (["captioner", "{}", "--size", "32"], "at least 64 and a multiple of 8"),
+        (["captioner", "{}", "--size", "132"], "132 pixels in 8 x 8 patches"),
+        (["captioner", "{}", "--width", "30"], "multiple of 4"),
+        (["captioner", "{}", "--layers", "0"], "layers is 0; it must be at least 1"),
+        (["captioner", "{}", "--drawn", "-1"], "drawn is -1; it must be at least 0"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(words, complaint, tmp_path, capsys):

@@ -10,6 +10,7 @@ from training_tasks import FIRST, KINDS, error_on, make_task, open_gates, settin
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.sdxl.files import open_unet
+from instance_composer.models.vision.captioning import TransformersCaptioner
 from instance_composer.training.engine.loop import Trainer
 
 
@@ -62,5 +63,7 @@ def test_samples_and_exports(kind, pipeline, latents, tmp_path):
         assert again.unet.config["block_out_channels"] == pipeline.unet.config["block_out_channels"]
     elif kind == "feedback":
         assert open_unet(model).structure.width == pipeline.unet.config["block_out_channels"][0]
+    elif kind == "captioner":
+        assert TransformersCaptioner.load(str(model)).model.config.vision_config.image_size == 64
     else:
         assert (model / "vae" / "diffusion_pytorch_model.safetensors").is_file()

@@ -14,6 +14,7 @@ from instance_composer.evaluation.benchmark import PlanError, Point, check_metho
 from instance_composer.evaluation.benchmarks.binding.plan import (
     BindingPlan,
     Guidance,
+    Lora,
     Sweep,
     entity_words,
     make_sweeps,
@@ -30,7 +31,7 @@ from instance_composer.evaluation.statistics import (
     missing_rate,
     present_rate,
 )
-from instance_composer.generation.binding_methods import BASELINES, METHODS, WITH_BOXES
+from instance_composer.generation.binding_methods import BASELINES, METHODS, WITH_BOXES, WITH_LORA
 from instance_composer.generation.methods import NOT_SAMPLED
 from instance_composer.layout import Box
 from instance_composer.shapes_world import Look, parse
@@ -179,12 +180,32 @@ def test_a_job_says_what_guides():
     assert own["strength"] == PLAN.guidance.strength
 
 
+def test_a_lora_is_part_of_the_jobs_that_draw_with_it_and_of_the_evaluation(tmp_path):
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(b"one")
+    plan = replace(PLAN, lora=Lora(file, 0.5))
+    assert plan.job(Point("lora+local"), 0).options["lora"] == {"file": str(file), "strength": 0.5}
+    assert "lora" not in plan.job(Point("local"), 0).options
+    with pytest.raises(PlanError, match="lora draws with a LoRA, and none is given"):
+        PLAN.job(Point("lora"), 0)
+    Evaluation(tmp_path / "run", plan)
+    Evaluation(tmp_path / "run", plan)
+    # What was drawn without it stays true.
+    Evaluation(tmp_path / "run", PLAN)
+    with pytest.raises(PlanError, match=r"lora was a\.safetensors .* at 0\.5 and is now .* at 1"):
+        Evaluation(tmp_path / "run", replace(plan, lora=Lora(file, 1.0)))
+    file.write_bytes(b"two")
+    with pytest.raises(PlanError, match="holds another evaluation: lora was"):
+        Evaluation(tmp_path / "run", plan)
+
+
 def test_pictures_that_would_be_the_same_are_made_once():
     guidance = Guidance(strength=2, pixel_weight=0.5)
     assert point_at(guidance, "local", 2, (1, 0.5)) == Point("local")
     assert point_at(guidance, "local", 0, (1, 0.5)) == Point("plain")
     assert point_at(guidance, "local", 3, (0, 0)) == Point("plain")
     assert point_at(guidance, "ifadapter+local", 0, (1, 1)) == Point("ifadapter")
+    assert point_at(guidance, "lora+local", 0, (1, 1)) == Point("lora")
     assert point_at(guidance, "attend-and-excite", 2, (0, 0)) == Point("attend-and-excite")
     settings = [(strength, (1, pixel)) for strength in (0.5, 1, 4) for pixel in (0, 1)]
     points = [point_at(guidance, "local", *one) for one in settings]
@@ -209,7 +230,8 @@ def test_sweeps_are_of_guided_methods():
 
 def test_methods_are_known_and_in_the_order_of_the_tables():
     assert check_methods(reversed(METHODS), METHODS) == tuple(METHODS)
-    assert set(WITH_BOXES) | set(BASELINES) | {*NOT_SAMPLED, "plain"} == set(METHODS)
+    assert set(WITH_BOXES) | set(BASELINES) | {*NOT_SAMPLED, "plain", "lora"} == set(METHODS)
+    assert {name for name in METHODS if "lora" in name} == set(WITH_LORA)
     assert PLAN.guidance.layers == _LAYERS[0]
     with pytest.raises(PlanError, match="no method area; choose from real, reconstructed, plain, local"):
         check_methods(["area"], METHODS)
@@ -262,6 +284,8 @@ def test_the_report_holds_both_groups_differences_and_the_sweep(evaluation, tmp_
     assert "| no guidance | 25.0" in boxes
     assert "| local, own maps | 50.0 [50.0, 50.0] | 25" not in boxes.split("By strength")[0]
     assert "| latent, own maps | no guidance | 25.0 [25.0, 25.0] | 1.50 |" in boxes
+    assert "| LoRA | no guidance | 25.0 [25.0, 25.0] | 1.00 |" in boxes
+    assert "| LoRA, local, own maps | local, own maps | 0.0 [0.0, 0.0] | 1.00 |" in boxes
     assert "| local, boxes | no guidance | 50.0 [50.0, 50.0] | 1.00 |" in boxes
     assert "| local, own maps, 1 : 1 | 0 | 25.0 [25.0, 25.0] |" in boxes
     assert "| local, own maps, 1 : 1 | 2 | 50.0 [50.0, 50.0] |" in boxes
@@ -299,10 +323,14 @@ def test_an_evaluation_of_placement_is_not_gone_on_with(tmp_path):
         ),
         (["--weights", "1:0"], "--strengths"),
         (["--strengths", "1", "--sweep", "plain"], "plain has no strength to vary"),
+        (["--methods", "plain,lora"], "--lora: name the LoRA file that lora draw with"),
+        (["--methods", "plain", "--lora", "{}"], "add lora or lora+local or lora+local-boxes to --methods"),
+        (["--methods", "lora", "--lora", "{}/none"], "--lora: there is no file"),
         (["--start", "0.5", "--end", "0.5"], "--start 0.5 must come before --end 0.5"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_anything_is_made(words, complaint, tmp_path, capsys):
+    words = [word.format(tmp_path) for word in words]
     assert main(["evaluate", "binding", str(tmp_path / "run"), *words]) == 2
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,121 @@
+"""A small captioner of Shapes World: a BLIP of transformers with fresh weights and its own vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    BertTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
+)
+
+from ...shapes_world.preferences import words
+from ..likeness import almost_identity, begin_as_likeness
+from .looking_around import look_around
+
+# Captions of eight things, all with a size and a pattern, and the special tokens.
+_POSITIONS = 64
+HEADS = 4
+# Captions have no words before them, as those of the published BLIP have: who scores them reads this.
+_READ: dict[str, Any] = {"caption_prefix": ""}
+# Fully connected layers of a transformer are four times as wide as what they are between.
+_HIDDEN = 4
+
+
+def small_captioner(
+    side: int = 96, patch: int = 12, width: int = 64, layers: int = 3
+) -> tuple[BlipForConditionalGeneration, BlipProcessor]:
+    """A fresh captioner of pictures of `side` pixels and its processor; draws random numbers.
+
+    Vision and text tower have the same width and number of layers. Captions begin with [CLS] and end with
+    [SEP], as BLIP reads them in training.
+    """
+    tokenizer = _tokenizer(words())
+    ids = tokenizer.get_vocab()
+    # Dropout would be noise: pictures are drawn anew rather than seen twice.
+    common = {
+        "hidden_size": width,
+        "intermediate_size": _HIDDEN * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": HEADS,
+        "attention_dropout": 0.0,
+    }
+    config = BlipConfig(
+        text_config={
+            **common,
+            "encoder_hidden_size": width,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": _POSITIONS,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "projection_dim": width,
+            "pad_token_id": ids["[PAD]"],
+            "bos_token_id": ids["[CLS]"],
+            "eos_token_id": ids["[SEP]"],
+            "sep_token_id": ids["[SEP]"],
+        },
+        vision_config={**common, "image_size": side, "patch_size": patch, "projection_dim": width},
+        projection_dim=width,
+        image_text_hidden_size=width,
+        **_READ,
+    )
+    model = BlipForConditionalGeneration(config)
+    _spread(model)
+    return model, BlipProcessor(BlipImageProcessor(size={"height": side, "width": side}), tokenizer)
+
+
+def save_captioner(model: Any, processor: Any, folder: Path) -> None:
+    """Write a captioner as an ordinary transformers folder, which both supported lines of it load."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    # The older line looks for these two; the newer one writes them as parts of other files.
+    processor.image_processor.save_pretrained(folder)
+    _write_vocabulary(sorted(processor.tokenizer.get_vocab().items(), key=lambda item: item[1]), folder)
+
+
+def _tokenizer(vocabulary: list[str]) -> BertTokenizer:
+    """BERT's tokenizer of these words alone."""
+    with TemporaryDirectory(prefix="instance-composer-") as folder:
+        _write_vocabulary([(word, number) for number, word in enumerate(vocabulary)], Path(folder))
+        tokenizer: Any = BertTokenizer.from_pretrained(folder)
+    tokenizer.model_max_length = _POSITIONS
+    return tokenizer
+
+
+def _write_vocabulary(ids: list[tuple[str, int]], folder: Path) -> None:
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word, _ in ids), encoding="utf-8")
+
+
+def _spread(model: nn.Module) -> None:
+    """Fresh weights for a narrow model.
+
+    BLIP's deviation of 0.02 suits widths of 768 and more; here signals die out layer by layer, and gradients
+    become denormal numbers, which a CPU multiplies six times slower.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.5)
+    vision: Any = model.get_submodule("vision_model.embeddings")
+    places: list[tuple[Tensor, float]] = [
+        (vision.position_embedding, 0.3),
+        (vision.class_embedding, 0.3),
+        (vision.patch_embedding.weight, 0.05),
+    ]
+    with torch.no_grad():
+        for parameter, deviation in places:
+            parameter.normal_(std=deviation)
+    look_around(model.get_submodule("vision_model"), HEADS)
+    text: Any = model.get_submodule("text_decoder.bert")
+    begin_as_likeness(text.embeddings.position_embeddings.weight, text.encoder.layer)
+    # What a state resembles is the next word.
+    head: Any = model.get_submodule("text_decoder.cls.predictions.transform")
+    almost_identity(head.dense.weight, 1.0)
