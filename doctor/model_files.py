@@ -80,7 +80,8 @@ def find_model_files(models: Mapping[str, Sequence[Path]]) -> list[ModelFile]:
     """What lies in the model folders that the pack's nodes read; headers are read, weights are not."""
     found: list[ModelFile] = []
     for kind, folders in models.items():
-        for folder in folders:
+        # Several packs may register one folder.
+        for folder in dict.fromkeys(folder.resolve() for folder in folders):
             found += [_looked_at(kind, path, folder) for path in _candidates(kind, folder)]
     return found
 

@@ -81,7 +81,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_image(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 4 and value.shape[-1] >= 3 and value.numel() > 0
+    return isinstance(value, Tensor) and value.ndim == 4 and value.numel() > 0
 
 
 def _is_mask(value: Any) -> bool:

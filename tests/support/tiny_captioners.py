@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import transformers
 from tiny_annotators import SIDE, SPECIAL, WORDS, bert_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -13,6 +14,7 @@ from transformers import (
     GitForCausalLM,
     GitProcessor,
     PreTrainedTokenizerFast,
+    Qwen2TokenizerFast,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
@@ -20,6 +22,9 @@ from transformers import (
 )
 from transformers.models.qwen2_vl import Qwen2VLVideoProcessor
 
+# The processor of transformers 4 takes no other; the class of transformers 5 makes a vocabulary of its own.
+BEFORE_5 = int(transformers.__version__.split(".")[0]) < 5
+QwenTokenizer = Qwen2TokenizerFast if BEFORE_5 else PreTrainedTokenizerFast
 TOWER = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -67,7 +72,7 @@ def write_tiny_qwen(folder: Path, seed: int = 0) -> Path:
     words = [*special, *WORDS]
     inner = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = QwenTokenizer(
         tokenizer_object=inner,
         eos_token="</s>",
         unk_token="<unk>",

@@ -99,7 +99,9 @@ def test_the_likelihood_is_the_models_own_loss(folder):
                 ).logits
                 loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:])
             else:
-                loss = scorer.model(**inputs, labels=labels).loss
+                # Not the model's own loss: transformers 4.57 shifts labels twice there.
+                logits = scorer.model(**inputs).logits[0, -labels.shape[1] :]
+                loss = torch.nn.functional.cross_entropy(logits[:-1], labels[0, 1:])
         else:
             content = [{"type": "image"}, {"type": "text", "text": scorer.question}]
             text = processor.apply_chat_template(

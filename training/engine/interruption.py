@@ -28,14 +28,16 @@ class Interruption:
             # Handlers can be set in the main thread alone.
             yield
             return
-        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        # What was started to outlive its terminal (nohup) goes on ignoring what it ignores.
+        found = {number: signal.getsignal(number) for number in _SIGNALS}
+        before = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
 
         def note(number: int, frame: FrameType | None) -> None:
             self.asked = True
             for one, handler in before.items():
                 signal.signal(one, handler)
 
-        for number in _SIGNALS:
+        for number in before:
             signal.signal(number, note)
         try:
             yield

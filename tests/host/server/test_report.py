@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from instance_composer.demo import ADAPTER, FOLDER
+from instance_composer.doctor.installation import FOLDERS
 from instance_composer.doctor.self_check import unet_inputs
 from instance_composer.hosts.comfyui.server import report
 
@@ -21,9 +22,11 @@ def model_folders(tmp_path, monkeypatch):
     from instance_composer.hosts.comfyui.ifadapter.folder import register_folder
 
     register_folder()
-    for name in ("ifadapter", "diffusers"):
+    # All of them: in this process other tests have registered folders of their own.
+    for name in FOLDERS:
         (tmp_path / name).mkdir()
-        entry = ([str(tmp_path / name)], folder_paths.folder_names_and_paths[name][1])
+        _, endings = folder_paths.folder_names_and_paths.get(name, ([], set()))
+        entry = ([str(tmp_path / name)] * 2, endings)
         monkeypatch.setitem(folder_paths.folder_names_and_paths, name, entry)
     shutil.copy(FOLDER / ADAPTER, tmp_path / "ifadapter" / "mine.safetensors")
     (tmp_path / "diffusers" / "itercomp").symlink_to(FOLDER, target_is_directory=True)
@@ -33,7 +36,7 @@ def model_folders(tmp_path, monkeypatch):
 def test_the_route_tells_what_is_there_and_tries_it_when_asked(post, model_folders):
     status, quick = post(report.PATH, {})
     assert status == 200
-    assert "ifadapter/mine.safetensors" in quick["text"]
+    assert quick["text"].count("ifadapter/mine.safetensors") == 1
     assert "SHA-256" not in quick["text"]
     status, thorough = post(report.PATH, {"thorough": True})
     assert status == 200

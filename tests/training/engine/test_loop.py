@@ -227,8 +227,18 @@ def test_the_last_checkpoints_stay_and_any_of_them_continues(tmp_path):
     assert_same(weights(whole), weights(again))
 
 
+@pytest.fixture
+def usual_handlers():
+    """Whoever runs the tests may ignore signals, and the command line takes one for itself."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield usual
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_end_loses_nothing(tmp_path, number):
+def test_a_run_that_is_asked_to_end_loses_nothing(tmp_path, number, usual_handlers):
     whole = straight(tmp_path)
 
     class Asked(LineTask):
@@ -244,7 +254,19 @@ def test_a_run_that_is_asked_to_end_loses_nothing(tmp_path, number):
     assert rest.step == 5
     rest.run()
     assert_same(weights(whole), weights(rest))
-    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    assert signal.getsignal(number) is usual_handlers[number]
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path, usual_handlers):
+    class Asked(LineTask):
+        def batch(self, position, size, seed):
+            signal.raise_signal(signal.SIGINT)
+            return super().batch(position, size, seed)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    trainer = Trainer(Asked(), settings(), tmp_path)
+    trainer.run()
+    assert trainer.step == 8
 
 
 def test_the_time_of_a_step_is_not_that_of_samples(tmp_path):
