@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,6 +14,10 @@ from torch import Tensor
 
 # Captions remembered, about 3 kB each.
 _KEPT = 65_536
+# Characters of a caption that a warning shows.
+_SHOWN = 80
+
+logger = logging.getLogger("instance_composer")
 
 
 class TokenIds(NamedTuple):
@@ -23,10 +29,14 @@ class TokenIds(NamedTuple):
 
 
 class Tokenizer:
-    """Both tokenizers of a pipeline; the ids of the last captions are kept, for they come every epoch."""
+    """Both tokenizers of a pipeline; the ids of the last captions are kept, for they come every epoch.
+
+    `cut` counts captions that were longer than what the encoders read, anew when one was forgotten.
+    """
 
     def __init__(self, pipeline: StableDiffusionXLPipeline, kept: int = _KEPT) -> None:
         self._tokenizers: tuple[Any, Any] = (pipeline.tokenizer, pipeline.tokenizer_2)
+        self.cut = 0
         self._known = lru_cache(maxsize=kept)(self._tokenized)
 
     def __call__(self, captions: Sequence[str]) -> TokenIds:
@@ -45,9 +55,29 @@ class Tokenizer:
             )
             for tokenizer in self._tokenizers
         )
+        if bool(first["attention_mask"].all()):
+            self._tell_if_cut(caption)
         parts = (first["input_ids"], second["input_ids"], first["attention_mask"])
         # Four bytes each, because so many are kept.
         return TokenIds(*(part[0].to(torch.int32) for part in parts))
+
+    def _tell_if_cut(self, caption: str) -> None:
+        """Warn of the first caption that is longer than what is read, and again at ten, a hundred, …"""
+        tokenizer = self._tokenizers[0]
+        whole = len(tokenizer(caption, truncation=False, verbose=False)["input_ids"])
+        if whole <= tokenizer.model_max_length:
+            return
+        self.cut += 1
+        if math.log10(self.cut).is_integer():
+            shown = caption if len(caption) <= _SHOWN else f"{caption[:_SHOWN]}…"
+            logger.warning(
+                "captions cut so far: %d. %d tokens are read, start and end included, and %r has %d: nothing "
+                "is learned from its end",
+                self.cut,
+                tokenizer.model_max_length,
+                shown,
+                whole,
+            )
 
 
 def encode_prompts(text_encoder: Any, text_encoder_2: Any, ids: TokenIds) -> tuple[Tensor, Tensor]:

@@ -15,3 +15,16 @@ def test_what_was_forgotten_is_the_same_again(pipeline):
         assert one.dtype == torch.int32
     assert torch.equal(small(captions[:1]).first, whole(captions).first[3:4])
     assert small._known.cache_info().currsize == 2
+
+
+def test_captions_that_are_cut_are_told_first_and_by_powers_of_ten(pipeline, caplog):
+    tokenizer = Tokenizer(pipeline)
+    most = pipeline.tokenizer.model_max_length - 2
+    tokenizer(["a " * most])
+    assert tokenizer.cut == 0, "a caption that just fits"
+    for number in range(12):
+        tokenizer([f"{number} " + "a " * most])
+    tokenizer(["0 " + "a " * most])
+    assert tokenizer.cut == 12
+    assert [record.args[0] for record in caplog.records] == [1, 10]
+    assert "nothing is learned from its end" in caplog.records[0].getMessage()
