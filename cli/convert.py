@@ -85,15 +85,14 @@ def _ifadapter(arguments: argparse.Namespace) -> int:
 
 
 def _unet(arguments: argparse.Namespace) -> int:
-    from safetensors.torch import save_file
-
     from ..models.sdxl.files import open_unet
+    from ..models.weights import save_weights
 
     source, target = Path(arguments.input), Path(arguments.output)
     with _whole(target, (".safetensors",), arguments.force, source) as unfinished:
         file = open_unet(source)
         state = _cast(file.weights.stream(), len(file.weights), arguments)
-        save_file(state | file.prediction.marks(), unfinished, file.metadata())
+        save_weights(state | file.prediction.marks(), unfinished, file.metadata())
     print(
         f"{target.name}: {_megabytes(target)}, {len(state)} weights of the UNet in {source.name}"
         f"{_told(file, arguments)}"
@@ -102,10 +101,9 @@ def _unet(arguments: argparse.Namespace) -> int:
 
 
 def _delta(arguments: argparse.Namespace) -> int:
-    from safetensors.torch import save_file
-
     from ..models.itercomp import with_delta
     from ..models.sdxl.files import open_unet
+    from ..models.weights import save_weights
 
     source, target = Path(arguments.input), Path(arguments.output)
     with _whole(target, (".safetensors",), arguments.force, source) as unfinished:
@@ -115,7 +113,7 @@ def _delta(arguments: argparse.Namespace) -> int:
         changed = with_delta(file, tuned, base, arguments.strength, arguments.blocks)
         state = _cast(((names[name], value) for name, value in changed), len(names), arguments)
         state |= {name: value.clone() for name, value in file.others.stream()}
-        save_file(state | file.prediction.marks(), unfinished, file.metadata())
+        save_weights(state | file.prediction.marks(), unfinished, file.metadata())
     print(
         f"{target.name}: {_megabytes(target)}, {source.name} + {arguments.strength:g} x "
         f"({tuned.name} - {base.name}), blocks: {arguments.blocks}{_told(file, arguments)}"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import TRUNCATED, CheckpointError, listing
@@ -186,6 +189,20 @@ def read_texts(path: Path) -> dict[str, str]:
     Raises `CheckpointError` for a file that cannot be opened.
     """
     return dict(_open_safetensors(path).metadata() or {}) if path.suffix in _SAFETENSORS else {}
+
+
+def save_weights(
+    tensors: Mapping[str, Tensor], path: str | PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors, readable for whoever may read the folder.
+
+    The library itself writes files for their owner alone, which nobody else on a shared machine can load.
+    """
+    path = Path(path)
+    save_file(dict(tensors), path, None if metadata is None else dict(metadata))
+    # Where a file system has no such rights there is nothing to give.
+    with suppress(OSError):
+        path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def read_metadata(path: Path, key: str) -> dict[str, Any]:

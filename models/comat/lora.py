@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..weights import CheckpointError
+from ..weights import CheckpointError, save_weights
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 _ATTENTION = (".attn1", ".attn2")
@@ -57,7 +56,7 @@ def save_lora(path: Path, layers: Mapping[str, LowRank], metadata: Mapping[str, 
     """Write a LoRA, over an earlier one; an interruption leaves that one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beginning = path.with_suffix(".part")
-    save_file(lora_state(layers), beginning, {"format": "pt", **metadata})
+    save_weights(lora_state(layers), beginning, {"format": "pt", **metadata})
     beginning.replace(path)
 
 

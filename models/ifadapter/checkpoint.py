@@ -8,10 +8,9 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ..weights import CheckpointError, listing, read_tensors
+from ..weights import CheckpointError, listing, read_tensors, save_weights
 
 GROUPS = ("text_proj_model", "adapter_modules", "pos_net")
 
@@ -42,7 +41,7 @@ def write_checkpoint(state: Mapping[str, Tensor], path: str | PathLike[str]) -> 
     path = Path(path)
     state = {key: value.contiguous() for key, value in state.items()}
     if path.suffix == ".safetensors":
-        save_file(state, path, metadata={"format": "pt"})
+        save_weights(state, path, metadata={"format": "pt"})
     elif path.suffix == ".bin":
         grouped = {
             group: {k.removeprefix(f"{group}."): v for k, v in state.items() if k.startswith(f"{group}.")}

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..sdxl.names import GROUPS, in_group
-from ..weights import CheckpointError
+from ..weights import CheckpointError, save_weights
 
 METHODS = ("randomized", "full")
 # Kinds of devices for which torch has the decompositions (SVD, QR).
@@ -136,7 +135,7 @@ def save_lora(path: Path, state: Mapping[str, Tensor], settings: ExtractionSetti
         "ss_network_dim": str(settings.rank),
         "ss_network_alpha": str(settings.rank),
     }
-    save_file(dict(state), path, metadata)
+    save_weights(state, path, metadata)
 
 
 def total_error(rows: Iterable[LayerError]) -> float:

@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..quantisation import restored_tensors
@@ -20,6 +19,7 @@ from ..weights import (
     open_weights,
     read_metadata,
     read_torch,
+    save_weights,
 )
 
 _PARTS = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.layers.")
@@ -80,7 +80,7 @@ def write_reward(state: Mapping[str, Tensor], path: str | PathLike[str], metadat
     if path.suffix != ".safetensors":
         raise CheckpointError(f"cannot write {path.name}: a reward model is written as .safetensors")
     tensors = {key: value.contiguous() for key, value in state.items()}
-    save_file(tensors, path, metadata={"format": "pt", METADATA: json.dumps(metadata)})
+    save_weights(tensors, path, metadata={"format": "pt", METADATA: json.dumps(metadata)})
 
 
 def unused(key: str) -> bool:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ...models.weights import save_weights
 from ..data.errors import SourceError
 from ..data.shards import Shards
 from ..engine.progress import progress_bar
@@ -83,7 +84,7 @@ def make_once(
                     "with; choose another precision (mixed_precision=bf16, or no)"
                 )
             beginning = folder / f"{_name(shard)}.part"
-            save_file({"latents": latents.contiguous()}, beginning)
+            save_weights({"latents": latents.contiguous()}, beginning)
             os.replace(beginning, folder / _name(shard))
     state.wait_for_everyone()
     return OriginalLatents(folder, len(prompts))

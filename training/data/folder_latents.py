@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from ...models.weights import save_weights
 from ..engine.progress import progress_bar
 from .errors import SourceError
 from .folder import LayoutFolder, told
@@ -119,7 +120,7 @@ def _encode(
     said = {"keys": [keys[number] for number in readable], "unreadable": unreadable}
     file.with_suffix(".json").write_text(json.dumps(said), encoding="utf-8")
     beginning = file.with_suffix(f".{os.getpid()}.part")
-    save_file({"latents": latents.contiguous()}, beginning)
+    save_weights({"latents": latents.contiguous()}, beginning)
     os.replace(beginning, file)
 
 

@@ -15,10 +15,11 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ...layout import Layout
+from ...models.weights import save_weights
 from ..engine.order import sample_numbers
 from ..engine.progress import progress_bar
 from ..engine.task import BatchPosition
@@ -227,7 +228,7 @@ def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, fi
         documents += [picture.layout.to_dict() for picture in pictures]
     file.with_suffix(".json").write_text(json.dumps(documents), encoding="utf-8")
     beginning = file.with_suffix(".part")
-    save_file({"latents": torch.cat(latents).contiguous()}, beginning)
+    save_weights({"latents": torch.cat(latents).contiguous()}, beginning)
     os.replace(beginning, file)
 
 

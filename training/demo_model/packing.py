@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ...demo import ADAPTER
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...hosts.diffusers_sdxl.ifadapter import find_adapted_layers
 from ...models.ifadapter import IFAdapter
+from ...models.weights import save_weights
 from ...shapes_world.captions import join
 from ...shapes_world.vocabulary import (
     BACKGROUNDS,
@@ -112,7 +113,7 @@ def _name_as_published(file: Path) -> None:
     }
     if _EMBEDDING not in state:
         raise SourceError(f"{file.parent.name} has no {_EMBEDDING}; it is no CLIP text encoder")
-    save_file(state, file, {"format": "pt"})
+    save_weights(state, file, {"format": "pt"})
 
 
 def _write_tokenizer(folder: Path, padding: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from instance_composer.models.sdxl.files import open_unet
-from instance_composer.models.weights import CheckpointError, open_weights, read_texts
+from instance_composer.models.weights import CheckpointError, open_weights, read_texts, save_weights
 
 
 def refused(file: Path, message: str) -> None:
@@ -85,3 +86,13 @@ def test_texts_of_files_without_any_are_none(tmp_path: Path) -> None:
     save_file({"layer": torch.zeros(1)}, tmp_path / "plain.safetensors")
     torch.save({"layer": torch.zeros(1)}, tmp_path / "plain.bin")
     assert read_texts(tmp_path / "plain.safetensors") == read_texts(tmp_path / "plain.bin") == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights of this kind are not Windows'")
+@pytest.mark.parametrize(("folder", "file"), [(0o755, 0o644), (0o775, 0o664), (0o700, 0o600)])
+def test_weights_are_readable_for_whoever_may_read_the_folder(tmp_path, folder, file):
+    place = tmp_path / "models"
+    place.mkdir()
+    place.chmod(folder)
+    save_weights({"a": torch.zeros(2)}, place / "one.safetensors", {"format": "pt"})
+    assert (place / "one.safetensors").stat().st_mode & 0o777 == file
