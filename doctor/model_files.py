@@ -28,7 +28,7 @@ _CHECKPOINTS = frozenset({".safetensors", ".sft"})
 ITERCOMP = "itercomp"
 _CHUNK = 2**22
 
-# Sizes of the published files (docs/compatibility.md; a test compares them with their lists of weights).
+# Sizes of the published files; a test compares them with their lists of weights.
 PUBLISHED_ADAPTER = {
     "phrase_width": 2048,
     "text_width": 2048,
@@ -41,7 +41,7 @@ PUBLISHED_ADAPTER = {
     "head_dim": 64,
     "gate_hidden": 80,
     "gate_kernel": 7,
-    # Processor numbers in diffusers' order, all in the two lowest-resolution blocks on the way up and down.
+    # Processor numbers in diffusers' order, in which odd ones are cross-attention.
     "layers": dict.fromkeys((n for first in (49, 69, 89, 121) for n in range(first, first + 8, 2)), 1280),
 }
 PUBLISHED_REWARD = {

@@ -173,13 +173,11 @@ def test_a_part_is_let_go_of_after_its_backward_pass(tmp_path):
 def test_weights_that_run_away_never_reach_the_disk(tmp_path):
     """A rate that no model survives: the run ends in words, and what it had before stays."""
     straight(tmp_path)
-    before = (tmp_path / "straight" / FILE).read_bytes()
     with pytest.raises(DivergedError, match=r"checkpoint\.pt is from before.*lower learning_rate"):
         Trainer(
             LineTask(), settings(steps=99, learning_rate=1e30, every_checkpoint=1), tmp_path / "straight"
         ).run()
     assert all_finite(tmp_path / "straight")
-    assert before
     lines = [json.loads(line, parse_constant=pytest.fail) for line in metrics(tmp_path / "straight")]
     assert lines
 
