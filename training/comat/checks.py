@@ -9,7 +9,7 @@ from typing import cast
 from ...models.comat.attention_losses import Form
 from ...models.comat.concept_matching import Reduction
 from ..data.errors import SourceError
-from .objective import Balance
+from .objective import Balance, Sampling
 from .options import WORLD, CoMatRun
 
 logger = logging.getLogger("instance_composer")
@@ -28,9 +28,15 @@ _NOT_NEGATIVE = {
     "fidelity_weight": "--fidelity-weight",
     "distance_weight": "--distance-weight",
     "guidance": "--guidance",
+    "gradient_limit": "--gradient-limit",
 }
 _SHARES = {"box_threshold": "--box-threshold", "text_threshold": "--text-threshold"}
-_WORDS = {"concept_loss": ("mean", "sum"), "token_loss": ("released", "paper")}
+_CHAINED = {"published": None, "scheduler": False, "calls": True}
+_WORDS = {
+    "concept_loss": ("mean", "sum"),
+    "token_loss": ("released", "paper"),
+    "gradient_path": tuple(_CHAINED),
+}
 
 
 def check_run(run: CoMatRun, has_captioner: bool, has_segmenter: bool) -> None:
@@ -62,6 +68,18 @@ def balance_of(run: CoMatRun) -> Balance:
     )
 
 
+def sampling_of(run: CoMatRun) -> Sampling:
+    """How a checked run samples its pictures."""
+    return Sampling(
+        run.sampling_steps,
+        run.guidance,
+        run.gradient_steps,
+        run.attention_steps,
+        _CHAINED[run.gradient_path],
+        run.gradient_limit,
+    )
+
+
 def _check_values(run: CoMatRun) -> None:
     for name, given in _AT_LEAST_ONE.items():
         _require(getattr(run, name) >= 1, given, getattr(run, name), "1 or more")
@@ -72,7 +90,7 @@ def _check_values(run: CoMatRun) -> None:
         _require(0 <= getattr(run, name) <= 1, given, getattr(run, name), "0 to 1")
     for name, words in _WORDS.items():
         given = f"--{name.replace('_', '-')}"
-        _require(getattr(run, name) in words, given, getattr(run, name), " or ".join(words))
+        _require(getattr(run, name) in words, given, getattr(run, name), _either(words))
     _require(0 <= run.label_smoothing < 1, "--label-smoothing", run.label_smoothing, "0 up to 1")
     _require(run.discriminator_rate > 0, "--discriminator-rate", run.discriminator_rate, "more than 0")
     if run.gradient_steps > run.sampling_steps:
@@ -112,6 +130,10 @@ def _check_segmenter(run: CoMatRun, given: bool) -> None:
         )
     if run.segmenter == WORLD and run.detector is not None:
         logger.info("--detector is not used: Shapes World's judge finds things by itself")
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _require(holds: bool, flag: str, value: object, allowed: str) -> None:

@@ -52,18 +52,24 @@ class Balance:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are sampled while training: DDPM's steps, those with a gradient and with attention."""
+    """How pictures are sampled while training: DDPM's steps, those with a gradient and with attention.
+
+    `chained` and `limit` as in `Sampler`; None for `chained` is what was published, which is Stable Diffusion
+    1's alone.
+    """
 
     steps: int = 50
     guidance: float = 7.5
     gradient_steps: int = 5
     attention_steps: int = 2
+    chained: bool | None = None
+    limit: float = 0.0
 
 
 class CoMatObjective(nn.Module):
     """CoMat's joint loss (arXiv 2404.03653) of pictures sampled with the UNet's LoRA on.
 
-    The UNet has its LoRA already, and the discriminator, if there is one, its own. `chained` as in `Sampler`.
+    The UNet has its LoRA already, and the discriminator, if there is one, its own.
     """
 
     def __init__(
@@ -87,7 +93,8 @@ class CoMatObjective(nn.Module):
             noise_schedule(pipeline),
             sampling.steps,
             sampling.guidance,
-            chained=not self.prompts.large,
+            chained=not self.prompts.large if sampling.chained is None else sampling.chained,
+            limit=sampling.limit,
         )
         # Latents of the generator's turn by part of the step, for the discriminator's.
         self._made: dict[int, Tensor] = {}

@@ -39,6 +39,8 @@ class Sampler:
 
     `chained`: a UNet's input keeps its gradient, so that it also flows through the earlier calls, as the
     released code has it for Stable Diffusion 1; else it flows through the scheduler's updates alone.
+    `limit`: how large a picture's gradient may become on its way back from step to step, as a multiple of
+    what it is at the clean latents; 0 limits nothing.
     """
 
     unet: Any
@@ -46,6 +48,7 @@ class Sampler:
     steps: int
     guidance: float
     chained: bool = False
+    limit: float = 0.0
 
     def __call__(
         self,
@@ -68,6 +71,7 @@ class Sampler:
         maps: list[LayerMaps] = []
         distances: list[Tensor] = []
         timesteps: list[int] = scheduler.timesteps.tolist()
+        limited = _GradientLimit(self.limit)
         for number, timestep in enumerate(timesteps):
             learns = number in schedule.gradient_steps
             given = latents if self.chained and learns else latents.detach()
@@ -87,6 +91,8 @@ class Sampler:
                 distances.append((predicted - original).square().mean())
             previous = timesteps[number + 1] if number + 1 < len(timesteps) else -1
             latents = ancestral_step(alphas, predicted, latents, timestep, previous, noise(number))
+            if self.limit and latents.requires_grad:
+                latents.register_hook(limited if previous >= 0 else limited.start)
         distance = torch.stack(distances).mean() if distances else latents.new_zeros(())
         return Online(latents, maps, distance)
 
@@ -122,6 +128,29 @@ class Sampler:
             maps.setdefault((stage, layer.grid), []).append(probabilities_of(layer, tokens))
         without = self._predict(latents, timestep, negative)
         return self._guided(torch.cat((without, with_prompt))), maps
+
+
+class _GradientLimit:
+    """Hooks that keep each picture's gradient below a multiple of what it begins with.
+
+    Guided calls in a chain may multiply one picture's gradient a hundredfold, and a batch's step would then
+    follow that picture alone.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.most: Tensor | None = None
+
+    def start(self, gradient: Tensor) -> Tensor:
+        """Of clean latents, where the way back begins."""
+        self.most = self.factor * gradient.flatten(1).norm(dim=1)
+        return gradient
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        assert self.most is not None
+        norms = gradient.flatten(1).norm(dim=1)
+        share = (self.most / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1)
+        return gradient * share.view(-1, *[1] * (gradient.dim() - 1))
 
 
 def _both(negative: Conditions, positive: Conditions) -> Conditions:

@@ -68,6 +68,19 @@ class CoMatRun:
     attention_steps: int = field(
         default=2, metadata=flag("of these, steps at which attention counts (%(default)g)")
     )
+    gradient_path: str = field(
+        default="published",
+        metadata=flag(
+            "back through the scheduler alone, or from call to call of the UNet: scheduler, calls, or "
+            "published, which is scheduler for SDXL and calls for SD 1.5 (%(default)s)"
+        ),
+    )
+    gradient_limit: float = field(
+        default=0.0,
+        metadata=flag(
+            "of a picture's gradient on its way back, in multiples of what it begins with (%(default)g: none)"
+        ),
+    )
     concept_weight: float = field(default=1.0, metadata=flag("of the captioner's loss (%(default)g)"))
     token_weight: float = field(default=1e-3, metadata=flag("of attention outside masks (%(default)g)"))
     pixel_weight: float = field(default=5e-5, metadata=flag("of attention cell by cell (%(default)g)"))

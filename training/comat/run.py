@@ -20,12 +20,12 @@ from ..data.errors import SourceError
 from ..data.world import TRAINING_SEED
 from ..engine.loop import Trainer
 from ..engine.settings import WEIGHTS_SEED, Settings
-from .checks import balance_of, check_run
+from .checks import balance_of, check_run, sampling_of
 from .fidelity import Discriminator
 from .forecast import forecast
 from .lora import add_lora, share_weights, without_lora
 from .masks import WorldSegmenter
-from .objective import Balance, CoMatObjective, Sampling
+from .objective import Balance, CoMatObjective
 from .options import WORLD, CoMatRun
 from .original_latents import OriginalLatents, make_once, missing_latents, model_digest
 from .prompts import PromptEncoder, PromptEntities
@@ -104,8 +104,7 @@ def _objective(
     if run.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         pipeline.vae.enable_gradient_checkpointing()
-    sampling = Sampling(run.sampling_steps, run.guidance, run.gradient_steps, run.attention_steps)
-    objective = CoMatObjective(pipeline, balance, sampling, captioner, segmenter)
+    objective = CoMatObjective(pipeline, balance, sampling_of(run), captioner, segmenter)
     if judge is not None:
         add_lora(judge, rank)
         if run.gradient_checkpointing:
@@ -202,5 +201,6 @@ def _about(run: CoMatRun, digest: str) -> dict[str, Any]:
             run.fidelity_weight,
             run.distance_weight,
         ],
+        "gradient": [run.gradient_path, run.gradient_limit],
         "losses": [run.concept_loss, run.token_loss, run.label_smoothing],
     }
