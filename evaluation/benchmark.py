@@ -23,16 +23,18 @@ class PlanError(ValueError):
 
 
 class Point(NamedTuple):
-    """A method, and by name those of its settings that are not the plan's own."""
+    """A method, by name those of its settings that are not the plan's own, and the identity of its LoRA."""
 
     method: str
     settings: tuple[tuple[str, float], ...] = ()
+    lora: str = ""
 
     @property
     def name(self) -> str:
         """The name of its folder of pictures: "local", or "local@2,1,0" with three settings."""
+        drawn = f"{self.method}[{self.lora}]" if self.lora else self.method
         values = ",".join(f"{value:g}" for _, value in self.settings)
-        return f"{self.method}@{values}" if values else self.method
+        return f"{drawn}@{values}" if values else drawn
 
 
 # Real pictures, which no method draws.

@@ -45,7 +45,8 @@ class Evaluation(Generic[AnyPlan]):
     def add(self, point: Point, number: int, values: Mapping[str, Any]) -> None:
         """Keep what was measured of a picture, in plain JSON values."""
         settings = {"settings": dict(point.settings)} if point.settings else {}
-        record: Record = {"method": point.method, "number": number, **settings, **values}
+        lora = {"lora": point.lora} if point.lora else {}
+        record: Record = {"method": point.method, "number": number, **settings, **lora, **values}
         with (self.folder / "records.jsonl").open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(record)}\n")
         self.records[point, number] = record
@@ -94,4 +95,4 @@ def _point(record: Record) -> Point:
     method, _, values = record["method"].partition("@")
     if values:
         return Point(method, tuple(zip(_SETTINGS_IN_NAMES, map(float, values.split(",")), strict=True)))
-    return Point(method, tuple(record.get("settings", {}).items()))
+    return Point(method, tuple(record.get("settings", {}).items()), record.get("lora", ""))

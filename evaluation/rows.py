@@ -57,7 +57,7 @@ def make_rows(
         rows.append(
             Row(
                 point,
-                methods[point.method].label,
+                label_of(point, methods),
                 resampled,
                 {name: interval(values) for name, values in resampled.items()},
                 kernel_distance(features, reference),
@@ -65,6 +65,17 @@ def make_rows(
             )
         )
     return rows
+
+
+def label_of(point: Point, methods: Mapping[str, Method]) -> str:
+    """What a row is called: its method, and its LoRA if it has one."""
+    label = methods[point.method].label
+    return f"{label} ({lora_name(point)})" if point.lora else label
+
+
+def lora_name(point: Point) -> str:
+    """The name that the LoRA of a point was given."""
+    return point.lora.partition(" ")[0]
 
 
 def by_method(rows: Sequence[Row]) -> dict[str, Row]:
@@ -118,7 +129,7 @@ def by_count(groups: Groups, methods: Mapping[str, Method], rate: Rate) -> str:
     body: list[Sequence[str]] = []
     for point, records in groups.items():
         some = ([record for record in records if record["things"] == count] for count in counts)
-        body.append((methods[point.method].label, *(rate_of_all(each, rate) for each in some)))
+        body.append((label_of(point, methods), *(rate_of_all(each, rate) for each in some)))
     return table(("method", *(f"{count} things" for count in counts)), body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,8 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     comparison.add_argument(
         "--prompts", type=number(3, 100_000, whole=True), default=300, help="how many (300)"
     )
-    comparison.add_argument("--lora", type=Path, help=f"a LoRA of the UNet, for {', '.join(WITH_LORA)}")
-    comparison.add_argument("--lora-strength", type=number(-10, 10), default=1.0, help="of that LoRA (1)")
+    comparison.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help=f"a LoRA of the UNet, for {', '.join(WITH_LORA)}; may be given several times, under a name each",
+    )
+    comparison.add_argument("--lora-strength", type=number(-10, 10), default=1.0, help="of the LoRAs (1)")
     add_run(parser)
     guidance = parser.add_argument_group("guidance, as in the node Attribute Concentration")
     for name, purpose in (
@@ -68,14 +75,17 @@ def run(arguments: argparse.Namespace) -> int:
     from ...evaluation.scorers.binding import score
 
     methods, guidance = read_methods(arguments.methods, METHODS), _guidance(arguments)
+    loras = _loras(arguments)
+    sweeps = _sweeps(arguments, guidance, loras)
+    _check_loras(loras, [*methods, *(listed(arguments.sweep) if arguments.strengths else ())])
     plan = BindingPlan(
         methods,
         arguments.prompts,
         read_scenes(arguments),
         read_sampling(arguments),
         guidance,
-        sweeps := _sweeps(arguments, guidance),
-        _lora(arguments, [*methods, *(sweep.method for sweep in sweeps)]),
+        sweeps,
+        loras,
     )
     return evaluate(arguments, plan, score, write_report, "prompts")
 
@@ -90,23 +100,35 @@ def _guidance(arguments: argparse.Namespace) -> Guidance:
     return guidance
 
 
-def _lora(arguments: argparse.Namespace, methods: Sequence[str]) -> Lora | None:
-    """The LoRA that methods draw with; ValueError for one without a method, and a method without one."""
+def _loras(arguments: argparse.Namespace) -> tuple[Lora, ...]:
+    """The LoRAs by name, which is the file's where none is given; ValueError for two of one name."""
     from ...evaluation.benchmarks.binding.plan import Lora
 
+    loras: list[Lora] = []
+    for given in arguments.lora:
+        name, sign, rest = given.partition("=")
+        if not sign or Path(given).is_file():
+            name, rest = Path(given).stem, given
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise ValueError(f'--lora: "{name}" is no name; letters, digits and .+-_ are allowed')
+        if not Path(rest).is_file():
+            raise ValueError(f"--lora: there is no file {rest}")
+        if name in [lora.name for lora in loras]:
+            raise ValueError(f"--lora: two are called {name}; give each a name of its own, as NAME=FILE")
+        loras.append(Lora(name, Path(rest), arguments.lora_strength))
+    return tuple(loras)
+
+
+def _check_loras(loras: Sequence[Lora], methods: Sequence[str]) -> None:
+    """ValueError for a LoRA without a method that draws with it, and for such a method without a LoRA."""
     drawing = [name for name in methods if name in WITH_LORA]
-    if arguments.lora is None:
-        if drawing:
-            raise ValueError(f"--lora: name the LoRA file that {', '.join(drawing)} draw with")
-        return None
-    if not drawing:
+    if drawing and not loras:
+        raise ValueError(f"--lora: name the LoRA file that {', '.join(drawing)} draw with")
+    if loras and not drawing:
         raise ValueError(f"--lora: no method draws with it; add {' or '.join(WITH_LORA)} to --methods")
-    if not arguments.lora.is_file():
-        raise ValueError(f"--lora: there is no file {arguments.lora}")
-    return Lora(arguments.lora, arguments.lora_strength)
 
 
-def _sweeps(arguments: argparse.Namespace, guidance: Guidance) -> tuple[Sweep, ...]:
+def _sweeps(arguments: argparse.Namespace, guidance: Guidance, loras: Sequence[Lora]) -> tuple[Sweep, ...]:
     from ...evaluation.benchmarks.binding.plan import make_sweeps
 
     strengths = [_number("--strengths", one) for one in listed(arguments.strengths or "")]
@@ -114,7 +136,8 @@ def _sweeps(arguments: argparse.Namespace, guidance: Guidance) -> tuple[Sweep, .
     if weights and not strengths:
         raise ValueError("--weights: name the strengths to compare them at with --strengths")
     swept = read_methods(arguments.sweep, METHODS) if strengths else ()
-    return make_sweeps(swept, strengths, weights or [(guidance.token_weight, guidance.pixel_weight)])
+    own = (guidance.token_weight, guidance.pixel_weight)
+    return make_sweeps(swept, strengths, weights or [own], loras)
 
 
 def _number(option: str, text: str) -> float:

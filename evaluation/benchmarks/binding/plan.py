@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import re
@@ -36,50 +37,70 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA file of the UNet, and its strength."""
+    """A LoRA file of the UNet, the name it is compared under, and its strength."""
 
+    name: str
     file: Path
     strength: float = 1.0
 
+    @functools.cached_property
     def identity(self) -> str:
-        """Name, strength, and the beginning of the SHA-256 of what is in the file."""
+        """Name, the beginning of the SHA-256 of what is in the file, and the strength."""
         digest = hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]
-        return f"{self.file.name} {digest} at {self.strength:g}"
+        return f"{self.name} {digest} {self.strength:g}"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A guided method at several strengths, with one pair of weights, of token and pixel term."""
+    """A guided method at several strengths, with one pair of weights, of token and pixel term, and one LoRA
+    if the method has any.
+    """
 
     method: str
     weights: Weights
     strengths: tuple[float, ...]
+    lora: str = ""
 
     def points(self, guidance: Guidance) -> list[Point]:
         """One point a strength, see `point_at`."""
-        return [point_at(guidance, self.method, strength, self.weights) for strength in self.strengths]
+        points = (point_at(guidance, self.method, strength, self.weights) for strength in self.strengths)
+        return [point._replace(lora=self.lora) for point in points]
 
 
 @dataclass(frozen=True)
 class BindingPlan(ScenePlan):
-    """An evaluation of binding: every method with the same guidance, and sweeps that differ from it."""
+    """An evaluation of binding: every method with the same guidance, and sweeps that differ from it.
+
+    Methods with a LoRA are run with each of `loras`.
+    """
 
     family: ClassVar[str] = "binding"
 
     scenes: Scenes = field(default_factory=lambda: Scenes((2, 3, 4)))
     guidance: Guidance = field(default_factory=Guidance)
     sweeps: tuple[Sweep, ...] = ()
-    lora: Lora | None = None
+    loras: tuple[Lora, ...] = ()
 
     def points(self) -> Sequence[Point]:
         """All methods with the plan's guidance, then what the sweeps have besides."""
         swept = (point for sweep in self.sweeps for point in sweep.points(self.guidance))
-        return list(dict.fromkeys([*super().points(), *swept]))
+        return list(dict.fromkeys([*self.compared(), *swept]))
+
+    def compared(self) -> list[Point]:
+        """All methods with the plan's guidance, those with a LoRA once for each."""
+        return [
+            Point(method, lora=lora)
+            for method in self.methods
+            for lora in (self.lora_identities() if METHODS[method].lora else [""])
+        ]
+
+    def lora_identities(self) -> list[str]:
+        """The LoRAs as points name them."""
+        return [lora.identity for lora in self.loras]
 
     def settings(self) -> dict[str, Any]:
-        """The guidance, and the LoRA if there is one."""
-        lora = {} if self.lora is None else {"lora": self.lora.identity()}
-        return {**asdict(self.guidance), **lora}
+        """The guidance."""
+        return asdict(self.guidance)
 
     def options(self, point: Point, sample: Sample) -> dict[str, Any]:
         """The words of each entity, the guidance at this point, and the LoRA for methods that have one."""
@@ -89,9 +110,10 @@ class BindingPlan(ScenePlan):
             "concentration": asdict(replace(self.guidance, **settings)),
         }
         if METHODS[point.method].lora:
-            if self.lora is None:
+            found = [lora for lora in self.loras if lora.identity == point.lora]
+            if not found:
                 raise PlanError(f"{point.method} draws with a LoRA, and none is given; name its file")
-            options["lora"] = {"file": str(self.lora.file.resolve()), "strength": self.lora.strength}
+            options["lora"] = {"file": str(found[0].file.resolve()), "strength": found[0].strength}
         return options
 
 
@@ -115,9 +137,12 @@ def point_at(guidance: Guidance, method: str, strength: float, weights: Weights)
 
 
 def make_sweeps(
-    methods: Sequence[str], strengths: Sequence[float], weights: Sequence[Weights]
+    methods: Sequence[str],
+    strengths: Sequence[float],
+    weights: Sequence[Weights],
+    loras: Sequence[Lora] = (),
 ) -> tuple[Sweep, ...]:
-    """Every guided method with every pair of weights, strengths in ascending order.
+    """Every guided method with every pair of weights and every LoRA, strengths in ascending order.
 
     Raises `PlanError` for a method that has no strength, or weights of one that has none.
     """
@@ -130,7 +155,11 @@ def make_sweeps(
         (method, pair if METHODS[method].weighted else (1.0, 1.0))
         for method, pair in itertools.product(methods, dict.fromkeys(weights))
     ]
-    return tuple(Sweep(method, pair, ordered) for method, pair in dict.fromkeys(pairs))
+    return tuple(
+        Sweep(method, pair, ordered, lora)
+        for method, pair in dict.fromkeys(pairs)
+        for lora in ([one.identity for one in loras] if METHODS[method].lora else [""])
+    )
 
 
 def entity_words(prompt: str) -> list[list[Span]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ....generation.binding_methods import BASELINES, METHODS, WITH_BOXES
+from ....generation.binding_methods import BASELINES, METHODS, WITH_BOXES, WITH_LORA
 from ....generation.methods import NOT_SAMPLED
 from ...benchmark import Point
 from ...plots import Line, draw_lines
@@ -15,8 +15,8 @@ from ...rows import (
     Rate,
     Row,
     by_count,
-    by_method,
     draw_rates,
+    label_of,
     main_table,
     make_rows,
     seconds_ratio,
@@ -32,7 +32,7 @@ from ...statistics import (
     success_rate,
 )
 from ...tables import percent, plain, table, write_parts
-from .plan import BindingPlan, Guidance
+from .plan import BindingPlan, Guidance, Lora
 
 # What cannot tell places: rows of the table without boxes, and of the one with boxes for comparison.
 _COMMON = (*NOT_SAMPLED, "plain", "lora")
@@ -67,7 +67,7 @@ def write_report(evaluation: Evaluation[BindingPlan], reference: Reference, targ
     run on. `reference(n)` are features (n, d) of real pictures.
     """
     plan = evaluation.plan
-    groups = evaluation.complete([Point(method) for method in plan.methods])
+    groups = evaluation.complete(plan.compared())
     records = next(iter(groups.values()))
     rows = make_rows(groups, METHODS, _RATES, reference(len(records)))
     plot = target.with_suffix(".svg")
@@ -76,7 +76,7 @@ def write_report(evaluation: Evaluation[BindingPlan], reference: Reference, targ
     parts = [
         plan.describe(records, "prompts"),
         _guidance(plan.guidance),
-        "" if plan.lora is None else f"LoRA: {plan.lora.identity()}.",
+        _loras(plan.loras),
         _without_boxes(rows),
         _with_boxes(rows),
         f"![Binding accuracy and cost]({plot.name})",
@@ -97,6 +97,15 @@ def _guidance(guidance: Guidance) -> str:
     )
 
 
+def _loras(loras: Sequence[Lora]) -> str:
+    """The files, so that others can tell whether theirs is the same."""
+    lines = []
+    for lora in loras:
+        name, digest, strength = lora.identity.split()
+        lines.append(f"- LoRA {name}: {lora.file.name} {digest} at {strength}")
+    return "\n".join(lines)
+
+
 def _without_boxes(rows: Sequence[Row]) -> str:
     chosen = [row for row in rows if row.point.method not in WITH_BOXES]
     return f"Without boxes:\n\n{_table(chosen, _COLUMNS)}" if chosen else ""
@@ -115,30 +124,38 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
 
 
 def _differences(rows: Sequence[Row]) -> str:
-    """Guided methods less their baselines, those with a LoRA less the same without, latent less local."""
-    known = by_method(rows)
-    pairs = [
-        *BASELINES.items(),
-        ("lora", "plain"),
-        ("lora+local", "local"),
-        ("lora+local-boxes", "local-boxes"),
-        ("latent", "local"),
-        ("latent-boxes", "local-boxes"),
-    ]
-    body = [
-        (
-            known[method].label,
-            known[other].label,
-            percent(interval(known[method].resampled["binding"] - known[other].resampled["binding"])),
-            seconds_ratio(known[method], known[other]),
-        )
-        for method, other in pairs
-        if method in known and other in known
-    ]
+    """Guided methods less their baselines, those with a LoRA less the same without, latent less local, and
+    other LoRAs less the first.
+    """
+    known = {(row.point.method, row.point.lora): row for row in rows}
+    body: list[Sequence[str]] = []
+    for row, other in _pairs(known):
+        difference = interval(row.resampled["binding"] - other.resampled["binding"])
+        body.append((row.label, other.label, percent(difference), seconds_ratio(row, other)))
     if not body:
         return ""
     header = ("method", "against", "binding accuracy, difference in points", "seconds, ratio")
     return "The same prompts and noise, one method less the other:\n\n" + table(header, body)
+
+
+def _pairs(known: Mapping[tuple[str, str], Row]) -> list[tuple[Row, Row]]:
+    """Rows by method and LoRA, each with the one it is compared to."""
+    pairs: list[tuple[Row, Row]] = []
+    others = {
+        "lora": "plain",
+        "lora+local": "local",
+        "lora+local-boxes": "local-boxes",
+        "latent": "local",
+        "latent-boxes": "local-boxes",
+    }
+    for method, other in (*BASELINES.items(), *others.items()):
+        for (name, lora), row in known.items():
+            if name == method and (against := known.get((other, lora if METHODS[other].lora else ""))):
+                pairs.append((row, against))
+    for method in WITH_LORA:
+        drawn = [row for (name, _), row in known.items() if name == method]
+        pairs += [(row, drawn[0]) for row in drawn[1:]]
+    return pairs
 
 
 def _sweep_part(evaluation: Evaluation[BindingPlan], reference: Reference, target: Path) -> str:
@@ -151,7 +168,8 @@ def _sweep_part(evaluation: Evaluation[BindingPlan], reference: Reference, targe
     body: list[Sequence[str]] = []
     for sweep, some in points.items():
         rows = [found[point] for point in some]
-        label = f"{METHODS[sweep.method].label}, {sweep.weights[0]:g} : {sweep.weights[1]:g}"
+        method = label_of(Point(sweep.method, lora=sweep.lora), METHODS)
+        label = f"{method}, {sweep.weights[0]:g} : {sweep.weights[1]:g}"
         rates, distances = [row.estimates["binding"] for row in rows], [row.distance for row in rows]
         lines.append(Line(label, sweep.strengths, rates, distances))
         for strength, row in zip(sweep.strengths, rows, strict=True):

@@ -140,8 +140,11 @@ def test_every_method_that_has_a_name_is_there():
 
 
 def binding_request(number: int, lora: Lora | None = None, **settings: float) -> BindingRequest:
-    plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings), lora=lora)
-    return BindingRequest.from_job(plan.job(Point("local" if lora is None else "lora+local"), number))
+    plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings))
+    if lora is None:
+        return BindingRequest.from_job(plan.job(Point("local"), number))
+    point = Point("lora+local", lora=lora.identity)
+    return BindingRequest.from_job(replace(plan, loras=(lora,)).job(point, number))
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +180,7 @@ def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
 
 @torch.inference_mode()
 def test_methods_of_binding_carry_what_their_names_say(parts, lora_file):
-    request = binding_request(1, Lora(lora_file, 0.5))
+    request = binding_request(1, Lora("binds", lora_file, 0.5))
     kinds = {"local": LocalTerm, "latent": LatentTerm, "attend": LatentTerm, "ifadapter": InstanceTerm}
     for name, method in BINDING_METHODS.items():
         model, positive, _ = method(parts, request)
@@ -199,7 +202,7 @@ def test_methods_of_binding_carry_what_their_names_say(parts, lora_file):
 
 @torch.inference_mode()
 def test_a_lora_is_put_on_as_core_s_loader_does(parts, lora_file, tmp_path):
-    model, *_ = BINDING_METHODS["lora"](parts, binding_request(1, Lora(lora_file, 0.5)))
+    model, *_ = BINDING_METHODS["lora"](parts, binding_request(1, Lora("binds", lora_file, 0.5)))
     shutil.copy(lora_file, tmp_path)
     folder_paths.add_model_folder_path("loras", str(tmp_path))
     core, _ = nodes.LoraLoader().load_lora(parts.model, parts.clip, lora_file.name, 0.5, 0.0)
@@ -218,7 +221,7 @@ def test_a_lora_of_another_model_is_refused(parts, lora_file, tmp_path):
     other = {f"lora_unet_x_{key}": value for key, value in load_file(lora_file).items()}
     save_file(other, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"other\.safetensors has no layer of this model"):
-        BINDING_METHODS["lora"](parts, binding_request(1, Lora(tmp_path / "other.safetensors")))
+        BINDING_METHODS["lora"](parts, binding_request(1, Lora("other", tmp_path / "other.safetensors")))
     with pytest.raises(ValueError, match="a LoRA file is needed"):
         BINDING_METHODS["lora"](parts, binding_request(1))
 
@@ -264,14 +267,17 @@ def test_an_evaluation_of_binding_runs_in_comfyui(folder, lora_file, tmp_path):
     command += ["--methods", ",".join(binding_methods.METHODS), "--lora", str(lora_file)]
     assert main([*command, "--strengths", "0,3", "--weights", "1:0"]) == 0
     pictures = {}
-    for method in (*binding_methods.METHODS, "local@3,1,0"):
+    drawn = [file.name for file in (run / "pictures").iterdir()]
+    assert len(drawn) == len(binding_methods.METHODS) + 1
+    for method in drawn:
         with Image.open(run / "pictures" / method / "00001.png") as image:
             pictures[method] = image.tobytes()
     assert len(set(pictures.values())) == len(pictures)
     assert len((run / "records.jsonl").read_text().splitlines()) == 3 * len(pictures)
     report = (run / "report.md").read_text()
     assert "3 prompts of held-out looks" in report
-    assert all(f"| {method.label} |" in report for method in binding_methods.METHODS.values())
+    for method in binding_methods.METHODS.values():
+        assert f"| {method.label}{' (binds)' if method.lora else ''} |" in report
     assert "| local, own maps, 1 : 0 | 3 |" in report
     assert (run / "report-strength.svg").read_text().startswith("<?xml")
 

@@ -180,23 +180,31 @@ def test_a_job_says_what_guides():
     assert own["strength"] == PLAN.guidance.strength
 
 
-def test_a_lora_is_part_of_the_jobs_that_draw_with_it_and_of_the_evaluation(tmp_path):
-    file = tmp_path / "a.safetensors"
-    file.write_bytes(b"one")
-    plan = replace(PLAN, lora=Lora(file, 0.5))
-    assert plan.job(Point("lora+local"), 0).options["lora"] == {"file": str(file), "strength": 0.5}
-    assert "lora" not in plan.job(Point("local"), 0).options
+def test_several_loras_share_an_evaluation_by_name_content_and_strength(tmp_path):
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    first, second = Lora("whole", files[0], 0.5), Lora("without", files[1])
+    plan = replace(PLAN, methods=("plain", "lora"), sweeps=(), loras=(first, second))
+    plain, whole, without = plan.points()
+    assert plain == Point("plain")
+    assert plan.job(whole, 0).options["lora"] == {"file": str(files[0]), "strength": 0.5}
+    assert plan.job(without, 0).options["lora"] == {"file": str(files[1]), "strength": 1.0}
+    assert "lora" not in plan.job(plain, 0).options
     with pytest.raises(PlanError, match="lora draws with a LoRA, and none is given"):
         PLAN.job(Point("lora"), 0)
-    Evaluation(tmp_path / "run", plan)
-    Evaluation(tmp_path / "run", plan)
-    # What was drawn without it stays true.
-    Evaluation(tmp_path / "run", PLAN)
-    with pytest.raises(PlanError, match=r"lora was a\.safetensors .* at 0\.5 and is now .* at 1"):
-        Evaluation(tmp_path / "run", replace(plan, lora=Lora(file, 1.0)))
-    file.write_bytes(b"two")
-    with pytest.raises(PlanError, match="holds another evaluation: lora was"):
-        Evaluation(tmp_path / "run", plan)
+    evaluation = Evaluation(tmp_path / "run", plan)
+    for point in plan.points():
+        evaluation.add(point, 0, {})
+    # What was drawn stays true with other LoRAs and without; other contents or strengths are other pictures.
+    again = Evaluation(tmp_path / "run", replace(plan, count=1))
+    assert again.missing() == []
+    assert Evaluation(tmp_path / "run", replace(plan, count=1, loras=(second,))).missing() == []
+    files[1].write_bytes(b"changed")
+    changed = replace(plan, count=1, loras=(Lora("whole", files[0], 1.0), Lora("without", files[1])))
+    assert [point.method for point, _ in Evaluation(tmp_path / "run", changed).missing()] == ["lora", "lora"]
+    folders = {evaluation.picture(point, 0).parent.name for point in (*plan.points(), *changed.points())}
+    assert len(folders) == 5
 
 
 def test_pictures_that_would_be_the_same_are_made_once():
@@ -244,7 +252,10 @@ def thing(bound=True, present=True, swapped=False):
 @pytest.fixture
 def evaluation(tmp_path):
     """Records by hand: of every four things the plain method binds one, local two, what has boxes three."""
-    evaluation = Evaluation(tmp_path / "run", replace(PLAN, sweeps=(SWEEP,)))
+    loras = tuple(Lora(name, tmp_path / name) for name in ("first", "second"))
+    for lora in loras:
+        lora.file.write_bytes(lora.name.encode())
+    evaluation = Evaluation(tmp_path / "run", replace(PLAN, sweeps=(SWEEP,), loras=loras))
     random = np.random.default_rng(1)
     for point in evaluation.plan.points():
         method = point.method
@@ -284,8 +295,10 @@ def test_the_report_holds_both_groups_differences_and_the_sweep(evaluation, tmp_
     assert "| no guidance | 25.0" in boxes
     assert "| local, own maps | 50.0 [50.0, 50.0] | 25" not in boxes.split("By strength")[0]
     assert "| latent, own maps | no guidance | 25.0 [25.0, 25.0] | 1.50 |" in boxes
-    assert "| LoRA | no guidance | 25.0 [25.0, 25.0] | 1.00 |" in boxes
-    assert "| LoRA, local, own maps | local, own maps | 0.0 [0.0, 0.0] | 1.00 |" in boxes
+    assert "| LoRA (first) | no guidance | 25.0 [25.0, 25.0] | 1.00 |" in boxes
+    assert "| LoRA, local, own maps (first) | local, own maps | 0.0 [0.0, 0.0] | 1.00 |" in boxes
+    assert "| LoRA, local, own maps (second) | LoRA (second) | 0.0 [0.0, 0.0] | 1.00 |" in boxes
+    assert "| LoRA (second) | LoRA (first) | 0.0 [0.0, 0.0] | 1.00 |" in boxes
     assert "| local, boxes | no guidance | 50.0 [50.0, 50.0] | 1.00 |" in boxes
     assert "| local, own maps, 1 : 1 | 0 | 25.0 [25.0, 25.0] |" in boxes
     assert "| local, own maps, 1 : 1 | 2 | 50.0 [50.0, 50.0] |" in boxes
@@ -324,13 +337,22 @@ def test_an_evaluation_of_placement_is_not_gone_on_with(tmp_path):
         (["--weights", "1:0"], "--strengths"),
         (["--strengths", "1", "--sweep", "plain"], "plain has no strength to vary"),
         (["--methods", "plain,lora"], "--lora: name the LoRA file that lora draw with"),
-        (["--methods", "plain", "--lora", "{}"], "add lora or lora+local or lora+local-boxes to --methods"),
+        (
+            ["--methods", "plain", "--lora", "{}/a.lora"],
+            "add lora or lora+local",
+        ),
         (["--methods", "lora", "--lora", "{}/none"], "--lora: there is no file"),
+        (["--methods", "lora", "--lora", "a/b={}/a.lora"], '"a/b" is no name'),
+        (
+            ["--methods", "lora", "--lora", "{}/a.lora", "--lora", "a={}/a.lora"],
+            "two are called a; give each a name",
+        ),
         (["--start", "0.5", "--end", "0.5"], "--start 0.5 must come before --end 0.5"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_anything_is_made(words, complaint, tmp_path, capsys):
     words = [word.format(tmp_path) for word in words]
+    (tmp_path / "a.lora").write_bytes(b"")
     assert main(["evaluate", "binding", str(tmp_path / "run"), *words]) == 2
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
