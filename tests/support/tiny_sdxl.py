@@ -51,8 +51,8 @@ def write_tiny_sdxl(folder: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         StableDiffusionXLPipeline(
             vae=tiny_vae(),
-            text_encoder=CLIPTextModel(_text_config(TEXT_WIDTHS[0], "quick_gelu")),
-            text_encoder_2=CLIPTextModelWithProjection(_text_config(TEXT_WIDTHS[1], "gelu")),
+            text_encoder=CLIPTextModel(text_config(TEXT_WIDTHS[0], "quick_gelu")),
+            text_encoder_2=CLIPTextModelWithProjection(text_config(TEXT_WIDTHS[1], "gelu")),
             tokenizer=tiny_tokenizer(folder.parent / "vocabulary", pad=END),
             tokenizer_2=tiny_tokenizer(folder.parent / "vocabulary", pad="!"),
             unet=UNet2DConditionModel(**UNET),
@@ -150,7 +150,7 @@ def _attentions() -> tuple[list[int], int, list[int]]:
     return down, DEPTHS[2], up
 
 
-def _text_config(width: int, activation: str) -> CLIPTextConfig:
+def text_config(width: int, activation: str) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=514,
         hidden_size=width,

@@ -6,11 +6,15 @@ import json
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_annotators import write_tiny_blip
+from tiny_stable_diffusion_1 import CROSS_ATTENTION, write_tiny_stable_diffusion_1
 
 from instance_composer.cli import main
+from instance_composer.models.comat.lora import attention_targets, read_lora
+from instance_composer.training.comat.lora import add_lora
 from instance_composer.training.engine.checkpoint import read_run
 
 PROMPTS = "a red cat and a blue dog\na red dog\na picture of this\na blue light\n"
@@ -130,3 +134,27 @@ def test_a_lora_of_another_model_is_no_start(command, tmp_path, capsys):
     save_file({**state, "unet.conv_in.lora.up.weight": torch.zeros(2, 2)}, tmp_path / "more.safetensors")
     assert main([*again, "--init", str(tmp_path / "more.safetensors"), "--set", "steps=1"]) == 2
     assert "and nothing else" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_stable_diffusion_1_is_trained_by_the_same_command(command, tmp_path, capsys):
+    """All parts on; and diffusers loads what was written, as the UNet that was trained."""
+    folder = write_tiny_stable_diffusion_1(tmp_path / "sd15")
+    words = list(command)
+    words[words.index("--model") + 1] = str(folder)
+    assert main([*words, "--set", "steps=2"]) == 0
+    path = tmp_path / "run" / "model" / "comat_lora.safetensors"
+    assert str(path) in capsys.readouterr().out
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    latents, prompt = torch.randn(1, 4, 8, 8), torch.randn(1, 77, CROSS_ATTENTION)
+    with torch.no_grad():
+        plain = pipeline.unet(latents, 500, prompt).sample
+        pipeline.load_lora_weights(path)
+        loaded = pipeline.unet(latents, 500, prompt).sample
+        trained = StableDiffusionPipeline.from_pretrained(folder).unet
+        targets = attention_targets(trained)
+        shapes = {name: tuple(trained.get_submodule(name).weight.shape) for name in targets}
+        add_lora(trained, 2, read_lora(path, targets, shapes))
+        wanted = trained(latents, 500, prompt).sample
+    torch.testing.assert_close(loaded, wanted, rtol=0, atol=1e-5)
+    assert not torch.equal(loaded, plain)
