@@ -35,9 +35,7 @@ def insert_newcomers(
     return grown
 
 
-def pairs_of_places(
-    places: Places[One], touching: Collection[One] | None = None
-) -> list[tuple[One, One]]:
+def pairs_of_places(places: Places[One], touching: Collection[One] | None = None) -> list[tuple[One, One]]:
     """(better, worse) of all pairs, from the best place down; those who share a place make none.
 
     `touching` keeps the pairs that one of these takes part in.
@@ -53,9 +51,7 @@ def pairs_of_places(
 
 def places_of(ranks: Mapping[One, float]) -> list[list[One]]:
     """Places from the best down, of the place that each one has: 1 is best, equal numbers are a tie."""
-    return [
-        [one for one, rank in ranks.items() if rank == number] for number in sorted(set(ranks.values()))
-    ]
+    return [[one for one, rank in ranks.items() if rank == number] for number in sorted(set(ranks.values()))]
 
 
 def ranks_of(places: Places[One]) -> dict[One, int]:
