@@ -17,7 +17,9 @@ WORLD = "world"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the run, who ranks, and what is done with the rankings."""
-    parser.add_argument("run", type=Path, help="the run's folder, with gallery.toml and pictures")
+    parser.add_argument(
+        "folder", metavar="run", type=Path, help="the run's folder, with gallery.toml and pictures"
+    )
     parser.add_argument("--gallery", type=Path, help="the gallery's file (RUN/gallery.toml)")
     parser.add_argument(
         "--iteration",
@@ -42,11 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Open the page until Ctrl-C, or do what was asked for instead."""
     from ..rankings.gallery import read_gallery
 
-    gallery = read_gallery(arguments.gallery or arguments.run)
+    gallery = read_gallery(arguments.gallery or arguments.folder)
     if arguments.export is not None:
         return _export(arguments, gallery)
     if arguments.agreement:
-        return _print_agreement(arguments.run)
+        return _print_agreement(arguments.folder)
     if arguments.judge is not None:
         return _judge(arguments, gallery)
     return _serve(arguments, gallery)
@@ -55,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace, gallery: Gallery) -> int:
     from ..rankings.server import RankingServer
 
-    with RankingServer(arguments.run, gallery, int(arguments.port), int(arguments.iteration)) as server:
+    with RankingServer(arguments.folder, gallery, int(arguments.port), int(arguments.iteration)) as server:
         for note in server.notes:
             print(f"note: {note}", file=sys.stderr)
         print(server.address, flush=True)
@@ -67,14 +69,14 @@ def _serve(arguments: argparse.Namespace, gallery: Gallery) -> int:
             server.serve_forever()
         except KeyboardInterrupt:
             print("", file=sys.stderr)
-    return _print_agreement(arguments.run)
+    return _print_agreement(arguments.folder)
 
 
 def _judge(arguments: argparse.Namespace, gallery: Gallery) -> int:
     from ..training.gallery.judges import judge_all, load_judge
 
     name, judge = load_judge(arguments.judge, arguments.device)
-    for note in judge_all(arguments.run, gallery, name, judge, int(arguments.iteration)):
+    for note in judge_all(arguments.folder, gallery, name, judge, int(arguments.iteration)):
         print(f"note: {note}", file=sys.stderr)
     return 0
 
@@ -84,15 +86,15 @@ def _export(arguments: argparse.Namespace, gallery: Gallery) -> int:
     from ..rankings.merging import preference_lines, rankings
     from ..rankings.pictures import write_lines
 
-    found, notes = rankings(gallery, all_answers(arguments.run))
+    found, notes = rankings(gallery, all_answers(arguments.folder))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if not found:
         raise ValueError(
-            f"{arguments.run} has no rankings yet; make some with: instance-composer rank {arguments.run}"
+            f"{arguments.folder} has no rankings; make some with: instance-composer rank {arguments.folder}"
         )
     target: Path = arguments.export
-    write_lines(target, preference_lines(arguments.run, found, target.parent))
+    write_lines(target, preference_lines(arguments.folder, found, target.parent))
     print(f"{len(found)} rankings in {target}")
     return 0
 
@@ -110,7 +112,7 @@ def _print_agreement(run: Path) -> int:
             "no prompt was ranked by two annotators"
             if w is None
             else (
-                f"Kendall's W {w:.3f}, the mean of {questions} prompts ranked by several of {people} annotators"
+                f"Kendall's W {w:.3f}, mean of {questions} prompts that several of {people} annotators ranked"
             )
         )
         print(f"{aspect}: {what}")

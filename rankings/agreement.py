@@ -27,7 +27,7 @@ def kendalls_w(ranks: Sequence[Mapping[str, float]]) -> float | None:
     Ranks of those who share places are the mean of them. None where it is not defined: fewer than two
     annotators or things, or everything tied. ValueError where not all ranked the same things.
 
-    Source: Kendall and Babington Smith, The problem of m rankings, Annals of Mathematical Statistics 10, 1939.
+    Source: Kendall and Babington Smith, The problem of m rankings, Ann. Math. Statist. 10 (1939).
     """
     things = set(ranks[0]) if ranks else set()
     if any(set(one) != things for one in ranks):

@@ -2,4 +2,4 @@
 
 
 class GalleryError(ValueError):
-    """A gallery, its pictures or its rankings that cannot be used as they are; the sentence says what to do."""
+    """A gallery, its pictures or its rankings that cannot be used as they are."""

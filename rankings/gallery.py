@@ -90,7 +90,8 @@ def read_gallery(path: Path) -> Gallery:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GalleryError(
-            f"there is no gallery {path}; write one (docs/itercomp-loop.md shows it), or name it with --gallery"
+            f"there is no gallery {path}; write one (docs/itercomp-loop.md shows how), or name it "
+            "with --gallery"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GalleryError(f"{path} is no TOML file: {error}") from error

@@ -1,7 +1,7 @@
 """Pictures of a gallery's members: where they are, and what each says of itself.
 
-A picture is `pictures/<member>/<aspect>/<number>.png` in a run's folder. It holds its own record as JSON in the
-PNG's text, so that what is there needs no list that could be wrong.
+A picture is `pictures/<member>/<aspect>/<number>.png` in a run's folder. It holds its own record as JSON in
+the PNG's text, so that what is there needs no list that could be wrong.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ function place(number) {
 }
 
 function take(number) {
-  state.places = state.places.map((group) => group.filter((one) => one !== number)).filter((group) => group.length);
+  state.places = state.places
+    .map((group) => group.filter((one) => one !== number))
+    .filter((group) => group.length);
 }
 
 // Put a picture into place `at`, a tie with who is there, or into a new one before that.
@@ -113,7 +115,8 @@ function drag(event, button, number) {
     ghost.style.left = `${now.clientX - 60}px`;
     ghost.style.top = `${now.clientY - 60}px`;
     over?.classList.remove("over");
-    over = document.elementFromPoint(now.clientX, now.clientY)?.closest(".gap, .place, #order, #rest") ?? null;
+    over =
+      document.elementFromPoint(now.clientX, now.clientY)?.closest(".gap, .place, #order, #rest") ?? null;
     over?.classList.add("over");
     // Near an edge the page goes on, since who holds a picture cannot scroll it.
     const edge = now.clientY < 60 ? -14 : now.clientY > innerHeight - 60 ? 14 : 0;

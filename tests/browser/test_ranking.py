@@ -1,4 +1,4 @@
-"""The ranking page in a real browser: keys, mouse, a phone, two languages, and a program killed in the middle."""
+"""The ranking page in a real browser: keys, mouse, a phone, two languages, and a program that is killed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 from gallery_runs import ranking_run
 
 from instance_composer.rankings.answers import all_answers
+
+CHANGED = "(was) => document.getElementById('progress').textContent !== was"
 
 
 @pytest.fixture
@@ -118,9 +120,7 @@ def test_everything_can_be_done_with_keys(run, open_page):
         for _ in range(4):
             before = page.text_content("#progress")
             page.keyboard.press("0")
-            page.wait_for_function(
-                "(was) => document.getElementById('progress').textContent !== was", arg=before
-            )
+            page.wait_for_function(CHANGED, arg=before)
         assert page.is_visible("#done")
         assert page.is_hidden("#ranking")
 
@@ -169,7 +169,7 @@ def test_a_phone_ranks_by_touch_in_chinese(run, open_page):
         page = open_page(
             address, viewport={"width": 390, "height": 844}, locale="zh-CN", has_touch=True, is_mobile=True
         )
-        assert page.text_content("h1") == "哪张图更符合描述？"
+        page.wait_for_selector("h1:text-is('哪张图更符合描述？')")
         sign_in(page, "李雷")
         wide = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
         assert wide[0] <= wide[1]
@@ -242,9 +242,7 @@ def test_two_people_rank_at_once_and_their_agreement_is_told(run, open_page):
                 before = page.text_content("#progress")
                 for key in ("1", "2", "3", "Enter"):
                     page.keyboard.press(key)
-                page.wait_for_function(
-                    "(was) => document.getElementById('progress').textContent !== was", arg=before
-                )
+                page.wait_for_function(CHANGED, arg=before)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
     assert saved(run, "Ana") == saved(run, "Bo") == [[1, 1, 1], [1, 1, 1]]

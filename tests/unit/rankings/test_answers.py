@@ -141,8 +141,7 @@ def test_an_answer_places_every_picture_once_or_none():
 
 
 def test_kendalls_w_of_a_worked_example():
-    """Three judges of four things: squared distances of their sums of ranks from 7.5, as a share of the 45 that are
-    possible."""
+    """Three judges of four things: squared distances of the sums from 7.5, out of 45 that are possible."""
     rows = ("abcd", "acbd", "bcad")
     ranks = [strict(row).ranks for row in rows]
     sums = {thing: sum(one[thing] for one in ranks) for thing in "abcd"}

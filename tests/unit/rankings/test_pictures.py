@@ -33,7 +33,7 @@ def test_what_is_there_is_not_missing(tmp_path):
 
 def test_a_picture_made_otherwise_is_told_and_not_taken(tmp_path):
     made(tmp_path, PROMPTS[0])
-    with pytest.raises(GalleryError, match="model was 'm' and is now 'n'. Change it back, or move"):
+    with pytest.raises(GalleryError, match="model was 'm' and is now 'n'"):
         missing(tmp_path, "sdxl", PROMPTS, {"model": "n"})
     with pytest.raises(GalleryError, match="prompt was 'a red book' and is now 'a blue book'"):
         missing(tmp_path, "sdxl", [Prompt("attribute", 0, "a blue book")], {"model": "m"})
@@ -43,7 +43,7 @@ def test_a_broken_or_foreign_picture_is_told(tmp_path):
     file = picture_file(tmp_path, "sdxl", PROMPTS[0])
     file.parent.mkdir(parents=True)
     file.write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(GalleryError, match="cannot be read .* delete it, and it is made again"):
+    with pytest.raises(GalleryError, match=r"cannot be read .* delete it, and it is made again"):
         missing(tmp_path, "sdxl", PROMPTS, {})
     Image.new("RGB", (8, 8)).save(file)
     with pytest.raises(GalleryError, match="does not say how it was made"):
