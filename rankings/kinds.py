@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 
 
 # Keys whose value is a path, relative to the gallery's file.
-PATHS = frozenset({"model", "config", "lora", "adapter", "layouts", "workflow", "pictures"})
+PATHS = frozenset({"model", "config", "unet", "lora", "adapter", "layouts", "workflow", "pictures"})
 
 _STEPS = Option(int, False, "sampling steps (the pipeline's own)")
 _GUIDANCE = Option(float, False, "guidance scale (the pipeline's own)")
@@ -49,6 +49,9 @@ KINDS: dict[str, Kind] = {
                 str, True, "a diffusers folder, a name on Hugging Face's hub, or a .safetensors file"
             ),
             "config": Option(str, False, "diffusers folder: configuration and tokenizers for a single file"),
+            "unet": Option(
+                str, False, "folder of a UNet in place of the model's, such as model/unet of a run"
+            ),
             "steps": _STEPS,
             "guidance": _GUIDANCE,
             "negative": _NEGATIVE,
@@ -65,10 +68,10 @@ KINDS: dict[str, Kind] = {
         },
     ),
     "concentration": Kind(
-        "SDXL with attention drawn to a layout's boxes, thing by thing",
+        "SDXL with the attention of each of a prompt's things drawn to its place",
         {
             **_SDXL,
-            "layouts": Option(str, True, "folder of layouts or plans in any format that is read"),
+            "layouts": Option(str, False, "folder of layouts or plans (where the thing's own attention is)"),
             "strength": Option(float, False, "of the concentration (1)"),
         },
     ),

@@ -55,7 +55,7 @@ def answered(asked: Asked, answers: Mapping[Question, Answer]) -> bool:
     answer = answers.get(asked.question)
     if answer is None or answer.prompt != asked.prompt.text:
         return False
-    return not answer.places or answer.members == set(asked.members)
+    return not answer.places or answer.members == frozenset(asked.members)
 
 
 def progress(

@@ -109,7 +109,7 @@ class RankingServer(ThreadingHTTPServer):
         shown = asked.shown_to(annotator)
         aspect, number = asked.question
         before: list[list[int]] = []
-        if again is not None and again.members == set(shown):
+        if again is not None and again.members == frozenset(shown):
             before = [[shown.index(member) for member in place] for place in again.places]
         return {
             "aspect": aspect,
@@ -124,7 +124,7 @@ class RankingServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: RankingServer
+    server: RankingServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:

@@ -14,24 +14,11 @@ FEEDBACK_SETTINGS = Settings(
 )
 
 
-@dataclass(frozen=True)
-class FeedbackRun:
-    """The model that is tuned, the rewards it is tuned by, and its prompts.
+@dataclass(frozen=True, kw_only=True)
+class FeedbackTuning:
+    """How feedback learning tunes, whatever the model; the defaults are the released code's."""
 
-    `size` is (width, height) in pixels; IterComp tuned at 512 x 512. The defaults are the released code's.
-    """
-
-    model: Path = field(metadata=flag("diffusers folder or .safetensors of SDXL"))
-    rewards: Path = field(metadata=flag("folder of reward models, one for each aspect"))
-    prompts: Path | None = field(
-        default=None, metadata=flag("text file, one prompt a line (default: captions of Shapes World)")
-    )
-    size: tuple[int, int] = field(default=(512, 512), metadata=flag("width x height (%(default)s)"))
     gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))
-    init: Path | None = field(
-        default=None,
-        metadata=flag("start from what an earlier run learned: its model/unet, or with --rank its LoRA"),
-    )
     rank: int = field(
         default=0, metadata=flag("of a LoRA that is tuned instead of the whole UNet (%(default)g: the UNet)")
     )
@@ -51,4 +38,23 @@ class FeedbackRun:
     )
     discriminator_rate: float = field(
         default=2.5, metadata=flag("of the discriminator's learning rate to the run's (%(default)g)")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackRun(FeedbackTuning):
+    """The model that is tuned, the rewards it is tuned by, and its prompts.
+
+    `size` is (width, height) in pixels; IterComp tuned at 512 x 512. The defaults are the released code's.
+    """
+
+    model: Path = field(metadata=flag("diffusers folder or .safetensors of SDXL"))
+    rewards: Path = field(metadata=flag("folder of reward models, one for each aspect"))
+    prompts: Path | None = field(
+        default=None, metadata=flag("text file, one prompt a line (default: captions of Shapes World)")
+    )
+    size: tuple[int, int] = field(default=(512, 512), metadata=flag("width x height (%(default)s)"))
+    init: Path | None = field(
+        default=None,
+        metadata=flag("start from what an earlier run learned: its model/unet, or with --rank its LoRA"),
     )

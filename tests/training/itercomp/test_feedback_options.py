@@ -82,7 +82,7 @@ def run(tiny_model, tmp_path) -> FeedbackRun:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red circle\na blue square\n")
     rewards = write_tiny_rewards(tmp_path / "rewards")
-    return FeedbackRun(tiny_model, rewards, prompts, (64, 64))
+    return FeedbackRun(model=tiny_model, rewards=rewards, prompts=prompts, size=(64, 64))
 
 
 # The rate is large enough for two steps to show.
