@@ -57,7 +57,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     tables = {name: dict(table) for name, table in read.items() if isinstance(table, dict)}
     if loose := sorted(set(read) - set(tables)):
         raise ValueError(
-            f"{arguments.settings}: {', '.join(loose)} stands in no table; write [rewards] or [feedback] above"
+            f"{arguments.settings}: {', '.join(loose)} stands in no table; put [rewards] or [feedback] above"
         )
     for name, value in changes(arguments).items():
         stage, dot, setting = name.partition(".")
