@@ -6,6 +6,7 @@ the stranger rank all of them in three aspects. The same measure, fed by the jud
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from .captions import Phrase, join
+from .captions import CaptionError, Phrase, join, parse
 from .judge import read_background, read_things
 from .scenes import (
     MOST_FIGURES,
@@ -130,6 +131,18 @@ class Comparisons:
         contents = [content_of(scene) for scene in scenes]
         truth = [[measure(wish, content) for content in contents] for wish in wishes]
         return Comparison(scenes, wishes, np.array(truth))
+
+
+def parse_wish(prompt: str) -> Wish:
+    """The wish that a prompt says, with or without a relation; `CaptionError` says what cannot be read."""
+    things, separator, background = prompt.rpartition(" on ")
+    first, *others = re.split(r", | and ", things)
+    relation = next((one for one in RELATIONS if f" {one} " in first), "")
+    related = first.split(f" {relation} ") if relation else [first]
+    if len(related) > 2:
+        raise CaptionError(f"{prompt!r} says more than one relation; one, of its first two things, is read")
+    phrases, background = parse(join([*related, *others], background) if separator else prompt)
+    return Wish(phrases, relation, background)
 
 
 def content_of(scene: Scene) -> Content:

@@ -10,7 +10,7 @@ import argparse
 import sys
 from importlib import import_module
 
-ACTIONS = ("base", "ifadapter", "pack", "reward", "feedback", "captioner", "comat")
+ACTIONS = ("base", "ifadapter", "pack", "reward", "feedback", "captioner", "comat", "itercomp")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from .attention_losses import attribute_concentration, concentratable
 from .concept_matching import Likelihood, concept_loss, likelihood_of
 from .fidelity import LatentHead, fooling_loss, telling_loss
-from .sampling import NoiseSchedule, ancestral_step
+from .sampling import NoiseSchedule, ancestral_step, clean_prediction
 from .schedule import Schedule, draw_schedule, random_crop
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Schedule",
     "ancestral_step",
     "attribute_concentration",
+    "clean_prediction",
     "concentratable",
     "concept_loss",
     "draw_schedule",

@@ -26,6 +26,14 @@ class NoiseSchedule:
             )
 
 
+def clean_prediction(schedule: NoiseSchedule, predicted: Tensor, latents: Tensor, timestep: int) -> Tensor:
+    """The clean latents that follow from what the model predicts of noisy ones."""
+    kept = schedule.alphas_cumprod[timestep].item()
+    if schedule.prediction == "epsilon":
+        return (latents - (1 - kept) ** 0.5 * predicted) / kept**0.5
+    return kept**0.5 * latents - (1 - kept) ** 0.5 * predicted
+
+
 def ancestral_step(
     schedule: NoiseSchedule, predicted: Tensor, latents: Tensor, timestep: int, previous: int, noise: Tensor
 ) -> Tensor:
@@ -33,10 +41,7 @@ def ancestral_step(
     kept = schedule.alphas_cumprod[timestep].item()
     kept_before = schedule.alphas_cumprod[previous].item() if previous >= 0 else 1.0
     step = kept / kept_before
-    if schedule.prediction == "epsilon":
-        clean = (latents - (1 - kept) ** 0.5 * predicted) / kept**0.5
-    else:
-        clean = kept**0.5 * latents - (1 - kept) ** 0.5 * predicted
+    clean = clean_prediction(schedule, predicted, latents, timestep)
     mean = (
         kept_before**0.5 * (1 - step) / (1 - kept) * clean
         + step**0.5 * (1 - kept_before) / (1 - kept) * latents

@@ -63,6 +63,8 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
 PARSED = {
     r"evaluate (layout|binding) ": "hundreds of pictures by ComfyUI; tests/host/methods runs both with a few",
     r"train comat runs/comat ": "hours of training; tests/training runs it at tiny size",
+    r"train itercomp runs/loop ": "hours of sampling and training; tests/training/iterations runs it at tiny size",
+    r"rank runs/loop": "a page that waits for people; tests/browser ranks on it",
     r"train base runs/demo": "days of training; tests/training runs its stages at tiny size",
     r"train pack runs/demo": "what days of training end in; tests/diffusers packs a fresh model",
     r"train reward runs/demo$": "an hour of training; tests/training runs it at tiny size",
@@ -76,6 +78,7 @@ DATA = {
     "web/docs/IC_AttributeConcentration.md": "test_overrides_are_read",
     "web/docs/IC_PromptEntities.md": "test_the_table_of_entities_is_the_nodes",
     "docs/annotation.md": None,
+    "docs/itercomp-loop.md": "test_the_gallery_shown_is_read",
 }
 
 
@@ -228,6 +231,25 @@ def test_lines_of_preferences_are_read(folder):
         file = folder / f"{number}.jsonl"
         file.write_text(block.text.replace("\n", " "), encoding="utf-8")
         assert PreferenceFile(file, "attribute")[0].pairs
+
+
+def test_the_gallery_shown_is_read(folder):
+    """And the table of kinds names every key, those that must be there in bold."""
+    from instance_composer.rankings.gallery import ASPECTS, read_gallery
+    from instance_composer.rankings.kinds import KINDS
+
+    (block,) = data_of("docs/itercomp-loop.md")
+    for aspect in ASPECTS:
+        (folder / f"{aspect}.txt").write_text("a red book\n")
+    (folder / "gallery.toml").write_text(block.text, encoding="utf-8")
+    gallery = read_gallery(folder)
+    assert [one.name for one in gallery.members.values() if one.joins] == ["omost"]
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", pages()["docs/itercomp-loop.md"], re.MULTILINE)
+    shown = {kind: keys.split(", ") for kind, keys in rows if kind in KINDS}
+    assert {kind: sorted(keys) for kind, keys in shown.items()} == {
+        name: sorted(f"**{key}**" if one.needed else key for key, one in kind.options.items())
+        for name, kind in KINDS.items()
+    }
 
 
 def test_the_grammar_is_the_parsers():

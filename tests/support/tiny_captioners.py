@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -56,8 +57,8 @@ CHAT = (
 )
 
 
-def write_tiny_qwen(folder: Path, seed: int = 0) -> Path:
-    """A Qwen2-VL: pictures as patches of any number, positions in three axes."""
+def write_tiny_qwen(folder: Path, seed: int = 0, more: Sequence[str] = ()) -> Path:
+    """A Qwen2-VL: pictures as patches of any number, positions in three axes; it knows `more` words."""
     folder.mkdir(parents=True, exist_ok=True)
     special = [
         "<pad>",
@@ -69,7 +70,7 @@ def write_tiny_qwen(folder: Path, seed: int = 0) -> Path:
         "<|image_pad|>",
         "<|video_pad|>",
     ]
-    words = [*special, *WORDS]
+    words = [*special, *WORDS, *more]
     inner = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = QwenTokenizer(

@@ -20,7 +20,8 @@ from instance_composer.training.engine.settings import Settings
 from instance_composer.training.engine.task import BatchPosition
 from instance_composer.training.ifadapter.initial_weights import make_adapter
 from instance_composer.training.ifadapter.objective import IFAdapterTask
-from instance_composer.training.itercomp.feedback_objective import AspectReward, FeedbackTask
+from instance_composer.training.itercomp.feedback_objective import AspectReward
+from instance_composer.training.itercomp.feedback_task import FeedbackTask
 
 FIRST = BatchPosition(0, 0, 0, 1, 1)
 KINDS = ["autoencoder", "base", "ifadapter", "feedback", "captioner"]

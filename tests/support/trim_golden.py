@@ -31,6 +31,7 @@ ATTENTION_CASES = ["mix3_8", "corner_touch_8", "degenerate_8", "batch_1_3_cfg_8"
 ATTENTION_TENSORS = ("hidden_states", "ap_tokens", "boxes", "added", "box_mask", "area_ratio", "logits")
 CONCENTRATION_CASES = ["three_entities_same_resolution_16"]
 MANIFEST = "reward_manifest.json"
+REPORTED = ("rewards", "loss")
 
 
 def keep(source: Path, target: Path, wanted: Callable[[str], bool]) -> None:
@@ -144,6 +145,19 @@ def trim_rewards() -> None:
     write_facts({"keys": shapes, "parameter_count": manifest["parameter_count"]}, target / MANIFEST)
 
 
+def trim_itercomp_loop() -> None:
+    """The feedback step without the maps between its inputs and its gradients; rankings and pairs whole."""
+    source, target = GOLDEN / "itercomp_loop", TRIMMED / "itercomp_loop"
+    target.mkdir(exist_ok=True)
+    keep(
+        source / "feedback_step.safetensors",
+        target,
+        lambda key: key.startswith(("inputs/", "reward/", "weights/", "grad_unet/")) or key in REPORTED,
+    )
+    for name in ("feedback_step", "gallery_expansion", "pairs"):
+        write_facts(read_facts(source / f"{name}.json"), target / f"{name}.json")
+
+
 def trim_phrase_encoding() -> None:
     """Both text encoders whole, three of the six phrases."""
     tensors = load_file(SOURCE / "phrase_encoding.safetensors")
@@ -191,5 +205,6 @@ if __name__ == "__main__":
     trim_concentration()
     trim_comat_training()
     trim_rewards()
+    trim_itercomp_loop()
     trim_phrase_encoding()
     trim_unet()

@@ -28,6 +28,7 @@ OWN: dict[str, set[str]] = {
         "layout",
         "models",
         "pictures",
+        "rankings",
         "shapes_world",
         "training",
     },
@@ -61,8 +62,9 @@ OWN: dict[str, set[str]] = {
     },
     "nodes": {"hosts.comfyui", "models", "layout", "pictures", "demo"},
     "pictures": {"layout"},
+    "rankings": set(),
     "shapes_world": {"layout"},
-    "training": {"hosts.diffusers_sdxl", "shapes_world", "models", "layout", "pictures", "demo"},
+    "training": {"hosts.diffusers_sdxl", "shapes_world", "models", "layout", "pictures", "rankings", "demo"},
 }
 OUTSIDE: dict[str, set[str]] = {
     "annotation": {"PIL", "safetensors", "torch"},
@@ -97,6 +99,7 @@ OUTSIDE: dict[str, set[str]] = {
     "models.vision": {"torch", "PIL", "safetensors", "transformers", "groundingdino", "segment_anything"},
     "nodes": {"comfy_api", "torch"},
     "pictures": {"PIL"},
+    "rankings": {"PIL", "tomli"},
     "shapes_world": {"numpy", "PIL", "scipy"},
     "training": {
         "accelerate",

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Generator, Tensor, nn
 
-from ...hosts.diffusers_sdxl import generate_base
+from ...models.comat import (
+    NoiseSchedule,
+    ancestral_step,
+    clean_prediction,
+    fooling_loss,
+    telling_loss,
+)
 from ...models.rewards import RewardModel, RewardTokenizer, prepare_decoded
-from ..data.pictures import decode, save_grid
-from ..data.text import Tokenizer, encode_prompts
-from ..engine.fingerprint import of_texts
-from ..engine.order import sample_numbers
-from ..engine.task import BatchPosition, Task
-from ..noise import noise_schedule, size_conditioning
+from ..comat.fidelity import Discriminator
+from ..comat.lora import without_lora
+from ..comat.prompts import Conditions
+from ..data.pictures import decode
+from ..data.text import encode_prompts
+from ..noise import noise_schedule
 
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 # The released code's, which are those of ReFL (ImageReward, arXiv 2304.05977): a picture is sampled up to one
-# of the last ten of forty steps, rewards count up to two deviations above the mean.
-_STEPS, _FIRST_LAST = 40, 30
-_TARGET_REWARD = 2.0
+# of the last ten of forty steps.
+STEPS, FIRST_LAST = 40, 30
 _LOSS_SCALE = 1e-3
-_EXAMPLES, _COLUMNS = 8, 4
 
 
 class AspectReward(NamedTuple):
@@ -35,110 +41,181 @@ class AspectReward(NamedTuple):
     tokenizer: RewardTokenizer
 
 
+@dataclass(frozen=True)
+class FeedbackForm:
+    """What is asked of pictures, and how they are sampled; the defaults are the released code's.
+
+    A reward counts up to `cap`, in deviations above the mean, with its aspect's weight (1 where none is
+    given). `guidance` 1 is none. `fidelity` weighs a discriminator's opinion, `distance` the squared distance
+    of the last prediction from the original model's, both beside one aspect's shortfall.
+    """
+
+    guidance: float = 1.0
+    cap: float = 2.0
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    fidelity: float = 0.0
+    distance: float = 0.0
+
+
 class FeedbackObjective(nn.Module):
     """The mean over pictures of sum over aspects of max(0, 2 - normalised reward), times 1e-3.
 
     Only the UNet is trained, through one of the last sampling steps, the decoder and the reward models; all
-    steps before are without gradient, and there is no guidance.
+    steps before are without gradient. `original` is the UNet before training, where it is asked for and the
+    UNet has no LoRA that could be switched off.
 
     Source: IterComp (arXiv 2410.07171), multi-reward feedback learning, as the released code does it.
     """
-
-    def __init__(self, pipeline: StableDiffusionXLPipeline, rewards: Sequence[AspectReward]) -> None:
-        super().__init__()
-        self.unet: Any = pipeline.unet.requires_grad_(True)
-        self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
-        self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
-        self.vae: Any = pipeline.vae.requires_grad_(False)
-        self.rewards: Any = nn.ModuleList(one.model.requires_grad_(False) for one in rewards)
-        self.aspects = [one.aspect for one in rewards]
-        self.scheduler = noise_schedule(pipeline)
-
-    def train(self, mode: bool = True) -> FeedbackObjective:
-        """Training mode for the UNet alone: dropout in a reward model would be noise in what it says."""
-        super().train(mode)
-        self.rewards.eval()
-        return self
-
-    def forward(self, batch: dict[str, Any], generator: Generator) -> dict[str, Tensor]:
-        """batch: ids (B, T) as `TokenIds`, sizes (B, 6), grid (h, w) of the latents, and for each
-        reward `read`: input_ids and attention_mask, both (B, T).
-        """
-        with torch.no_grad():
-            prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, batch["ids"])
-        conditions = {"text_embeds": pooled, "time_ids": batch["sizes"]}
-
-        def step(latents: Tensor, timestep: Tensor) -> Any:
-            predicted = self.unet(latents, timestep, prompt, added_cond_kwargs=conditions).sample
-            return self.scheduler.step(predicted, timestep, latents, generator=generator)  # type: ignore[arg-type]
-
-        channels: int = self.unet.config["in_channels"]
-        shape = (len(prompt), channels, *batch["grid"])
-        latents = torch.randn(shape, generator=generator, device=prompt.device)
-        last = int(torch.randint(_FIRST_LAST, _STEPS, (), generator=generator, device=prompt.device))
-        self.scheduler.set_timesteps(_STEPS, device=prompt.device)
-        with torch.no_grad():
-            for timestep in self.scheduler.timesteps[:last]:
-                latents = step(latents, timestep).prev_sample
-        # Mixed precision keeps the halves of weights that it made without gradients; used again they would
-        # cut the UNet off from its gradient.
-        torch.clear_autocast_cache()
-        picture = step(latents, self.scheduler.timesteps[last]).pred_original_sample
-        # Half precision overflows in SDXL's decoder.
-        with torch.autocast(picture.device.type, enabled=False):
-            decoded = decode(self.vae, picture.float() / self.vae.config["scaling_factor"])
-            scores = {
-                aspect: model.score(prepare_decoded(decoded, model.config.image_size), *read)
-                for aspect, model, read in zip(self.aspects, self.rewards, batch["read"], strict=True)
-            }
-        shortfall = torch.stack([(_TARGET_REWARD - score).relu() for score in scores.values()]).sum(dim=0)
-        return {
-            "loss": shortfall.mean() * _LOSS_SCALE,
-            **{aspect: score.mean().detach() for aspect, score in scores.items()},
-        }
-
-
-class FeedbackTask(Task[FeedbackObjective]):
-    """A pipeline's UNet tuned on prompts alone; size is (width, height) in pixels."""
 
     def __init__(
         self,
         pipeline: StableDiffusionXLPipeline,
         rewards: Sequence[AspectReward],
-        prompts: Sequence[str],
-        size: tuple[int, int],
+        form: FeedbackForm | None = None,
+        *,
+        discriminator: Discriminator | None = None,
+        original: nn.Module | None = None,
+        lora: bool = False,
     ) -> None:
-        self.pipeline, self.rewards, self.prompts, self.size = pipeline, list(rewards), list(prompts), size
-        self.objective = FeedbackObjective(pipeline, rewards)
-        self._tokenizer = Tokenizer(pipeline)
+        super().__init__()
+        self.form, self.lora = form or FeedbackForm(), lora
+        self.unet: Any = pipeline.unet if lora else pipeline.unet.requires_grad_(True)
+        self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
+        self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
+        self.vae: Any = pipeline.vae.requires_grad_(False)
+        self.rewards: Any = nn.ModuleList(one.model.requires_grad_(False) for one in rewards)
+        self.aspects = [one.aspect for one in rewards]
+        self.scheduler: Any = noise_schedule(pipeline)
+        self.discriminator, self.original = discriminator, original
+        # Latents of the generator's turn by part of the step, for the discriminator's.
+        self._made: dict[int, Tensor] = {}
 
-    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
-        """Prompts for the text encoders and for the reward models, and size conditioning."""
-        numbers = sample_numbers(len(self.prompts), size, position.number, seed)
-        prompts = [self.prompts[number] for number in numbers]
-        width, height = self.size
-        factor: int = self.pipeline.vae_scale_factor
-        return {
-            "ids": self._tokenizer(prompts),
-            "sizes": size_conditioning([(height, width)] * size),
-            "grid": (height // factor, width // factor),
-            "read": [one.tokenizer(prompts)[:2] for one in self.rewards],
-        }
+    def train(self, mode: bool = True) -> FeedbackObjective:
+        """Training mode for what is trained alone: dropout in a reward model would be noise in what it
+        says."""
+        super().train(mode)
+        self.rewards.eval()
+        return self
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "task": "feedback",
-            "prompts": of_texts(self.prompts),
-            "size": list(self.size),
-            "aspects": self.objective.aspects,
-        }
+    def forward(
+        self, batch: dict[str, Any], generator: Generator, player: str = GENERATOR
+    ) -> dict[str, Tensor]:
+        """batch: ids (B, T) and empty (1, T) as `TokenIds`, sizes (B, 6), grid (h, w) of the latents, part of
+        the step, and for each reward `read`: input_ids and attention_mask, both (B, T); with a discriminator
+        also real latents (B, C, h, w) of the original model.
+        """
+        empty = self.encode(batch["empty"], batch["sizes"][:1])
+        if player == DISCRIMINATOR:
+            return self.discriminate(self._made.pop(batch["part"]), batch["real"].float(), empty)
+        positive = self.encode(batch["ids"], batch["sizes"])
+        latents, noise = self.draw_noise(len(positive.prompt), batch["grid"], generator)
+        last = int(torch.randint(FIRST_LAST, STEPS, (), generator=generator, device=latents.device))
+        return self.judge(batch, latents, noise, last, positive, empty)
 
-    def sample(self, path: Path) -> None:
-        """The first prompts, each with a noise of its own."""
-        width, height = self.size
-        prompts = self.prompts[:_EXAMPLES]
-        save_grid(generate_base(self.pipeline, prompts, height, width), _COLUMNS, path)
+    def judge(
+        self,
+        batch: Mapping[str, Any],
+        latents: Tensor,
+        noise: Callable[[int], Tensor],
+        last: int,
+        positive: Conditions,
+        empty: Conditions,
+    ) -> dict[str, Tensor]:
+        """The loss and its parts, with initial latents, each step's noise and the last step given; `empty`
+        are the conditions of one picture.
+        """
+        form = self.form
+        clean, distance = self.sample(latents, noise, last, positive, empty, bool(form.distance))
+        # Half precision overflows in SDXL's decoder.
+        with torch.autocast(clean.device.type, enabled=False):
+            decoded = decode(self.vae, clean / self.vae.config["scaling_factor"])
+            scores = {
+                aspect: model.score(prepare_decoded(decoded, model.config.image_size), *read)
+                for aspect, model, read in zip(self.aspects, self.rewards, batch["read"], strict=True)
+            }
+        lacking = [
+            form.weights.get(aspect, 1.0) * (form.cap - score).relu() for aspect, score in scores.items()
+        ]
+        total = torch.stack(lacking).sum(dim=0).mean()
+        parts = {aspect: score.mean().detach() for aspect, score in scores.items()}
+        if self.discriminator is not None:
+            fooling = fooling_loss(self.discriminator(clean, empty))
+            total = total + form.fidelity * fooling
+            parts["fooling"] = fooling.detach()
+            self._made[batch["part"]] = clean.detach()
+        if form.distance:
+            total = total + form.distance * distance
+            parts["distance"] = distance.detach()
+        return {"loss": total * _LOSS_SCALE, **parts}
 
-    def export(self, folder: Path) -> None:
-        """The UNet in a diffusers folder, as Load IterComp UNet and `convert` read it."""
-        self.pipeline.unet.save_pretrained(folder / "unet")
+    def sample(
+        self,
+        latents: Tensor,
+        noise: Callable[[int], Tensor],
+        last: int,
+        positive: Conditions,
+        empty: Conditions,
+        with_distance: bool = False,
+        unet: Any = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Clean latents (B, C, h, w) as step `last` predicts them, that step alone with a gradient, and the
+        mean squared distance of its prediction from the original's (0 if it is not asked for). `unet` takes
+        the place of the one in training.
+        """
+        unet = self.unet if unet is None else unet
+        self.scheduler.set_timesteps(STEPS)
+        schedule = NoiseSchedule(self.scheduler.alphas_cumprod, self.scheduler.config["prediction_type"])
+        steps: list[int] = self.scheduler.timesteps.tolist()
+        empty = empty.repeated(len(latents))
+        with torch.no_grad():
+            for number, timestep in enumerate(steps[:last]):
+                predicted = self._predict(unet, latents, timestep, positive, empty)
+                following = steps[number + 1]
+                latents = ancestral_step(schedule, predicted, latents, timestep, following, noise(number))
+        # Mixed precision keeps the halves of weights that it made without gradients; used again they would
+        # cut the UNet off from its gradient.
+        torch.clear_autocast_cache()
+        predicted = self._predict(unet, latents, steps[last], positive, empty)
+        distance = latents.new_zeros(())
+        if with_distance:
+            with torch.no_grad(), without_lora(self.unet) if self.lora else nullcontext():
+                before = self.unet if self.lora else self.original
+                original = self._predict(before, latents, steps[last], positive, empty)
+            distance = (predicted - original).square().mean()
+        return clean_prediction(schedule, predicted, latents, steps[last]), distance
+
+    def discriminate(self, made: Tensor, real: Tensor, empty: Conditions) -> dict[str, Tensor]:
+        """The discriminator's loss, and the share of cells that it tells right."""
+        assert self.discriminator is not None
+        fake, original = self.discriminator(torch.cat((made, real)), empty).chunk(2)
+        right = torch.cat((fake < 0, original > 0)).float().mean()
+        return {"telling": telling_loss(fake, original), "told": right.detach()}
+
+    @torch.no_grad()
+    def encode(self, ids: Any, sizes: Tensor) -> Conditions:
+        """Conditions of prompts as token ids (B, T), for pictures of these sizes (B, 6)."""
+        prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, ids)
+        return Conditions(prompt, {"text_embeds": pooled, "time_ids": sizes})
+
+    def draw_noise(
+        self, count: int, grid: tuple[int, int], generator: Generator
+    ) -> tuple[Tensor, Callable[[int], Tensor]]:
+        """Initial latents, and the noise of each step when it is asked for."""
+        shape = (count, self.unet.config["in_channels"], *grid)
+
+        def noise(_: int) -> Tensor:
+            return torch.randn(shape, generator=generator, device=generator.device)
+
+        return noise(0), noise
+
+    def _predict(
+        self, unet: Any, latents: Tensor, timestep: int, positive: Conditions, empty: Conditions
+    ) -> Tensor:
+        if self.form.guidance == 1:
+            return _call(unet, latents, timestep, positive)
+        without = _call(unet, latents, timestep, empty)
+        return without + self.form.guidance * (_call(unet, latents, timestep, positive) - without)
+
+
+def _call(unet: Any, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
+    return unet(latents, timestep, conditions.prompt, added_cond_kwargs=conditions.added).sample.float()

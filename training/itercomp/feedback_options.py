@@ -14,11 +14,38 @@ FEEDBACK_SETTINGS = Settings(
 )
 
 
-@dataclass(frozen=True)
-class FeedbackRun:
+@dataclass(frozen=True, kw_only=True)
+class FeedbackTuning:
+    """How feedback learning tunes, whatever the model; the defaults are the released code's."""
+
+    gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))
+    rank: int = field(
+        default=0, metadata=flag("of a LoRA that is tuned instead of the whole UNet (%(default)g: the UNet)")
+    )
+    guidance: float = field(default=1.0, metadata=flag("while sampling (%(default)g: none)"))
+    cap: float = field(
+        default=2.0, metadata=flag("deviations above the mean up to which a reward counts (%(default)g)")
+    )
+    attribute_weight: float = field(default=1.0, metadata=flag("of the aspect (%(default)g)"))
+    spatial_weight: float = field(default=1.0, metadata=flag("of the aspect (%(default)g)"))
+    non_spatial_weight: float = field(default=1.0, metadata=flag("of the aspect (%(default)g)"))
+    fidelity_weight: float = field(
+        default=0.0, metadata=flag("of CoMat's discriminator, beside one aspect's shortfall (%(default)g)")
+    )
+    distance_weight: float = field(
+        default=0.0,
+        metadata=flag("of the distance from the original's predictions, likewise (%(default)g)"),
+    )
+    discriminator_rate: float = field(
+        default=2.5, metadata=flag("of the discriminator's learning rate to the run's (%(default)g)")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackRun(FeedbackTuning):
     """The model that is tuned, the rewards it is tuned by, and its prompts.
 
-    `size` is (width, height) in pixels; IterComp tuned at 512 x 512.
+    `size` is (width, height) in pixels; IterComp tuned at 512 x 512. The defaults are the released code's.
     """
 
     model: Path = field(metadata=flag("diffusers folder or .safetensors of SDXL"))
@@ -27,4 +54,7 @@ class FeedbackRun:
         default=None, metadata=flag("text file, one prompt a line (default: captions of Shapes World)")
     )
     size: tuple[int, int] = field(default=(512, 512), metadata=flag("width x height (%(default)s)"))
-    gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))
+    init: Path | None = field(
+        default=None,
+        metadata=flag("start from what an earlier run learned: its model/unet, or with --rank its LoRA"),
+    )

@@ -1,24 +1,47 @@
-"""Run of feedback learning, from files to a tuned UNet."""
+"""Run of feedback learning, from files to a tuned UNet or a LoRA."""
 
 from __future__ import annotations
 
+import copy
+import logging
+import math
 from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
+from torch import nn
 
 from ...hosts.diffusers_sdxl import load_sdxl
-from ...models.rewards import RewardModel, find_tokenizer, reward_files
+from ...models.comat.lora import attention_targets, read_lora
+from ...models.rewards import ASPECTS, RewardModel, find_tokenizer, reward_files
 from ...shapes_world import ShapesWorld, caption
+from ..comat.fidelity import Discriminator
+from ..comat.lora import add_lora, share_weights
+from ..comat.original_latents import OriginalLatents, make_once, model_digest
 from ..data.errors import SourceError
 from ..data.world import TRAINING_SEED
 from ..engine.loop import Trainer
-from ..engine.settings import Settings
-from .feedback_objective import AspectReward, FeedbackTask
+from ..engine.settings import WEIGHTS_SEED, Settings
+from ..noise import noise_schedule
+from .feedback_objective import STEPS, AspectReward, FeedbackForm, FeedbackObjective
 from .feedback_options import FeedbackRun
+from .feedback_task import FeedbackTask
 
 _WORLD_PROMPTS = 2000
+# Rank of a discriminator's LoRA where the UNet is tuned whole: CoMat's.
+_JUDGE_RANK = 128
+
+logger = logging.getLogger("instance_composer")
 
 
 def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
     """Tune, or continue tuning, a UNet in `folder`."""
+    form = form_of(run)
+    files = reward_files(run.rewards)
+    _check_aspects(run, form, list(files))
     pipeline = load_sdxl(run.model)
     multiple = pipeline.vae_scale_factor
     if any(side < multiple or side % multiple for side in run.size):
@@ -26,11 +49,121 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
             f"the size is {run.size[0]}x{run.size[1]}; both sides must be multiples of {multiple}"
         )
     prompts = _prompts(run)
-    if run.gradient_checkpointing:
-        pipeline.unet.enable_gradient_checkpointing()
-        pipeline.vae.enable_gradient_checkpointing()
-    rewards = [_aspect_reward(aspect, path) for aspect, path in reward_files(run.rewards).items()]
-    Trainer(FeedbackTask(pipeline, rewards, prompts, run.size), settings, folder).run()
+    rewards = [
+        _aspect_reward(aspect, path) for aspect, path in files.items() if form.weights.get(aspect, 1.0)
+    ]
+    digest = model_digest(pipeline.unet) if form.fidelity else ""
+    objective = _objective(run, form, pipeline, rewards)
+    about = {} if not run.rank else {"rank": run.rank}
+    task = FeedbackTask(
+        pipeline,
+        rewards,
+        prompts,
+        run.size,
+        objective,
+        discriminator_rate=run.discriminator_rate,
+        about={**about, **({"model": digest[:16]} if digest else {})},
+    )
+    if form.fidelity:
+        task.original = _original_latents(task, run, settings, folder, digest)
+    Trainer(task, settings, folder).run()
+
+
+def form_of(run: FeedbackRun) -> FeedbackForm:
+    """What a run asks of pictures; `SourceError` for numbers that cannot be."""
+    numbers = {
+        "--guidance": (run.guidance, 1.0),
+        "--attribute-weight": (run.attribute_weight, 0.0),
+        "--spatial-weight": (run.spatial_weight, 0.0),
+        "--non-spatial-weight": (run.non_spatial_weight, 0.0),
+        "--fidelity-weight": (run.fidelity_weight, 0.0),
+        "--distance-weight": (run.distance_weight, 0.0),
+        "--rank": (run.rank, 0.0),
+    }
+    for name, (value, least) in numbers.items():
+        if not math.isfinite(value) or value < least:
+            raise SourceError(f"{name} is {value:g}; it must be {least:g} or more")
+    for name, value in (("--cap", run.cap), ("--discriminator-rate", run.discriminator_rate)):
+        if not math.isfinite(value) or value <= 0:
+            raise SourceError(f"{name} is {value:g}; it must be more than 0")
+    weights = (run.attribute_weight, run.spatial_weight, run.non_spatial_weight)
+    named = {aspect: weight for aspect, weight in zip(ASPECTS, weights, strict=True) if weight != 1}
+    return FeedbackForm(run.guidance, run.cap, named, run.fidelity_weight, run.distance_weight)
+
+
+def _check_aspects(run: FeedbackRun, form: FeedbackForm, there: list[str]) -> None:
+    if not any(form.weights.get(aspect, 1.0) for aspect in there):
+        raise SourceError(
+            f"no reward counts: {run.rewards} has {', '.join(there)}, whose weights are 0; give one of them "
+            "another weight"
+        )
+    for aspect in ASPECTS:
+        if aspect not in there:
+            logger.info("%s has no reward model for the aspect %s, which is left out", run.rewards, aspect)
+
+
+def _objective(
+    run: FeedbackRun, form: FeedbackForm, pipeline: StableDiffusionXLPipeline, rewards: list[AspectReward]
+) -> FeedbackObjective:
+    unet: Any = pipeline.unet
+    judge = original = None
+    # Before anything is loaded over the weights or put on them: this is the model that is kept to.
+    if run.rank:
+        judge = share_weights(unet) if form.fidelity else None
+    else:
+        judge = copy.deepcopy(unet) if form.fidelity else None
+        original = copy.deepcopy(unet).requires_grad_(False) if form.distance else None
+    _begin(run, unet)
+    discriminator = None if judge is None else _discriminator(run, pipeline, judge)
+    for part in (unet, judge, pipeline.vae) if run.gradient_checkpointing else ():
+        if part is not None:
+            part.enable_gradient_checkpointing()
+    return FeedbackObjective(
+        pipeline, rewards, form, discriminator=discriminator, original=original, lora=bool(run.rank)
+    )
+
+
+def _begin(run: FeedbackRun, unet: Any) -> None:
+    """Put a LoRA on the UNet where one is asked for, and what an earlier run learned into either."""
+    if run.rank:
+        shapes = {name: tuple(unet.get_submodule(name).weight.shape) for name in attention_targets(unet)}
+        start = None if run.init is None else read_lora(run.init, attention_targets(unet), shapes)
+        rank = run.rank if start is None else len(next(iter(start.values())).down)
+        if rank != run.rank:
+            raise SourceError(f"{run.init} is a LoRA of rank {rank}; give --rank {rank} to continue with it")
+        torch.manual_seed(WEIGHTS_SEED)
+        add_lora(unet, run.rank, start)
+    elif run.init is not None:
+        load_unet(unet, run.init)
+
+
+def load_unet(unet: nn.Module, folder: Path) -> None:
+    """The weights of a UNet folder into one of the same sizes; `SourceError` says what does not fit."""
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"{folder} is no folder of a UNet: it has no config.json; give a run's model/unet")
+    tuned: Any = UNet2DConditionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (unet, tuned)]
+    if shapes[0] != shapes[1]:
+        raise SourceError(f"the UNet in {folder} has other sizes than the model's; tune the same model")
+    unet.load_state_dict(tuned.state_dict())
+
+
+def _discriminator(run: FeedbackRun, pipeline: StableDiffusionXLPipeline, judge: Any) -> Discriminator:
+    torch.manual_seed(WEIGHTS_SEED)
+    add_lora(judge, run.rank or _JUDGE_RANK)
+    scheduler: Any = noise_schedule(pipeline)
+    scheduler.set_timesteps(STEPS)
+    return Discriminator(judge, int(scheduler.timesteps[-1]))
+
+
+def _original_latents(
+    task: FeedbackTask, run: FeedbackRun, settings: Settings, folder: Path, digest: str
+) -> OriginalLatents:
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    task.objective.to(state.device)
+    place = folder / f"original-{run.size[0]}x{run.size[1]}"
+    description = {"model": digest, "size": list(run.size), "guidance": run.guidance}
+    return make_once(place, task.prompts, description, settings.seed, settings.batch, task.draw_original)
 
 
 def _prompts(run: FeedbackRun) -> list[str]:

@@ -1,0 +1,249 @@
+"""The loop on tiny models: iterations, stages one by one, a kill at any stage, and what cannot go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+from loop_runs import BRIEF, write_loop
+
+from instance_composer.cli import main
+from instance_composer.rankings.answers import Answer, AnswerFile
+from instance_composer.rankings.gallery import read_gallery
+from instance_composer.rankings.merging import read_rankings
+from instance_composer.training.iterations.stage_names import STAGE_NAMES
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    return write_loop(tmp_path_factory.mktemp("loop") / "run")
+
+
+@pytest.fixture
+def run(template, tmp_path) -> Path:
+    shutil.copytree(template, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def words(run: Path, *more: str, judge: str | None = "world") -> list[str]:
+    settings = [word for one in BRIEF for word in ("--set", one)]
+    judged = ["--judge", judge] if judge else []
+    return ["train", "itercomp", str(run), "--rewards", str(run / "start"), *judged, *settings, *more]
+
+
+def command(run: Path, *more: str, judge: str | None = "world") -> int:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return main(words(run, *more, judge=judge))
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Every file that a loop makes, but for what tells of time alone."""
+    found = {}
+    for file in sorted(one for one in run.rglob("*") if one.is_file()):
+        name = file.relative_to(run).as_posix()
+        if not name.startswith(("iterations/", "pictures", "answers/")):
+            continue
+        if file.name in ("metrics.jsonl", "checkpoint.pt") or re.fullmatch(r"checkpoint-\d+\.pt", file.name):
+            continue
+        content = file.read_bytes()
+        if name.startswith("answers/"):
+            content = re.sub(rb'"at": "[^"]+"', b'"at": ""', content)
+        if file.name == "report.md":
+            content = content[: content.index(b"## Cost")]
+        found[name] = content
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_iterations(template, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("two") / "run"
+    shutil.copytree(template, run)
+    assert command(run, "--iterations", "2") == 0
+    return run
+
+
+def test_two_iterations_enlarge_gallery_and_rankings(two_iterations):
+    run = two_iterations
+    gallery = read_gallery(run)
+    first, second = (lines(run / "iterations" / n / "rankings.jsonl") for n in ("0", "1"))
+    assert {line["prompt"] for line in first} == {one.text for one in gallery.prompts}
+    for before, after in zip(first, second, strict=True):
+        assert set(before["members"]) == {"base", "placed", "bound", "renders"}
+        assert set(after["members"]) == {*before["members"], "tuned-1", "late"}
+        kept = [one for one in after["members"] if one in before["members"]]
+        assert kept == before["members"]
+        (ranks,) = after["ranks"].values()
+        places = dict(zip(after["members"], ranks, strict=True))
+        # A newcomer shares no place.
+        assert all(list(places.values()).count(places[one]) == 1 for one in ("tuned-1", "late"))
+        assert all((run / "iterations" / "1" / file).is_file() for file in after["images"])
+
+
+def test_rewards_and_the_base_go_on_from_the_iteration_before(two_iterations):
+    run = two_iterations
+    for number in ("0", "1"):
+        own = run / "iterations" / number
+        assert {file.name for file in (own / "rewards").iterdir()} == {
+            "attribute.safetensors", "spatial.safetensors", "non-spatial.safetensors",
+        }  # fmt: skip
+        assert (own / "feedback" / "model" / "unet" / "config.json").is_file()
+    start, first, second = (
+        (folder / "attribute.safetensors").read_bytes()
+        for folder in (
+            run / "start",
+            run / "iterations" / "0" / "rewards",
+            run / "iterations" / "1" / "rewards",
+        )
+    )
+    assert len({start, first, second}) == 3
+    # No prompts of this aspect: nothing to learn from.
+    kept = run / "iterations" / "1" / "rewards" / "non-spatial.safetensors"
+    assert kept.read_bytes() == (run / "start" / "non-spatial.safetensors").read_bytes()
+    notes = json.loads((run / "iterations" / "0" / "done-rewards.json").read_text())["notes"]
+    assert notes == ["the reward for the aspect non-spatial stays as it is: there is nothing to learn"]
+
+
+def test_held_out_prompts_teach_nothing_and_measure_the_same_in_every_iteration(two_iterations):
+    run = two_iterations
+    gallery = read_gallery(run)
+    held = {one.text for one in gallery.prompts if gallery.is_held_out(one)}
+    for number in ("0", "1"):
+        own = run / "iterations" / number
+        assert {line["prompt"] for line in lines(own / "held-out.jsonl")} == held
+        assert held.isdisjoint(line["prompt"] for line in lines(own / "train.jsonl"))
+        assert held.isdisjoint((own / "prompts.txt").read_text().splitlines())
+    measured = [read_rankings(gallery, lines(run / "iterations" / n / "held-out.jsonl")) for n in ("0", "1")]
+    assert measured[0] == measured[1]
+
+
+def test_the_report_says_what_became_of_it(two_iterations):
+    run = two_iterations
+    report = json.loads((run / "iterations" / "1" / "report.json").read_text())
+    assert set(report["rewards"]["attribute"]) == {"0", "1"}
+    for source in ("scores by rewards", "scores by judge"):
+        own = report[source]["attribute"]
+        assert set(own) == {"base", "tuned-1", "tuned-2"}
+        assert "difference" not in own["base"]
+        low, high = own["tuned-2"]["difference interval"]
+        assert low <= own["tuned-2"]["difference"] <= high
+    assert report["places"]["attribute"]["renders"]["first"] > 0
+    text = (run / "iterations" / "1" / "report.md").read_text()
+    for title in (
+        "Rewards",
+        "Scores by rewards",
+        "Scores by the judge",
+        "Drift",
+        "Places",
+        "Samples",
+        "Cost",
+    ):
+        assert f"## {title}" in text
+    assert (run / "iterations" / "1" / "samples.png").is_file()
+
+
+def test_a_finished_loop_does_nothing_more(two_iterations):
+    before = {name: hash(content) for name, content in results(two_iterations).items()}
+    assert command(two_iterations, "--iterations", "2") == 0
+    assert {name: hash(content) for name, content in results(two_iterations).items()} == before
+
+
+def first_iteration(run: Path) -> dict[str, bytes]:
+    return {n: c for n, c in results(run).items() if n.startswith(("iterations/0/", "answers/"))}
+
+
+def test_stages_one_by_one_are_the_loop(run, two_iterations):
+    for stage in STAGE_NAMES:
+        assert command(run, "--stage", stage) == 0
+    # A stage that is asked for again leaves the same.
+    for stage in ("rank", "rewards"):
+        assert command(run, "--stage", stage) == 0
+    found, wanted = first_iteration(run), first_iteration(two_iterations)
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if found[name] != wanted[name]] == []
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        "pictures/placed/*/*.png",
+        "answers/*",
+        "iterations/0/train/spatial/checkpoint.pt",
+        "iterations/0/feedback/checkpoint.pt",
+        "iterations/0/report.json",
+    ],
+)
+def test_a_loop_killed_at_any_stage_goes_on_to_the_same_files(sign, run, two_iterations):
+    """Killed as soon as a stage's first file is there, and started again."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "instance_composer.cli", *words(run)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    end = time.monotonic() + 540
+    while process.poll() is None and not any(run.glob(sign)) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert any(run.glob(sign))
+    assert command(run) == 0
+    found, wanted = first_iteration(run), first_iteration(two_iterations)
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if found[name] != wanted[name]] == []
+
+
+def test_people_rank_between_stages(run, capsys):
+    assert command(run, "--until", "sample", judge=None) == 0
+    assert not (run / "iterations" / "0" / "done-rank.json").exists()
+    assert command(run, "--until", "sample", judge=None) == 0
+    assert command(run, judge=None) == 2
+    assert "let people rank with instance-composer rank" in capsys.readouterr().err
+    gallery = read_gallery(run)
+    file = AnswerFile(run, "Ana")
+    order = (("renders",), ("placed", "bound"), ("base",))
+    for prompt in gallery.prompts[:-1]:
+        file.add(Answer(prompt.aspect, prompt.number, prompt.text, order))
+    assert command(run, "--until", "rank", judge=None) == 2
+    assert "1 of 8 questions have no answer yet" in capsys.readouterr().err
+    assert command(run, "--stage", "rank", judge=None) == 0
+    found = read_rankings(gallery, lines(run / "iterations" / "0" / "rankings.jsonl"))
+    assert [one.places for one in found] == [order] * 7
+
+
+def test_pairs_of_new_members_and_tuning_from_the_base(run):
+    more = ("--pairs", "new", "--tune-from", "base", "--rank", "2")
+    assert command(run, "--iterations", "2", *more) == 0
+    pairs = lines(run / "iterations" / "1" / "train.jsonl")
+    assert pairs
+    new = ("/tuned-1/", "/late/")
+    assert all(any(name in pair["better"] + pair["worse"] for name in new) for pair in pairs)
+    assert (run / "iterations" / "1" / "feedback" / "model" / "feedback_lora.safetensors").is_file()
+
+
+def test_what_cannot_go_on_is_told(run, capsys):
+    def told(*more: str, **options) -> str:
+        assert command(run, *more, **options) == 2
+        return capsys.readouterr().err
+
+    assert "--pairs is 'some'; choose all or new" in told("--pairs", "some")
+    assert "--tune-from is 'here'; choose last or base" in told("--tune-from", "here")
+    assert "there are no settings of sampling" in told("--set", "sampling.steps=3")
+    assert "write of which stage, as rewards.steps or feedback.steps" in told("--set", "steps=3")
+    assert "iteration 1 follows the feedback of iteration 0" in told("--stage", "sample", "--iteration", "1")
+    assert "has no prompt with pictures of two members yet; sample them first" in told("--stage", "rank")
+    text = (run / "gallery.toml").read_text()
+    (run / "gallery.toml").write_text(text.replace("steps = 2", 'steps = 2\nlora = "x.safetensors"', 1))
+    assert "the base base has a lora, which tuning would not begin with" in told()

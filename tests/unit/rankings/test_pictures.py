@@ -1,0 +1,69 @@
+"""Pictures that say how they were made: found again, never taken for others."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from instance_composer.rankings.errors import GalleryError
+from instance_composer.rankings.gallery import Prompt
+from instance_composer.rankings.pictures import (
+    clear_unfinished,
+    index,
+    missing,
+    picture_file,
+    read_record,
+    write_picture,
+)
+
+PROMPTS = [Prompt("attribute", 0, "a red book"), Prompt("attribute", 1, "一本红色的书")]
+
+
+def made(run, prompt: Prompt, **changes) -> None:
+    record = {"prompt": prompt.text, "seed": 7 + prompt.number, "model": "m", **changes}
+    write_picture(picture_file(run, "sdxl", prompt), Image.new("RGB", (8, 8), "red"), record)
+
+
+def test_what_is_there_is_not_missing(tmp_path):
+    assert missing(tmp_path, "sdxl", PROMPTS, {"model": "m"}) == PROMPTS
+    made(tmp_path, PROMPTS[1])
+    assert missing(tmp_path, "sdxl", PROMPTS, {"model": "m"}) == PROMPTS[:1]
+    assert read_record(picture_file(tmp_path, "sdxl", PROMPTS[1]))["prompt"] == "一本红色的书"
+
+
+def test_a_picture_made_otherwise_is_told_and_not_taken(tmp_path):
+    made(tmp_path, PROMPTS[0])
+    with pytest.raises(GalleryError, match="model was 'm' and is now 'n'"):
+        missing(tmp_path, "sdxl", PROMPTS, {"model": "n"})
+    with pytest.raises(GalleryError, match="prompt was 'a red book' and is now 'a blue book'"):
+        missing(tmp_path, "sdxl", [Prompt("attribute", 0, "a blue book")], {"model": "m"})
+
+
+def test_a_broken_or_foreign_picture_is_told(tmp_path):
+    file = picture_file(tmp_path, "sdxl", PROMPTS[0])
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(GalleryError, match=r"cannot be read .* delete it, and it is made again"):
+        missing(tmp_path, "sdxl", PROMPTS, {})
+    Image.new("RGB", (8, 8)).save(file)
+    with pytest.raises(GalleryError, match="does not say how it was made"):
+        missing(tmp_path, "sdxl", PROMPTS, {})
+
+
+def test_the_index_lists_what_is_there_and_half_written_files_go(tmp_path):
+    made(tmp_path, PROMPTS[1])
+    file = picture_file(tmp_path, "sdxl", PROMPTS[0])
+    half = file.with_name(f"{file.name}.4711.part")
+    half.write_bytes(b"half")
+    assert index(tmp_path, ["sdxl", "other"], PROMPTS) == [
+        {
+            "member": "sdxl",
+            "aspect": "attribute",
+            "number": 1,
+            "prompt": "一本红色的书",
+            "seed": 8,
+            "file": "pictures/sdxl/attribute/00001.png",
+        }
+    ]
+    clear_unfinished(tmp_path)
+    assert not half.exists()

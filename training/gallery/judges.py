@@ -1,0 +1,98 @@
+"""Judges in place of people: Shapes World's truth, or a vision-language model asked the aspect's question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...models.vision.asking import YesNoModel
+from ...pictures.reading import read_picture
+from ...rankings.answers import Answer, AnswerFile
+from ...rankings.gallery import ASPECTS, Gallery, Prompt
+from ...rankings.pictures import picture_file
+from ...rankings.questions import answered, questions
+from ...shapes_world import CaptionError
+from ...shapes_world.preferences import measure, parse_wish, read_content
+from ..engine.progress import progress_bar
+
+WORLD = "world"
+# A picture's score for a prompt in the prompt's aspect; nan where it cannot be told.
+Judge = Callable[[Image.Image, Prompt], float]
+
+# What a vision-language model is asked; the question of the ranking page, of one picture.
+QUESTIONS = {
+    "attribute": "Do all things in this picture have the colors, shapes and materials that this text says, "
+    'each on the right thing: "{prompt}"? Answer yes or no.',
+    "spatial": "Are all things in this picture where this text says, left or right, above or below, in front "
+    'or behind: "{prompt}"? Answer yes or no.',
+    "non-spatial": "Does this picture show what this text says of numbers, sizes, actions and how things "
+    'belong together: "{prompt}"? Answer yes or no.',
+}
+# Scores closer than this are a tie.
+_LEAST = 1e-6
+
+
+def load_judge(name: str, device: str = "cpu") -> tuple[str, Judge]:
+    """A judge and the annotator's name under which its answers are kept."""
+    if name == WORLD:
+        return "judge world", world_judge
+    model = YesNoModel.load(name, device)
+
+    def judge(picture: Image.Image, prompt: Prompt) -> float:
+        return model.ask(picture, QUESTIONS[prompt.aspect].replace("{prompt}", prompt.text))
+
+    return f"judge {Path(name).name[:50]}", judge
+
+
+def world_judge(picture: Image.Image, prompt: Prompt) -> float:
+    """How far a picture of Shapes World fulfils its prompt, 0 to 1, as the world's own judge reads it."""
+    try:
+        wish = parse_wish(prompt.text)
+    except CaptionError:
+        return math.nan
+    found = measure(wish, read_content(np.asarray(picture.convert("RGB"))))
+    return found[ASPECTS.index(prompt.aspect)]
+
+
+def judge_all(run: Path, gallery: Gallery, name: str, judge: Judge, iteration: int = 0) -> list[str]:
+    """Answer every question that this judge has not answered; sentences on what was left open.
+
+    What it cannot tell of a prompt's pictures is answered so; equal scores are a tie.
+    """
+    asked, notes = questions(run, gallery, iteration)
+    file = AnswerFile(run, name)
+    answers = file.answers()
+    open_ones = [one for one in asked if not answered(one, answers)]
+    with progress_bar(name, "prompt", len(open_ones)) as progress:
+        for one in open_ones:
+            scores = {
+                member: judge(read_picture(picture_file(run, member, one.prompt)), one.prompt)
+                for member in one.members
+            }
+            file.add(Answer(one.prompt.aspect, one.prompt.number, one.prompt.text, places_by_score(scores)))
+            progress.update()
+    unable: dict[str, int] = {}
+    for answer in file.answers().values():
+        if not answer.places:
+            unable[answer.aspect] = unable.get(answer.aspect, 0) + 1
+    notes += [f"{name} could not tell of {count} {aspect} prompts" for aspect, count in unable.items()]
+    return notes
+
+
+def places_by_score(scores: dict[str, float]) -> tuple[tuple[str, ...], ...]:
+    """Places from the highest score down, equal ones tied; none if one is no number."""
+    if not all(math.isfinite(score) for score in scores.values()):
+        return ()
+    places: list[list[str]] = []
+    last = math.inf
+    for member in sorted(scores, key=lambda one: -scores[one]):
+        if places and last - scores[member] < _LEAST:
+            places[-1].append(member)
+        else:
+            places.append([member])
+            last = scores[member]
+    return tuple(tuple(place) for place in places)

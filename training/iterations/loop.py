@@ -1,0 +1,229 @@
+"""The loop: stages in their order, each of which goes on where it was broken off."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+
+from ...models.rewards import reward_files
+from ...models.rewards.tokens import TOKENIZER_FILE, VOCABULARY_FILE
+from ...rankings.errors import GalleryError
+from ...rankings.gallery import Gallery, read_gallery
+from ...rankings.pictures import clear_unfinished, index, write_lines
+from ..data.errors import SourceError
+from ..engine.settings import Settings, read_settings
+from ..gallery.sampling import sample
+from ..itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun, FeedbackTuning
+from ..itercomp.feedback_run import form_of, train_feedback
+from ..itercomp.reward_options import REWARD_SETTINGS, RewardRun
+from ..itercomp.reward_run import train_reward
+from .options import ALL, BASE, LAST, NEW, LoopRun
+from .ranking import HELD_OUT, TRAIN, check_choice, expanded_rankings, first_rankings
+from .report import write_report
+from .stage_names import STAGE_NAMES
+from .state import (
+    is_done,
+    mark_done,
+    next_stage,
+    place,
+    read_lines,
+    rewards_of,
+    timed,
+    tuned_model,
+    with_tuned,
+)
+
+logger = logging.getLogger("instance_composer")
+
+_DEFAULTS = {"rewards": REWARD_SETTINGS, "feedback": FEEDBACK_SETTINGS}
+
+
+class Loop:
+    """One run of the loop in a folder; `changes` are settings of its trainings by the name of the stage."""
+
+    def __init__(self, run: LoopRun, folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        if unknown := sorted(set(changes) - set(_DEFAULTS)):
+            raise SourceError(
+                f"there are no settings of {', '.join(unknown)}; write them as rewards.steps=400 or "
+                "feedback.steps=100"
+            )
+        check_choice("--pairs", run.pairs, (ALL, NEW))
+        check_choice("--tune-from", run.tune_from, (LAST, BASE))
+        self.run, self.folder = run, folder
+        self.gallery = read_gallery(run.gallery or folder)
+        base = self.gallery.members[self.gallery.base]
+        if own := [name for name in ("lora", "unet") if name in base.options]:
+            raise GalleryError(
+                f"the base {base.name} has a {' and a '.join(own)}, which tuning would not begin with; give "
+                "a model that holds it"
+            )
+        # What cannot be is told before hours of sampling.
+        form_of(self._feedback(0))
+        reward_files(run.rewards)
+        self.settings: dict[str, Settings] = {
+            name: read_settings(changes.get(name, {}), defaults) for name, defaults in _DEFAULTS.items()
+        }
+        self.state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+    def go_on(self, iterations: int, until: str | None = None) -> None:
+        """Finish what is not finished of so many iterations, or of the present one up to a stage."""
+        first = next_stage(self.folder, iterations)
+        if first is None:
+            logger.info("all %d iterations are done; more with a larger --iterations", iterations)
+        while first is not None:
+            iteration, stage = first
+            if until is not None and STAGE_NAMES.index(stage) > STAGE_NAMES.index(until):
+                logger.info("iteration %d is done up to %s; what follows is %s", iteration, until, stage)
+                return
+            self.do(iteration, stage)
+            if stage == until:
+                return
+            first = next_stage(self.folder, iterations)
+
+    def do(self, iteration: int, stage: str, *, by_name: bool = False) -> None:
+        """One stage, once more if it was finished; `by_name` if it was asked for alone."""
+        for earlier in range(iteration):
+            if not is_done(self.folder, earlier, "feedback"):
+                raise SourceError(
+                    f"iteration {iteration} follows the feedback of iteration {earlier}, not done yet"
+                )
+        main = self.state.is_main_process
+        if main:
+            logger.info("iteration %d, %s", iteration, stage)
+        self.state.wait_for_everyone()
+        with timed(self.folder, iteration, stage, self.state.num_processes, main):
+            notes = self._stage(iteration, stage, by_name)
+        gc.collect()
+        if main:
+            for note in notes:
+                logger.warning("%s", note)
+            mark_done(self.folder, iteration, stage, {"notes": notes})
+        self.state.wait_for_everyone()
+
+    def _stage(self, iteration: int, stage: str, by_name: bool) -> list[str]:
+        gallery = with_tuned(self.folder, self.gallery, iteration, self.run.rank)
+        if stage == "sample":
+            return self._sample(gallery, iteration)
+        if stage == "rewards":
+            return self._rewards(iteration)
+        if stage == "feedback":
+            self._prompts(iteration)
+            target = place(self.folder, iteration) / "feedback"
+            train_feedback(self._feedback(iteration), self.settings["feedback"], target)
+            return []
+        if stage == "report":
+            return self._report(iteration)
+        if not self.state.is_main_process:
+            return []
+        if iteration:
+            return expanded_rankings(self.run, self.folder, gallery, iteration)
+        return first_rankings(self.run, self.folder, gallery, as_far_as_there=by_name)
+
+    def _sample(self, gallery: Gallery, iteration: int) -> list[str]:
+        if self.state.is_main_process:
+            clear_unfinished(self.folder)
+        self.state.wait_for_everyone()
+        members = gallery.joined(iteration)
+        notes = sample(self.folder, gallery, members, gallery.prompts)
+        if self.state.is_main_process:
+            names = [member.name for member in members]
+            write_lines(self.folder / "pictures.jsonl", index(self.folder, names, gallery.prompts))
+        return notes
+
+    def _rewards(self, iteration: int) -> list[str]:
+        """Train the reward of each aspect on; what cannot be trained stays as it is, and is told."""
+        before = rewards_of(self.folder, iteration - 1) if iteration else self.run.rewards
+        target, own = rewards_of(self.folder, iteration), place(self.folder, iteration)
+        files = reward_files(before)
+        notes = [
+            f"{before} has no reward for the aspect {aspect}; its rankings teach nothing"
+            for aspect in self.gallery.aspects
+            if aspect not in files
+        ]
+        for aspect, file in files.items():
+            trained = own / "train" / aspect
+            if self._learnable(iteration, aspect):
+                run = RewardRun(own / TRAIN, own / HELD_OUT, file, aspect, self.run.frozen)
+                train_reward(run, self.settings["rewards"], trained)
+                found = trained / "model" / f"{aspect}.safetensors"
+            else:
+                notes.append(f"the reward for the aspect {aspect} stays as it is: there is nothing to learn")
+                found = file
+            if self.state.is_main_process:
+                _copy(found, target / found.name)
+            gc.collect()
+        if self.state.is_main_process:
+            _copy_vocabulary(before, target)
+        self.state.wait_for_everyone()
+        return notes
+
+    def _learnable(self, iteration: int, aspect: str) -> bool:
+        """Whether there are pairs of an aspect both to learn from and to measure on."""
+        own = place(self.folder, iteration)
+        return all(
+            any(_has_pair(line, aspect) for line in read_lines(own / name)) for name in (TRAIN, HELD_OUT)
+        )
+
+    def _feedback(self, iteration: int) -> FeedbackRun:
+        """The run of an iteration's feedback learning."""
+        run, base = self.run, self.gallery.members[self.gallery.base]
+        init = None
+        if iteration and run.tune_from == LAST:
+            init = tuned_model(self.folder, iteration - 1, run.rank)
+        tuning = {one.name: getattr(run, one.name) for one in fields(FeedbackTuning)}
+        return FeedbackRun(
+            model=Path(base.options["model"]),
+            rewards=rewards_of(self.folder, iteration),
+            prompts=run.prompts or place(self.folder, iteration) / "prompts.txt",
+            size=self.gallery.size,
+            init=init,
+            **tuning,
+        )
+
+    def _prompts(self, iteration: int) -> None:
+        """Write the prompts to tune on: all of the gallery's that are not for measuring, each once."""
+        if self.run.prompts is None and self.state.is_main_process:
+            learnt = (one.text for one in self.gallery.prompts if not self.gallery.is_held_out(one))
+            file = place(self.folder, iteration) / "prompts.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(f"{text}\n" for text in dict.fromkeys(learnt)), encoding="utf-8")
+        self.state.wait_for_everyone()
+
+    def _report(self, iteration: int) -> list[str]:
+        gallery = with_tuned(self.folder, self.gallery, iteration + 1, self.run.rank)
+        measured = [one for one in gallery.prompts if gallery.is_held_out(one)]
+        newest = [gallery.members[name] for name in gallery.members if name.startswith("tuned-")]
+        notes = sample(self.folder, gallery, newest, measured)
+        if self.state.is_main_process:
+            write_report(self.folder, gallery, iteration, self.run.judge)
+        return notes
+
+
+def _has_pair(line: Mapping[str, Any], aspect: str) -> bool:
+    if "better" in line:
+        return line["aspect"] == aspect
+    return len(set(line["ranks"].get(aspect, ()))) > 1
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beginning = target.with_name(f"{target.name}.part")
+    shutil.copyfile(source, beginning)
+    beginning.replace(target)
+
+
+def _copy_vocabulary(before: Path, target: Path) -> None:
+    """The vocabulary that rewards of the published size need beside them, where there is one."""
+    for folder in (before, before / "bert-base-uncased", before.parent, before.parent / "bert-base-uncased"):
+        for name in (VOCABULARY_FILE, TOKENIZER_FILE):
+            if (folder / name).is_file():
+                _copy(folder / name, target / name)
+                return

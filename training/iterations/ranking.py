@@ -1,0 +1,135 @@
+"""The stage `rank`: rankings of people or a judge at first, then newcomers placed in them by rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...models.rewards import reward_files
+from ...rankings.answers import all_answers
+from ...rankings.errors import GalleryError
+from ...rankings.expansion import insert_newcomers
+from ...rankings.gallery import Gallery
+from ...rankings.merging import Ranking, preference_lines, rankings, read_rankings
+from ...rankings.pictures import picture_file, write_lines
+from ...rankings.questions import questions
+from ..data.errors import SourceError
+from ..gallery.judges import judge_all, load_judge
+from .options import NEW, LoopRun
+from .scores import scores
+from .state import place, read_lines, rewards_of
+
+RANKINGS, TRAIN, HELD_OUT = "rankings.jsonl", "train.jsonl", "held-out.jsonl"
+
+
+def first_rankings(run: LoopRun, folder: Path, gallery: Gallery, *, as_far_as_there: bool) -> list[str]:
+    """Write the rankings of iteration 0; sentences on what does not count.
+
+    People must have answered everything, unless what is there is taken as it is; a judge does so now.
+    """
+    notes: list[str] = []
+    if run.judge is not None:
+        notes += judge_all(folder, gallery, *load_judge(run.judge))
+    answers = all_answers(folder)
+    found, about = rankings(gallery, answers)
+    asked, _ = questions(folder, gallery)
+    unanswered = [one for one in asked if not any(one.question in own for own in answers.values())]
+    if not asked:
+        raise GalleryError(f"{folder} has no prompt with pictures of two members; sample them first")
+    if not found:
+        raise GalleryError(
+            f"{folder} has no rankings: let people rank with instance-composer rank {folder}, or a judge "
+            "with --judge; the same command goes on from there"
+        )
+    if unanswered and not as_far_as_there:
+        raise GalleryError(
+            f"{len(unanswered)} of {len(asked)} questions have no answer yet: go on with instance-composer "
+            f"rank {folder}, or take what there is with --stage rank"
+        )
+    _write(run, folder, gallery, 0, found, ())
+    return notes + about + _aspects_without(gallery, found)
+
+
+def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: int) -> list[str]:
+    """Write the rankings of an iteration: those before, and in them the members that are new.
+
+    Newcomers are scored by the rewards of the iteration before, and each aspect by its own.
+    """
+    before = read_rankings(gallery, read_lines(place(folder, iteration - 1) / RANKINGS))
+    files = reward_files(rewards_of(folder, iteration - 1))
+    joined = [member for member in gallery.joined(iteration) if member.joins == iteration]
+    # The tuned base is first in the paper's order, the new models after it.
+    newcomers = sorted((one.name for one in joined), key=lambda name: not name.startswith("tuned-"))
+    found: list[Ranking] = []
+    notes: list[str] = []
+    absent = dict.fromkeys(newcomers, 0)
+    for aspect in gallery.aspects:
+        own = [one for one in before if one.prompt.aspect == aspect]
+        if aspect not in files:
+            found += own
+            if own:
+                notes.append(f"there is no reward for the aspect {aspect}: its rankings stay as they were")
+            continue
+        there = {
+            one.prompt.number: [n for n in newcomers if picture_file(folder, n, one.prompt).is_file()]
+            for one in own
+        }
+        everyone = {one.prompt.number: [*one.members, *there[one.prompt.number]] for one in own}
+        prompts = [one.prompt for one in own]
+        values = scores(folder, files[aspect], prompts, everyone)
+        for one in own:
+            number = one.prompt.number
+            of_prompt = {member: values[member, number] for member in everyone[number]}
+            places = insert_newcomers(one.places, of_prompt, there[number])
+            found.append(Ranking(one.prompt, tuple(tuple(group) for group in places)))
+            for name in newcomers:
+                absent[name] += name not in there[number]
+    notes += [
+        f"{name} has no picture of {count} ranked prompts and takes no place in them"
+        for name, count in absent.items()
+        if count
+    ]
+    _write(run, folder, gallery, iteration, found, newcomers)
+    return notes
+
+
+def _write(
+    run: LoopRun,
+    folder: Path,
+    gallery: Gallery,
+    iteration: int,
+    found: Sequence[Ranking],
+    newcomers: Sequence[str],
+) -> None:
+    """Rankings whole, the pairs to train on, and the first rankings of held-out prompts, which stay."""
+    target = place(folder, iteration)
+    write_lines(target / RANKINGS, preference_lines(folder, found, target))
+    learnt = [one for one in found if not gallery.is_held_out(one.prompt)]
+    touching = frozenset(newcomers) if iteration and run.pairs == NEW else None
+    write_lines(target / TRAIN, preference_lines(folder, learnt, target, touching))
+    first = found
+    if iteration:
+        first = read_rankings(gallery, read_lines(place(folder, 0) / RANKINGS))
+    measured = [one for one in first if gallery.is_held_out(one.prompt)]
+    write_lines(target / HELD_OUT, preference_lines(folder, measured, target))
+
+
+def _aspects_without(gallery: Gallery, found: Sequence[Ranking]) -> list[str]:
+    notes: list[str] = []
+    for aspect in gallery.aspects:
+        own = [one for one in found if one.prompt.aspect == aspect and len(one.places) > 1]
+        held_out = sum(gallery.is_held_out(one.prompt) for one in own)
+        if not own:
+            notes.append(f"the aspect {aspect} has no ranking with a difference: its reward stays as it is")
+        elif not held_out or held_out == len(own):
+            notes.append(
+                f"the aspect {aspect} has {len(own)} rankings, {held_out} of them held out; both kinds are "
+                "needed, so its reward stays as it is: rank more prompts"
+            )
+    return notes
+
+
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """`SourceError` for a word that is none of those."""
+    if value not in allowed:
+        raise SourceError(f"{name} is {value!r}; choose {' or '.join(allowed)}")

@@ -1,0 +1,144 @@
+"""The task of feedback learning: prompts in, a tuned UNet or a LoRA out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor
+
+from ...hosts.diffusers_sdxl import generate_base
+from ...models.comat.lora import save_lora
+from ..comat.lora import lora_layers, without_lora
+from ..comat.original_latents import OriginalLatents
+from ..data.pictures import save_grid
+from ..data.text import Tokenizer
+from ..engine.fingerprint import of_texts
+from ..engine.order import sample_numbers
+from ..engine.task import BatchPosition, Player, Task
+from ..noise import size_conditioning
+from .feedback_objective import (
+    DISCRIMINATOR,
+    FIRST_LAST,
+    GENERATOR,
+    STEPS,
+    AspectReward,
+    FeedbackForm,
+    FeedbackObjective,
+)
+
+LORA = "feedback_lora.safetensors"
+_EXAMPLES, _COLUMNS = 8, 4
+# The released code's of CoMat, for its discriminator.
+_BETA1, _CLIP = 0.0, 1.0
+
+
+class FeedbackTask(Task[FeedbackObjective]):
+    """A pipeline's UNet, or a LoRA on it, tuned on prompts alone; size is (width, height) in pixels.
+
+    `original` has latents of the original model for each prompt, where there is a discriminator, whose rate
+    is a multiple of the run's. `about` is what else must not change when a run is continued.
+    """
+
+    def __init__(
+        self,
+        pipeline: StableDiffusionXLPipeline,
+        rewards: Sequence[AspectReward],
+        prompts: Sequence[str],
+        size: tuple[int, int],
+        objective: FeedbackObjective | None = None,
+        original: OriginalLatents | None = None,
+        discriminator_rate: float = 1.0,
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        self.pipeline, self.rewards, self.prompts, self.size = pipeline, list(rewards), list(prompts), size
+        self.objective = objective or FeedbackObjective(pipeline, rewards)
+        self.original, self.discriminator_rate, self.about = original, discriminator_rate, about or {}
+        self._tokenizer = Tokenizer(pipeline)
+
+    @property
+    def players(self) -> Sequence[Player]:
+        """The UNet or its LoRA, and after it the discriminator if there is one."""
+        if self.objective.discriminator is None:
+            return (Player(),)
+        generator = Player(GENERATOR, ("unet.",))
+        rates = {"": self.discriminator_rate}
+        judge = Player(DISCRIMINATOR, ("discriminator.",), "telling", rates, beta1=_BETA1, clip=_CLIP)
+        return (generator, judge)
+
+    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
+        """Prompts for the text encoders and for the reward models, and size conditioning."""
+        numbers = sample_numbers(len(self.prompts), size, position.number, seed)
+        batch = self.conditions([self.prompts[number] for number in numbers])
+        batch["part"] = position.part
+        if self.original is not None:
+            batch["real"] = self.original(numbers)
+        return batch
+
+    def conditions(self, prompts: Sequence[str]) -> dict[str, Any]:
+        """What the objective reads of prompts."""
+        width, height = self.size
+        factor: int = self.pipeline.vae_scale_factor
+        return {
+            "ids": self._tokenizer(prompts),
+            "empty": self._tokenizer([""]),
+            "sizes": size_conditioning([(height, width)] * len(prompts)),
+            "grid": (height // factor, width // factor),
+            "read": [one.tokenizer(prompts)[:2] for one in self.rewards],
+        }
+
+    @torch.no_grad()
+    def draw_original(self, numbers: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+        """Latents (B, C, h, w) of the model before training for some prompts, up to a step as in training.
+
+        The discriminator's UNet is that model but for its LoRA.
+        """
+        objective, judge = self.objective, self.objective.discriminator
+        assert judge is not None
+        batch = self.conditions([self.prompts[number] for number in numbers])
+        device = next(objective.unet.parameters()).device
+        ids, empty = (type(batch[n])(*(one.to(device) for one in batch[n])) for n in ("ids", "empty"))
+        sizes = batch["sizes"].to(device)
+        shape = (objective.unet.config["in_channels"], *batch["grid"])
+
+        def noise(_: int) -> Tensor:
+            return torch.stack([torch.randn(shape, generator=one, device=one.device) for one in generators])
+
+        first = generators[0]
+        last = int(torch.randint(FIRST_LAST, STEPS, (), generator=first, device=first.device))
+        positive, without = objective.encode(ids, sizes), objective.encode(empty, sizes[:1])
+        with without_lora(judge.unet):
+            return objective.sample(noise(0), noise, last, positive, without, unet=judge.unet)[0]
+
+    def describe(self) -> dict[str, Any]:
+        described = {
+            "task": "feedback",
+            "prompts": of_texts(self.prompts),
+            "size": list(self.size),
+            "aspects": self.objective.aspects,
+            **self.about,
+        }
+        # Runs that were started before there was a choice go on.
+        if self.objective.form != FeedbackForm():
+            described["form"] = asdict(self.objective.form)
+        return described
+
+    def sample(self, path: Path) -> None:
+        """The first prompts, each with a noise of its own."""
+        width, height = self.size
+        prompts = self.prompts[:_EXAMPLES]
+        save_grid(generate_base(self.pipeline, prompts, height, width), _COLUMNS, path)
+
+    def export(self, folder: Path) -> None:
+        """The UNet in a diffusers folder, as Load IterComp UNet and `convert` read it; or the LoRA."""
+        if not self.objective.lora:
+            self.pipeline.unet.save_pretrained(folder / "unet")
+            return
+        layers = lora_layers(self.pipeline.unet)
+        halves = {name: type(one)(one.down.half().cpu(), one.up.half().cpu()) for name, one in layers.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_lora(folder / LORA, halves, {name: str(value) for name, value in self.describe().items()})
