@@ -1,7 +1,7 @@
 """Scores of layouts whose boxes overlap: is each thing in its box, and the right one in front.
 
 The two overlaps are those of OverLayBench (arXiv 2509.19282): mIoU over all instances, O-mIoU over what pairs
-of boxes share. Who is in front is read off masks, which is ours; its numbers compare with this harness alone.
+of boxes share. Who is in front is read off a map of depth; that rule is ours and compares with itself alone.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import PixelBox, common_box, overlap
+from .boxes import PixelBox, area, common_box, intersection, overlap
 
-Mask = NDArray[np.bool_]
+Depth = NDArray[Any]
+# Share of the smaller box that a pair has in common, for its order to be told.
+_DEEP = 0.2
+_NEAR = 0.9
 
 
 class Pair(NamedTuple):
@@ -43,12 +46,30 @@ def shared_overlap(
     return 0.0 if shared is None else overlap(wanted, shared)
 
 
-def front_share(behind: Mask, front: Mask, box: PixelBox) -> float | None:
-    """Of the pixels inside a box that either mask (h, w) holds, the share of the front one.
+def deep_pairs(boxes: Sequence[PixelBox]) -> list[Pair]:
+    """The pairs whose boxes share so much of the smaller one that one thing does cover the other."""
+    return [
+        pair
+        for pair in pairs(boxes)
+        if intersection(boxes[pair.behind], boxes[pair.front])
+        >= _DEEP * min(area(boxes[pair.behind]), area(boxes[pair.front]))
+    ]
 
-    A pixel that both hold counts half. None where neither has any: nothing can be told.
+
+def nearness(depth: Depth, box: PixelBox, other: PixelBox) -> float | None:
+    """How near a thing is, by a map (h, w) that is larger where it is nearer.
+
+    The map's value that a tenth of the box exceeds, without what it shares with the other box: a thing is
+    nearer than the background its box holds besides. None where nothing of the box is left.
     """
-    columns, rows = (slice(max(0, math.floor(box[n])), math.ceil(box[n + 2])) for n in (0, 1))
-    one, other = behind[rows, columns], front[rows, columns]
-    held = int((one | other).sum())
-    return None if held == 0 else float((other & ~one).sum() + 0.5 * (one & other).sum()) / held
+    own = np.zeros(depth.shape, dtype=bool)
+    own[_inside(box)] = True
+    shared = common_box(box, other)
+    if shared is not None:
+        own[_inside(shared)] = False
+    return float(np.quantile(depth[own], _NEAR)) if own.any() else None
+
+
+def _inside(box: PixelBox) -> tuple[slice, slice]:
+    columns, rows = (slice(max(0, math.floor(box[n])), max(0, math.ceil(box[n + 2]))) for n in (0, 1))
+    return rows, columns

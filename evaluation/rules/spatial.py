@@ -6,9 +6,8 @@ Boxes are in pixels of a picture whose sides are at most 480, as the official de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .boxes import PixelBox, overlap
@@ -43,7 +42,7 @@ def score_2d(objects: Objects, found: Sequence[Found]) -> float:
     return total if total >= _LEAST else 0.0
 
 
-def score_3d(objects: Objects, found: Sequence[Found], depth: NDArray[np.float32]) -> float:
+def score_3d(objects: Objects, found: Sequence[Found], depth: NDArray[Any]) -> float:
     """As `score_2d` without a least, objects by words in labels; `depth` is larger where it is nearer.
 
     Its two axes are read in the order x, y, as the official scorer does although the first one holds rows.
@@ -74,7 +73,7 @@ def relation_2d(relation: str | None, first: Found | None, second: Found | None)
 
 
 def relation_3d(
-    relation: str | None, first: Found | None, second: Found | None, depth: NDArray[np.float32]
+    relation: str | None, first: Found | None, second: Found | None, depth: NDArray[Any]
 ) -> float:
     """How well two boxes stand in a relation of depth, 0 to 1; relations of the plane as `relation_2d`."""
     if relation is None or first is None or second is None:
@@ -129,7 +128,7 @@ def _offset(a: PixelBox, b: PixelBox) -> tuple[float, float]:
     return (b[0] + b[2]) / 2 - (a[0] + a[2]) / 2, (b[1] + b[3]) / 2 - (a[1] + a[3]) / 2
 
 
-def _mean_depth(depth: NDArray[np.float32], box: PixelBox) -> float:
+def _mean_depth(depth: NDArray[Any], box: PixelBox) -> float:
     x0, y0, x1, y1 = (int(value) for value in box)
     cut = depth[x0:x1, y0:y1]
     return float(cut.mean()) if cut.size else float("nan")

@@ -90,18 +90,22 @@ def test_averages_of_nothing_are_nothing():
     assert layoutsam.caption("a black/white cat") == "a blackwhite cat"
 
 
-def test_the_front_one_owns_what_two_share():
+def test_nearness_is_that_of_the_thing_and_not_of_what_two_share():
     boxes = [(0, 0, 60, 60), (40, 40, 100, 100), (200, 200, 210, 210)]
     assert occlusion.pairs(boxes) == [(0, 1)]
-    shared = common_box(boxes[0], boxes[1])
-    assert shared == (40, 40, 60, 60)
-    masks = [np.zeros((220, 220), dtype=bool) for _ in range(2)]
-    assert occlusion.front_share(*masks, shared) is None
-    masks[0][:60, :60], masks[1][40:100, 40:100] = True, True
-    assert occlusion.front_share(*masks, shared) == 0.5
-    masks[0][40:, 40:] = False
-    assert occlusion.front_share(*masks, shared) == 1.0
-    assert occlusion.front_share(masks[1], masks[0], shared) == 0.0
+    assert common_box(boxes[0], boxes[1]) == (40, 40, 60, 60)
+    depth = np.zeros((220, 220))
+    depth[10:50, 10:50], depth[50:90, 50:90] = 0.3, 0.8
+    assert occlusion.nearness(depth, boxes[0], boxes[1]) == pytest.approx(0.3)
+    assert occlusion.nearness(depth, boxes[1], boxes[0]) == pytest.approx(0.8)
+    assert occlusion.nearness(depth, boxes[0], boxes[0]) is None
+
+
+def test_an_order_is_told_of_pairs_that_share_enough():
+    small, touching, deep = (0, 0, 10, 10), (9, 0, 30, 10), (7, 0, 30, 10)
+    assert occlusion.pairs([small, touching]) == [(0, 1)]
+    assert occlusion.deep_pairs([small, touching]) == []
+    assert occlusion.deep_pairs([small, deep]) == [(0, 1)]
 
 
 def test_what_pairs_share_is_found_or_not():
