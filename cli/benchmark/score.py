@@ -83,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
                 run_folder, way, stages, batch=arguments.batch, shard=shard, on_pictures=bar.update
             )
         print(
-            f"{way}: {outcome.measured} measured, {outcome.missing} not there, {len(outcome.broken)} not readable"
+            f"{way}: {outcome.measured} measured, {outcome.missing} not there, "
+            f"{len(outcome.broken)} not readable"
         )
         for file, reason in outcome.broken.items():
             print(f"{way}: {file} {reason}; mend it or delete it to have it drawn again", file=sys.stderr)

@@ -89,7 +89,7 @@ class WorldSegmenter:
 
 
 class WorldDepth:
-    """A `DepthEstimator`: what is covered by another thing fits its shape less well, and counts as farther."""
+    """A `DepthEstimator`: what another thing covers fits its shape less well, and counts as farther."""
 
     def depths(self, pictures: Sequence[Image.Image]) -> list[Tensor]:
         """Maps (h, w): 0 for the background, for things how well they fit."""

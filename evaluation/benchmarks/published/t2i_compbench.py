@@ -182,7 +182,8 @@ def _tiny_prompt(category: str, sample: Sample) -> str:
     if category == "numeracy":
         return f"one {one} and one {other}"
     if category == "complex":
-        return f"The {first.look.color} {one} is on the {side} of the {second.look.color} {other}."
+        named, beside = (item.caption.partition(" ")[2] for item in sample.layout.instances)
+        return f"The {named} is on the {side} of the {beside}."
     return sample.layout.prompt
 
 
