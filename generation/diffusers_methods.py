@@ -11,5 +11,8 @@ FAMILY = "diffusers"
 # In the order of the tables.
 METHODS: Mapping[str, Method] = {
     "plain": Method("no control"),
+    "multidiffusion": Method("MultiDiffusion", boxes=True),
+    "rpg": Method("RPG's regional diffusion", boxes=True),
+    "omost": Method("Omost's regional attention", boxes=True),
     "ifadapter": Method("IFAdapter", boxes=True, adapter=True),
 }

@@ -52,10 +52,11 @@ class LibraryModels:
     def judge(self) -> QuestionAnswerer:
         """A vision-language model that chats; answers are short, and never drawn at random."""
         from ...models.vision.captioning import TransformersCaptioner
+        from ...models.vision.checklist import ANSWER_TOKENS
 
         name = self._name("vlm")
         found = TransformersCaptioner.load(
-            name, self.device, self.dtype, most_tokens=_ANSWER_TOKENS, batch=self.batch
+            name, self.device, self.dtype, most_tokens=ANSWER_TOKENS, batch=self.batch
         )
         if not found.chats:
             raise PlanError(f"--vlm: {name} has no chat template, so that it answers no questions")
@@ -86,7 +87,3 @@ class LibraryModels:
         if name is None:
             raise PlanError(f"--{option.replace('_', '-')}: name the model; this stage needs it")
         return name
-
-
-# Of an answer yes or no, with some words to spare.
-_ANSWER_TOKENS = 16

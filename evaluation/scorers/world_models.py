@@ -22,6 +22,7 @@ _WORD = re.compile(r"[a-z]+")
 _AROUND = BACKGROUNDS["grey"]
 _LIGHT, _CHROMA = 150, 48
 # Words by which a question asks for one property of a thing alone.
+_PRESENT = "only the thing itself counts"
 _PROPERTIES = {"the colour of": "color", "the texture of": "pattern", "the shape of": "shape"}
 
 
@@ -153,6 +154,8 @@ class Asked:
         if "color" in found:
             found.setdefault("pattern", "plain")
         asked = [kind for words, kind in _PROPERTIES.items() if words in self._question]
+        if _PRESENT in self._question:
+            asked = ["shape"]
         return {kind: word for kind, word in found.items() if not asked or kind in asked}
 
     def matches(self, thing: Reading) -> bool:

@@ -53,5 +53,7 @@ class TransformersDepth:
         size = picture.height, picture.width
         whole = F.interpolate(depth, size, mode="bicubic", align_corners=False)[0, 0]
         low, high = whole.min(), whole.max()
-        stretched = (whole - low) / (high - low).clamp(min=1e-8)
+        # A picture without depth stays at 0 everywhere.
+        spread = torch.where(high > low, high - low, 1)
+        stretched = (whole - low) / spread
         return (1 - stretched if self._far else stretched).cpu()

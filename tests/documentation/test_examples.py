@@ -66,7 +66,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
 # Commands that are only parsed, flags and all, with the reason.
 PARSED = {
     r"benchmark \S+ (prepare .*--data|draw .*--model|score .*--(detector|vlm)|report (?!runs/mig$))": (
-        "published data, which are not here, and hours on a GPU; tests/diffusers runs every step on Shapes World"
+        "published data, which are not here, and hours on a GPU; tests/diffusers runs every step small"
     ),
     r"annotate val2014 ": "a thousand pictures that are not here; docs/annotation.md runs the command",
     r"evaluate (layout|binding) ": "hundreds of pictures by ComfyUI; tests/host/methods runs both with a few",

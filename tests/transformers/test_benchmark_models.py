@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 
 import pytest
@@ -115,6 +116,28 @@ def test_sams_surest_mask_of_each_box(tmp_path):
     assert segmenter.segment(PICTURES[0], []).shape == (0, 40, 48)
     with pytest.raises(ModelError, match="no file"):
         SamInBoxes.load(tmp_path / "none.pth")
+
+
+def test_pictures_are_ranked_by_a_checklist(folders, tmp_path, capsys):
+    layout = {
+        "version": 1,
+        "canvas": {"width": 64, "height": 64},
+        "instances": [{"id": "1", "box": [0.1, 0.1, 0.6, 0.9], "caption": "a red cat"}],
+    }
+    (tmp_path / "layout.json").write_text(json.dumps(layout))
+    for number, picture in enumerate(PICTURES):
+        picture.save(tmp_path / f"{number}.png")
+    words = ["score", str(tmp_path), "--layout", str(tmp_path / "layout.json")]
+    assert main([*words, "--vlm", folders["llava"], "--out", str(tmp_path / "out.json")]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert [row["place"] for row in rows] == [1, 2, 3]
+    assert sorted(row["score"] for row in rows) == [row["score"] for row in rows][::-1]
+    # A random model answers no word that counts, so that everything is named.
+    assert all(row["no to"].count('"a red cat"') == 2 for row in rows if row["score"] == 0)
+    assert main(words) == 2
+    assert "--vlm for the answers" in capsys.readouterr().err
+    assert main([*words, "--vlm", folders["llava"], "--prompt", "x"]) == 2
+    assert "leave --prompt" in capsys.readouterr().err
 
 
 def test_other_models_are_refused_in_words(folders, tmp_path):

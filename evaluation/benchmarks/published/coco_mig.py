@@ -104,7 +104,7 @@ def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
 
         def boxes(items: Sequence[Item]) -> list[Any]:
             names = [[rule.split_label(label)[1] for label in _labels(item.case)] for item in items]
-            found = detect_alone(detector, [item.picture for item in items], names)
+            found = detect_alone(detector, [_fitted(item) for item in items], names)
             side = rule.SIDE
             return [{word: with_scores(own, side, side) for word, own in one.items()} for one in found]
 
@@ -124,15 +124,20 @@ def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
     )
 
 
+def _fitted(item: Item) -> Image.Image:
+    """The picture at the size at which everything is measured."""
+    return Image.fromarray(rule.fitted(np.asarray(item.picture)))
+
+
 def _color_shares(item: Item, segmenter: BoxSegmenter) -> list[float | None]:
     """The share of each located instance's mask in its colour; the box asked for leads to the mask."""
     located = [rule.is_located(best) for best in _overlaps(item.case, item.found)]
     instances = [one for one, here in zip(item.case.layout.instances, located, strict=True) if here]
-    picture = rule.fitted(np.asarray(item.picture))
+    picture = _fitted(item)
     boxes = [one.box for one in instances]
-    masks = iter(segmenter.segment(Image.fromarray(picture), boxes).numpy())
+    masks = iter(segmenter.segment(picture, boxes).numpy())
     return [
-        rule.color_share(picture, next(masks), rule.split_label(label)[0]) if here else None
+        rule.color_share(np.asarray(picture), next(masks), rule.split_label(label)[0]) if here else None
         for here, label in zip(located, _labels(item.case), strict=True)
     ]
 

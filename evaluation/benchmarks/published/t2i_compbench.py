@@ -196,7 +196,7 @@ def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
         def answers(items: Sequence[Item]) -> list[Any]:
             asked = [(item.picture, question) for item in items for question in item.case.facts["questions"]]
             said = iter(scorer.yes([one for one, _ in asked], [text for _, text in asked]) if asked else [])
-            return [[round(next(said), _DIGITS) for _ in item.case.facts["questions"]] for item in items]
+            return [[next(said) for _ in item.case.facts["questions"]] for item in items]
 
         return answers
 

@@ -12,6 +12,7 @@ from diffusers import StableDiffusionXLPipeline
 from ....generation.jobs import Job
 from ....models.ifadapter import IFAdapter
 from ..pipeline import encode_layout, generate
+from . import regional
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,33 @@ def ifadapter(request: Request) -> Any:
     )[0]
 
 
-METHODS: Mapping[str, Callable[[Request], Any]] = {"plain": plain, "ifadapter": ifadapter}
+def multidiffusion(request: Request) -> Any:
+    """Noise predictions of each caption, averaged where its region is."""
+    job = request.job
+    prompts = regional.RegionalPrompts.encode(request.pipeline, job.layout)
+    seed, steps = job.sampling.seed, job.sampling.steps
+    with regional.multidiffusion(request.pipeline, prompts, seed, steps):
+        return plain(request)
+
+
+def rpg(request: Request) -> Any:
+    """Every region attends to its own caption, besides the whole prompt."""
+    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job.layout)
+    with regional.rpg(request.pipeline, prompts):
+        return plain(request)
+
+
+def omost(request: Request) -> Any:
+    """Every cell attends to the whole prompt and the captions of its regions at once."""
+    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job.layout)
+    with regional.omost(request.pipeline, prompts):
+        return plain(request)
+
+
+METHODS: Mapping[str, Callable[[Request], Any]] = {
+    "plain": plain,
+    "multidiffusion": multidiffusion,
+    "rpg": rpg,
+    "omost": omost,
+    "ifadapter": ifadapter,
+}

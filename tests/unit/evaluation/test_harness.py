@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +175,23 @@ def test_models_are_loaded_one_at_a_time_and_only_for_what_is_missing(tmp_path):
     measure(run, "plain", stages, batch=4)
     assert alive == []
     assert len(run.findings("plain", "two")) == 6
+
+
+def test_pictures_are_let_go_as_soon_as_they_are_measured(tmp_path):
+    run = make_run(tmp_path, 60)
+    draw(run, WAY, opened(Noise()))
+    held: weakref.WeakSet = weakref.WeakSet()
+    most = []
+
+    def look(items):
+        held.update(item.picture for item in items)
+        most.append(len(held))
+        return [0.0] * len(items)
+
+    counts: list[int] = []
+    measure(run, "plain", [Stage("look", lambda: look)], batch=4, on_pictures=counts.append)
+    assert max(most) <= 8
+    assert sum(counts) == 60
 
 
 def test_settings_that_change_are_told(tmp_path):
