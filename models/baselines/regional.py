@@ -2,7 +2,7 @@
 
 MultiDiffusion (arXiv 2302.08113) averages the noise predictions of regions. RPG (arXiv 2401.11708) puts what
 regions attend to together in each cross-attention layer, and mixes it with what the whole prompt gives. Omost
-(github.com/lllyasviel/Omost) lets each cell attend at once to all prompts that cover it, small ones more sharply.
+(github.com/lllyasviel/Omost) lets each cell attend to all prompts over it at once, small ones more sharply.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def attend_by_region(
     rest of their region's; others the whole's alone.
     """
     inputs = (query.expand(len(keys), -1, -1), keys, values)
-    split = [x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in inputs]
-    parts = F.scaled_dot_product_attention(*split).transpose(-3, -2).flatten(-2)
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in inputs)
+    parts = F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)
     composed = whole
     for part, cells in zip(parts, covered, strict=True):
         composed = torch.where(cells[:, None], base * whole + (1 - base) * part, composed)

@@ -41,7 +41,7 @@ class RegionalPrompts:
     @torch.no_grad()
     def encode(cls, pipeline: StableDiffusionXLPipeline, layout: Layout) -> RegionalPrompts:
         """The captions of a layout's active instances."""
-        captions = [instance.caption for instance in layout.active]
+        captions: Any = [instance.caption for instance in layout.active]
         text, _, pooled, _ = pipeline.encode_prompt(captions, do_classifier_free_guidance=False)
         return cls(text, pooled, Regions.from_layout(layout))
 
