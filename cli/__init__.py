@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "train an IFAdapter on any SDXL, reward models, or the demo model from scratch",
     "doctor": "say what of this machine helps or hinders the pack, as a text for a report",
     "evaluate": "measure methods of placing things against each other on Shapes World",
+    "benchmark": "draw and score published benchmarks, and put their rows beside ours",
 }
 
 

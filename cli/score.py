@@ -8,10 +8,13 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .arguments import device, number, usable_device
 from .files import write_whole
+
+if TYPE_CHECKING:
+    from ..layout import Layout
 
 _ASPECTS = ("attribute", "spatial", "non-spatial")
 
@@ -37,6 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             metavar="WEIGHT",
             help="what it counts in the combined score (1)",
         )
+    checklist = parser.add_argument_group("a checklist of a layout instead of reward models")
+    checklist.add_argument(
+        "--layout", type=Path, help="what the pictures should show, in any format that is read"
+    )
+    checklist.add_argument("--vlm", help="a vision-language model that chats, a folder or a name on the hub")
     parser.add_argument("--out", type=Path, help="table to write, .csv or .json (default: shown as text)")
     parser.add_argument("--device", type=device, default="cpu", help="where to compute: cpu, cuda, mps (cpu)")
     parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="precision (fp32)")
@@ -50,18 +58,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None and arguments.out.suffix not in (".csv", ".json"):
         raise ValueError(f"a table is written as .csv or .json, not as {arguments.out.name}")
     pictures, others = _pictures(arguments.pictures)
-    prompts = [arguments.prompt if arguments.prompt is not None else _prompt(path) for path in pictures]
+    layout = _layout(arguments)
+    prompts = (
+        [layout.prompt or "a layout" for _ in pictures]
+        if layout is not None
+        else [arguments.prompt if arguments.prompt is not None else _prompt(path) for path in pictures]
+    )
     if empty := [path.name for path, prompt in zip(pictures, prompts, strict=True) if not prompt.strip()]:
         raise ValueError(f"the prompt of {', '.join(empty)} is empty")
     usable_device(arguments.device)
-    files = _files(arguments)
+    files = _files(arguments) if layout is None else {}
     failures = _failures(pictures)
     if len(failures) == len(pictures):
         raise ValueError("; ".join(f"{path} {reason}" for path, reason in failures.items()))
     readable = [
         (path, prompt) for path, prompt in zip(pictures, prompts, strict=True) if path not in failures
     ]
-    rows = _score([path for path, _ in readable], [prompt for _, prompt in readable], files, arguments)
+    paths = [path for path, _ in readable]
+    if layout is None:
+        rows = _score(paths, [prompt for _, prompt in readable], files, arguments)
+    else:
+        rows = _check(paths, layout, arguments)
     _write(rows, arguments.out)
     if others:
         print(f"no pictures, and not scored: {named(others)}", file=sys.stderr)
@@ -113,6 +130,46 @@ def _prompt(picture: Path) -> str:
     if not file.is_file():
         raise ValueError(f"{picture} has no prompt: give --prompt, or write it into {file.name} beside it")
     return file.read_text(encoding="utf-8").strip()
+
+
+def _layout(arguments: argparse.Namespace) -> Layout | None:
+    """The layout of a checklist, None without one; ValueError for half of what it needs."""
+    if arguments.layout is None and arguments.vlm is None:
+        return None
+    if arguments.layout is None or arguments.vlm is None:
+        raise ValueError("a checklist needs both, --layout for the questions and --vlm for the answers")
+    if arguments.prompt is not None or arguments.rewards is not None:
+        raise ValueError("a checklist asks what the layout says: leave --prompt and --rewards out")
+    from ..layout import formats
+
+    return formats.read_file(arguments.layout).layout.checked()
+
+
+def _check(pictures: list[Path], layout: Layout, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each picture with its share of yes and what was answered no, the best one first."""
+    import torch
+    from tqdm import tqdm
+
+    from ..models.vision.captioning import TransformersCaptioner
+    from ..models.vision.checklist import ANSWER_TOKENS, check
+    from ..pictures.reading import read_picture
+
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    judge = TransformersCaptioner.load(
+        arguments.vlm,
+        arguments.device,
+        dtypes[arguments.dtype],
+        most_tokens=ANSWER_TOKENS,
+        batch=int(arguments.batch),
+    )
+    rows: list[dict[str, Any]] = []
+    for path in tqdm(pictures, desc="asking", unit="picture", disable=None):
+        found = check(read_picture(path), layout, judge)
+        wrong = [one.text for one, yes in zip(found.questions, found.answers, strict=True) if not yes]
+        rows.append({"score": round(found.score, 6), "picture": str(path), "no to": " | ".join(wrong)})
+    # Of equals the first stays first.
+    rows.sort(key=lambda row: -row["score"])
+    return [{"place": place, **row} for place, row in enumerate(rows, 1)]
 
 
 def _files(arguments: argparse.Namespace) -> dict[str, Path]:

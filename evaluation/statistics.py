@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # COCO's thresholds of overlap (IoU) and its 101 points of recall.
-THRESHOLDS = np.round(np.arange(0.5, 1.0, 0.05), 2)
+THRESHOLDS: tuple[float, ...] = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 _RECALLS = np.linspace(0, 1, 101)
 _LOCATED = 0.5
 
@@ -101,7 +101,9 @@ def _rate(outcomes: Sequence[Sequence[bool]], weights: Floats) -> Floats:
         return (weights @ successes) / (weights @ totals)
 
 
-def average_precision(scores: Sequence[Mapping[str, Any]], weights: Floats) -> Floats:
+def average_precision(
+    scores: Sequence[Mapping[str, Any]], weights: Floats, thresholds: Sequence[float] = THRESHOLDS
+) -> Floats:
     """Spatial AP: COCO's average precision over overlaps 0.5 to 0.95, one class, per resampling.
 
     Everything found is ranked by how well its outline fits a shape of the world.
@@ -113,7 +115,7 @@ def average_precision(scores: Sequence[Mapping[str, Any]], weights: Floats) -> F
     order = np.argsort([-value for value, _ in found], kind="stable")
     pictures = np.array([n for _, n in found])[order]
     counted = weights[:, pictures]
-    points = [_area_under_curve(counted, _hits(scores, threshold)[order], totals) for threshold in THRESHOLDS]
+    points = [_area_under_curve(counted, _hits(scores, threshold)[order], totals) for threshold in thresholds]
     return np.mean(points, axis=0)
 
 

@@ -53,6 +53,15 @@ def parse(texts: Sequence[str], pipeline: str = DEFAULT_PIPELINE) -> list[Any]:
         ]
 
 
+def parse_sentences(texts: Sequence[str], pipeline: str = DEFAULT_PIPELINE) -> list[Any]:
+    """The spaCy docs of texts as they stand, without the syntax of prompts: as published scorers parse.
+
+    Raises `PipelineError` as `parse` does.
+    """
+    with _lock:
+        return list(_load(pipeline).pipe(texts))
+
+
 @cache
 def _load(pipeline: str) -> Any:
     spacy = _spacy()

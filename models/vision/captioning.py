@@ -30,7 +30,7 @@ MOST_TOKENS = 75
 
 
 class TransformersCaptioner:
-    """A `Captioner`: any model that makes text of a picture and a text.
+    """A `Captioner` and `QuestionAnswerer`: any model that makes text of a picture and a text.
 
     With a chat template it is asked `picture_prompt` and `instance_prompt`, in which "{word}" stands for what
     the detector found. Without one, as BLIP, prompts are the beginning of the caption, by default empty.
@@ -84,6 +84,17 @@ class TransformersCaptioner:
     def caption_instances(self, crops: Sequence[Image], words: Sequence[str]) -> list[str]:
         """A caption for each thing."""
         return self._caption(crops, [self.instance_prompt.replace("{word}", word) for word in words])
+
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[str]:
+        """An answer to each picture's own question, by a model that chats: a `QuestionAnswerer`.
+
+        `ModelError` for one without a chat template, which would only go on with the question.
+        """
+        if not self.chats:
+            raise ModelError(
+                "--vlm: this model has no chat template, so that it answers no questions; take one that chats"
+            )
+        return self._caption(pictures, questions)
 
     def _caption(self, pictures: Sequence[Image], prompts: Sequence[str]) -> list[str]:
         captions: list[str] = []

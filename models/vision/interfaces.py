@@ -52,6 +52,46 @@ class Captioner(Protocol):
         ...
 
 
+class QuestionAnswerer(Protocol):
+    """Answers questions about pictures in words."""
+
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[str]:
+        """An answer to each picture's own question."""
+        ...
+
+
+class YesScorer(Protocol):
+    """Says how surely the answer to a question about a picture is yes and not no."""
+
+    def yes(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[float]:
+        """A probability for each picture's own question."""
+        ...
+
+
+class TextSimilarity(Protocol):
+    """Says how well texts fit pictures."""
+
+    def similarities(self, pictures: Sequence[Image], texts: Sequence[str]) -> list[float]:
+        """The cosine of each picture and its own text."""
+        ...
+
+
+class BoxSegmenter(Protocol):
+    """Finds the pixels of what is in a box."""
+
+    def segment(self, picture: Image, boxes: Sequence[Box]) -> Tensor:
+        """A mask for each box (N, h, w), bools at the picture's size."""
+        ...
+
+
+class DepthEstimator(Protocol):
+    """Says how near what a picture shows is."""
+
+    def depths(self, pictures: Sequence[Image]) -> list[Tensor]:
+        """For each picture (h, w), 0 where it is farthest and 1 where it is nearest."""
+        ...
+
+
 class Segmenter(Protocol):
     """Finds the pixels of nouns in pictures that are tensors, as training has them."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
+from ...layout import Box
 from ..errors import sizes_read_from
 from ..finite import require_finite
-from ..weights import CheckpointError
+from ..weights import CheckpointError, open_weights
+from .interfaces import ModelError
 
 BLOCKS = "image_encoder.blocks"
 # Patches on each side of a picture: SAM sees 1024 pixels in patches of 16.
@@ -64,6 +68,38 @@ def infer_sizes(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
         # Blocks that see the whole picture have positions for all of it.
         "encoder_global_attn_indexes": [n for n, table in enumerate(tables) if len(table) == 2 * GRID - 1],
     }
+
+
+class SamInBoxes:
+    """A `BoxSegmenter`: of the three masks that SAM has for a box, the one it is surest of."""
+
+    def __init__(self, sam: Any) -> None:
+        self.sam = sam
+
+    @classmethod
+    def load(cls, file: Path, device: str = "cpu") -> SamInBoxes:
+        """Read a checkpoint; `ModelError` for no file, `CheckpointError` for other weights."""
+        if not file.is_file():
+            raise ModelError(f"--sam: there is no file {file}; a checkpoint of SAM is needed")
+        weights = open_weights([file])
+        state = {name: weights.read(name).clone() for name in weights}
+        return cls(build_sam(state, file.name).to(device))
+
+    @torch.inference_mode()
+    def segment(self, picture: Image, boxes: Sequence[Box]) -> Tensor:
+        """Masks (N, h, w) of what is in boxes, which are fractions of the picture."""
+        from segment_anything import SamPredictor
+
+        if not boxes:
+            return torch.zeros(0, picture.height, picture.width, dtype=torch.bool)
+        predictor = SamPredictor(self.sam)
+        size = picture.height, picture.width
+        bytes_ = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
+        predictor.set_image(bytes_.view(*size, 3).numpy())
+        corners = torch.tensor([[*box] for box in boxes]) * torch.tensor([picture.width, picture.height] * 2)
+        prompts = predictor.transform.apply_boxes_torch(corners, size).to(predictor.device)
+        masks, scores, _ = predictor.predict_torch(None, None, boxes=prompts, multimask_output=True)
+        return masks[torch.arange(len(boxes), device=masks.device), scores.argmax(dim=1)].cpu()
 
 
 def activation_bytes(sam: Any) -> int:

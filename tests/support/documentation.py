@@ -24,7 +24,7 @@ _BLOCK = re.compile(
 )
 _LINK = re.compile(r"\]\((?!\w+:)([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
-_SHELL = ("instance-composer", "pip", "python", "cd", "git", "make")
+_SHELL = ("accelerate", "instance-composer", "pip", "python", "cd", "git", "make")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 TRIMMED = Path(__file__).resolve().parents[1] / "data"
+BENCH_DATA = GOLDEN.parent / "data" / "bench"
 HOW_TO_GET_GOLDEN = f"the full reference data is not beside this checkout (looked in ../shared/{GOLDEN.name})"
 
 REFERENCES = [

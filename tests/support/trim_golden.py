@@ -13,7 +13,7 @@ from shutil import copyfile
 
 import torch
 from diffusers import UNet2DConditionModel
-from golden_files import GOLDEN, TRIMMED, read_cases, read_facts
+from golden_files import BENCH_DATA, GOLDEN, TRIMMED, read_cases, read_facts
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,6 +27,8 @@ MID_LAYERS = (71, 73, 75, 77)
 KEPT_LAYERS = (29, 41, 55, *MID_LAYERS)
 POSITION_HIDDEN = 96
 PHRASES = [1, 3, 5]
+# Cases of each kind of the published benchmarks.
+CASES = 12
 ATTENTION_CASES = ["mix3_8", "corner_touch_8", "degenerate_8", "batch_1_3_cfg_8"]
 ATTENTION_TENSORS = ("hidden_states", "ap_tokens", "boxes", "added", "box_mask", "area_ratio", "logits")
 CONCENTRATION_CASES = ["three_entities_same_resolution_16"]
@@ -199,6 +201,44 @@ def record_mid_input(unet: UNet2DConditionModel, case: dict[str, Tensor]) -> Ten
     return seen[0]
 
 
+def trim_benchmarks() -> None:
+    """Some cases of each scorer of the published benchmarks, and the names that the count of things knows."""
+    source, target = GOLDEN / "benchmarks", TRIMMED / "benchmarks"
+    target.mkdir(exist_ok=True)
+    words = BENCH_DATA / "t2i_compbench"
+    copyfile(words / "new_objects.txt", target / "new_objects.txt")
+    copyfile(words / "LICENSE.txt", target / "T2I-CompBench-LICENSE.txt")
+    for name in ("ifg", "layoutsam", "mig"):
+        write_facts(read_facts(source / f"{name}.json"), target / f"{name}.json")
+
+    facts = read_facts(source / "t2i_blip_vqa.json")
+    for category in facts["categories"].values():
+        category["rows"] = category["rows"][:CASES]
+        category["average"] = sum(float(row["score"]) for row in category["rows"]) / CASES
+    write_facts(facts, target / "t2i_blip_vqa.json")
+
+    facts = read_facts(source / "t2i_spatial_parse.json")
+    for kind in ("simple", "complex", "three_d"):
+        facts[kind] = facts[kind][: 3 * CASES]
+    write_facts(facts, target / "t2i_spatial_parse.json")
+
+    facts = read_facts(source / "t2i_relations.json")
+    for kind in ("pairs_2d", "pairs_3d"):
+        facts[kind] = facts[kind][:CASES]
+    write_facts(facts, target / "t2i_relations.json")
+
+    facts = read_facts(source / "t2i_detection_scores.json")
+    for category in facts.values():
+        # The numbers of several things stand at the end.
+        category["images"] = category["images"][:CASES] + category["images"][-CASES // 2 :]
+    write_facts(facts, target / "t2i_detection_scores.json")
+
+    facts = read_facts(source / "t2i_three_in_one.json")
+    for column in ("kind_of_prompt", "clip_text_complex", "attribute", "spatial", "action", "total"):
+        facts[column] = facts[column][: 3 * CASES]
+    write_facts(facts, target / "t2i_three_in_one.json")
+
+
 if __name__ == "__main__":
     trim_positions(trim_adapter())
     trim_stages()
@@ -208,3 +248,4 @@ if __name__ == "__main__":
     trim_itercomp_loop()
     trim_phrase_encoding()
     trim_unet()
+    trim_benchmarks()

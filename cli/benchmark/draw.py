@@ -1,0 +1,140 @@
+"""`benchmark NAME draw RUN`: what is missing of a way of drawing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...generation import diffusers_methods, placing_methods
+from ..arguments import file_with_strength, number, size
+from .parts import add_machine, add_shard, chosen_device, chosen_shard, open_run
+
+if TYPE_CHECKING:
+    from ...generation.jobs import Drawer
+
+PURPOSE = "draw what is missing, with one of our ways; stop it at any time and start it again to go on"
+_STEPS, _CFG = 30, 5.0
+
+
+def configure(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the way, the sampler, where it runs."""
+    known = dict.fromkeys([*diffusers_methods.METHODS, *_comfyui_methods()])
+    parser.add_argument("--way", default="plain", choices=list(known), help="how it is drawn (plain)")
+    parser.add_argument(
+        "--label", help="name of the pictures' folder, where a way is drawn twice (the way's)"
+    )
+    parser.add_argument(
+        "--model", type=Path, help="SDXL as a diffusers folder or a single file (the demo model)"
+    )
+    parser.add_argument(
+        "--adapter", type=Path, help="IFAdapter, for the ways that have one (the demo model's)"
+    )
+    parser.add_argument("--config", help="diffusers folder: configuration and tokenizers for a single file")
+    parser.add_argument(
+        "--lora",
+        type=file_with_strength,
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="a LoRA; may be given several times",
+    )
+    parser.add_argument("--steps", type=number(1, 1000, whole=True), default=_STEPS, help=f"({_STEPS})")
+    parser.add_argument("--cfg", type=number(1), default=_CFG, help=f"guidance ({_CFG:g})")
+    parser.add_argument("--size", type=size, help="width x height in pixels (the benchmark's)")
+    where = parser.add_argument_group("in ComfyUI instead of diffusers, with the demo model")
+    where.add_argument("--comfyui", type=Path, help="folder of a ComfyUI")
+    where.add_argument("--packs", type=Path, help="folder of other packs' checkouts (COMFYUI/custom_nodes)")
+    add_shard(parser)
+    add_machine(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw and print the folder of the pictures."""
+    from tqdm import tqdm
+
+    from ...evaluation.harness.drawing import Way, draw
+    from ...generation.jobs import Sampling
+
+    run_folder, shard = open_run(arguments), chosen_shard(arguments)
+    family, options = _family(arguments)
+    name = arguments.label or arguments.way
+    sampling = Sampling(steps=arguments.steps, cfg=arguments.cfg)
+    way = Way(name, family, arguments.way, sampling, arguments.size, options)
+    run_folder.add_way(name, _about(arguments))
+    with tqdm(total=len(shard.of(run_folder.cases)), desc=name, unit="picture", disable=None) as bar:
+        draw(run_folder, way, lambda: _drawer(arguments), shard, bar.update)
+    print(run_folder.folder / "pictures" / name)
+    return 0
+
+
+def _comfyui_methods() -> list[str]:
+    return [name for name, method in placing_methods.METHODS.items() if method.sampled]
+
+
+def _family(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The family of the way where it is to be drawn, and what its jobs need besides."""
+    if arguments.comfyui is None:
+        if arguments.way not in diffusers_methods.METHODS:
+            known = ", ".join(diffusers_methods.METHODS)
+            raise ValueError(
+                f"--way {arguments.way} is drawn in ComfyUI: name its folder (--comfyui), or one of {known}"
+            )
+        return diffusers_methods.FAMILY, {}
+    if arguments.way not in _comfyui_methods():
+        raise ValueError(
+            f"--way {arguments.way} is not drawn in ComfyUI; leave --comfyui out, or choose from "
+            f"{', '.join(_comfyui_methods())}"
+        )
+    if arguments.lora or arguments.adapter or arguments.config:
+        raise ValueError(
+            "--comfyui draws with the demo model as it is; leave --lora, --adapter and --config out"
+        )
+    return "placing", {"base": 1.0}
+
+
+def _about(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the pictures of a way depend on, files by name, without the folders of this machine."""
+    methods = {**placing_methods.METHODS, **diffusers_methods.METHODS}
+    label = methods[arguments.way].label
+    return {
+        "label": label if arguments.label is None else f"{arguments.label} ({label})",
+        "way": arguments.way,
+        "host": "ComfyUI" if arguments.comfyui else "diffusers",
+        "model": arguments.model.name if arguments.model else "demo",
+        "adapter": arguments.adapter.name if arguments.adapter else "",
+        "loras": [[Path(path).name, strength] for path, strength in arguments.lora],
+        "steps": arguments.steps,
+        "cfg": arguments.cfg,
+        "size": list(arguments.size) if arguments.size else [],
+        "dtype": arguments.dtype or "",
+    }
+
+
+@contextmanager
+def _drawer(arguments: argparse.Namespace) -> Iterator[Drawer]:
+    from ...demo import ADAPTER, FOLDER, demo_folder
+
+    if arguments.comfyui is not None:
+        from ...hosts.comfyui_process import running_comfyui
+
+        packs = arguments.packs or arguments.comfyui / "custom_nodes"
+        with running_comfyui(arguments.comfyui, demo_folder(arguments.model or FOLDER), packs) as drawer:
+            yield drawer
+        return
+    from ...hosts.diffusers_sdxl import load_loras, load_sdxl
+    from ...hosts.diffusers_sdxl.methods.drawer import DiffusersDrawer
+    from ...models.ifadapter import IFAdapter
+
+    place, dtype = chosen_device(arguments)
+    method = diffusers_methods.METHODS[arguments.way]
+    file = arguments.adapter or (None if arguments.model else FOLDER / ADAPTER)
+    adapter = IFAdapter.load(file).to(place) if method.adapter and file is not None else None
+    model = arguments.model or demo_folder()
+    pipeline = load_sdxl(model, dtype=dtype, device=place, config=arguments.config)
+    if arguments.lora:
+        load_loras(pipeline, arguments.lora)
+    pipeline.set_progress_bar_config(disable=True)
+    yield DiffusersDrawer(pipeline, adapter)

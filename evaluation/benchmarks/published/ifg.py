@@ -1,0 +1,207 @@
+"""IFG (IFAdapter, arXiv 2409.08240): is every instance in its box with its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....layout import Layout, LayoutError, formats
+from ....models.vision.interfaces import Detection
+from ....shapes_world import Sample
+from ...benchmark import PlanError
+from ...harness.cases import Case, CaseList
+from ...harness.measuring import Item, Measure, Stage
+from ...harness.results import AVERAGE_PRECISION, Column, Quoted, Scored
+from ...harness.run_folder import Found
+from ...rules import ifg as rule
+from ...scorers.models import Models
+from .detecting import Boxes, detect_alone, pixels, with_scores
+from .world_data import picture, samples
+
+name, title, main = "ifg", "IFG", "ifs"
+DATA = "a folder of layouts, such as `instance-composer annotate` makes of COCO 2014 val"
+BOX_THRESHOLD, TEXT_THRESHOLD = 0.3, 0.25
+PICTURES = 1000
+_ORDER_SEED = 0
+_MOST_DETECTIONS = 100
+columns = (
+    Column("ifs", "IFS rate", percent=True),
+    Column("located", "located", percent=True),
+    Column(AVERAGE_PRECISION, "AP", percent=True),
+    Column("clip", "CLIP score"),
+)
+_TABLE = "IFAdapter's Table 1, QwenVL"
+quoted = tuple(
+    Quoted(label, {"ifs": ifs / 100, AVERAGE_PRECISION: ap / 100, **clip}, _TABLE)
+    for label, ifs, ap, clip in (
+        ("real pictures", 92.8, 75.3, {}),
+        ("InstanceDiffusion", 69.6, 43.1, {"clip": 23.3}),
+        ("GLIGEN", 44.8, 18.4, {"clip": 23.5}),
+        ("MIGC", 62.8, 32.5, {"clip": 22.9}),
+        ("MultiDiffusion", 58.1, 36.9, {"clip": 22.8}),
+        ("DenseDiffusion", 38.7, 22.2, {"clip": 20.1}),
+        ("IFAdapter", 79.7, 49.0, {"clip": 25.1}),
+    )
+)
+notes = (
+    "The paper's list of pictures was never released: published rows are of other pictures, and compare by "
+    "their order at most. Measure real pictures too (`--pictures real=FOLDER`); they tell how far judge and "
+    "annotation go. The rules are our reading of the paper's text; thresholds of the detector "
+    f"{BOX_THRESHOLD:g} and {TEXT_THRESHOLD:g}. Asked was: {rule.QUESTION}",
+)
+
+
+def read(data: Path, limit: int | None = None) -> CaseList:
+    """Layouts of a folder, in an order drawn once from their names; `PlanError` where there are none."""
+    layouts = read_layouts(data)
+    names = sorted(layouts)
+    order = np.random.default_rng(_ORDER_SEED).permutation(len(names)).tolist()
+    chosen = [names[index] for index in order[: limit or PICTURES]]
+    cases = [Case(one, f"{one}.png", layouts[one], number, one) for number, one in enumerate(chosen)]
+    return CaseList(name, f"{len(cases)} of {len(names)} layouts of {data.name}", tuple(cases))
+
+
+def read_layouts(data: Path) -> dict[str, Layout]:
+    """The layouts of a folder that place something, by name; `PlanError` names what is none."""
+    if not data.is_dir():
+        raise PlanError(f"there is no folder {data}; a folder of layouts is needed")
+    found: dict[str, Layout] = {}
+    for file in sorted(data.glob("*.json")):
+        try:
+            layout = formats.read_file(file).layout.checked()
+        except LayoutError as error:
+            raise PlanError(f"{file} is no layout: {error}; take it out of the folder") from error
+        if layout.active:
+            found[file.stem] = layout
+    if not found:
+        raise PlanError(f"no layout in {data} places anything; `instance-composer annotate` makes them")
+    return found
+
+
+def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
+    """Scenes with their layouts, as annotation leaves them; the folder, and samples by case."""
+    data = folder / "annotated"
+    data.mkdir(exist_ok=True)
+    shown: dict[str, Sample] = {}
+    for index, sample in enumerate(samples(number, (2, 3, 4, 5))):
+        stem = f"scene-{index:03d}"
+        (data / f"{stem}.json").write_text(sample.layout.to_json(), encoding="utf-8")
+        picture(sample).save(data / f"{stem}.png")
+        shown[stem] = sample
+    return data, shown
+
+
+def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
+    """Boxes of every phrase, answers about what is located, similarity to the caption."""
+
+    def load_boxes() -> Measure:
+        detector = models.detector(BOX_THRESHOLD, TEXT_THRESHOLD)
+
+        def boxes(items: Sequence[Item]) -> list[Any]:
+            phrases = [[one.caption for one in item.case.layout.active] for item in items]
+            found = detect_alone(detector, [item.picture for item in items], phrases)
+            return [
+                {"size": list(item.picture.size), "phrases": _boxes_of(one, item.picture.size)}
+                for item, one in zip(items, found, strict=True)
+            ]
+
+        return boxes
+
+    def load_answers() -> Measure:
+        judge = models.judge()
+
+        def answers(items: Sequence[Item]) -> list[Any]:
+            located = [_located(item.case, item.found) for item in items]
+            tasks = [
+                (number, index, one.detection)
+                for number, own in enumerate(located)
+                for index, one in enumerate(own)
+                if one.detection is not None
+            ]
+            crops: list[Any] = []
+            questions: list[str] = []
+            for number, index, detection in tasks:
+                item = items[number]
+                box = _seen(item.found)[detection].box
+                crops.append(item.picture.crop(_whole_pixels(box, item.picture.size)))
+                questions.append(rule.QUESTION.format(phrase=item.case.layout.active[index].caption))
+            said: list[list[str | None]] = [[None] * len(own) for own in located]
+            for (number, index, _), answer in zip(tasks, judge.answer(crops, questions), strict=True):
+                said[number][index] = answer
+            return said
+
+        return answers
+
+    return (
+        Stage("boxes", load_boxes),
+        Stage("answers", load_answers, _any_located),
+        similarity_stage(models),
+    )
+
+
+def _boxes_of(found: Mapping[str, Sequence[Detection]], size: tuple[int, int]) -> dict[str, Boxes]:
+    return {phrase: with_scores(own, *size)[:_MOST_DETECTIONS] for phrase, own in found.items()}
+
+
+def _any_located(case: Case, found: Found) -> bool:
+    return any(one.detection is not None for one in _located(case, found))
+
+
+def similarity_stage(models: Models) -> Stage:
+    """CLIP's cosine of picture and caption."""
+
+    def load() -> Measure:
+        similarity = models.similarity()
+        return lambda items: [
+            round(value, 6)
+            for value in similarity.similarities(
+                [item.picture for item in items], [item.case.layout.prompt for item in items]
+            )
+        ]
+
+    return Stage("clip", load, lambda case, found: bool(case.layout.prompt.strip()))
+
+
+def scored(case: Case, found: Found) -> Scored:
+    """The parts of a picture."""
+    located = _located(case, found)
+    answers = found.get("answers") or [None] * len(located)
+    right = sum(answer is not None and rule.is_yes(answer) for answer in answers)
+    number = float(len(located))
+    parts = {
+        "ifs": (float(right), number),
+        "located": (float(sum(one.detection is not None for one in located)), number),
+    }
+    if "clip" in found:
+        parts["clip"] = (100 * found["clip"], 1.0)
+    return Scored(parts, rule.queries(_targets(case, found), _seen(found)))
+
+
+def official_files(rows: Sequence[tuple[Case, Found]]) -> Mapping[str, Any]:
+    """None: there is no official scorer."""
+    return {}
+
+
+def _located(case: Case, found: Found) -> list[rule.Located]:
+    return rule.locate(_targets(case, found), _seen(found)) if "boxes" in found else []
+
+
+def _targets(case: Case, found: Found) -> list[rule.Target]:
+    size = found["boxes"]["size"]
+    return [rule.Target(one.caption, pixels(one.bounds, *size)) for one in case.layout.active]
+
+
+def _seen(found: Found) -> list[rule.Seen]:
+    return [
+        rule.Seen(phrase, one[:4], one[4]) for phrase, own in found["boxes"]["phrases"].items() for one in own
+    ]
+
+
+def _whole_pixels(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The pixels that a box touches, at least one."""
+    x0, y0 = (min(max(0, int(box[n])), size[n] - 1) for n in (0, 1))
+    x1, y1 = (min(size[n - 2], max(low + 1, int(np.ceil(box[n])))) for n, low in ((2, x0), (3, y0)))
+    return x0, y0, x1, y1

@@ -1,0 +1,161 @@
+"""Layouts whose boxes overlap: is everything in its box, and the right thing in front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ....shapes_world import Sample
+from ...benchmark import PlanError
+from ...harness.cases import Case, CaseList
+from ...harness.measuring import Item, Measure, Stage
+from ...harness.results import Column, Quoted, Scored
+from ...harness.run_folder import Found
+from ...rules import occlusion as rule
+from ...rules.boxes import overlap
+from ...scorers.models import Models
+from .detecting import Boxes, detect_alone, pixels, with_scores
+from .ifg import BOX_THRESHOLD, TEXT_THRESHOLD, read_layouts, similarity_stage
+from .world_data import SIDE, picture, samples
+
+name, title, main = "overlap", "Overlap", "miou"
+DATA = "a folder of layouts in any format that is read; those with overlapping boxes are taken"
+# The largest share of one thing that another covers, in scenes of Shapes World.
+_COVERED = 0.6
+columns = (
+    Column("miou", "mIoU", percent=True),
+    Column("shared", "O-mIoU", percent=True),
+    Column("order", "right one in front", percent=True),
+    Column("clip", "CLIP score"),
+)
+quoted: tuple[Quoted, ...] = ()
+notes = (
+    "mIoU is over all instances, O-mIoU over what pairs of boxes share, both as OverLayBench (arXiv "
+    "2509.19282) has them. The order is ours: of pairs that share a fifth of the smaller box and are both "
+    "found, the share whose later instance is the nearer by a map of depth. No published row is of these "
+    "layouts.",
+)
+
+
+def read(data: Path, limit: int | None = None) -> CaseList:
+    """The layouts of a folder in which boxes overlap; `PlanError` where none does."""
+    layouts = {key: one for key, one in read_layouts(data).items() if rule.pairs(_corners(one.active))}
+    if not layouts:
+        raise PlanError(f"in no layout of {data} do two boxes overlap")
+    cases = [
+        Case(key, f"{key}.png", one, number, key)
+        for number, (key, one) in enumerate(list(layouts.items())[:limit])
+    ]
+    return CaseList(name, f"{len(cases)} layouts of {data.name}", tuple(cases))
+
+
+def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
+    """Scenes whose things cover each other; the folder of their layouts, and samples by case."""
+    data = folder / "overlapping"
+    data.mkdir(exist_ok=True)
+    shown: dict[str, Sample] = {}
+    found = samples(number, (2, 3), lambda s: bool(rule.deep_pairs(_corners(s.layout.active))), _COVERED)
+    for index, sample in enumerate(found):
+        stem = f"scene-{index:03d}"
+        (data / f"{stem}.json").write_text(sample.layout.to_json(), encoding="utf-8")
+        picture(sample).save(data / f"{stem}.png")
+        shown[stem] = sample
+    return data, shown
+
+
+def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
+    """The best box of each instance, which of a pair is nearer, similarity to the caption."""
+
+    def load_boxes() -> Measure:
+        detector = models.detector(BOX_THRESHOLD, TEXT_THRESHOLD)
+
+        def boxes(items: Sequence[Item]) -> list[Any]:
+            phrases = [[one.caption for one in item.case.layout.active] for item in items]
+            found = detect_alone(detector, [item.picture for item in items], phrases)
+            return [
+                _best(item, {phrase: with_scores(own, *item.picture.size) for phrase, own in one.items()})
+                for item, one in zip(items, found, strict=True)
+            ]
+
+        return boxes
+
+    def load_order() -> Measure:
+        estimator = models.depth()
+
+        def order(items: Sequence[Item]) -> list[Any]:
+            depths = estimator.depths([item.picture for item in items])
+            return [_orders(item, one.cpu().numpy()) for item, one in zip(items, depths, strict=True)]
+
+        return order
+
+    return (
+        Stage("boxes", load_boxes),
+        Stage("order", load_order, lambda case, found: bool(_found_pairs(case, found))),
+        similarity_stage(models),
+    )
+
+
+def _best(item: Item, seen: Mapping[str, Boxes]) -> dict[str, Any]:
+    """Size of the picture, and for each instance the detection of its phrase that overlaps it most."""
+    size = item.picture.size
+    boxes: list[list[float] | None] = []
+    for one in item.case.layout.active:
+        target = pixels(one.bounds, *size)
+        best = max(seen[one.caption], key=lambda box: overlap(box[:4], target), default=None)
+        boxes.append(best[:4] if best is not None and overlap(best[:4], target) > 0 else None)
+    return {"size": list(size), "boxes": boxes}
+
+
+def _orders(item: Item, depth: NDArray[Any]) -> list[bool | None]:
+    """For each pair that is found, whether the later one is the nearer; None where nothing can be told."""
+    boxes = item.found["boxes"]["boxes"]
+    orders: list[bool | None] = []
+    for behind, front in _found_pairs(item.case, item.found):
+        far, near = (rule.nearness(depth, boxes[a], boxes[b]) for a, b in ((behind, front), (front, behind)))
+        orders.append(None if far is None or near is None or far == near else near > far)
+    return orders
+
+
+def scored(case: Case, found: Found) -> Scored:
+    """The parts of a picture."""
+    own = found["boxes"]["boxes"]
+    targets = _targets(case, found["boxes"]["size"])
+    overlaps = [overlap(target, box) if box else 0.0 for target, box in zip(targets, own, strict=True)]
+    pairs = rule.pairs(targets)
+    shared = [
+        rule.shared_overlap((targets[p.behind], targets[p.front]), (own[p.behind], own[p.front]))
+        for p in pairs
+    ]
+    told = [right for right in found.get("order", []) if right is not None]
+    parts = {
+        "miou": (sum(overlaps), float(len(overlaps))),
+        "shared": (sum(shared), float(len(shared))),
+        "order": (float(sum(told)), float(len(told))),
+    }
+    if "clip" in found:
+        parts["clip"] = (100 * found["clip"], 1.0)
+    return Scored(parts)
+
+
+def official_files(rows: Sequence[tuple[Case, Found]]) -> Mapping[str, Any]:
+    """None: these rules are no official scorer's."""
+    return {}
+
+
+def _found_pairs(case: Case, found: Found) -> list[rule.Pair]:
+    if "boxes" not in found:
+        return []
+    own = found["boxes"]["boxes"]
+    pairs = rule.deep_pairs(_targets(case, found["boxes"]["size"]))
+    return [pair for pair in pairs if own[pair.behind] and own[pair.front]]
+
+
+def _targets(case: Case, size: Sequence[float]) -> list[list[float]]:
+    return [pixels(one.bounds, size[0], size[1]) for one in case.layout.active]
+
+
+def _corners(instances: Sequence[Any]) -> list[list[float]]:
+    return [pixels(one.bounds, SIDE, SIDE) for one in instances]

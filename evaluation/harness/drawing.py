@@ -1,0 +1,85 @@
+"""Drawing of a benchmark's cases: what is missing of a way, picture by picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...generation.jobs import Drawer, Job, Sampling
+from ...pictures.reading import read_picture
+from .cases import Case
+from .run_folder import RunFolder, Shard
+
+# Of benchmarks whose pictures have a name that ends in .jpg.
+_JPEG_QUALITY = 95
+SECONDS = "seconds"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of drawing: the name of its folder, its method in a family, and the settings of every picture.
+
+    Picture n of a benchmark has the case's own seed. `size` in pixels takes the place of the canvas.
+    """
+
+    name: str
+    family: str
+    method: str
+    sampling: Sampling
+    size: tuple[int, int] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def job(self, case: Case) -> Job:
+        """The picture of a case, asked for in this way."""
+        canvas = case.layout.canvas
+        width, height = self.size or (canvas.width, canvas.height)
+        sampling = replace(self.sampling, seed=case.seed)
+        return Job(self.family, self.method, case.layout, width, height, sampling, self.options)
+
+
+def draw(
+    run: RunFolder,
+    way: Way,
+    open_drawer: Callable[[], AbstractContextManager[Drawer]],
+    shard: Shard | None = None,
+    on_picture: Callable[[int], object] = lambda count: None,
+) -> int:
+    """Draw what is missing of a part of the cases; the number of pictures drawn.
+
+    A picture is written whole or not at all, and depends on its case alone: stopped at any time, continued,
+    or shared by processes, the same files come out. The drawer is opened only if something is missing.
+    """
+    part = shard or Shard()
+    cases = part.of(run.cases)
+    missing = [case for case in cases if not run.picture(way.name, case).is_file()]
+    on_picture(len(cases) - len(missing))
+    if not missing:
+        return 0
+    seconds = run.open_findings(way.name, SECONDS, part)
+    with open_drawer() as drawer:
+        for case in missing:
+            target = run.picture(way.name, case)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = target.with_name(f".unfinished-{part.index}-{os.getpid()}.png")
+            try:
+                taken = drawer.draw(way.job(case), unfinished)
+                _finish(unfinished, target)
+            finally:
+                unfinished.unlink(missing_ok=True)
+            seconds.add({case.id: taken})
+            on_picture(1)
+    return len(missing)
+
+
+def _finish(unfinished: Path, target: Path) -> None:
+    """Give a picture its name, as the kind of file that the name says."""
+    if target.suffix.lower() in (".jpg", ".jpeg"):
+        picture: Image.Image = read_picture(unfinished)
+        picture.save(unfinished, "JPEG", quality=_JPEG_QUALITY)
+    os.replace(unfinished, target)

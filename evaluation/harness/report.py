@@ -1,0 +1,162 @@
+"""Report of a run: a table with the published rows marked as quoted, a plot, a sheet of best and worst."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...pictures import draw_layout, side_by_side
+from ...pictures.reading import PictureError, named, read_picture
+from ..plots import Bar, draw_bars
+from ..statistics import Estimate
+from ..tables import percent, plain, table, write_parts
+from .results import Column, PublishedBenchmark, Quoted, Result
+from .run_folder import RunFolder
+
+_SHOWN = 6
+_SIDE = 256
+_COLOR = "#2f6fb5"
+_LONGEST = 90
+# What cases about Shapes World say of themselves.
+WORLD = "shapes_world"
+_QUOTED = "Rows marked *quoted* are published ones and were not measured here."
+_OF_THE_WORLD = (
+    "These are scenes of Shapes World: they show that everything runs, and compare with no published row."
+)
+
+
+def write_report(
+    run: RunFolder, benchmark: PublishedBenchmark, results: Sequence[Result], target: Path
+) -> None:
+    """Write the report of all ways as Markdown, with the plot, sheets and numbers (JSON) beside it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    plot, world = target.with_suffix(".svg"), bool(run.list.shared.get(WORLD))
+    columns = [
+        column
+        for column in benchmark.columns
+        if any(column.measure in result.estimates for result in results)
+    ]
+    bars = [Bar(one.label, _COLOR, one.estimates[benchmark.main], one.seconds) for one in results]
+    draw_bars(bars, f"{benchmark.title}, {benchmark.main}", plot)
+    parts = [
+        f"# {benchmark.title}",
+        f"{run.list.source}; checksum of the cases {run.list.checksum[:16]}. Brackets are 95 % intervals, by "
+        f"bootstrap over prompts. {_OF_THE_WORLD if world else _QUOTED}",
+        _table(columns, results, () if world else benchmark.quoted),
+        f"![{benchmark.main}]({plot.name})",
+        *benchmark.notes,
+        _unscored(results),
+        *(_sheet(run, result, target) for result in results),
+    ]
+    write_parts(parts, target)
+    values = {result.way: _plain_values(result) for result in results}
+    target.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def write_official_files(
+    run: RunFolder, benchmark: PublishedBenchmark, results: Sequence[Result]
+) -> list[Path]:
+    """Write what the official scorer would leave, below `official/<way>`; the files."""
+    written: list[Path] = []
+    for result in results:
+        for path, values in benchmark.official_files(result.rows).items():
+            file = run.folder / "official" / result.way / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values), encoding="utf-8")
+            written.append(file)
+    return written
+
+
+def _table(columns: Sequence[Column], results: Sequence[Result], quoted: Sequence[Quoted]) -> str:
+    header = ("way", "pictures", *(column.header for column in columns), "seconds")
+    rows: list[Sequence[Any]] = []
+    for result in results:
+        cells = [_cell(column, result.estimates.get(column.measure)) for column in columns]
+        seconds = "" if result.seconds is None else f"{result.seconds:.1f}"
+        rows.append((result.label, len(result.rows), *cells, seconds))
+    for row in quoted:
+        cells = [_quoted_cell(column, row.values.get(column.measure)) for column in columns]
+        if any(cells):
+            rows.append((f"*{row.label}, quoted from {row.source}*", "", *cells, ""))
+    return table(header, rows)
+
+
+def _cell(column: Column, estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    return percent(estimate) if column.percent else plain(estimate, 4 if abs(estimate.value) <= 1 else 2)
+
+
+def _quoted_cell(column: Column, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"*{100 * value:.1f}*" if column.percent else f"*{value:g}*"
+
+
+def _unscored(results: Sequence[Result]) -> str:
+    lines = [
+        f"- {result.label}: {named([Path(file) for file in result.unscored])}"
+        for result in results
+        if result.unscored
+    ]
+    if not lines:
+        return ""
+    return "Pictures without a row, being not drawn, not scored or not readable:\n\n" + "\n".join(lines)
+
+
+def _sheet(run: RunFolder, result: Result, target: Path) -> str:
+    """Draw the best and the worst pictures of a way beside their layouts; the Markdown that shows them."""
+    ranked = sorted(
+        (row for row in result.rows if not math.isnan(result.of_pictures[row[0].file])),
+        key=lambda row: -result.of_pictures[row[0].file],
+    )
+    chosen = list(
+        dict.fromkeys([*range(min(_SHOWN, len(ranked))), *range(max(0, len(ranked) - _SHOWN), len(ranked))])
+    )
+    rows: list[Image.Image] = []
+    for place in chosen:
+        case, _ = ranked[place]
+        try:
+            picture = read_picture(run.picture(result.way, case))
+        except PictureError:
+            continue  # it could be read when it was scored, and has its row
+        scale = _SIDE / max(picture.size)
+        size = round(picture.width * scale), round(picture.height * scale)
+        words = (
+            case.layout.prompt if len(case.layout.prompt) <= _LONGEST else f"{case.layout.prompt[:_LONGEST]}…"
+        )
+        label = f"{result.of_pictures[case.file]:.2f}: {words}"
+        rows.append(side_by_side([draw_layout(case.layout, size), picture.resize(size)], ["layout", label]))
+    if not rows:
+        return ""
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    file = target.with_name(f"{target.stem}-{result.way}.jpg")
+    sheet.save(file, "JPEG", quality=85)
+    return (
+        f"Best and worst of {result.label}, with the part of each picture:\n\n![{result.label}]({file.name})"
+    )
+
+
+def _plain_values(result: Result) -> dict[str, Any]:
+    estimates: Mapping[str, Estimate] = result.estimates
+    return {
+        "label": result.label,
+        "about": dict(result.about),
+        "pictures": len(result.rows),
+        "unscored": list(result.unscored),
+        "measures": {name: list(_finite(estimate)) for name, estimate in estimates.items()},
+    }
+
+
+def _finite(estimate: Estimate) -> tuple[float | None, ...]:
+    """The value and its interval; None for what is not a number, which JSON does not have."""
+    return tuple(value if math.isfinite(value) else None for value in estimate)

@@ -1,0 +1,124 @@
+"""Folder of a run: cases, the pictures of each way of drawing, and what models found in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...pictures.reading import ALL_ENDINGS
+from ..benchmark import PlanError
+from .cases import FILE, Case, CaseList
+
+_NAME = re.compile(r"[\w][\w.+-]*")
+Found = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` parts of the cases, which as many processes or machines share."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+        """The cases of this part: every `count`-th, so that parts are alike."""
+        return cases[self.index :: self.count]
+
+
+class RunFolder:
+    """`cases.jsonl`, `pictures/<way>/…`, `ways/<way>.json`, `findings/<way>/<stage>.<part>.jsonl`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.list = CaseList.read(folder / FILE)
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        return self.list.cases
+
+    def ways(self) -> dict[str, dict[str, Any]]:
+        """What is known of each way of drawing, in the order of their names."""
+        files = sorted((self.folder / "ways").glob("*.json"))
+        return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+    def add_way(self, name: str, about: Mapping[str, Any]) -> None:
+        """Note how a way draws; `PlanError` if pictures of that name were drawn otherwise."""
+        if not _NAME.fullmatch(name):
+            raise PlanError(f'"{name}" cannot be the name of a folder; use letters, digits, - and _')
+        file = self.folder / "ways" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_file():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            known = sorted({*before, *about})
+            changed = [
+                f"{key} was {before.get(key)} and is now {about.get(key)}"
+                for key in known
+                if before.get(key) != about.get(key)
+            ]
+            if changed:
+                raise PlanError(
+                    f"{name} was drawn otherwise: {'; '.join(changed)}. Give it another name with "
+                    "--label, or continue with the same settings"
+                )
+            return
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(file)
+
+    def picture(self, way: str, case: Case) -> Path:
+        """The file of a picture. Of a folder of somebody else's any picture of that name counts."""
+        about = self.ways_of(way)
+        folder = Path(about["folder"]) if "folder" in about else self.folder / "pictures" / way
+        file = folder / case.file
+        if "folder" in about and not file.is_file():
+            others = (file.with_suffix(ending) for ending in ALL_ENDINGS)
+            return next((other for other in others if other.is_file()), file)
+        return file
+
+    def ways_of(self, way: str) -> dict[str, Any]:
+        """What is known of one way; nothing for one that is new."""
+        file = self.folder / "ways" / f"{way}.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def findings(self, way: str, stage: str) -> dict[str, Any]:
+        """What a stage found, by case, whatever part of the cases found it."""
+        found: dict[str, Any] = {}
+        for file in sorted(self._findings(way).glob(f"{stage}.*.jsonl")):
+            for line in _whole_lines(file.read_text(encoding="utf-8")):
+                found[line["case"]] = line["found"]
+        return found
+
+    def open_findings(self, way: str, stage: str, shard: Shard) -> Findings:
+        """The file to which this part of the cases adds what it finds."""
+        folder = self._findings(way)
+        folder.mkdir(parents=True, exist_ok=True)
+        return Findings(folder / f"{stage}.{shard.index + 1}-of-{shard.count}.jsonl")
+
+    def _findings(self, way: str) -> Path:
+        return self.folder / "findings" / way
+
+
+class Findings:
+    """A file of findings that grows line by line, so that a run may be killed at any time."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        # What a run that was killed left of its last line is taken out.
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            file.write_text(whole, encoding="utf-8")
+
+    def add(self, found: Mapping[str, Any]) -> None:
+        """Keep what was found of some cases, in plain JSON values."""
+        with self._file.open("a", encoding="utf-8") as file:
+            for case, values in found.items():
+                file.write(f"{json.dumps({'case': case, 'found': values})}\n")
+
+
+def _whole_lines(text: str) -> Iterator[dict[str, Any]]:
+    yield from map(json.loads, text[: text.rfind("\n") + 1].splitlines())

@@ -1,0 +1,89 @@
+"""Models of published benchmarks from folders or the hub, by the names of the options that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...models.vision.interfaces import (
+    BoxSegmenter,
+    DepthEstimator,
+    Detector,
+    QuestionAnswerer,
+    TextSimilarity,
+    YesScorer,
+)
+from ..benchmark import PlanError
+
+
+@dataclass(frozen=True)
+class LibraryModels:
+    """`names` by option (detector, sam, vlm, blip_vqa, clip, depth), None where none is given.
+
+    `batch` pictures or questions run together. Grounding DINO, SAM and CLIP run in float32, as annotation and
+    training have them: they are small, and thresholds are near.
+    """
+
+    names: Mapping[str, str | None]
+    device: str
+    dtype: Any
+    batch: int = 1
+
+    def detector(self, box_threshold: float, text_threshold: float) -> Detector:
+        """Grounding DINO."""
+        from ...models.vision.grounding_dino.picture_detector import GroundingDino
+
+        return GroundingDino.load(
+            self._name("detector"),
+            self.device,
+            box_threshold=box_threshold,
+            text_threshold=text_threshold,
+            batch=self.batch,
+        )
+
+    def segmenter(self) -> BoxSegmenter:
+        """SAM."""
+        from ...models.vision.sam import SamInBoxes
+
+        return SamInBoxes.load(Path(self._name("sam")), self.device)
+
+    def judge(self) -> QuestionAnswerer:
+        """A vision-language model that chats; answers are short, and never drawn at random."""
+        from ...models.vision.captioning import TransformersCaptioner
+        from ...models.vision.checklist import ANSWER_TOKENS
+
+        name = self._name("vlm")
+        found = TransformersCaptioner.load(
+            name, self.device, self.dtype, most_tokens=ANSWER_TOKENS, batch=self.batch
+        )
+        if not found.chats:
+            raise PlanError(f"--vlm: {name} has no chat template, so that it answers no questions")
+        return found
+
+    def yes_scorer(self) -> YesScorer:
+        """BLIP for questions."""
+        from ...models.vision.question_answering import BlipYesScorer
+
+        return BlipYesScorer.load(self._name("blip_vqa"), self.device, self.dtype, batch=self.batch)
+
+    def similarity(self) -> TextSimilarity:
+        """CLIP."""
+        import torch
+
+        from ...models.vision.similarity import ClipSimilarity
+
+        return ClipSimilarity.load(self._name("clip"), self.device, torch.float32, batch=self.batch)
+
+    def depth(self) -> DepthEstimator:
+        """A depth estimator."""
+        from ...models.vision.depth import TransformersDepth
+
+        return TransformersDepth.load(self._name("depth"), self.device, self.dtype)
+
+    def _name(self, option: str) -> str:
+        name = self.names.get(option)
+        if name is None:
+            raise PlanError(f"--{option.replace('_', '-')}: name the model; this stage needs it")
+        return name

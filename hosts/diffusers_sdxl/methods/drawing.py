@@ -1,0 +1,87 @@
+"""The methods themselves: a request to a picture; all of them begin with the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+
+from ....generation.jobs import Job
+from ....models.ifadapter import IFAdapter
+from ..pipeline import encode_layout, generate
+from . import regional
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job with what it is drawn by."""
+
+    pipeline: StableDiffusionXLPipeline
+    job: Job
+    adapter: IFAdapter | None = None
+
+
+def plain(request: Request) -> Any:
+    """The prompt alone."""
+    job, run = request.job, request.pipeline
+    pipeline: Any = run
+    return pipeline(
+        prompt=job.layout.prompt,
+        negative_prompt=job.layout.negative.strip() or None,
+        height=job.height,
+        width=job.width,
+        num_inference_steps=job.sampling.steps,
+        guidance_scale=job.sampling.cfg,
+        generator=torch.Generator("cpu").manual_seed(job.sampling.seed),
+    ).images[0]
+
+
+def ifadapter(request: Request) -> Any:
+    """Every instance in its box by the adapter."""
+    job, adapter = request.job, request.adapter
+    assert adapter is not None
+    encoded = encode_layout(request.pipeline, adapter, job.layout)
+    return generate(
+        request.pipeline,
+        encoded,
+        height=job.height,
+        width=job.width,
+        seeds=[job.sampling.seed],
+        steps=job.sampling.steps,
+        guidance=job.sampling.cfg,
+    )[0]
+
+
+def multidiffusion(request: Request) -> Any:
+    """Noise predictions of each caption, averaged where its region is."""
+    job = request.job
+    prompts = regional.RegionalPrompts.encode(request.pipeline, job.layout)
+    seed, steps = job.sampling.seed, job.sampling.steps
+    with regional.multidiffusion(request.pipeline, prompts, seed, steps):
+        return plain(request)
+
+
+def rpg(request: Request) -> Any:
+    """Every region attends to its own caption, besides the whole prompt."""
+    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job.layout)
+    with regional.rpg(request.pipeline, prompts):
+        return plain(request)
+
+
+def omost(request: Request) -> Any:
+    """Every cell attends to the whole prompt and the captions of its regions at once."""
+    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job.layout)
+    with regional.omost(request.pipeline, prompts):
+        return plain(request)
+
+
+METHODS: Mapping[str, Callable[[Request], Any]] = {
+    "plain": plain,
+    "multidiffusion": multidiffusion,
+    "rpg": rpg,
+    "omost": omost,
+    "ifadapter": ifadapter,
+}

@@ -1,0 +1,78 @@
+"""`instance-composer benchmark` from the data to the report, on a small demo model and Shapes World."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from demo_model import pack_fresh_demo
+
+from instance_composer.cli import main
+
+NAMES = ("ifg", "coco-mig", "t2i-compbench", "layoutsam-eval", "overlap")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    return pack_fresh_demo(tmp_path_factory.mktemp("model"))
+
+
+def draw(name, run, demo, *more):
+    words = ["benchmark", name, "draw", str(run), "--model", str(demo), "--steps", "1", "--cfg", "2"]
+    return main([*words, "--device", "cpu", *more])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_runs_from_data_to_report(name, demo, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["benchmark", name, "prepare", str(run), "--tiny", "--limit", "2"]) == 0
+    with_boxes = name != "t2i-compbench"
+    for way in ("plain", "ifadapter") if with_boxes else ("plain",):
+        adapter = ["--adapter", str(demo / "ifadapter.safetensors")] if way == "ifadapter" else []
+        assert draw(name, run, demo, "--way", way, *adapter) == 0, capsys.readouterr().err
+    assert main(["benchmark", name, "score", str(run), "--tiny"]) == 0
+    assert main(["benchmark", name, "report", str(run), "--official"]) == 0, capsys.readouterr().err
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert "| real |" in report
+    assert "| no control |" in report
+    assert ("| IFAdapter |" in report) == with_boxes
+    assert "compare with no published row" in report
+    assert (run / "report.svg").is_file()
+    assert (run / "report-real.jpg").is_file()
+    values = json.loads((run / "report.json").read_text())
+    assert values["plain"]["unscored"] == []
+    main_measure = next(iter(values["real"]["measures"].values()))
+    # The judge reads real renders nearly without error, and pictures of a fresh model as noise.
+    assert main_measure[0] > 0.5
+    assert any((run / "official").rglob("*.json")) == (name not in ("ifg", "overlap"))
+
+
+def test_what_cannot_be_done_is_told(demo, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["benchmark", "ifg", "prepare", str(run), "--data", str(tmp_path / "none")]) == 2
+    assert "annotate" in capsys.readouterr().err
+    assert main(["benchmark", "ifg", "draw", str(run)]) == 2
+    assert "prepare" in capsys.readouterr().err
+    assert main(["benchmark", "t2i-compbench", "prepare", str(run), "--tiny", "--limit", "1"]) == 0
+    assert main(["benchmark", "t2i-compbench", "prepare", str(run), "--tiny"]) == 2
+    assert "there already" in capsys.readouterr().err
+    assert main(["benchmark", "ifg", "score", str(run), "--tiny"]) == 2
+    assert "not of ifg" in capsys.readouterr().err
+    assert draw("t2i-compbench", run, demo, "--way", "ifadapter", "--adapter", "x") == 2
+    capsys.readouterr()
+    assert draw("t2i-compbench", run, demo, "--way", "couple") == 2
+    assert "--comfyui" in capsys.readouterr().err
+    assert main(["benchmark", "t2i-compbench", "report", str(run)]) == 2
+    assert "score" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["benchmark", "t2i-compbench", "draw", str(run), "--shard", "3/2"])
+
+
+def test_somebody_elses_cases_are_taken_as_they_were_frozen(tmp_path, capsys):
+    assert main(["benchmark", "overlap", "prepare", str(tmp_path / "one"), "--tiny", "--limit", "1"]) == 0
+    first = capsys.readouterr().out.rpartition("checksum ")[2]
+    cases = str(tmp_path / "one" / "cases.jsonl")
+    assert main(["benchmark", "overlap", "prepare", str(tmp_path / "two"), "--cases", cases]) == 0
+    assert capsys.readouterr().out.rpartition("checksum ")[2] == first
+    assert main(["benchmark", "ifg", "prepare", str(tmp_path / "three"), "--cases", cases]) == 2
+    assert "not of ifg" in capsys.readouterr().err

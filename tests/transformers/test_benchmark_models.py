@@ -1,0 +1,168 @@
+"""What benchmarks ask of transformers' models, tiny and random: does it reach them as meant?"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+
+import pytest
+import torch
+from PIL import Image
+from tiny_annotators import SIDE, write_tiny_blip, write_tiny_grounding_dino, write_tiny_llava
+from tiny_judges import TEXT_LENGTH, write_tiny_blip_vqa, write_tiny_clip, write_tiny_dpt
+from transformers import AutoProcessor, BlipForQuestionAnswering, CLIPModel
+
+from instance_composer.cli import main
+from instance_composer.evaluation.scorers.library_models import LibraryModels
+from instance_composer.layout import Box
+from instance_composer.models.vision.captioning import TransformersCaptioner
+from instance_composer.models.vision.depth import TransformersDepth
+from instance_composer.models.vision.interfaces import ModelError
+from instance_composer.models.vision.question_answering import BlipYesScorer
+from instance_composer.models.vision.sam import SamInBoxes
+from instance_composer.models.vision.similarity import ClipSimilarity
+
+
+def noise(seed: int, width: int = 48, height: int = 40) -> Image.Image:
+    drawn = torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(seed))
+    return Image.fromarray(drawn.to(torch.uint8).numpy())
+
+
+PICTURES = [noise(seed) for seed in range(3)]
+QUESTIONS = ["a red cat?", "a blue dog of this picture?", "a traffic light?"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judges")
+    writers = {
+        "vqa": write_tiny_blip_vqa,
+        "clip": write_tiny_clip,
+        "dpt": write_tiny_dpt,
+        "blip": write_tiny_blip,
+        "llava": write_tiny_llava,
+        "dino": write_tiny_grounding_dino,
+    }
+    return {name: str(write(folder / name)) for name, write in writers.items()}
+
+
+def test_yes_is_weighed_as_in_the_librarys_own_answer(folders):
+    scorer = BlipYesScorer.load(folders["vqa"], side=SIDE, batch=1)
+    found = scorer.yes(PICTURES, QUESTIONS)
+    model = BlipForQuestionAnswering.from_pretrained(folders["vqa"]).eval()
+    processor = AutoProcessor.from_pretrained(folders["vqa"])
+    words = processor.tokenizer.convert_tokens_to_ids(["yes", "no"])
+    for picture, question, probability in zip(PICTURES, QUESTIONS, found, strict=True):
+        inputs = processor(images=picture, text=question, return_tensors="pt")
+        inputs["input_ids"][:, 0] = model.config.text_config.vocab_size - 1
+        made = model.generate(**inputs, max_new_tokens=1, output_scores=True, return_dict_in_generate=True)
+        expected = made.scores[0][0, words].softmax(dim=-1)[0]
+        assert probability == pytest.approx(float(expected), abs=2e-2)
+    assert len({round(one, 3) for one in found}) == 3
+    together = BlipYesScorer.load(folders["vqa"], side=SIDE, batch=3)
+    assert together.yes(PICTURES, QUESTIONS) == pytest.approx(found, abs=1e-5)
+
+
+def test_cosines_are_clips(folders):
+    texts = ["a red cat", "a dog", "blue"]
+    found = ClipSimilarity.load(folders["clip"], batch=2).similarities(PICTURES, texts)
+    model = CLIPModel.from_pretrained(folders["clip"]).eval()
+    processor = AutoProcessor.from_pretrained(folders["clip"])
+    with torch.no_grad():
+        outputs = model(**processor(text=texts, images=PICTURES, padding=True, return_tensors="pt"))
+    expected = (outputs.logits_per_image / model.logit_scale.exp()).diagonal()
+    assert found == pytest.approx(expected.tolist(), abs=1e-5)
+    with pytest.raises(ModelError, match="longer than"):
+        ClipSimilarity.load(folders["clip"]).similarities(PICTURES[:1], ["red " * (TEXT_LENGTH + 1)])
+
+
+def test_depth_is_stretched_for_each_picture(folders):
+    depths = TransformersDepth.load(folders["dpt"]).depths([noise(0), noise(1, 32, 64)])
+    assert [tuple(one.shape) for one in depths] == [(40, 48), (64, 32)]
+    for depth in depths:
+        assert (float(depth.min()), float(depth.max())) == (0.0, 1.0)
+
+
+def test_answers_come_from_models_that_chat(folders):
+    judge = TransformersCaptioner.load(folders["llava"], most_tokens=4, batch=2)
+    answers = judge.answer(PICTURES, QUESTIONS)
+    assert len(answers) == 3
+    assert judge.answer(PICTURES[:1], QUESTIONS[:1]) == answers[:1]
+    with pytest.raises(ModelError, match="chat template"):
+        TransformersCaptioner.load(folders["blip"]).answer(PICTURES, QUESTIONS)
+
+
+def test_sams_surest_mask_of_each_box(tmp_path):
+    package = pytest.importorskip("segment_anything", reason="SAM needs the package segment-anything")
+    sizes = {
+        "encoder_embed_dim": 32,
+        "encoder_depth": 1,
+        "encoder_num_heads": 2,
+        "encoder_global_attn_indexes": [0],
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sam = import_module("segment_anything.build_sam")._build_sam(**sizes)
+    torch.save(sam.state_dict(), tmp_path / "sam.pth")
+    segmenter = SamInBoxes.load(tmp_path / "sam.pth")
+    boxes = [Box(0.1, 0.1, 0.6, 0.9), Box(0.5, 0.0, 1.0, 0.5)]
+    masks = segmenter.segment(PICTURES[0], boxes)
+    assert (tuple(masks.shape), masks.dtype) == ((2, 40, 48), torch.bool)
+    predictor = package.SamPredictor(segmenter.sam)
+    predictor.set_image(torch.tensor(list(PICTURES[0].tobytes()), dtype=torch.uint8).view(40, 48, 3).numpy())
+    corners = torch.tensor([4.8, 4.0, 28.8, 36.0]).numpy()
+    all_masks, scores, _ = predictor.predict(box=corners, multimask_output=True)
+    assert (masks[0].numpy() == all_masks[scores.argmax()]).all()
+    assert segmenter.segment(PICTURES[0], []).shape == (0, 40, 48)
+    with pytest.raises(ModelError, match="no file"):
+        SamInBoxes.load(tmp_path / "none.pth")
+
+
+def test_pictures_are_ranked_by_a_checklist(folders, tmp_path, capsys):
+    layout = {
+        "version": 1,
+        "canvas": {"width": 64, "height": 64},
+        "instances": [{"id": "1", "box": [0.1, 0.1, 0.6, 0.9], "caption": "a red cat"}],
+    }
+    (tmp_path / "layout.json").write_text(json.dumps(layout))
+    for number, picture in enumerate(PICTURES):
+        picture.save(tmp_path / f"{number}.png")
+    words = ["score", str(tmp_path), "--layout", str(tmp_path / "layout.json")]
+    assert main([*words, "--vlm", folders["llava"], "--out", str(tmp_path / "out.json")]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert [row["place"] for row in rows] == [1, 2, 3]
+    assert sorted(row["score"] for row in rows) == [row["score"] for row in rows][::-1]
+    # A random model answers no word that counts, so that everything is named.
+    assert all(row["no to"].count('"a red cat"') == 2 for row in rows if row["score"] == 0)
+    assert main(words) == 2
+    assert "--vlm for the answers" in capsys.readouterr().err
+    assert main([*words, "--vlm", folders["llava"], "--prompt", "x"]) == 2
+    assert "leave --prompt" in capsys.readouterr().err
+
+
+def test_other_models_are_refused_in_words(folders, tmp_path):
+    for load, name in (
+        (BlipYesScorer.load, "blip"),
+        (ClipSimilarity.load, "blip"),
+        (TransformersDepth.load, "clip"),
+    ):
+        with pytest.raises(ModelError):
+            load(folders[name])
+    with pytest.raises(ModelError, match="yes or no"):
+        BlipYesScorer.load(str(write_tiny_blip_vqa(tmp_path / "other", answers=("oui", "non"))))
+    with pytest.raises(ValueError, match="--blip-vqa: name the model"):
+        LibraryModels({}, "cpu", torch.float32).yes_scorer()
+    with pytest.raises(ValueError, match="--vlm"):
+        LibraryModels({"vlm": folders["blip"]}, "cpu", torch.float32).judge()
+
+
+def test_a_benchmark_is_scored_by_models_of_the_library(folders, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["benchmark", "ifg", "prepare", str(run), "--tiny", "--limit", "1"]) == 0
+    words = ["benchmark", "ifg", "score", str(run), "--pictures", f"real={run / 'real'}", "--device", "cpu"]
+    assert main([*words, "--detector", folders["dino"]]) == 2
+    assert "--clip: name the model" in capsys.readouterr().err
+    models = {"detector": "dino", "vlm": "llava", "clip": "clip"}
+    assert main([*words, *(word for o, m in models.items() for word in (f"--{o}", folders[m]))]) == 0
+    assert main(["benchmark", "ifg", "report", str(run)]) == 0
+    assert "| real | 1 |" in (run / "report.md").read_text()
