@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from .errors import ModelMismatchError
-from .layer_call import Group, ModelCall
+from .layer_call import Block, Group, ModelCall
 from .unet.binder import UNetBinder
 
 
@@ -33,6 +33,10 @@ class Binder(Protocol):
 
     def patched(self, options: dict[str, Any], groups: Sequence[Group], call: ModelCall) -> dict[str, Any]:
         """A copy of transformer_options with the groups on top of whatever is installed by now."""
+        ...
+
+    def text_blocks(self, model: Any) -> Collection[Block]:
+        """Keys of the layers in which a MODEL's picture reads text."""
         ...
 
 

@@ -27,6 +27,7 @@ from ....models.regions import Regions
 from ..attention.terms import KEY, CarriedTerms
 from ..ifadapter.apply import apply_ifadapter
 from ..ifadapter.term import InstanceTerm
+from ..regions.apply import draw_regions
 
 Conditioning = list[Any]
 
@@ -139,6 +140,17 @@ def couple(parts: Parts, request: Request) -> Applied:
     return Applied(bound, positive, negative)
 
 
+def regions(parts: Parts, request: Request) -> Applied:
+    """Draw Regions, an instance's caption being its sentence as for the other regional prompts.
+
+    The prompt has the weight `base` inside the regions.
+    """
+    model, positive, negative = plain(parts, request)
+    instances = zip(request.layout.active, request.sentences, strict=True)
+    layout = Layout(tuple(replace(instance, caption=sentence) for instance, sentence in instances))
+    return Applied(*draw_regions(model, parts.clip, layout, positive, prompt=request.base), negative)
+
+
 def ifadapter(parts: Parts, request: Request) -> Applied:
     """Apply IFAdapter."""
     model, positive, negative = plain(parts, request)
@@ -160,6 +172,7 @@ METHODS: dict[str, Callable[[Parts, Request], Applied]] = {
     "area": area,
     "mask": mask,
     "couple": couple,
+    "regions": regions,
     "ifadapter": ifadapter,
     "no-appearance": without_appearance,
     "no-eot": without_end_of_text,

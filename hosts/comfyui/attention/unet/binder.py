@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from ..layer_call import Block, Group, ModelCall
 from .call import options_of, over_attn2, text_rows, with_options
-from .layers import preferred_attentions
+from .layers import cross_attention_blocks, preferred_attentions
 from .patch import Attention, AttentionPatch
 
 
@@ -29,6 +29,9 @@ class UNetBinder:
 
     def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         return text_rows(args, kwargs)
+
+    def text_blocks(self, model: Any) -> Collection[Block]:
+        return cross_attention_blocks(model.get_model_object("diffusion_model"))
 
     def patched(self, options: dict[str, Any], groups: Sequence[Group], call: ModelCall) -> dict[str, Any]:
         preferred = {} if call.running is None else preferred_attentions(call.running)
