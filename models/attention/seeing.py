@@ -91,11 +91,14 @@ def apart(prompt: Tensor, captions: Sequence[Tensor]) -> RowGroups:
     return RowGroups.of(texts, [(text, [Seen(number)]) for number, text in enumerate(texts)])
 
 
-def within(owner: Tensor, sway: Sway) -> RowGroups:
-    """The picture alone (self-attention) while instances are isolated; otherwise everyone sees all."""
+def within(owner: Tensor, sway: Sway, background: bool = True) -> RowGroups:
+    """The picture alone (self-attention) while instances are isolated; otherwise everyone sees all.
+
+    Without `background` the rows outside the instances are in no group.
+    """
     places = torch.arange(len(owner), device=owner.device)
     cells = [places[owner == number] for number in range(-1, len(sway.strengths))]
-    groups = [(cells[0], [Seen(piece) for piece in range(len(cells))])]
+    groups = [(cells[0], [Seen(piece) for piece in range(len(cells))])] if background else []
     for instance in range(len(sway.strengths)):
         rest = sway.of_others(instance)
         seen = [Seen(piece, 1.0 if piece == instance + 1 else rest) for piece in range(len(cells))]

@@ -140,15 +140,17 @@ def couple(parts: Parts, request: Request) -> Applied:
     return Applied(bound, positive, negative)
 
 
-def regions(parts: Parts, request: Request) -> Applied:
-    """Draw Regions, an instance's caption being its sentence as for the other regional prompts.
-
-    The prompt has the weight `base` inside the regions.
-    """
+def regions(parts: Parts, request: Request, isolate: float = 0.0) -> Applied:
+    """Draw Regions, an instance's caption being its sentence as for the other regional prompts."""
     model, positive, negative = plain(parts, request)
     instances = zip(request.layout.active, request.sentences, strict=True)
     layout = Layout(tuple(replace(instance, caption=sentence) for instance, sentence in instances))
-    return Applied(*draw_regions(model, parts.clip, layout, positive, prompt=request.base), negative)
+    return Applied(*draw_regions(model, parts.clip, layout, positive, isolate=isolate), negative)
+
+
+def isolated_regions(parts: Parts, request: Request) -> Applied:
+    """Draw Regions with instances isolated for the first half of the noise schedule."""
+    return regions(parts, request, isolate=0.5)
 
 
 def ifadapter(parts: Parts, request: Request) -> Applied:
@@ -173,6 +175,7 @@ METHODS: dict[str, Callable[[Parts, Request], Applied]] = {
     "mask": mask,
     "couple": couple,
     "regions": regions,
+    "isolated-regions": isolated_regions,
     "ifadapter": ifadapter,
     "no-appearance": without_appearance,
     "no-eot": without_end_of_text,

@@ -107,8 +107,26 @@ def with_dense_weights(model, clip, layout, strength=1.0, prompt=0.0, isolated=F
 
         return attend
 
+    def alone(query, key, value, options):
+        heads = options["n_heads"]
+        placement = regions.place(tuple(options["activations_shape"][-2:]))
+        covered = placement.covered.flatten(1).T.tolist()
+        top = torch.tensor([max((n for n, one in enumerate(cell) if one), default=-1) for cell in covered])
+        shares = torch.tensor([1.0, *(1 - min(strength * one.strength, 1.0) for one in layout.active)])
+        isolating = torch.where(top[:, None] == top[None], torch.ones(()), shares[top + 1][:, None])
+        rows = len(query) // len(options["cond_or_uncond"])
+        split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value)]
+        parts = []
+        for label in options["cond_or_uncond"]:
+            some = slice(len(parts) * rows, (len(parts) + 1) * rows)
+            weights = isolating if label == 0 else torch.ones_like(isolating)
+            parts.append(dense_attention(*(x[some] for x in split), weights))
+        return torch.cat(parts).transpose(1, 2).flatten(2)
+
     for block in cross_attention_blocks(unet):
         bound.set_model_attn2_replace(patch(block), *block)
+        if isolated:
+            bound.set_model_attn1_replace(alone, *block)
     return bound
 
 
@@ -139,9 +157,10 @@ def test_strength_and_the_prompt_inside_are_weights_of_keys(model, clip, layout,
 
 
 def test_isolated_until_a_share_of_the_schedule(model, clip, layout, prompts):
-    drawn = *draw_regions(model, clip, layout, prompts[0], prompt=0.5, isolate=0.4), prompts[1]
+    how = {"strength": 0.8, "prompt": 0.5}
+    drawn = *draw_regions(model, clip, layout, prompts[0], isolate=0.4, **how), prompts[1]
     for timestep, isolated in ((900, True), (200, False)):
-        reference = with_dense_weights(model, clip, layout, prompt=0.5, isolated=isolated)
+        reference = with_dense_weights(model, clip, layout, isolated=isolated, **how)
         assert_same(evaluate(*drawn, LATENTS, timestep), evaluate(reference, *prompts, LATENTS, timestep))
 
 
