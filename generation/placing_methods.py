@@ -13,6 +13,8 @@ METHODS: Mapping[str, Method] = {
     "area": Method("area conditioning (core)", boxes=True),
     "mask": Method("mask conditioning (core)", boxes=True),
     "couple": Method("attention couple (ppm)", boxes=True, pack="pamparamm/ComfyUI-ppm"),
+    "regions": Method("Draw Regions", boxes=True),
+    "isolated-regions": Method("Draw Regions, isolated", boxes=True),
     "ifadapter": Method("IFAdapter", boxes=True, adapter=True),
     "no-appearance": Method("IFAdapter, no appearance tokens", boxes=True, adapter=True),
     "no-eot": Method("IFAdapter, no end of text", boxes=True, adapter=True),

@@ -13,6 +13,7 @@ FAMILIES = (
     "layout",
     "loaders",
     "ifadapter",
+    "regions",
     "demo",
     "entities",
     "concentration",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from .errors import ModelMismatchError
-from .layer_call import Group, ModelCall
+from .layer_call import Block, Group, ModelCall
+from .transformer.binder import TransformerBinder
+from .transformer.families import FAMILIES
 from .unet.binder import UNetBinder
 
 
@@ -21,6 +23,11 @@ class Binder(Protocol):
         """The transformer_options among the arguments of a call of the diffusion model."""
         ...
 
+    @property
+    def wrapper(self) -> str:
+        """The kind of ComfyUI's wrappers (`WrappersMP`) that a call of the diffusion model goes through."""
+        ...
+
     def with_options(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -31,12 +38,18 @@ class Binder(Protocol):
         """Length of the texts among the arguments of a call of the diffusion model."""
         ...
 
-    def patched(self, options: dict[str, Any], groups: Sequence[Group], call: ModelCall) -> dict[str, Any]:
-        """A copy of transformer_options with the groups on top of whatever is installed by now."""
+    def patched(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: Sequence[Group], call: ModelCall
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of the call with the groups on top of whatever is installed by now."""
+        ...
+
+    def text_blocks(self, model: Any) -> Collection[Block]:
+        """Keys of the layers in which a MODEL's picture reads text."""
         ...
 
 
-BINDERS: tuple[Binder, ...] = (UNetBinder(),)
+BINDERS: tuple[Binder, ...] = (UNetBinder(), *map(TransformerBinder, FAMILIES))
 
 
 def find_binder(model: Any) -> Binder:
@@ -46,5 +59,6 @@ def find_binder(model: Any) -> Binder:
             return binder
     raise ModelMismatchError(
         f"This MODEL is {type(model.model.model_config).__name__}, whose attention Instance Composer cannot "
-        "reach: it works with models that have a UNet, such as SDXL. Load an SDXL checkpoint."
+        "reach: it works with UNets, such as SDXL's and SD1.5's, and with "
+        f"{', '.join(family.title for family in FAMILIES)}. Load one of these."
     )

@@ -69,6 +69,10 @@ class LayerCall(Protocol):
         """Attention of one chunk as it is without any patch: (rows, L, C)."""
         ...
 
+    def project(self, for_keys: Tensor, for_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Key and value (1, T, C) that the layer makes of a text (1, T, width), given once for each."""
+        ...
+
     def add(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to the prompt's own rows of one chunk."""
         ...

@@ -56,15 +56,16 @@ def bind(model: Any, observer: Observer | None = None) -> Any:
     `ModelMismatchError` for a model that no binder serves.
     """
     bound = model.clone()
-    installed = bound.get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
+    binder = find_binder(model)
+    installed = bound.get_wrappers(binder.wrapper, KEY)
     if installed and observer is None:
         return bound
     observers = installed[0].__self__.observers if installed else ()
-    wrappers = ModelWrappers(find_binder(model), observers if observer is None else (*observers, observer))
+    wrappers = ModelWrappers(binder, observers if observer is None else (*observers, observer))
     # Clones share their wrappers, so an observed one gets its own, in the place of those it came with.
     for registry, kind, method in (
         (bound.wrappers, WrappersMP.CALC_COND_BATCH, wrappers.on_conditionings),
-        (bound.wrappers, WrappersMP.DIFFUSION_MODEL, wrappers.on_diffusion_model),
+        (bound.wrappers, binder.wrapper, wrappers.on_diffusion_model),
         (bound.callbacks, CallbacksMP.ON_CLEANUP, wrappers.on_cleanup),
     ):
         registry.setdefault(kind, {})[KEY] = [method]
@@ -186,10 +187,10 @@ class ModelWrappers:
         # The running module: of several GPUs each has its own.
         running = getattr(executor, "class_obj", None)
         call = ModelCall(running, labels, len(latent) // len(labels), self.binder.text_rows(args, kwargs))
-        options = self.binder.patched(options, groups, call)
+        args, kwargs = self.binder.patched(args, kwargs, groups, call)
         for step in _guiding(step for steps in chunks for step in steps):
-            options = step.options(options)
-        args, kwargs = self.binder.with_options(args, kwargs, options)
+            options = step.options(self.binder.options(args, kwargs))
+            args, kwargs = self.binder.with_options(args, kwargs, options)
         try:
             return executor(*args, **kwargs)
         except AllReadError:

@@ -16,7 +16,7 @@ from ....layout import Layout
 from ....models.ifadapter import IFAdapter, InstancePrompt
 from ....models.ifadapter.phrases import Phrases
 from ....models.regions import Regions
-from ..attention.errors import ModelMismatchError
+from ..attention.errors import EmptyLayoutError, ModelMismatchError
 from ..attention.terms import carry
 from ..attention.unet.layers import adapted_blocks
 from ..attention.window import check_window
@@ -28,10 +28,6 @@ from .term import AdaptedLayers, InstanceTerm
 INSTANCES_PER_PASS = 4
 
 logger = logging.getLogger("instance_composer")
-
-
-class EmptyLayoutError(ValueError):
-    """A layout without anything to place."""
 
 
 def apply_ifadapter(

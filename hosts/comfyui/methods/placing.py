@@ -27,6 +27,7 @@ from ....models.regions import Regions
 from ..attention.terms import KEY, CarriedTerms
 from ..ifadapter.apply import apply_ifadapter
 from ..ifadapter.term import InstanceTerm
+from ..regions.apply import draw_regions
 
 Conditioning = list[Any]
 
@@ -139,6 +140,19 @@ def couple(parts: Parts, request: Request) -> Applied:
     return Applied(bound, positive, negative)
 
 
+def regions(parts: Parts, request: Request, isolate: float = 0.0) -> Applied:
+    """Draw Regions, an instance's caption being its sentence as for the other regional prompts."""
+    model, positive, negative = plain(parts, request)
+    instances = zip(request.layout.active, request.sentences, strict=True)
+    layout = Layout(tuple(replace(instance, caption=sentence) for instance, sentence in instances))
+    return Applied(*draw_regions(model, parts.clip, layout, positive, isolate=isolate), negative)
+
+
+def isolated_regions(parts: Parts, request: Request) -> Applied:
+    """Draw Regions with instances isolated for the first half of the noise schedule."""
+    return regions(parts, request, isolate=0.5)
+
+
 def ifadapter(parts: Parts, request: Request) -> Applied:
     """Apply IFAdapter."""
     model, positive, negative = plain(parts, request)
@@ -160,6 +174,8 @@ METHODS: dict[str, Callable[[Parts, Request], Applied]] = {
     "area": area,
     "mask": mask,
     "couple": couple,
+    "regions": regions,
+    "isolated-regions": isolated_regions,
     "ifadapter": ifadapter,
     "no-appearance": without_appearance,
     "no-eot": without_end_of_text,

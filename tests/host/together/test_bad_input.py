@@ -16,10 +16,10 @@ from host_cases import noise
 from tiny_comfyui import CPU, Patcher, tiny_model, tiny_unet_config
 from tiny_sdxl import UNET
 
-from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
+from instance_composer.hosts.comfyui.attention.errors import EmptyLayoutError, ModelMismatchError
 from instance_composer.hosts.comfyui.attention.unet.patch import copies_of_chunks
 from instance_composer.hosts.comfyui.attention.wrappers import bind
-from instance_composer.hosts.comfyui.ifadapter.apply import EmptyLayoutError, apply_ifadapter
+from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.ifadapter.folder import adapter_path, list_adapters, register_folder
 from instance_composer.hosts.comfyui.ifadapter.weights import load_adapter
 from instance_composer.layout import (

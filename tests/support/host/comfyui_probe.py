@@ -60,7 +60,7 @@ def evaluate_guider(
 
     model = model.clone()
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "tests", keep)
-    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "tests", count)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "tests", count)
     make_guider(model).sample(
         torch.zeros_like(latents),
         torch.zeros_like(latents),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.patcher_extension import WrappersMP
 
 from ..layer_call import Block, Group, ModelCall
-from .call import options_of, over_attn2, text_rows, with_options
-from .layers import preferred_attentions
+from ..placed import PlacedGroup
+from .call import options_of, over_patches, text_rows, with_options
+from .isolation import IsolatingPatch
+from .layers import cross_attention_blocks, preferred_attentions
 from .patch import Attention, AttentionPatch
 
 
 class UNetBinder:
     """The binder of every model whose diffusion model is ComfyUI's `UNetModel`."""
+
+    wrapper = WrappersMP.DIFFUSION_MODEL
 
     def serves(self, model: Any) -> bool:
         return isinstance(model.get_model_object("diffusion_model"), UNetModel)
@@ -30,11 +35,23 @@ class UNetBinder:
     def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         return text_rows(args, kwargs)
 
-    def patched(self, options: dict[str, Any], groups: Sequence[Group], call: ModelCall) -> dict[str, Any]:
+    def text_blocks(self, model: Any) -> Collection[Block]:
+        return cross_attention_blocks(model.get_model_object("diffusion_model"))
+
+    def patched(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: Sequence[Group], call: ModelCall
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         preferred = {} if call.running is None else preferred_attentions(call.running)
 
         def patch(base: Attention | None, block: Block) -> Attention:
             here = tuple(group for group in groups if block in group.blocks)
             return AttentionPatch(base, block, here, call, preferred.get(block))
 
-        return over_attn2(options, (block for group in groups for block in group.blocks), patch)
+        blocks = (block for group in groups for block in group.blocks)
+        options = over_patches("attn2", options_of(args, kwargs), blocks, patch)
+        isolated = [one for one in groups if isinstance(one, PlacedGroup) and one.placed.isolated]
+        if isolated:
+            options = over_patches(
+                "attn1", options, isolated[0].blocks, lambda base, _: IsolatingPatch(base, isolated, call)
+            )
+        return with_options(args, kwargs, options)

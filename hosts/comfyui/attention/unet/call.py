@@ -32,17 +32,21 @@ def with_options(
     return args, {**kwargs, "transformer_options": options}
 
 
-def over_attn2(
-    options: dict[str, Any], blocks: Iterable[Block], patch: Callable[[Attention | None, Block], Attention]
+def over_patches(
+    kind: str,
+    options: dict[str, Any],
+    blocks: Iterable[Block],
+    patch: Callable[[Attention | None, Block], Attention],
 ) -> dict[str, Any]:
     """A copy of the options (they are shared between steps) with patches over those installed by now.
 
-    `patch` makes the one of a block from what is there, None for plain attention.
+    `kind` is "attn1" for self-attention or "attn2" for cross-attention. `patch` makes the one of a block from
+    what is there, None for plain attention.
     """
     replace = options.get("patches_replace", {})
-    attn2: dict[Any, Attention] = dict(replace.get("attn2", {}))
+    patches: dict[Any, Attention] = dict(replace.get(kind, {}))
     for block in dict.fromkeys(blocks):
         # ComfyUI takes the patch of a whole transformer only where its block has none. Ours would hide it, so
         # it is ours that calls it.
-        attn2[block] = patch(attn2.get(block) or attn2.get(block[:2]), block)
-    return {**options, "patches_replace": {**replace, "attn2": attn2}}
+        patches[block] = patch(patches.get(block) or patches.get(block[:2]), block)
+    return {**options, "patches_replace": {**replace, kind: patches}}

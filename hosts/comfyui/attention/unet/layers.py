@@ -63,6 +63,16 @@ def attention_layers(unet: Any) -> dict[int, tuple[Block, nn.Module]]:
     return layers
 
 
+def cross_attention_blocks(unet: Any) -> tuple[Block, ...]:
+    """ComfyUI's keys of all cross-attention layers of a UNet, SDXL's or another's."""
+    return tuple(
+        (name, index, number)
+        for name, index, transformer in _every_transformer(unet)
+        for number, block in enumerate(transformer.transformer_blocks)
+        if getattr(block, "attn2", None) is not None
+    )
+
+
 def transformer_block(unet: Any, block: Block) -> BasicTransformerBlock:
     """The transformer block of a ComfyUI key."""
     name, index, number = block
@@ -76,12 +86,9 @@ def preferred_attentions(unet: Any) -> Mapping[Block, Any]:
     ComfyUI's from 0.40 can. The modules are looked up once for a UNet.
     """
     if unet not in _preferred:
-        stages = {"input": unet.input_blocks, "output": unet.output_blocks}
-        stages["middle"] = [unet.middle_block] if unet.middle_block is not None else []
         _preferred[unet] = {
             (name, index, number): block.attn2.comfy_attention
-            for name, blocks in stages.items()
-            for name, index, transformer in _transformers(name, blocks)
+            for name, index, transformer in _every_transformer(unet)
             for number, block in enumerate(transformer.transformer_blocks)
             if hasattr(block.attn2, "comfy_attention")
         }
@@ -89,6 +96,12 @@ def preferred_attentions(unet: Any) -> Mapping[Block, Any]:
 
 
 _preferred: WeakKeyDictionary[Any, Mapping[Block, Any]] = WeakKeyDictionary()
+
+
+def _every_transformer(unet: Any) -> Iterable[tuple[str, int, Any]]:
+    yield from _transformers("input", unet.input_blocks)
+    yield from _transformers("middle", [unet.middle_block] if unet.middle_block is not None else [])
+    yield from _transformers("output", unet.output_blocks)
 
 
 def _transformers(name: str, blocks: Iterable[nn.Module]) -> Iterable[tuple[str, int, Any]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import UnexplainedRowsError
 from ..layer_call import Block, Group, ModelCall
+from .layers import transformer_block
 
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
@@ -72,6 +73,7 @@ class CrossAttentionCall:
         self._labels = patch.call.labels
         self._rows = patch.call.rows
         self._preferred = patch.preferred
+        self._running = patch.call.running
         if patch.base is None:
             self._attended = plain_attention(query, key, value, extra_options, patch.preferred)
         else:
@@ -93,6 +95,11 @@ class CrossAttentionCall:
         if not self._has_base:
             return self._attended[self._own_rows(chunk)]
         return plain_attention(*self.inputs(chunk), self._options, self._preferred)
+
+    def project(self, for_keys: Tensor, for_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Key and value (1, T, C) of a text (1, T, width), LoRAs included."""
+        layer: Any = transformer_block(self._running, self.block).attn2
+        return layer.to_k(for_keys), layer.to_v(for_values)
 
     def add(self, chunk: int, term: Tensor) -> None:
         """Adds (rows, L, C) to the prompt's own rows of one chunk."""

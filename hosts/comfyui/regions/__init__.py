@@ -1,0 +1,1 @@
+"""Regions of a layout drawn by attention alone, without an adapter."""

@@ -1,0 +1,63 @@
+"""Drawing a layout's instances without an adapter: what the node Draw Regions does."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ....layout import Layout
+from ....models.regions import Regions
+from ..attention.binder import find_binder
+from ..attention.errors import EmptyLayoutError
+from ..attention.terms import KEY, carry
+from ..attention.window import check_window
+from ..attention.wrappers import bind
+from .captions import encode_captions
+from .term import NODE, RegionTerm
+
+logger = logging.getLogger("instance_composer")
+
+
+def draw_regions(
+    model: Any,
+    clip: Any,
+    layout: Layout,
+    positive: list[Any],
+    strength: float = 1.0,
+    prompt: float = 0.0,
+    isolate: float = 0.0,
+    start: float = 0.0,
+    end: float = 1.0,
+) -> tuple[Any, list[Any]]:
+    """MODEL and positive with which the layout's instances are drawn where they are, by their captions.
+
+    At strength 0 both are handed back as they came. Raises `ModelMismatchError` for a model that cannot be
+    reached, `LayoutError` and `EmptyLayoutError` for a layout without anything to draw, and ValueError where
+    the prompt has regions already.
+    """
+    check_window(start, end)
+    if strength == 0.0:
+        return model, positive
+    binder = find_binder(model)
+    _check(layout, positive)
+    captions = encode_captions(clip, layout, positive)
+    blocks, regions = binder.text_blocks(model), Regions.from_layout(layout)
+    term = RegionTerm(captions, regions, strength, prompt, isolate, (start, end), blocks)
+    return bind(model), carry(positive, term)
+
+
+def _check(layout: Layout, positive: list[Any]) -> None:
+    layout.checked()
+    if not layout.active:
+        raise EmptyLayoutError(
+            f"The layout has {len(layout.instances)} instances and none to draw: an instance needs a "
+            "caption and has to be enabled. Add one, or set strength to 0 to sample the prompt alone."
+        )
+    for problem in layout.problems():
+        logger.warning("%s", problem)
+    carried = (values.get("model_conds", {}).get(KEY) for _, values in positive)
+    if any(term.node == NODE for terms in carried if terms is not None for term in terms.cond):
+        raise ValueError(
+            f"This prompt has come through {NODE} before. Put the layouts together with Combine Layouts and "
+            "draw them once."
+        )

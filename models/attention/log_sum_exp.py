@@ -1,0 +1,55 @@
+"""Attention that also says how much it attended: its output and the log of the sum of its exponentials.
+
+Two results over disjoint keys with theirs make the attention over all those keys, exactly (the merge of
+flash attention's parts, arXiv 2205.14135, section 3.1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Attention scores held in memory at once where no kernel says its log-sum-exp.
+SCORES_AT_ONCE = 1 << 24
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """query (B, H, L, d), key and value (B, H, T, d), T > 0 -> output (B, H, L, d), log-sum-exp (B, H, L).
+
+    The log-sum-exp is float32, of scores scaled by d^-0.5. torch's own flash and memory-efficient kernels
+    where they serve the device and dtype, else plain matrices in parts of `SCORES_AT_ONCE`.
+    """
+    if query.shape[2] == 0:
+        return query, query.new_zeros(query.shape[:3], dtype=torch.float32)
+    if query.device.type == "cpu":
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # pyright: ignore
+            query, key, value
+        )
+    if query.device.type == "cuda":
+        if query.dtype in (torch.float16, torch.bfloat16) and _flash_serves(query.shape[-1]):
+            found = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)  # pyright: ignore
+        else:
+            found = torch.ops.aten._scaled_dot_product_efficient_attention(  # pyright: ignore
+                query, key, value, None, True
+            )
+        # The memory-efficient kernel rounds the rows of its log-sum-exp up.
+        return found[0], found[1][..., : query.shape[2]]
+    return attend_in_parts(query, key, value)
+
+
+def attend_in_parts(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by plain matrices in float32, on any device."""
+    keys, values = key.float().transpose(2, 3), value.float()
+    part = max(1, SCORES_AT_ONCE // (key.shape[0] * key.shape[1] * key.shape[2]))
+    outputs: list[Tensor] = []
+    sums: list[Tensor] = []
+    for rows in query.split(part, dim=2):
+        scores = (rows.float() * query.shape[-1] ** -0.5) @ keys
+        total = scores.logsumexp(-1)
+        outputs.append(((scores - total[..., None]).exp() @ values).to(query.dtype))
+        sums.append(total)
+    return torch.cat(outputs, 2), torch.cat(sums, 2)
+
+
+def _flash_serves(width: int) -> bool:
+    return width <= 256 and width % 8 == 0 and torch.backends.cuda.flash_sdp_enabled()

@@ -1,0 +1,257 @@
+"""Draw Regions on transformers of ComfyUI's own classes, tiny: against a dense matrix of weights."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import comfy.supported_models
+import node_helpers
+import pytest
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from comfy.patcher_extension import WrappersMP
+from comfyui_probe import evaluate
+from dense_transformer import OVERRIDE, Rules, with_dense_attention
+from host_cases import assert_close, encode
+from tiny_comfyui import CPU, Patcher
+from tiny_transformers import CONFIGS, latents, tiny_transformer
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
+from instance_composer.hosts.comfyui.attention.placed import Caption
+from instance_composer.hosts.comfyui.attention.transformer import joined
+from instance_composer.hosts.comfyui.attention.transformer.families import ANIMA
+from instance_composer.hosts.comfyui.regions.apply import draw_regions
+from instance_composer.layout import Box, Instance, Layout
+from instance_composer.models.regions import Regions
+
+EVERY = pytest.mark.parametrize("name", CONFIGS)
+# Predictions are of order one (Wan's of order 20); two sums of a few hundred float32 numbers, and their
+# rounding through the layers behind them.
+TOLERANCE = 2e-5
+MOVED = 0.02
+END = 49407  # CLIP's end of text
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Name -> MODEL, made once."""
+    with torch.inference_mode():
+        yield functools.cache(tiny_transformer)
+
+
+def close(name, found, expected, tolerance=TOLERANCE):
+    scale = 20 if name == "Wan" else 1
+    assert_close(found.positive, expected.positive, tolerance * scale)
+    if expected.negative is not None:
+        assert_close(found.negative, expected.negative, tolerance * scale)
+
+
+def reference(model, name, clip, layout, size, values=1.0, **rules):
+    """The MODEL with a dense matrix of weights; captions encoded and regions covered by hand."""
+    texts = []
+    for instance in layout.active:
+        text = encode(clip, instance.caption)[0][0]
+        if name in ("Flux.1", "FLUX.2", "Chroma"):
+            ids = [token for token, _ in clip.tokenize(instance.caption)["g"][0]]
+            text = text[:, : ids.index(END) + 1]
+        texts.append(text)
+    side = 1 if name == "FLUX.2" else 2
+    grid = tuple(math.ceil(one / side) for one in size)
+    covered = Regions.from_layout(layout).place(grid).covered.flatten(1)
+    top = [max((n for n, one in enumerate(cell) if one), default=-1) for cell in covered.T.tolist()]
+    frames = 3 if name == "Wan" else 1
+    strengths = [rules.pop("strength", 1.0) * one.strength for one in layout.active]
+    return with_dense_attention(model, name, texts, top * frames, Rules(strengths, **rules), values)
+
+
+@EVERY
+@pytest.mark.parametrize(("batch", "size"), [(1, (12, 16)), (2, (15, 9))], ids=str)
+def test_equals_a_dense_matrix(made, clip, layout, prompts, name, batch, size):
+    model, noise = made(name), latents(name, batch, *size)
+    drawn = *draw_regions(model, clip, layout, prompts[0]), prompts[1]
+    found = evaluate(*drawn, noise, 500)
+    assert found.calls == [[1, 0]]
+    close(name, found, evaluate(reference(model, name, clip, layout, size), *prompts, noise, 500))
+    plain = evaluate(model, *prompts, noise, 500)
+    assert (found.positive - plain.positive).abs().max() > MOVED
+    close(name, found.__class__(plain.positive, found.negative), plain)
+
+
+HOW = {
+    "some of both": {"strength": 0.7, "prompt": 0.25},
+    "thrice, prompt too": {"strength": 3.0, "prompt": 1.0},
+    "isolated": {"prompt": 0.5, "isolated": True},
+    "half isolated": {"strength": 0.5, "prompt": 0.5, "isolated": True},
+}
+
+
+@EVERY
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_strength_prompt_and_isolation(made, clip, layout, prompts, name, how):
+    model, noise = made(name), latents(name, 1, 12, 16)
+    ours = {**how, "isolate": 1.0 if how.get("isolated") else 0.0}
+    ours.pop("isolated", None)
+    drawn = *draw_regions(model, clip, layout, prompts[0], **ours), prompts[1]
+    expected = evaluate(reference(model, name, clip, layout, (12, 16), **how), *prompts, noise, 500)
+    close(name, evaluate(*drawn, noise, 500), expected)
+
+
+@EVERY
+def test_strength_0_no_regions_and_outside_the_window_are_the_models_bits(made, clip, layout, prompts, name):
+    model, noise = made(name), latents(name, 1, 12, 16)
+    found = draw_regions(model, clip, layout, prompts[0], strength=0.0)
+    assert found[0] is model
+    assert found[1] is prompts[0]
+    bound, positive = draw_regions(model, clip, layout, prompts[0], end=0.001)
+    plain = evaluate(model, *prompts, noise, 500)
+    close(name, evaluate(bound, positive, prompts[1], noise, 100), evaluate(model, *prompts, noise, 100), 0)
+    close(name, evaluate(bound, *prompts, noise, 500), plain, 0)
+
+
+@EVERY
+def test_the_model_is_untouched_and_a_second_run_equals_the_first(made, clip, layout, prompts, name):
+    model, noise = made(name), latents(name, 1, 12, 16)
+    before = evaluate(model, *prompts, noise, 500)
+    drawn = *draw_regions(model, clip, layout, prompts[0]), prompts[1]
+    first = evaluate(*drawn, noise, 500)
+    close(name, evaluate(model, *prompts, noise, 500), before, 0)
+    close(name, evaluate(*drawn, noise, 500), first, 0)
+    assert OVERRIDE not in model.model_options["transformer_options"]
+
+
+@EVERY
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_another_attention_in_either_order(made, clip, layout, prompts, name, first):
+    """One that has no log-sum-exp and attends to other values; every call of ours goes through it."""
+
+    def install(model):
+        bound = model.clone()
+        bound.model_options["transformer_options"][OVERRIDE] = other
+        return bound
+
+    calls = []
+
+    def other(chosen, query, key, value, heads, *rest, **options):
+        calls.append(query.shape)
+        return attention_pytorch(query, key, 0.5 * value, heads, *rest, **options)
+
+    model, noise = made(name), latents(name, 1, 12, 16)
+    bound, positive = draw_regions(install(model) if first else model, clip, layout, prompts[0], prompt=1.0)
+    found = evaluate(bound if first else install(bound), positive, prompts[1], noise, 500)
+    dense = reference(model, name, clip, layout, (12, 16), values=0.5, prompt=1.0)
+    close(name, found, evaluate(dense, *prompts, noise, 500))
+    assert calls
+
+
+@EVERY
+def test_no_tensor_of_the_length_squared(made, clip, layout, prompts, name):
+    model, noise = made(name), latents(name, 1, 40, 40)
+    drawn = *draw_regions(model, clip, layout, prompts[0], isolate=0.9), prompts[1]
+    cells = 400 * (4 if name == "FLUX.2" else 1) * (3 if name == "Wan" else 1)
+    square = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            for one in result if isinstance(result, (tuple, list)) else (result,):
+                if isinstance(one, torch.Tensor) and one.ndim > 1 and min(one.shape[-2:]) >= cells:
+                    square.append((function, one.shape))
+            return result
+
+    # Plain calls of the whole picture are ComfyUI's own, which has scores on the CPU: take its flash kernel.
+    bound = drawn[0].clone()
+    bound.model_options["transformer_options"][OVERRIDE] = lambda chosen, *args, **kwargs: attention_pytorch(
+        *args, **kwargs
+    )
+    with Watch():
+        evaluate(bound, *drawn[1:], noise, 500, cfg=1.0)
+    assert not square
+
+
+def test_two_runs_at_once_are_independent(made, clip, layout, prompts):
+    model, noise = made("Flux.1"), latents("Flux.1", 1, 12, 16)
+    bound, positive = draw_regions(model, clip, layout, prompts[0])
+    other = Layout((Instance("cup", Box(0.0, 0.0, 0.5, 0.5), "a blue cup"),))
+    _, second = draw_regions(bound, clip, other, prompts[0])
+    expected = [evaluate(bound, one, prompts[1], noise, 500) for one in (positive, second)]
+    inner = []
+
+    def meanwhile(executor, *args, **kwargs):
+        if not inner:
+            inner.append(None)
+            inner[0] = evaluate(bound, second, prompts[1], noise, 500)
+        return executor(*args, **kwargs)
+
+    outer = bound.clone()
+    outer.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "meanwhile", meanwhile)
+    found = evaluate(outer, positive, prompts[1], noise, 500)
+    close("Flux.1", found, expected[0], 0)
+    close("Flux.1", inner[0], expected[1], 0)
+
+
+def test_two_layouts_in_one_batch(made, clip, layout, prompts):
+    """Combined conditionings: each chunk has captions of its own, of other lengths."""
+    model, noise = made("Qwen-Image"), latents("Qwen-Image", 1, 12, 16)
+    other = Layout((Instance("cup", Box(0.0, 0.0, 0.5, 0.5), "a blue cup"),))
+    bound, positive = draw_regions(model, clip, layout, prompts[0])
+    _, second = draw_regions(model, clip, other, prompts[0])
+    apart = [evaluate(bound, one, prompts[1], noise, 500).positive for one in (positive, second)]
+    found = evaluate(bound, positive + second, prompts[1], noise, 500)
+    assert len(found.calls) == 1
+    assert_close(found.positive, (apart[0] + apart[1]) / 2)
+
+
+@pytest.mark.parametrize("name", ["Lumina 2", "Wan", "Krea 2"])
+def test_a_text_as_long_as_the_picture_is_not_taken_for_it(made, clip, prompts, monkeypatch, name):
+    """77 tokens of the prompt, 77 of a caption, a picture of 154: told apart by a filler that nobody sees."""
+    one = Layout((Instance("a", Box(0.0, 0.0, 0.5, 1.0), "a red book"),))
+    model, noise = made(name), latents(name, 1, 22, 28)
+    noise = noise[:, :, :1] if name == "Wan" else noise
+    drawn = *draw_regions(model, clip, one, prompts[0], isolate=0.9), prompts[1]
+    found = evaluate(*drawn, noise, 500)
+    longer = joined._before
+    monkeypatch.setattr(joined, "_before", lambda *given: longer(*given) + 5)
+    close(name, evaluate(*drawn, noise, 500), found)
+
+
+def test_anima_reads_a_caption_through_its_adapter(made):
+    transformer = made("Anima").get_model_object("diffusion_model")
+    text = torch.randn(1, 9, 48, generator=torch.Generator().manual_seed(2))
+    ids, weights = torch.tensor([5, 9, 1]), torch.tensor([1.0, 1.3, 1.0])
+    caption = Caption(text, {"t5xxl_ids": ids, "t5xxl_weights": weights}, slice(None))
+    expected = (
+        made("Anima")
+        .model.extra_conds(
+            cross_attn=text, t5xxl_ids=ids, t5xxl_weights=weights, device=torch.device("cpu"), noise=text
+        )["c_crossattn"]
+        .cond
+    )
+    assert torch.equal(ANIMA.words(transformer, caption, text), expected)
+
+
+@pytest.mark.parametrize("name", ["Flux.1", "Lumina 2", "Qwen-Image", "Krea 2"])
+def test_what_cannot_be_joined_is_said(made, clip, layout, prompts, name):
+    model, noise = made(name), latents(name, 1, 12, 16)
+    bound, positive = draw_regions(model, clip, layout, prompts[0])
+    if name == "Flux.1":
+        given = {"attention_mask": torch.ones(1, 77, 77), "attention_mask_img_shape": (6, 8)}
+    elif name == "Lumina 2":
+        given = {"reference_latents": [noise]}
+    elif name == "Qwen-Image":
+        given = {"attention_mask": (torch.arange(77) < 40)[None].long()}
+    else:
+        given, noise = {}, noise.expand(-1, -1, 2, -1, -1).contiguous()
+    positive = node_helpers.conditioning_set_values(positive, given)
+    with pytest.raises(ModelMismatchError, match="Draw Regions"):
+        evaluate(bound, positive, prompts[1], noise, 500)
+
+
+def test_a_model_that_cannot_be_reached_is_named(clip, layout, prompts):
+    sizes = {"cond_seq_dim": 48, "n_layers": 1, "n_double_layers": 1, "max_seq": 64}
+    settings = comfy.supported_models.AuraFlow(sizes)
+    settings.set_inference_dtype(torch.float32, None)
+    model = Patcher(settings.get_model({}, "", CPU), load_device=CPU, offload_device=CPU)
+    with pytest.raises(ModelMismatchError, match="This MODEL is AuraFlow"):
+        draw_regions(model, clip, layout, prompts[0])
