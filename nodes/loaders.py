@@ -33,6 +33,15 @@ class LoadIFAdapter(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, ifadapter_name: str) -> bool | str:
+        """Whether the file is there, under this name or in the other format."""
+        try:
+            adapter_path(ifadapter_name)
+        except FileNotFoundError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(cls, ifadapter_name: str) -> io.NodeOutput:
         return io.NodeOutput(load_adapter(adapter_path(ifadapter_name)))
 
