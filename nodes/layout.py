@@ -31,7 +31,9 @@ AUTOMATIC = "auto"
 
 
 def _layout_output() -> io.Output:
-    return InstanceLayoutSocket.Output("layout", tooltip="For Apply IFAdapter and the other layout nodes.")
+    return InstanceLayoutSocket.Output(
+        "layout", tooltip="For Compose Layout, Apply IFAdapter and the other layout nodes."
+    )
 
 
 def _side(name: str, default: int, low: int, tooltip: str) -> io.Input:
