@@ -29,7 +29,7 @@ class LoadIFAdapter(io.ComfyNode):
                     tooltip="A file in models/ifadapter: spd_adapter.bin, or a .safetensors made of it.",
                 )
             ],
-            outputs=[IFAdapterSocket.Output("ifadapter", tooltip="For Apply IFAdapter.")],
+            outputs=[IFAdapterSocket.Output("ifadapter", tooltip="For Compose Layout or Apply IFAdapter.")],
         )
 
     @classmethod

@@ -195,3 +195,21 @@ def test_captions_of_crowded_regions_do_not_lie_over_one_another(editor):
     editor.root.get_by_role("menuitemcheckbox", name="Nothing").click()
     editor.settle()
     expect(editor.root.locator(".ic-label .ic-chip:visible")).to_have_count(0)
+
+
+def test_the_request_for_a_chat_model_is_copied_and_its_answer_pasted(editor):
+    editor.root.get_by_label("Prompt of the whole picture", exact=True).fill("a harbour at dawn")
+    editor.press("Tab")
+    editor.button("Copy, paste, files").click()
+    editor.root.get_by_role("menuitem", name="Paste a layout").click()
+    sheet = editor.root.get_by_role("dialog")
+    sheet.get_by_role("button", name="Copy the request for a chat model").click()
+    expect(editor.root.locator(".ic-toast")).to_contain_text("Copied")
+    request = editor.page.evaluate("() => navigator.clipboard.readText()")
+    assert "a harbour at dawn" in request
+    assert "1024 × 1024" in request
+    answer = next(line for line in request.splitlines() if line.startswith('{"version"'))
+    sheet.get_by_role("textbox").first.fill(f"Sure!\n```json\n{answer}\n```")
+    sheet.get_by_role("button", name="Replace").click()
+    editor.settle()
+    assert len(editor.instances()) >= 2
