@@ -192,7 +192,7 @@ def test_captions_of_crowded_regions_do_not_lie_over_one_another(editor):
     assert editor.root.locator(".ic-label .ic-chip:visible").count() == 12
     assert overlaps() == []
     editor.button("Picture under the regions").click()
-    editor.root.get_by_role("menuitemcheckbox", name="Nothing").click()
+    editor.root.get_by_role("menuitemcheckbox", name="No labels").click()
     editor.settle()
     expect(editor.root.locator(".ic-label .ic-chip:visible")).to_have_count(0)
 
