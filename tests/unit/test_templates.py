@@ -48,7 +48,9 @@ def test_a_node_says_which_pack_it_is_of(path):
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_a_template_has_named_groups_around_all_of_its_nodes_and_a_note(path):
     graph = read(path)
-    assert any(node["type"] == "MarkdownNote" for node in graph["nodes"])
+    notes = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    assert notes
+    assert "`" not in "".join(notes), "notes show code in letters that cannot be read on their ground"
     assert all(group["title"] for group in graph["groups"])
     for node in graph["nodes"]:
         (x, y), (width, height) = node["pos"], node["size"]
