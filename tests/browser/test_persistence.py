@@ -276,9 +276,9 @@ def test_what_the_undo_of_the_graph_took_back_can_be_redone_in_the_editor(drawn)
 
 
 @pytest.mark.parametrize("where", ["on the region", "in the list"])
-def test_a_caption_being_typed_survives_a_reload(other_page, where):
+def test_a_caption_being_typed_survives_a_reload(other_page, page, where):
     """ComfyUI keeps the workflow of a page that is left; the field still has the focus then."""
-    editor = other_page(vue=False, settings={"Comfy.Workflow.Persist": True})
+    editor = other_page(page.vue, settings={"Comfy.Workflow.Persist": True})
     try:
         editor.open()
         editor.add_node()
@@ -294,8 +294,7 @@ def test_a_caption_being_typed_survives_a_reload(other_page, where):
         expect(editor.root).to_be_visible(timeout=20_000)
         expect(editor.root.locator(".ic-label .ic-words")).to_have_text("a red fox in the sn")
     finally:
-        editor.clear()
-        editor.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        other_page(page.vue, settings={"Comfy.Workflow.Persist": False})
 
 
 def test_a_typed_caption_is_one_step_and_escape_takes_all_of_it_back(drawn):

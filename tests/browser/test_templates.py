@@ -12,7 +12,7 @@ PICTURES = REPOSITORY / "output" / "browser"
 LOAD = """async (graph) => {
   await app.loadGraphData(graph, true, true);
   app.canvas.ds.scale = 0.42;
-  app.canvas.min_font_size_for_lod = 0; // far away classic nodes would not draw their pictures, nor grow by them
+  app.canvas.min_font_size_for_lod = 0; // else classic nodes far away draw no pictures, nor grow by them
   app.canvas.ds.offset = [150, 250];
   app.canvas.setDirty(true, true);
   // Classic nodes put their parts in place when they are drawn, Nodes 2.0 as the page does.
@@ -29,7 +29,8 @@ RUN = """async ([reports]) => {
   const { name: filename } = await (await api.fetchApi('/upload/image', { method: 'POST', body })).json();
   for (const { id: number, type, constructor } of app.graph.nodes) {
     const id = String(number);
-    const where = { nodeId: id, displayNodeId: id, parentNodeId: id, realNodeId: id, jobId: id, promptId: id };
+    const names = ['nodeId', 'displayNodeId', 'parentNodeId', 'realNodeId', 'jobId', 'promptId'];
+    const where = Object.fromEntries(names.map((name) => [name, id]));
     if (type === 'KSampler') api.dispatchCustomEvent('b_preview_with_metadata', { blob, ...where });
     const images = [{ filename, subfolder: '', type: 'input' }];
     const output = reports.includes(type) ? { text: ['noun  words\\nbook  red book'] } : { images };
