@@ -33,8 +33,10 @@ class LoadIFAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, ifadapter_name: str) -> bool | str:
-        """Whether the file is there, under this name or in the other format."""
+    def validate_inputs(cls, ifadapter_name: str | None) -> bool | str:
+        """Whether the file is there, in this format or the other; a linked name is not known yet."""
+        if ifadapter_name is None:
+            return True
         try:
             adapter_path(ifadapter_name)
         except FileNotFoundError as error:

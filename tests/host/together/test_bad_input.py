@@ -239,6 +239,7 @@ def test_an_adapter_is_found_in_the_other_format_too(model_folder):
     register_folder()
     assert Path(adapter_path("tiny.bin")) == model_folder / "tiny.safetensors"
     assert LoadIFAdapter.validate_inputs("tiny.bin") is True
+    assert LoadIFAdapter.validate_inputs(None) is True, "a link brings the name when the graph runs"
     assert "There is no IFAdapter file 'tiny.pt'" in LoadIFAdapter.validate_inputs("tiny.pt")
     assert "There is no IFAdapter file" in LoadIFAdapter.validate_inputs("../secret.bin")
 
