@@ -188,7 +188,7 @@ def read_texts(path: Path) -> dict[str, str]:
 
     Raises `CheckpointError` for a file that cannot be opened.
     """
-    return dict(_open_safetensors(path).metadata() or {}) if path.suffix in _SAFETENSORS else {}
+    return dict(_open_safetensors(path).metadata() or {}) if _is_safetensors(path) else {}
 
 
 def save_weights(
@@ -261,7 +261,15 @@ def _refuse_folder(path: Path) -> None:
 
 
 def _open(path: Path) -> _Reader:
-    return _SafetensorsReader(path) if path.suffix in _SAFETENSORS else _TorchReader(path)
+    return _SafetensorsReader(path) if _is_safetensors(path) else _TorchReader(path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its name, unless it begins as a torch file: a download gets whatever name its page gives it."""
+    if path.suffix not in _SAFETENSORS or not path.is_file():
+        return path.suffix in _SAFETENSORS
+    with path.open("rb") as file:
+        return file.read(4) != b"PK\x03\x04"
 
 
 def _open_safetensors(path: Path) -> Any:

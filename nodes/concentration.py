@@ -32,7 +32,15 @@ class AttributeConcentration(io.ComfyNode):
                 "Keeps the attention of each thing's words, its noun and its attributes, in one place of the "
                 "picture while it is sampled. Connect both outputs to the sampler."
             ),
-            search_aliases=["attribute binding", "attend and excite", "comat", "color bleeding", "guidance"],
+            search_aliases=[
+                "attribute binding",
+                "attend and excite",
+                "comat",
+                "color bleeding",
+                "guidance",
+                "multi subject",
+                "character",
+            ],
             inputs=[
                 socket(io.Model, "model", tooltip="An SDXL checkpoint, LoRAs and other patches included."),
                 socket(io.Conditioning, "positive", tooltip="The prompt that the entities were found in."),
@@ -48,9 +56,11 @@ class AttributeConcentration(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
+                    advanced=True,
                     tooltip=(
                         "How much the token term counts: each word's own attention gathers inside its "
-                        "region, however much there is of it. It binds attributes to their noun."
+                        "region, however much there is of it. It binds attributes to their noun. Try "
+                        "0.5 to 2."
                     ),
                 ),
                 socket(
@@ -60,9 +70,11 @@ class AttributeConcentration(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
+                    advanced=True,
                     tooltip=(
                         "How much the pixel term counts: inside a region its words get all attention, "
-                        "outside none. It asks for what is missing, and is the stronger of the two."
+                        "outside none. It asks for what is missing, and is the stronger of the two. Try "
+                        "0.5 to 2."
                     ),
                 ),
                 socket(
@@ -74,7 +86,7 @@ class AttributeConcentration(io.ComfyNode):
                     step=0.05,
                     tooltip=(
                         "How far attention is moved, the same at every size of picture and in every layer. 0 "
-                        "switches the node off."
+                        "switches the node off. Try 1, and up to 2 where a layout gives the regions."
                     ),
                 ),
                 socket(
@@ -91,13 +103,15 @@ class AttributeConcentration(io.ComfyNode):
                 *window_inputs(
                     start="Where in the sampling run it begins to act: 0 is the first step.",
                     end="Where in the sampling run it stops. After it nothing is computed.",
+                    advanced=True,
                 ),
-                layers_input("Which cross-attention layers"),
+                layers_input("Which cross-attention layers", advanced=True),
                 socket(
                     io.Combo,
                     "without_region",
                     options=list(WITHOUT_REGION),
                     default=DEFAULTS.without_region,
+                    advanced=True,
                     tooltip=(
                         "What happens to an entity without region. own map: its region is where its noun "
                         "gets most attention. nowhere: it should get none. leave alone: nothing."

@@ -34,7 +34,9 @@ class LoadDemoCheckpoint(io.ComfyNode):
                 ),
                 io.Clip.Output("clip", tooltip="Its two text encoders; they know the words of Shapes World."),
                 io.Vae.Output("vae", tooltip="Its autoencoder."),
-                IFAdapterSocket.Output("ifadapter", tooltip="For Apply IFAdapter; it fits this model alone."),
+                IFAdapterSocket.Output(
+                    "ifadapter", tooltip="For Compose Layout or Apply IFAdapter; it fits this model alone."
+                ),
             ],
         )
 

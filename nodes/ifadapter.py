@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..hosts.comfyui.ifadapter.apply import apply_ifadapter
+from ..hosts.comfyui.ifadapter.compose import compose
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from .inputs import window_inputs
@@ -30,6 +31,11 @@ class ApplyIFAdapter(io.ComfyNode):
                 "instance placement",
                 "area conditioning",
                 "gligen",
+                "place",
+                "box",
+                "area",
+                "multi subject",
+                "character",
             ],
             # In the order of the outputs: a bypassed node hands each of them the input in the same place.
             inputs=[
@@ -103,4 +109,108 @@ class ApplyIFAdapter(io.ComfyNode):
         )
 
 
-NODES = [ApplyIFAdapter]
+class ComposeLayout(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="IC_ComposeLayout",
+            display_name="Compose Layout",
+            category="instance composer/conditioning",
+            description=(
+                "Everything a sampler asks for, from a checkpoint and a layout: the prompt encoded, every "
+                "instance in its place, an empty latent of the layout's size."
+            ),
+            search_aliases=[
+                "instance composer",
+                "layout to image",
+                "regional prompt",
+                "place",
+                "box",
+                "area",
+                "multi subject",
+                "character",
+            ],
+            inputs=[
+                socket(io.Model, "model", tooltip="An SDXL checkpoint, LoRAs and other patches included."),
+                socket(io.Clip, "clip", tooltip="SDXL's text encoders; they read prompt and captions."),
+                socket(IFAdapterSocket, "ifadapter", tooltip="From Load IFAdapter."),
+                socket(
+                    InstanceLayoutSocket,
+                    "layout",
+                    tooltip=(
+                        "Captions, regions, prompt, negative and size of the picture. Without a negative "
+                        "the prompt zeroed out takes its place, as the adapter was published."
+                    ),
+                ),
+                socket(
+                    io.Float,
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=5.0,
+                    step=0.05,
+                    tooltip="How strongly instances are placed; 1 is as trained, 0 switches the adapter off.",
+                ),
+                socket(
+                    io.Int,
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="How many pictures are drawn in one run.",
+                ),
+                *window_inputs(
+                    start="Where in the sampling run the adapter begins to act: 0 is the first step.",
+                    end=(
+                        "Where in the sampling run the adapter stops. 1 is the end; around 0.3 leaves style "
+                        "and detail to checkpoint and LoRAs."
+                    ),
+                    advanced=True,
+                ),
+                socket(
+                    io.String,
+                    "prompt",
+                    optional=True,
+                    force_input=True,
+                    tooltip="The prompt of the whole picture, in place of the layout's own.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "out_model", display_name="model", tooltip="Samples with the instances placed."
+                ),
+                io.Conditioning.Output("positive", tooltip="The prompt with its instances."),
+                io.Conditioning.Output("negative", tooltip="The negative with the regions, uncaptioned."),
+                io.Latent.Output("latent", tooltip="An empty latent of the layout's size."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        ifadapter: Any,
+        layout: Layout,
+        strength: float,
+        batch_size: int,
+        start: float,
+        end: float,
+        prompt: str = "",
+    ) -> io.NodeOutput:
+        return io.NodeOutput(
+            *compose(
+                model,
+                clip,
+                ifadapter,
+                layout,
+                prompt,
+                strength=strength,
+                start=start,
+                end=end,
+                batch_size=batch_size,
+            )
+        )
+
+
+NODES = [ApplyIFAdapter, ComposeLayout]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..hosts.comfyui.schema import socket
 from ..models.sdxl.layer_presets import LAYER_PRESETS
 
 
-def window_inputs(start: str, end: str) -> list[io.Input]:
+def window_inputs(start: str, end: str, *, advanced: bool = False) -> list[io.Input]:
     """The inputs start and end with these tooltips: fractions of the sampling run, all of it by default."""
-    limits = {"min": 0.0, "max": 1.0, "step": 0.01}
+    limits: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01}
+    if advanced:
+        limits["advanced"] = True
     return [
         socket(io.Float, "start", default=0.0, **limits, tooltip=start),
         socket(io.Float, "end", default=1.0, **limits, tooltip=end),
     ]
 
 
-def layers_input(use: str) -> io.Input:
+def layers_input(use: str, *, advanced: bool = False) -> io.Input:
     """The input layers: the presets, after a tooltip that begins with their use."""
     choices = "; ".join(f"{name}: {layers}" for name, layers in LAYER_PRESETS.items())
     return socket(
@@ -26,4 +30,5 @@ def layers_input(use: str) -> io.Input:
         options=list(LAYER_PRESETS),
         default=next(iter(LAYER_PRESETS)),
         tooltip=f"{use}: {choices}.",
+        **({"advanced": True} if advanced else {}),
     )

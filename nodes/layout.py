@@ -31,7 +31,9 @@ AUTOMATIC = "auto"
 
 
 def _layout_output() -> io.Output:
-    return InstanceLayoutSocket.Output("layout", tooltip="For Apply IFAdapter and the other layout nodes.")
+    return InstanceLayoutSocket.Output(
+        "layout", tooltip="For Compose Layout, Apply IFAdapter and the other layout nodes."
+    )
 
 
 def _side(name: str, default: int, low: int, tooltip: str) -> io.Input:
@@ -47,7 +49,18 @@ class InstanceLayout(io.ComfyNode):
             category=CATEGORY,
             description="Says what goes where and what each thing looks like.",
             has_intermediate_output=True,  # the editor hears of the document that a run used
-            search_aliases=["regions", "bounding boxes", "regional prompt", "layout editor", "composition"],
+            search_aliases=[
+                "regions",
+                "bounding boxes",
+                "regional prompt",
+                "layout editor",
+                "composition",
+                "place",
+                "box",
+                "area",
+                "multi subject",
+                "character",
+            ],
             inputs=[
                 _side("width", 1024, 16, "Width of the picture in pixels. Boxes are fractions and follow."),
                 _side("height", 1024, 16, "Height of the picture in pixels. Boxes are fractions and follow."),

@@ -29,8 +29,19 @@ class LoadIFAdapter(io.ComfyNode):
                     tooltip="A file in models/ifadapter: spd_adapter.bin, or a .safetensors made of it.",
                 )
             ],
-            outputs=[IFAdapterSocket.Output("ifadapter", tooltip="For Apply IFAdapter.")],
+            outputs=[IFAdapterSocket.Output("ifadapter", tooltip="For Compose Layout or Apply IFAdapter.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, ifadapter_name: str | None) -> bool | str:
+        """Whether the file is there, in this format or the other; a linked name is not known yet."""
+        if ifadapter_name is None:
+            return True
+        try:
+            adapter_path(ifadapter_name)
+        except FileNotFoundError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(cls, ifadapter_name: str) -> io.NodeOutput:

@@ -136,7 +136,8 @@ class CompositionScore(io.ComfyNode):
             display_name="Composition Score",
             category=CATEGORY,
             description=(
-                "Scores every picture of a batch: how well it shows the text, in each aspect and altogether."
+                "Scores every picture of a batch: how well it shows the text, in each aspect and altogether, "
+                "with bars and a star for the best."
             ),
             search_aliases=["image reward", "rate images", "rank images", "clip score", "itercomp score"],
             is_output_node=True,
@@ -188,7 +189,7 @@ class CompositionScore(io.ComfyNode):
             table += f"\n\nNot read, because the models read 33 word pieces: {scores.cut}"
         missing = torch.full_like(combined, torch.nan)
         single = [scores.normalized.get(aspect, missing).tolist() for aspect in ASPECTS]
-        sheet = draw_score_sheet(images_from(image), rank(combined), _lines(scores.normalized, combined))
+        sheet = draw_score_sheet(images_from(image), rank(combined), _named(scores.normalized, combined))
         return io.NodeOutput(
             combined.tolist(),
             *single,
@@ -197,13 +198,15 @@ class CompositionScore(io.ComfyNode):
         )
 
 
-def _lines(normalized: dict[str, Tensor], combined: Tensor) -> list[list[str]]:
-    """The line below each picture."""
-    lines: list[list[str]] = []
-    for number, score in enumerate(combined.tolist()):
-        aspects = [f"{aspect} {float(values[number]):+.2f}" for aspect, values in normalized.items()]
-        lines.append([f"{number + 1}: {score:+.2f}", *aspects])
-    return lines
+def _named(normalized: dict[str, Tensor], combined: Tensor) -> list[list[tuple[str, float]]]:
+    """The scores below each picture: the combined one after its number, then the aspects."""
+    return [
+        [
+            (f"picture {number + 1}", score),
+            *((aspect, float(values[number])) for aspect, values in normalized.items()),
+        ]
+        for number, score in enumerate(combined.tolist())
+    ]
 
 
 class PickBest(io.ComfyNode):

@@ -1,12 +1,28 @@
 // @ts-check
 // The entry ComfyUI imports at start: it names the widget and shows tables. The editor itself is loaded with the
 // first node, from web/bundle: run `npm run build` after a change of web/editor or web/lib.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
 // Nodes that tell something when they have run: tables, and sentences, which are wrapped.
 const REPORTS = { IC_PromptEntities: "pre", IC_ExtractIterCompLoRA: "pre", IC_LayoutFromText: "pre-wrap" };
+const PACK = "instance-composer"; // in the registry: a workflow says by it where its nodes come from
+// In which order the templates are best met; the server lists files as the disk has them.
+const TEMPLATES = [
+  "Try it",
+  "Place things by region",
+  "Bind attributes",
+  "Regions and attributes",
+  "Choose the best",
+  "Compose with IterComp",
+  "With and without",
+  "See where words look",
+  "Refine a picture",
+  "Import a layout",
+  "Try everything",
+];
 const SIZE = [480, 840];
 const MINIMUM = 480;
 
@@ -59,7 +75,10 @@ function showReports(type, whiteSpace) {
     if (!widget) {
       const element = document.createElement("pre");
       element.tabIndex = 0; // so that the keyboard scrolls it
-      element.style.cssText = "margin:0;padding:6px;overflow:auto;user-select:text;font-size:12px";
+      element.dataset.captureWheel = "true"; // and the wheel once it was pressed, as core's own text areas
+      element.style.cssText =
+        "margin:0;padding:6px;overflow:auto;user-select:text;font-size:12px;" +
+        "scrollbar-width:thin;scrollbar-color:var(--border-color,#666) transparent";
       element.style.whiteSpace = whiteSpace;
       widget = this.addDOMWidget("report", "IC_REPORT", element, {
         serialize: false,
@@ -72,6 +91,22 @@ function showReports(type, whiteSpace) {
   };
 }
 
+/** Our templates in their order; other packs' lists stay as they are. */
+function orderTemplates() {
+  const before = api.getWorkflowTemplates;
+  if (typeof before !== "function") return;
+  const place = (name) => (TEMPLATES.includes(name) ? TEMPLATES.indexOf(name) : TEMPLATES.length);
+  api.getWorkflowTemplates = async function (...args) {
+    const packs = await before.apply(this, args);
+    const ordered = (names) =>
+      Array.isArray(names) && TEMPLATES.slice(0, 2).every((name) => names.includes(name))
+        ? [...names].sort((one, other) => place(one) - place(other))
+        : names;
+    return Object.fromEntries(Object.entries(packs ?? {}).map(([pack, names]) => [pack, ordered(names)]));
+  };
+}
+
+orderTemplates();
 app.registerExtension({
   name: "InstanceComposer.LayoutEditor",
   getCustomWidgets: () => ({ [WIDGET]: layoutWidget }),
@@ -81,6 +116,7 @@ app.registerExtension({
     if (definition.name === NODE) definition.input.optional.document[1].widgetType = WIDGET;
   },
   nodeCreated(node) {
+    if (node.comfyClass?.startsWith("IC_")) node.properties.cnr_id ??= PACK;
     if (node.comfyClass === NODE)
       node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
   },

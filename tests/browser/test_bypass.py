@@ -68,7 +68,9 @@ def test_a_bypassed_or_muted_node_mixes_nothing_up(editor, path):
 
 
 def test_workflows_of_earlier_versions_keep_their_wiring_and_bypass_well(editor):
-    graph = json.loads((REPOSITORY / "example_workflows" / "Try it.json").read_text(encoding="utf-8"))
+    graph = json.loads(
+        (REPOSITORY / "example_workflows" / "With and without.json").read_text(encoding="utf-8")
+    )
     editor.page.evaluate(LOAD, graph)
     now = prompt_of(editor)
     editor.page.evaluate(LOAD, saved_earlier(graph))

@@ -148,3 +148,55 @@ def test_a_linked_width_rules_and_says_so(editor):
     editor.root.locator(".ic-size").click()
     expect(editor.root.locator(".ic-menu")).to_contain_text("A link gives the size")
     editor.press("Escape")
+
+
+def drop_picture(editor, width: int, height: int) -> None:
+    """Drop a picture on the stage: red in its upper half, blue in the lower one."""
+    editor.page.evaluate(
+        """async ([width, height]) => {
+          const canvas = Object.assign(document.createElement('canvas'), { width, height });
+          const context = canvas.getContext('2d');
+          context.fillStyle = '#f00';
+          context.fillRect(0, 0, width, height / 2);
+          context.fillStyle = '#00f';
+          context.fillRect(0, height / 2, width, height / 2);
+          const blob = await new Promise((done) => canvas.toBlob(done, 'image/png'));
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([blob], 'photo.png', { type: 'image/png' }));
+          const root = [...document.querySelectorAll('.ic-editor')].at(-1);
+          for (const name of ['dragenter', 'drop'])
+            root.dispatchEvent(new DragEvent(name, { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        [width, height],
+    )
+    editor.page.wait_for_function(
+        "() => app.canvas.graph.nodes.some((node) => node.properties.instance_composer_picture)"
+    )
+
+
+def test_a_picture_to_draw_over_keeps_its_shape_and_comes_back_with_the_workflow(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    drop_picture(editor, 300, 100)
+    expect(editor.root).to_have_attribute("data-picture", "")
+    paper = editor.root.locator(".ic-paper").first.bounding_box()
+    assert paper["width"] == pytest.approx(paper["height"], rel=0.01)
+    shown = editor.root.locator("canvas.ic-picture").first
+    assert shown.evaluate("(canvas) => [canvas.width, canvas.height]") == [300, 100]
+    expect(shown).to_have_css("object-fit", "contain")
+    editor.page.wait_for_timeout(300)
+    editor.page.evaluate(
+        "async () => { await app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize()))); }"
+    )
+    editor.page.wait_for_timeout(800)
+    expect(editor.root).to_have_attribute("data-picture", "")
+    expect(editor.root.locator("canvas.ic-picture").first).to_have_attribute("width", "300")
+    editor.root.get_by_role("toolbar").get_by_role("button", name="Picture under the regions").click()
+    editor.root.get_by_role("menuitem", name="Take the opened picture away").click()
+    editor.settle()
+    assert editor.root.get_attribute("data-picture") is None
+    assert (
+        editor.page.evaluate("() => Object.keys(app.graph.nodes[0].properties)").count(
+            "instance_composer_picture"
+        )
+        == 0
+    )

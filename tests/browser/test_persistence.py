@@ -237,3 +237,76 @@ def test_without_our_script_the_workflow_shows_the_document_as_text_and_runs(oth
     own.page.mouse.click(1300, 800)
     add_receiver(own)
     assert [one["caption"] for one in queue(own)["instances"]] == ["a red fox"]
+
+
+def undo_of_the_graph(editor):
+    """Ctrl+Z with the focus outside the editor, until the graph is rebuilt."""
+    editor.page.evaluate("() => { document.activeElement.blur(); app.graph.nodes[0].isOfBefore = true; }")
+    editor.page.keyboard.press("Control+z")
+    editor.page.wait_for_function("() => app.graph.nodes.length && !app.graph.nodes[0].isOfBefore")
+    editor.page.wait_for_timeout(600)
+
+
+def test_an_undo_of_the_graph_leaves_the_editor_its_own(drawn):
+    """Nodes are rebuilt by whatever is undone: what was drawn before can still be taken back step by step."""
+    steps = "() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()"
+    for x in (900, 1000, 1100):
+        drawn.page.evaluate("([x]) => { app.graph.nodes[0].pos = [x, 90]; }", [x - 600])
+        drawn.page.evaluate(steps)
+    for _ in range(2):
+        undo_of_the_graph(drawn)
+        assert len(drawn.instances()) == 2
+        expect(drawn.button("Undo")).to_be_enabled()
+    drawn.button("Undo").click()
+    drawn.button("Undo").click()
+    assert len(drawn.instances()) == 1
+    drawn.button("Redo").click()
+    drawn.page.wait_for_timeout(700)
+    undo_of_the_graph(drawn)
+    expect(drawn.button("Redo")).to_be_enabled()
+
+
+def test_what_the_undo_of_the_graph_took_back_can_be_redone_in_the_editor(drawn):
+    undo_of_the_graph(drawn)
+    before = len(drawn.instances())
+    expect(drawn.button("Redo")).to_be_enabled()
+    drawn.button("Redo").click()
+    assert drawn.instances()[-1].get("caption") == "a white owl"
+    assert len(drawn.instances()) >= before
+
+
+@pytest.mark.parametrize("where", ["on the region", "in the list"])
+def test_a_caption_being_typed_survives_a_reload(other_page, page, where):
+    """ComfyUI keeps the workflow of a page that is left; the field still has the focus then."""
+    editor = other_page(page.vue, settings={"Comfy.Workflow.Persist": True})
+    try:
+        editor.open()
+        editor.add_node()
+        editor.page.wait_for_timeout(800)
+        editor.drag((0.2, 0.2), (0.6, 0.6))
+        if where == "in the list":
+            editor.press("Enter")
+            editor.root.get_by_label("Caption", exact=True).last.click()
+        editor.page.keyboard.type("a red fox in the sn")
+        assert editor.instances()[0]["caption"] == "a red fox in the sn"
+        editor.page.reload()
+        editor.ready()
+        expect(editor.root).to_be_visible(timeout=20_000)
+        expect(editor.root.locator(".ic-label .ic-words")).to_have_text("a red fox in the sn")
+    finally:
+        other_page(page.vue, settings={"Comfy.Workflow.Persist": False})
+
+
+def test_a_typed_caption_is_one_step_and_escape_takes_all_of_it_back(drawn):
+    drawn.press("Enter")
+    drawn.page.keyboard.type("a blue")
+    drawn.page.wait_for_timeout(1200)
+    drawn.page.keyboard.type(" whale")
+    drawn.press("Enter")
+    assert drawn.instances()[1]["caption"] == "a blue whale"
+    drawn.press("Control+z")
+    assert drawn.instances()[1]["caption"] == "a white owl"
+    drawn.press("Enter")
+    drawn.page.keyboard.type("something else")
+    drawn.press("Escape")
+    assert drawn.instances()[1]["caption"] == "a white owl"

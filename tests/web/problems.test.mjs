@@ -29,6 +29,10 @@ test("one click takes every problem away, or the caret to where it is written aw
       assert.ok(Object.hasOwn(FIX_LABELS, problem.fix), `${name}: ${problem.code}`);
       used.add(problem.fix);
       const { state, focus } = fix(createState(layout), problem);
+      if (problem.fix === "write_prompt") {
+        assert.deepEqual(focus, { id: null, field: "prompt" }, name);
+        continue;
+      }
       if (problem.fix === "write_caption" || problem.fix === "add_instance") {
         assert.ok(focus && state.selection.includes(focus.id), name);
         continue;
@@ -91,6 +95,23 @@ test("things of the prompt without a region are found by their articles", () => 
   assert.deepEqual(found("two boxes", "a wooden box"), []);
   assert.deepEqual(found("a red fox"), []);
   assert.deepEqual(found("一只红色的狐狸", "狐狸"), []);
+  // Words on -ing are things or kinds of things as often as what somebody does.
+  assert.deepEqual(found("a cozy living room with a red sofa", "a red sofa"), []);
+  assert.deepEqual(found("a golden ring and a tall building", "a tree"), ["golden ring", "tall building"]);
+  assert.deepEqual(found("a man eating a blue apple", "a green pear"), ["man", "blue apple"]);
+  assert.deepEqual(found("a wedding cake and an old painting", "a candle"), ["wedding cake"]);
+  assert.deepEqual(found("a quiet street, a small beach", "a dog"), []);
+});
+
+test("texts that are not in English are told, foreign words in Latin letters and signs are not", () => {
+  const told = (prompt, ...captions) =>
+    editorProblems(layoutOf(prompt, ...captions))
+      .filter(({ code }) => code.endsWith("not_english"))
+      .map(({ code, instance }) => [code, instance]);
+  assert.deepEqual(told("a fox", "红色的狐狸", "a red fox"), [["problem.not_english", "1"]]);
+  assert.deepEqual(told("森林里的狐狸", "a red fox"), [["problem.prompt_not_english", null]]);
+  assert.deepEqual(told("", "лиса", "キツネ", "여우", "αλεπού").length, 4);
+  assert.deepEqual(told("a café, naïve, 5 µm, 3 × 4, ½", "ein Füchslein — “rot”"), []);
 });
 
 test("long captions are told, with the host's own count where there is one", () => {

@@ -8,6 +8,7 @@ import { Editor } from "./editor.mjs";
 import { countTokens, examine, readLayout, writeLayout } from "./comfyui_server.mjs";
 import { executionScope, locator, upstreamPicture } from "./comfyui_graph.mjs";
 
+const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
 const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
 const mounts = new Set();
 const memories = new Map();
@@ -94,9 +95,14 @@ class Mount {
         return self.size;
       },
       setSize: (width, height) => this.setSize(width, height),
-      commit: () => app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.(),
+      commit: () => this.commit(),
       select: () => this.node.selected || app.canvas.selectNode?.(this.node),
       toggleLarge: () => this.toggleLarge(),
+      keepPicture: (file) => this.keepPicture(file),
+      forgetPicture: () => this.forgetPicture(),
+      get keepsPicture() {
+        return Boolean(self.node.properties?.[PICTURE]);
+      },
       countTokens,
       readLayout,
       writeLayout,
@@ -106,6 +112,11 @@ class Mount {
     };
   }
 
+  commit() {
+    this.place = this.key;
+    app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
+  }
+
   get key() {
     return `${this.node.graph?.id}:${this.node.id}:${this.widget.name}`;
   }
@@ -113,6 +124,7 @@ class Mount {
   /** The node is in its graph. The host may go on showing the element of a node that undo replaced. */
   added() {
     const { key } = this;
+    this.place = key;
     const before = elements.get(key);
     elements.set(key, this.model.element);
     if (memories.has(key)) this.editor.recall(memories.get(key));
@@ -131,7 +143,7 @@ class Mount {
 
   remove() {
     if (!mounts.delete(this)) return;
-    memories.set(this.key, this.editor.memory);
+    memories.set(this.place ?? this.key, this.editor.memory); // a graph that is cleared has lost its id by now
     this.dialog?.close();
     this.editor.destroy();
   }
@@ -214,15 +226,42 @@ class Mount {
   }
 
   async showReference(file = null) {
+    const kept = this.node.properties?.[PICTURE];
     const source = this.isLinked("image")
       ? file
         ? viewUrl(file)
         : upstreamPicture(this.node, "image", app, api)
-      : null;
+      : kept
+        ? viewUrl(kept)
+        : null;
     if (source === this.reference) return;
     this.reference = source;
     if (source) this.load("reference", source);
     else this.editor.pictures.set("reference", null);
+  }
+
+  /** Put a picture to draw over into the server's input folder; the workflow remembers its name. False: no room. */
+  async keepPicture(file) {
+    const body = new FormData();
+    for (const [name, value] of Object.entries({
+      image: file,
+      subfolder: "instance_composer",
+      type: "input",
+    }))
+      body.append(name, value);
+    const answer = await api.fetchApi("/upload/image", { method: "POST", body }).catch(() => null);
+    if (!answer?.ok) return false;
+    const { name: filename, subfolder, type } = await answer.json();
+    this.node.properties[PICTURE] = { filename, subfolder, type };
+    if (!this.isLinked("image")) this.reference = viewUrl({ filename, subfolder, type });
+    this.commit();
+    return true;
+  }
+
+  forgetPicture() {
+    delete this.node.properties[PICTURE];
+    this.commit();
+    this.showReference();
   }
 
   async load(kind, source) {
@@ -350,6 +389,9 @@ function listenOnce() {
   each("progress_state", (one, { nodes }) => one.progress(nodes));
   for (const name of ["execution_success", "execution_error", "execution_interrupted"])
     each(name, (one) => one.endRun());
+  // Before the page goes ComfyUI keeps the workflow as it knows it.
+  window.addEventListener("beforeunload", () => mounts.forEach((one) => one.editor.flush()));
+  window.addEventListener("wheel", keepForScrolling, { capture: true, passive: true });
   const repaint = new MutationObserver(() => mounts.forEach((one) => one.paint()));
   for (const element of [document.documentElement, document.body])
     repaint.observe(element, { attributes: true, attributeFilter: ["class", "style"] });
@@ -358,6 +400,27 @@ function listenOnce() {
     if (scale !== app.canvas.ds.scale) mounts.forEach((one) => one.editor.invalidate());
     scale = app.canvas.ds.scale;
   });
+}
+
+/**
+ * The wheel over what scrolls in an editor scrolls it. Nodes 2.0 takes the wheel above all nodes, before any of them
+ * hears of it, and leaves it alone only where the part under the pointer holds the focus as well; the editor's focus
+ * is beside its list. What zooms or moves the graph everywhere (Ctrl, sideways) stays the graph's.
+ */
+function keepForScrolling(event) {
+  if (event.ctrlKey || event.metaKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
+  if (scrollingPart(event.target)) event.stopPropagation();
+}
+
+/** The nearest part around an element that scrolls up and down now, inside its editor; null if there is none. */
+function scrollingPart(element) {
+  const root = element.closest?.(".ic-editor");
+  for (let part = root && element; part && part !== root; part = part.parentElement) {
+    const { overflowY } = getComputedStyle(part);
+    const scrolls = overflowY === "auto" || overflowY === "scroll";
+    if (scrolls && part.scrollHeight > part.clientHeight) return part;
+  }
+  return null;
 }
 
 /** Move the graph with the pointer until it is released. */

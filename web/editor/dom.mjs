@@ -96,6 +96,7 @@ export function iconButton(name, label, onclick, properties = {}) {
     class: `ic-button ${more ?? ""}`,
     "aria-label": label,
     title: shown,
+    "data-drawing": name,
     ...rest,
   };
   return html("button", { ...attributes, onclick }, icon(name));

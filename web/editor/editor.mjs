@@ -35,6 +35,7 @@ export class Editor {
     this.tokens = new Tokens(host.countTokens, () => this.destroyed || this.check());
     this.history = past.createHistory(commands.createState(parse("")));
     this.written = null;
+    this.commitTimer = null;
     buildParts(this);
     this.read(host.text);
   }
@@ -57,6 +58,7 @@ export class Editor {
     this.frame = null;
     this.destroyed = true;
     this.stage.destroy();
+    this.toolbar.destroy();
     this.pictures.destroy();
     this.root.remove();
   }
@@ -154,8 +156,17 @@ export class Editor {
       }
     }
     clearTimeout(this.commitTimer);
-    if (later) this.commitTimer = setTimeout(() => this.host.commit(), TYPING_ENDS_AFTER);
+    this.commitTimer = null;
+    if (later) this.commitTimer = setTimeout(() => this.flush(), TYPING_ENDS_AFTER);
     else this.host.commit();
+  }
+
+  /** What was typed until now is told to the host, without waiting for a pause. */
+  flush() {
+    if (this.commitTimer === null) return;
+    clearTimeout(this.commitTimer);
+    this.commitTimer = null;
+    this.host.commit();
   }
 
   /** Take over the host's text, as one step; text that is no document is kept and shown. */
@@ -323,7 +334,8 @@ export class Editor {
 
   fix(problem) {
     const result = this.apply(fix(this.state, problem));
-    if (result.focus) {
+    if (result.focus?.id === null) this.list.whole.prompt.focus();
+    else if (result.focus) {
       this.apply(commands.select(this.state, [result.focus.id]));
       this.renderNow();
       this.list.focusField(result.focus.id, result.focus.field);

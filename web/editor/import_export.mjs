@@ -1,4 +1,5 @@
 // Import and export, loaded on demand: the sheet to paste into, files, copies in other formats, the picture.
+import { chatRequest } from "../lib/chat_request.mjs";
 import { createState } from "../lib/commands.mjs";
 import { parse, pathText, serialise } from "../lib/document.mjs";
 import { excerpt, LayoutError } from "../lib/errors.mjs";
@@ -9,7 +10,7 @@ import { layoutsFromPng } from "../lib/png.mjs";
 import { findProblems } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { instanceColor, textOn } from "./colors.mjs";
-import { html, set, svg } from "./dom.mjs";
+import { html, icon, set, svg } from "./dom.mjs";
 import { layoutPicture } from "./layout_picture.mjs";
 
 const LARGEST_FILE = 64_000_000;
@@ -97,11 +98,23 @@ export class ImportExport {
       html("div", { class: "ic-row", style: "align-items:flex-start" }, mini, message),
       warnings,
       place,
-      html("div", { class: "ic-row" }, replace, append),
+      html("div", { class: "ic-row", style: "flex-wrap:wrap" }, replace, append, this.requestButton()),
     );
     area.value = text;
     look();
     area.focus();
+  }
+
+  /** For those who have no layout yet: any chat model makes one when asked like this. */
+  requestButton() {
+    const { exchange, layout, t } = this.editor;
+    const copy = () => exchange.toClipboard(chatRequest(layout, t), Promise.resolve(t("editor.chat_copied")));
+    return html(
+      "button",
+      { type: "button", class: "ic-button ic-outlined", title: t("editor.chat_help"), onclick: copy },
+      icon("copy"),
+      t("editor.chat_copy"),
+    );
   }
 
   /** What a text holds that can be read here, or why it cannot be read; null for one that the host must read. */

@@ -1,4 +1,5 @@
-// The caption written on the region itself: opens after drawing, on double click and on Enter.
+// The caption written on the region itself: opens after drawing, on double click and on Enter. What is typed is in the
+// document at once, so that nothing is lost when the page is reloaded; it is one step of undo, and Escape takes it back.
 import { bounds } from "../lib/regions.mjs";
 import { html } from "./dom.mjs";
 
@@ -17,6 +18,7 @@ export class InlineCaption {
     });
     this.element = html("div", { class: "ic-inline", hidden: true }, this.field);
     this.field.addEventListener("keydown", (event) => this.key(event));
+    this.field.addEventListener("input", () => this.keep(this.field.value));
     this.field.addEventListener("blur", () => this.close());
     editor.stage.element.append(this.element);
   }
@@ -30,6 +32,7 @@ export class InlineCaption {
     if (!instance) return;
     if (instance.locked) return editor.say(editor.t("editor.locked", { id: instance.id }), true);
     this.id = instance.id;
+    this.before = editor.history;
     const { view } = editor.stage;
     const [x0, y0] = view.toStage(bounds(instance));
     const [x1, y1] = view.toStage(bounds(instance).slice(2));
@@ -56,14 +59,30 @@ export class InlineCaption {
     }
   }
 
+  /** The caption is this text, in one step from what it was when the field opened. */
+  keep(text) {
+    const { editor } = this;
+    const instance = editor.layout.instances.find((item) => item.id === this.id);
+    if (!instance) return;
+    const ours = (step) => editor.history === step;
+    if (ours(this.before) || ours(this.after)) editor.history = this.before;
+    const result = editor.commands.set(editor.state, [this.id], { caption: text });
+    editor.apply(result, { key: `inline:${this.id}` });
+    this.after = editor.history;
+    editor.write(true);
+  }
+
   /** Keep what was written, unless Escape was pressed. */
   close() {
     if (!this.isOpen) return;
     this.element.hidden = true;
     const { editor, cancelled } = this;
     this.cancelled = false;
-    const text = this.field.value;
+    const before = this.before.present.layout.instances.find((item) => item.id === this.id)?.caption ?? "";
+    const text = cancelled ? before : this.field.value;
     const instance = editor.layout.instances.find((item) => item.id === this.id);
-    if (!cancelled && instance && instance.caption !== text) editor.run("set", [this.id], { caption: text });
+    if (instance && instance.caption !== text) this.keep(text);
+    this.before = this.after = null;
+    editor.settle();
   }
 }

@@ -15,11 +15,19 @@ export function layoutPicture(layout, picture, t) {
   const context = canvas.getContext("2d");
   context.fillStyle = "#26282c";
   context.fillRect(0, 0, canvas.width, canvas.height);
-  if (picture) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  if (picture) drawWhole(context, picture, canvas);
   layout.instances.forEach((instance, index) =>
     draw(context, canvas, instance, instanceColor(instance, index), t),
   );
   return canvas;
+}
+
+/** As the editor shows it: in its own shape, in the middle. */
+function drawWhole(context, picture, { width, height }) {
+  const own = [picture.naturalWidth || picture.width, picture.naturalHeight || picture.height];
+  const scale = Math.min(width / own[0], height / own[1]);
+  const [w, h] = own.map((side) => side * scale);
+  context.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h);
 }
 
 function draw(context, { width, height }, instance, color, t) {

@@ -195,11 +195,40 @@ export class Menus extends Popups {
           () => editor.exchange.importExport().then((part) => part.choosePicture()),
           { drawing: "picture" },
         ),
+        ...(editor.host.keepsPicture
+          ? [this.item(t("editor.forget_picture"), () => editor.host.forgetPicture(), { drawing: "trash" })]
+          : []),
         html("hr"),
         html("label", { class: "ic-slider-row" }, t("editor.brush_size"), brush),
+        html("hr"),
+        ...this.labelEntries(),
       ],
       { button, label: t("editor.picture") },
     );
+  }
+
+  /** What is written on the regions, and how large. */
+  labelEntries() {
+    const { editor } = this;
+    const { t, settings } = editor;
+    const size = html("input", {
+      type: "range",
+      min: 9,
+      max: 24,
+      step: 1,
+      value: String(settings.labelSize),
+      "aria-label": t("editor.label_size"),
+    });
+    size.addEventListener("input", () => editor.setSetting("labelSize", Number(size.value)));
+    return [
+      this.title(t("editor.labels")),
+      ...["captions", "numbers", "none"].map((name) =>
+        this.item(t(`editor.labels_${name}`), () => editor.setSetting("labels", name), {
+          checked: settings.labels === name,
+        }),
+      ),
+      html("label", { class: "ic-slider-row" }, t("editor.label_size"), size),
+    ];
   }
 
   openTemplates(button) {

@@ -7,7 +7,7 @@ export class Pictures {
     this.editor = editor;
     this.images = { preview: null, result: null, reference: null };
     this.heats = new Map();
-    this.canvas = html("canvas", { class: "ic-picture" });
+    this.canvas = html("canvas", { class: "ic-picture ic-whole-picture" });
     this.heat = html("canvas", { class: "ic-picture ic-heat", hidden: true });
     editor.stage.pictures.prepend(this.canvas, this.heat);
     this.render();
@@ -41,13 +41,17 @@ export class Pictures {
     this.render();
   }
 
+  /** A picture of the person's own to draw over; the host keeps it with the workflow. */
   async useFile(file) {
+    const { editor } = this;
     try {
       this.set("reference", await createImageBitmap(file));
       this.choose("reference");
     } catch {
-      this.editor.say(this.editor.t("editor.not_a_picture", { name: file.name }), true);
+      return editor.say(editor.t("editor.not_a_picture", { name: file.name }), true);
     }
+    const kept = await editor.host.keepPicture?.(file);
+    return kept || editor.say(editor.t("editor.picture_not_kept"), true);
   }
 
   /** Heat maps by instance id: pictures whose brightness is the heat. */

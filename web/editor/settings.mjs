@@ -12,6 +12,8 @@ const DEFAULTS = {
   heat: 0.6,
   keepPixels: false,
   problemsOpen: false,
+  labels: "captions",
+  labelSize: 11,
 };
 
 /** The settings, each one at its default unless something of the same type was kept. */

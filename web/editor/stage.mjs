@@ -5,6 +5,7 @@ import { bounds } from "../lib/regions.mjs";
 import { strip } from "../lib/document.mjs";
 import { instanceColor, textOn } from "./colors.mjs";
 import { html, set, svg } from "./dom.mjs";
+import { placeLabels } from "../lib/label_places.mjs";
 import { View } from "./view.mjs";
 
 export const HANDLE = 8;
@@ -143,7 +144,9 @@ export class Stage {
       this.regions.get(id).group.remove();
       this.regions.get(id).label.remove();
       this.regions.delete(id);
+      this.labelsMoved = true;
     }
+    if (this.labelsMoved && !this.editor.dragging) this.placeLabels();
   }
 
   addRegion(id) {
@@ -194,18 +197,51 @@ export class Stage {
     this.drawLabel(region, instance, color, at, size);
   }
 
-  drawLabel(region, instance, color, at, [width, height]) {
+  drawLabel(region, instance, color, at, size) {
     const { label, chip, words } = region;
-    const lines = Math.max(1, Math.min(6, Math.floor((height - 4) / 16)));
-    const style = `max-width:${Math.max(width, 26)}px;--c:${color};--on:${textOn(color)};--lines:${lines}`;
+    const style = `--c:${color};--on:${textOn(color)}`;
     if (region.style !== style) label.style.cssText = region.style = style;
-    label.style.transform = `translate(${at.map(round).join("px,")}px)`;
     set(label, { "data-off": !instance.enabled });
     const caption = strip(instance.caption);
     if (chip.textContent !== instance.id) chip.textContent = instance.id;
     const shown = caption || this.editor.t("editor.no_caption");
     if (words.textContent !== shown) words.textContent = shown;
-    set(words, { "data-empty": caption === "", hidden: width < 52 + 7 * instance.id.length });
+    set(words, { "data-empty": caption === "" });
+    region.room = { at, size, chip: instance.id, words: shown };
+    // While regions are dragged their labels go with them as they are; new places are found when they rest.
+    if (this.editor.dragging && region.place) this.moveLabel(region);
+    this.labelsMoved = true;
+  }
+
+  /** Labels where none lies over another: those that matter now choose first, then from the front to the back. */
+  placeLabels() {
+    this.labelsMoved = false;
+    const { state, hover, settings } = this.editor;
+    const { labels, labelSize } = settings;
+    this.labels.hidden = labels === "none";
+    this.labels.style.setProperty("--label", `${labelSize}px`);
+    if (labels === "none") return;
+    const front = [...state.layout.instances].reverse();
+    const matters = ({ id }) => id === hover || state.selection.includes(id);
+    const ordered = [...front.filter(matters), ...front.filter((one) => !matters(one))];
+    const regions = ordered.map(({ id }) => this.regions.get(id));
+    const rooms = regions.map((region) => region.room);
+    placeLabels(rooms, { size: labelSize, words: labels === "captions" }).forEach((place, order) => {
+      const region = regions[order];
+      const { label, words } = region;
+      region.place = place && { offset: place.at.map((value, axis) => value - region.room.at[axis]) };
+      label.hidden = place === null;
+      if (!place) return;
+      this.moveLabel(region);
+      label.style.maxWidth = `${place.width}px`;
+      label.style.setProperty("--lines", place.lines);
+      words.hidden = place.lines === 0;
+    });
+  }
+
+  moveLabel({ label, room, place }) {
+    const at = place.offset.map((value, axis) => round(value + room.at[axis]));
+    label.style.transform = `translate(${at.join("px,")}px)`;
   }
 
   /** Width and height of a box on the stage, without the noise that moving brings. */

@@ -82,6 +82,7 @@ const FIXES = {
     commands.mapInstances(state, (item) => (item.enabled ? item : { ...item, enabled: true })),
   disable_smallest: disableSmallest,
   write_caption: (state) => state,
+  write_prompt: (state) => state,
   clamp: changing((item) => ({
     ...item,
     strength: clamp(item.strength, 0, STRONGEST),
@@ -109,6 +110,7 @@ export const FIX_LABELS = Object.freeze({
   enable_all: "fix.enable_all",
   disable_smallest: "fix.disable_smallest",
   write_caption: "fix.write_caption",
+  write_prompt: "fix.write_prompt",
   clamp: "fix.clamp",
   whole_run: "fix.whole_run",
   automatic_color: "fix.automatic_color",
@@ -125,10 +127,13 @@ export const FIX_LABELS = Object.freeze({
 /**
  * The way out of a problem: its instance is selected; `focus` is the field that the person is to fill.
  * @param {State} state @param {import("./document.mjs").Problem} problem
- * @returns {import("./commands.mjs").Result & {focus: {id: string, field: string} | null}}
+ * @returns {import("./commands.mjs").Result & {focus: {id: string | null, field: string} | null}} no id: the
+ *   whole picture's field
  */
 export function fix(state, problem) {
   const fixed = FIXES[problem.fix](state, problem);
+  if (problem.fix === "write_prompt")
+    return { ...commands.result(fixed), focus: { id: null, field: "prompt" } };
   const writes = problem.fix === "write_caption" || problem.fix === "add_instance";
   const target =
     problem.fix === "write_caption" && problem.index === null

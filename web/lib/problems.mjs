@@ -141,15 +141,21 @@ function* aboutMask(item) {
 }
 
 /**
- * `findProblems` and what only an editor looks at: captions over 77 tokens, regions hidden behind another
- * one, words of the prompt without a region.
+ * `findProblems` and what only an editor looks at: captions over 77 tokens or not in English, regions hidden
+ * behind another one, words of the prompt without a region.
  * @param {Layout} layout
  * @param {{tokens?: Map<string, number>}} [options] exact numbers of tokens by caption, where the host told
  *   them
  * @returns {Problem[]}
  */
 export function editorProblems(layout, { tokens = new Map() } = {}) {
-  return [...findProblems(layout), ...longCaptions(layout, tokens), ...hidden(layout), ...loose(layout)];
+  return [
+    ...findProblems(layout),
+    ...longCaptions(layout, tokens),
+    ...notEnglish(layout),
+    ...hidden(layout),
+    ...loose(layout),
+  ];
 }
 
 const note = (severity, item, layout, field, code, params, fix) => ({
@@ -179,6 +185,23 @@ export function estimateTokens(text) {
     /^[a-z]/.test(word) ? Math.max(1, Math.ceil((word.length - 3) / 6)) : /\p{L}/u.test(word) ? 2 : 1;
   return words.reduce((sum, word) => sum + pieces(word), 2);
 }
+
+/**
+ * Texts in another script: SDXL's text encoders know English, and cut everything else into pieces without meaning.
+ * Of words in Latin letters a look cannot tell.
+ */
+function notEnglish(layout) {
+  const captions = layout.instances
+    .filter(document.isActive)
+    .filter(({ caption }) => FOREIGN.test(caption))
+    .map((item) => note("info", item, layout, "caption", "problem.not_english", {}, "write_caption"));
+  return FOREIGN.test(layout.prompt)
+    ? [...captions, general("info", "prompt", "problem.prompt_not_english", {}, "write_prompt")]
+    : captions;
+}
+
+// A letter neither Latin nor of every script (signs like the micro sign).
+const FOREIGN = /(?!\p{Script=Latin}|\p{Script=Common})\p{L}/u;
 
 function hidden(layout) {
   const active = layout.instances.filter(document.isActive);
@@ -214,6 +237,22 @@ const PLACES = new Set(
     "across against around along among to"
   ).split(" "),
 );
+// Not "doing": things, and what kind of room or table it is ("a living room").
+const THINGS = new Set(
+  (
+    "thing building ceiling painting clothing earring evening morning wedding lightning railing awning duckling " +
+    "pudding bedding flooring lighting drawing stocking herring starling sapling dumpling icing frosting topping " +
+    "landing crossing parking viking darling sibling living dining swimming sewing washing string spring being"
+  ).split(" "),
+);
+const SHORTEST_DOING = 6; // "ring", "king", "wing", "swing" do nothing
+// The place that a picture shows as a whole: it has no region of its own.
+const SCENES = new Set(
+  (
+    "room kitchen bedroom bathroom studio street road park garden forest woods meadow field beach desert city " +
+    "town village landscape seascape cityscape skyline interior sky night day evening morning sunset sunrise"
+  ).split(" "),
+);
 const PICTURES = new Set(
   (
     "photo photograph picture image painting drawing illustration render rendering sketch portrait scene " +
@@ -241,18 +280,21 @@ const stem = (word) =>
     .replace(/(?<=(?:s|x|ch|sh))e$/, "");
 const stems = (text) => (text.match(/[\p{L}\p{N}-]+/gu) ?? []).map(stem);
 
+const isDoing = (word) => word.length >= SHORTEST_DOING && word.endsWith("ing") && !THINGS.has(word);
+
 /** Words after an article up to the next small word, unless they tell a place or the kind of picture. */
 function phrases(prompt) {
   const found = [];
   for (const clause of prompt.split(/[,.;:()[\]\n!?]+/)) {
     let [current, before] = [null, ""];
     const end = () => {
-      if (current?.length && !PICTURES.has(current.at(-1).toLowerCase())) found.push(current);
+      const last = current?.at(-1)?.toLowerCase();
+      if (last && !PICTURES.has(last) && !SCENES.has(last)) found.push(current);
       current = null;
     };
     for (const word of clause.match(/[\p{L}\p{N}'-]+/gu) ?? []) {
       const lower = word.toLowerCase();
-      if (ENDS.has(lower) || /.ing$/.test(lower)) end();
+      if (ENDS.has(lower) || isDoing(lower)) end();
       else if (STARTS.has(lower)) {
         end();
         current = PLACES.has(before) ? null : [];

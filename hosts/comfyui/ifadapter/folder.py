@@ -22,9 +22,22 @@ def list_adapters() -> list[str]:
     return folder_paths.get_filename_list(FOLDER)
 
 
+def _present(name: str) -> str:
+    """The name itself, or that of the one file that differs from it by its extension alone."""
+    present = list_adapters()
+    stem, extension = os.path.splitext(name)
+    others = [one for one in present if os.path.splitext(one)[0] == stem]
+    is_other = name not in present and extension in EXTENSIONS and len(others) == 1
+    return others[0] if is_other else name
+
+
 def adapter_path(name: str) -> str:
-    """Full path of a file of the model folder; FileNotFoundError for a name that leads anywhere else."""
-    path = folder_paths.get_full_path(FOLDER, name)
+    """Full path of a file of the model folder; FileNotFoundError for a name that leads anywhere else.
+
+    A workflow may name the same weights in the other format: `spd_adapter.safetensors` is found as
+    `spd_adapter.bin` too.
+    """
+    path = folder_paths.get_full_path(FOLDER, _present(name))
     if path is None:
         folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
         raise FileNotFoundError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import comfy.sd1_clip
 import pytest
 import torch
+from comfyui_location import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prompt_syntax import BLANKS, decorated
@@ -274,6 +276,28 @@ def test_captions_tell_which_words_are_an_entity(clip):
         ("blue", "checked", "cross"),
         ("yellow", "fire", "hydrant"),
     ]
+
+
+TEMPLATES = [
+    path
+    for path in sorted((REPOSITORY / "example_workflows").glob("*.json"))
+    if {"IC_InstanceLayout", "IC_PromptEntities"}
+    <= {node["type"] for node in json.loads(path.read_text("utf-8"))["nodes"]}
+]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_no_word_of_a_templates_captions_is_lost(clip, path):
+    """What a caption says of its thing and the prompt says too is among the words of the entity."""
+    nodes = json.loads(path.read_text("utf-8"))["nodes"]
+    (text,) = (node["widgets_values"][2] for node in nodes if node["type"] == "IC_InstanceLayout")
+    layout = Layout.from_json(text)
+    found = find_prompt_entities(clip, layout.prompt, layout=layout).entities
+    words = {word.text.lower() for one in found for word in one.entity.words}
+    for instance in layout.active:
+        if instance.caption in layout.prompt:
+            said = set(instance.caption.split()) - {"a", "an", "the", "and", "with", "of", "in", "on"}
+            assert said <= words, instance.caption
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from instance_composer.layout import (
 )
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.weights import CheckpointError
+from instance_composer.nodes.loaders import LoadIFAdapter
 
 
 def apply(model, clip, adapter, layout, prompts, **settings):
@@ -231,6 +232,16 @@ def test_paths_outside_the_model_folder_are_refused(model_folder, name):
     register_folder()
     with pytest.raises(FileNotFoundError, match="There is no IFAdapter file"):
         adapter_path(name)
+
+
+def test_an_adapter_is_found_in_the_other_format_too(model_folder):
+    """Workflows of those who converted the file, and of those who did not, run for one another."""
+    register_folder()
+    assert Path(adapter_path("tiny.bin")) == model_folder / "tiny.safetensors"
+    assert LoadIFAdapter.validate_inputs("tiny.bin") is True
+    assert LoadIFAdapter.validate_inputs(None) is True, "a link brings the name when the graph runs"
+    assert "There is no IFAdapter file 'tiny.pt'" in LoadIFAdapter.validate_inputs("tiny.pt")
+    assert "There is no IFAdapter file" in LoadIFAdapter.validate_inputs("../secret.bin")
 
 
 def test_a_folder_from_extra_model_paths_stays_and_gets_our_extensions(model_folder, tmp_path):

@@ -62,6 +62,7 @@ class EditorPage:
               // Front ends keep widget values by node id beyond that.
               window.lastTestNode = (window.lastTestNode ?? 0) + 100;
               app.graph.last_node_id = window.lastTestNode;
+              app.graph.id = crypto.randomUUID(); // as every workflow has one
               app.nodeOutputs = {};
               app.canvas.ds.scale = 1;
               app.canvas.ds.offset = [0, 0];

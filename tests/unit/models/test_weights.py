@@ -96,3 +96,11 @@ def test_weights_are_readable_for_whoever_may_read_the_folder(tmp_path, folder, 
     place.chmod(folder)
     save_weights({"a": torch.zeros(2)}, place / "one.safetensors", {"format": "pt"})
     assert (place / "one.safetensors").stat().st_mode & 0o777 == file
+
+
+def test_a_torch_file_under_the_name_of_the_other_format_is_read(tmp_path: Path) -> None:
+    """Model pages offer one file, and who fetches it may call it by another."""
+    file = tmp_path / "adapter.safetensors"
+    torch.save({"layer": torch.arange(3.0)}, file)
+    assert torch.equal(open_weights([file]).read("layer"), torch.arange(3.0))
+    assert read_texts(file) == {}

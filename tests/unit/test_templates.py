@@ -1,0 +1,68 @@
+"""Workflow templates and blueprints as files: order, groups, notes, and where their nodes come from."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from comfyui_location import REPOSITORY
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    import tomli as tomllib  # pytest brings it there
+
+TEMPLATES = sorted((REPOSITORY / "example_workflows").glob("*.json"))
+BLUEPRINTS = sorted((REPOSITORY / "subgraphs").glob("*.json"))
+TITLE = 30  # pixels of a node's title, which lies above its place
+MOST_NODES_TO_TRY = 7
+
+
+def read(path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def registry_id() -> str:
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+
+
+def test_the_page_knows_an_order_for_every_template_and_begins_with_the_one_to_try():
+    script = (REPOSITORY / "web" / "instance_composer.js").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"const TEMPLATES = \[(.*?)\]", script, re.DOTALL)
+    names = re.findall(r'"([^"]+)"', listed)
+    assert names[0] == "Try it"
+    assert sorted(names) == [path.stem for path in TEMPLATES]
+
+
+@pytest.mark.parametrize("path", [*TEMPLATES, *BLUEPRINTS], ids=lambda path: path.stem)
+def test_a_node_says_which_pack_it_is_of(path):
+    """So that a friend without the pack is told what to install."""
+    graph = read(path)
+    inner = [node for one in graph.get("definitions", {}).get("subgraphs", ()) for node in one["nodes"]]
+    for node in [*graph["nodes"], *inner]:
+        if node["type"].startswith("IC_"):
+            assert node["properties"]["cnr_id"] == registry_id(), node["type"]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_a_template_has_named_groups_around_all_of_its_nodes_and_a_note(path):
+    graph = read(path)
+    notes = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    assert notes
+    assert "`" not in "".join(notes), "notes show code in letters that cannot be read on their ground"
+    assert all(group["title"] for group in graph["groups"])
+    for node in graph["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        around = [
+            group
+            for group in graph["groups"]
+            for left, top, wide, high in [group["bounding"]]
+            if left <= x and top <= y - TITLE and x + width <= left + wide and y + height <= top + high
+        ]
+        assert len(around) == 1, (node["type"], node["pos"], node["size"])
+
+
+def test_the_template_to_try_is_small():
+    graph = read(REPOSITORY / "example_workflows" / "Try it.json")
+    assert sum(node["type"] != "MarkdownNote" for node in graph["nodes"]) <= MOST_NODES_TO_TRY
