@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
+const NOTED = "IC_ApplyIFAdapter";
 // Nodes that tell something when they have run: tables, and sentences, which are wrapped.
 const REPORTS = { IC_PromptEntities: "pre", IC_ExtractIterCompLoRA: "pre", IC_LayoutFromText: "pre-wrap" };
 const SIZE = [480, 840];
@@ -83,6 +84,10 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass === NODE)
       node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
+    if (node.comfyClass === NOTED)
+      load()
+        .then((module) => module.mountNotes(node))
+        .catch((error) => console.error("Instance Composer: notes could not be loaded.", error));
   },
   // The graph as saved is complete now: editors restored from it can look for their links.
   afterConfigureGraph() {
