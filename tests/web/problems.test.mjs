@@ -26,8 +26,7 @@ const JOINED = { prompt: "on grey, a red fox", unnamed: ["1"] };
 
 test("a caption that the prompt does not name is told of where the run does not join it", () => {
   const layout = layoutOf("on grey", "a red fox", "a blue owl");
-  const found = (options) =>
-    editorProblems(layout, options).filter(({ code }) => code === "problem.unnamed");
+  const found = (options) => editorProblems(layout, options).filter(({ code }) => code === "problem.unnamed");
   assert.deepEqual(found(), []);
   assert.deepEqual(found({ joined: { prompt: "on grey", unnamed: [] } }), []);
   const [problem, ...others] = found({ joined: JOINED });
