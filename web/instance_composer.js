@@ -44,6 +44,7 @@ function layoutWidget(node, name, input) {
     margin: 6,
   };
   const widget = node.addDOMWidget(name, WIDGET, element, options);
+  widget.tooltip = " "; // one about JSON would cover what is being drawn
   load()
     .then((module) => module.mount({ node, widget, model }))
     .catch((error) => plainText(model, error));

@@ -39,7 +39,7 @@ def pixel(editor):
 
 
 def expect_pixel(editor, color):
-    for _ in range(50):
+    for _ in range(300):
         if (seen := pixel(editor)) == color:
             return
         editor.page.wait_for_timeout(100)

@@ -367,6 +367,7 @@ class Mount {
    */
   async showResult(id = null, files = null) {
     if (!this.node.graph) return;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
     const places = sampledThrough(this.node, rootGraph());
     const found = new Map(keptPictures(places, app.nodeOutputs).map((one) => [one.id, one]));
     this.order = (this.order ?? []).filter((one) => one !== id);
@@ -381,7 +382,7 @@ class Mount {
     for (const { id: from, files: all } of [...first, ...[...this.results].reverse()]) {
       const index = from === chosen?.node ? Math.min(chosen.index, all.length - 1) : 0;
       const image = await this.loaded(viewUrl(all[index]));
-      if (!mounts.has(this)) return;
+      if (!mounts.has(this) || turn !== this.turn) return; // a later question is on its way
       if (image && this.fits(image)) return this.editor.pictures.set("result", image);
     }
     this.editor.pictures.set("result", null);

@@ -38,6 +38,7 @@ export class NodeNotes {
     if (!lines.length) return this.remove();
     this.widget ??= this.add();
     this.widget.element.replaceChildren(...lines.map((line) => html("div", {}, line)));
+    this.node.setDirtyCanvas?.(true, true);
   }
 
   add() {
@@ -61,5 +62,6 @@ export class NodeNotes {
     else node.widgets.splice(node.widgets.indexOf(widget), 1);
     widget.element.remove();
     node.setSize([node.size[0], node.computeSize()[1]]);
+    node.setDirtyCanvas?.(true, true);
   }
 }

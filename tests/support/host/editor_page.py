@@ -192,7 +192,7 @@ def queue(editor: EditorPage) -> dict[str, Any]:
         }"""
     )
     editor.page.get_by_test_id("queue-button").first.click()
-    editor.page.wait_for_function("() => window.received !== null || window.failed !== null", timeout=30_000)
+    editor.page.wait_for_function("() => window.received !== null || window.failed !== null", timeout=120_000)
     assert editor.page.evaluate("() => window.failed") is None
     return json.loads(editor.page.evaluate("() => window.received"))
 
