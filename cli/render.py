@@ -39,6 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--seed", type=number(0, 2**53, whole=True), default=0, help="of the first picture (0)")
     run.add_argument("--batch", type=number(1, 64, whole=True), default=1, help="pictures, seed by seed (1)")
     run.add_argument("--size", type=size, help="width x height in pixels (the layout's canvas)")
+    run.add_argument(
+        "--keep-prompt",
+        action="store_true",
+        help="the prompt as written: captions that it does not name do not join it",
+    )
     run.add_argument("--negative", help="what not to show (the layout's; without one, zero embeddings)")
 
     adapter = parser.add_argument_group("the adapter")
@@ -79,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..hosts.diffusers_sdxl import active_instances, generate
 
     active_instances(layout)  # before minutes of loading
-    pipeline, encoded = _prepare(arguments, layout)
+    pipeline, encoded = _prepare(arguments, layout if arguments.keep_prompt else _joined(layout))
     width, height = _picture_size(arguments, layout, pipeline)
     seeds = [arguments.seed + index for index in range(arguments.batch)]
     pictures: list[Image] = generate(
@@ -117,6 +122,22 @@ def _read_layout(arguments: argparse.Namespace) -> Layout:
     for finding in (*reading.warnings, *layout.problems()):
         print(f"warning: {finding}", file=sys.stderr)
     return layout
+
+
+def _joined(layout: Layout) -> Layout:
+    """The layout with the captions in its prompt that it does not name; says so on standard error."""
+    import sys
+    from dataclasses import replace
+
+    from ..models.entities.naming import join_captions
+
+    prompt = join_captions(layout)
+    if prompt != layout.prompt:
+        print(
+            f"note: captions that the prompt does not name join it (--keep-prompt leaves it): {prompt}",
+            file=sys.stderr,
+        )
+    return replace(layout, prompt=prompt)
 
 
 def _targets(out: Path, batch: int) -> list[Path]:

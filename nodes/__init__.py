@@ -7,7 +7,7 @@ from importlib import import_module
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..hosts.comfyui.inputs import checked
+from ..hosts.comfyui.inputs import checked, name_errors
 
 FAMILIES = (
     "layout",
@@ -47,4 +47,6 @@ class InstanceComposerExtension(ComfyExtension):
             import_module("..hosts.comfyui.server.routes", __name__).register_routes()
         except Exception:
             logger.exception("The layout editor cannot ask for numbers of tokens or other formats.")
-        return collect_nodes()
+        nodes = collect_nodes()
+        name_errors()
+        return nodes

@@ -25,6 +25,7 @@ class ApplyIFAdapter(io.ComfyNode):
                 "Places every instance of a layout: what its caption says, where its region is. "
                 "Connect all three outputs to the sampler."
             ),
+            has_intermediate_output=True,  # the node shows what is worth a look in the layout
             search_aliases=[
                 "regional prompt",
                 "layout to image",
@@ -104,9 +105,10 @@ class ApplyIFAdapter(io.ComfyNode):
         start: float,
         end: float,
     ) -> io.NodeOutput:
-        return io.NodeOutput(
-            *apply_ifadapter(model, clip, ifadapter, layout, positive, negative, strength, start, end)
-        )
+        applied = apply_ifadapter(model, clip, ifadapter, layout, positive, negative, strength, start, end)
+        # The page says what is wrong in its own language; it finds the same as Python.
+        noted = layout.to_json() if strength and layout.problems() else ""
+        return io.NodeOutput(*applied, ui={"instance_layout_noted": [noted]})
 
 
 class ComposeLayout(io.ComfyNode):

@@ -23,6 +23,7 @@ from ..layout import (
 )
 from ..layout.formats import FORMATS, READERS, read_noted
 from ..layout.formats.conventions import CORNERS, UNITS
+from ..models.entities.naming import join_captions
 from ..pictures import draw_layout
 from .sockets import BoundingBoxesSocket, BoundingBoxSocket, InstanceLayoutSocket
 
@@ -38,6 +39,19 @@ def _layout_output() -> io.Output:
 
 def _side(name: str, default: int, low: int, tooltip: str) -> io.Input:
     return socket(io.Int, name, default=default, min=low, max=16384, step=8, tooltip=tooltip)
+
+
+def _join_input() -> io.Input:
+    return socket(
+        io.Boolean,
+        "join_captions",
+        default=True,
+        optional=True,  # workflows saved before it existed
+        tooltip=(
+            "Adds the captions that the prompt does not name to the output prompt, where a thing that only "
+            "its region tells of is easily left out of the picture."
+        ),
+    )
 
 
 class InstanceLayout(io.ComfyNode):
@@ -99,6 +113,7 @@ class InstanceLayout(io.ComfyNode):
                     optional=True,
                     tooltip="Shown under the regions while drawing; it changes nothing in the picture.",
                 ),
+                _join_input(),
             ],
             outputs=[
                 _layout_output(),
@@ -106,7 +121,13 @@ class InstanceLayout(io.ComfyNode):
                     "bounding_boxes", tooltip="Boxes of the enabled instances in pixels."
                 ),
                 io.Mask.Output("masks", tooltip="One mask for each enabled instance, as a batch."),
-                io.String.Output("prompt", tooltip="The prompt of the whole picture, from the editor."),
+                io.String.Output(
+                    "prompt",
+                    tooltip=(
+                        "The prompt of the whole picture, from the editor, with the captions that it does "
+                        "not name."
+                    ),
+                ),
                 io.String.Output("negative", tooltip="The negative prompt of the whole picture."),
                 io.Int.Output("width", tooltip="Width of the picture in pixels, for the empty latent."),
                 io.Int.Output("height", tooltip="Height of the picture in pixels, for the empty latent."),
@@ -122,6 +143,7 @@ class InstanceLayout(io.ComfyNode):
         bounding_boxes: Any = None,
         masks: Tensor | None = None,
         image: Tensor | None = None,
+        join_captions: bool = True,
     ) -> io.NodeOutput:
         drawn = Layout.from_json(document) if document.strip() else Layout()
         drawn = transform.resize_canvas(drawn, width, height)
@@ -136,11 +158,15 @@ class InstanceLayout(io.ComfyNode):
             layout,
             boxes_of(layout),
             masks_of(layout),
-            layout.prompt,
+            _prompt(layout, join_captions),
             layout.negative,
             *size,
             ui={"instance_layout": [shown], "instance_layout_reference": reference},
         )
+
+
+def _prompt(layout: Layout, joined: bool) -> str:
+    return join_captions(layout) if joined else layout.prompt
 
 
 class LayoutFromText(io.ComfyNode):
@@ -220,10 +246,17 @@ class LayoutFromText(io.ComfyNode):
                         "has one only."
                     ),
                 ),
+                _join_input(),
             ],
             outputs=[
                 _layout_output(),
-                io.String.Output("prompt", tooltip="The prompt of the whole picture, if the text has one."),
+                io.String.Output(
+                    "prompt",
+                    tooltip=(
+                        "The prompt of the whole picture, if the text has one, with the captions that it "
+                        "does not name."
+                    ),
+                ),
                 io.String.Output("negative", tooltip="The negative prompt, if the text has one."),
                 io.Int.Output("width", tooltip="Width of the canvas in pixels."),
                 io.Int.Output("height", tooltip="Height of the canvas in pixels."),
@@ -232,7 +265,15 @@ class LayoutFromText(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, text: str, format: str, width: int, height: int, order: str, units: str, picture: str
+        cls,
+        text: str,
+        format: str,
+        width: int,
+        height: int,
+        order: str,
+        units: str,
+        picture: str,
+        join_captions: bool = True,
     ) -> io.NodeOutput:
         options = {"order": order, "units": units, "image": picture.strip() or AUTOMATIC}
         reading = read_noted(
@@ -243,9 +284,11 @@ class LayoutFromText(io.ComfyNode):
         )
         layout = reading.layout.checked()
         size = layout.canvas.width, layout.canvas.height
-        return io.NodeOutput(
-            layout, layout.prompt, layout.negative, *size, ui=ui.PreviewText(reading.report())
-        )
+        prompt = _prompt(layout, join_captions)
+        report = reading.report()
+        if prompt != layout.prompt:
+            report += f"\nThe output prompt also names what the prompt of the text does not: {prompt}"
+        return io.NodeOutput(layout, prompt, layout.negative, *size, ui=ui.PreviewText(report))
 
 
 def _canvas(width: int, height: int) -> Canvas | None:

@@ -6,6 +6,7 @@ import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
+const NOTED = "IC_ApplyIFAdapter";
 // Nodes that tell something when they have run: tables, and sentences, which are wrapped.
 const REPORTS = { IC_PromptEntities: "pre", IC_ExtractIterCompLoRA: "pre", IC_LayoutFromText: "pre-wrap" };
 const PACK = "instance-composer"; // in the registry: a workflow says by it where its nodes come from
@@ -59,6 +60,7 @@ function layoutWidget(node, name, input) {
     margin: 6,
   };
   const widget = node.addDOMWidget(name, WIDGET, element, options);
+  widget.tooltip = " "; // one about JSON would cover what is being drawn
   load()
     .then((module) => module.mount({ node, widget, model }))
     .catch((error) => plainText(model, error));
@@ -119,6 +121,10 @@ app.registerExtension({
     if (node.comfyClass?.startsWith("IC_")) node.properties.cnr_id ??= PACK;
     if (node.comfyClass === NODE)
       node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
+    if (node.comfyClass === NOTED)
+      load()
+        .then((module) => module.mountNotes(node))
+        .catch((error) => console.error("Instance Composer: notes could not be loaded.", error));
   },
   // The graph as saved is complete now: editors restored from it can look for their links.
   afterConfigureGraph() {

@@ -12,6 +12,7 @@ from .scenes import (
     add_run,
     add_where,
     evaluate,
+    listed,
     read_methods,
     read_sampling,
     read_scenes,
@@ -28,6 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     comparison = add_comparison(parser, METHODS, "2-5")
     comparison.add_argument(
         "--layouts", type=number(3, 100_000, whole=True), default=300, help="how many (300)"
+    )
+    comparison.add_argument(
+        "--naming",
+        default="all",
+        help=(
+            "what prompts name of the things of the same layouts, separated by commas: all (always), "
+            "all-but-one, none, joined (all but one, and that caption behind it) (all)"
+        ),
     )
     settings = add_run(parser)
     settings.add_argument(
@@ -52,8 +61,18 @@ def run(arguments: argparse.Namespace) -> int:
         read_scenes(arguments),
         read_sampling(arguments),
         arguments.base,
+        _naming(arguments.naming),
     )
     packs = arguments.packs
     if packs is None and arguments.comfyui is not None:
         packs = arguments.comfyui / "custom_nodes"
     return evaluate(arguments, plan, score, write_report, "layouts", packs)
+
+
+def _naming(text: str) -> tuple[str, ...]:
+    from ...evaluation.benchmarks.placement.naming import NAMINGS
+
+    unknown = [name for name in listed(text) if name not in NAMINGS]
+    if unknown:
+        raise ValueError(f"--naming: {', '.join(unknown)} is not known; choose from {', '.join(NAMINGS)}")
+    return tuple(name for name in NAMINGS if name in listed(text))

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
+
+_NAME = "Instance Composer"
+_PACK = __name__.removesuffix(".hosts.comfyui.inputs")
 
 # Types of the pack by the name of what they carry: this module knows none of the rooms that make them.
 _OWN = {
@@ -35,11 +39,33 @@ def checked(node: Any) -> Any:
 
     @functools.wraps(execute)
     def checking(cls: Any, *arguments: Any, **values: Any) -> Any:
-        check_inputs(node, values)
-        return execute(cls, *arguments, **values)
+        try:
+            check_inputs(node, values)
+            return execute(cls, *arguments, **values)
+        except Exception as error:
+            name_plainly(type(error))
+            raise
 
     node.execute = classmethod(checking)
     return node
+
+
+def name_plainly(kind: type[BaseException]) -> None:
+    """Let an error of the pack be of "Instance Composer": pages begin with the module of an error's class.
+
+    ComfyUI calls the modules of a pack by the path of its folder; one that Python knows by name keeps it.
+    """
+    if kind.__module__.startswith(f"{_PACK}.") and not _PACK.isidentifier():
+        kind.__module__ = _NAME
+
+
+def name_errors() -> None:
+    """`name_plainly` for every error that is defined by now: samplers raise some, outside of our nodes."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(f"{_PACK}."):
+            for kind in list(vars(module).values()):
+                if isinstance(kind, type) and issubclass(kind, Exception):
+                    name_plainly(kind)
 
 
 def check_inputs(node: Any, values: Mapping[str, Any]) -> None:

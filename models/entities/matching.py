@@ -49,9 +49,9 @@ def match_entities(
         for position, instance in enumerate(layout.instances)
         if instance in layout.active and _has(entity.noun, _words(instance.caption))
     )
-    taken = {(_singular(entities[index].noun), position) for index, position in matched.items()}
+    taken = {(singular(entities[index].noun), position) for index, position in matched.items()}
     for *_, index, position in scores:
-        noun = _singular(entities[index].noun)
+        noun = singular(entities[index].noun)
         if index not in matched and (noun, position) not in taken:
             matched[index] = position
             taken.add((noun, position))
@@ -127,10 +127,10 @@ def _has(phrase: str, words: Sequence[str]) -> bool:
 def _words(text: str) -> tuple[str, ...]:
     """The words of a caption or a phrase, read as prompts are: tags and blanks of every kind."""
     read = "\n".join(phrase.text for phrase in read_phrases(text).phrases)
-    return tuple(_singular(word) for word in WORD.findall(read.casefold()))
+    return tuple(singular(word) for word in WORD.findall(read.casefold()))
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
     """A word without the ending of an English plural: enough to compare, not always a word."""
     word = word.casefold()
     if word.endswith("ies") and len(word) > 4:

@@ -211,3 +211,20 @@ def test_settings_out_of_range(render, capsys, words, message):
         render(*words)
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_captions_that_the_prompt_does_not_name_join_it_and_the_file_keeps_what_was_written(
+    render, tmp_path, capsys
+):
+    layout = tmp_path / "short.json"
+    layout.write_text(LAYOUT.replace('"prompt": ""', '"prompt": "on grey"'))
+    assert render(layout=layout) == 0
+    assert "do not name join it" not in capsys.readouterr().out
+    joined = pixels(tmp_path / "picture.png")
+    assert Layout.from_json(opened(tmp_path / "picture.png").info["layout"]).prompt == "on grey"
+    assert render("--keep-prompt", layout=layout) == 0
+    assert "join" not in capsys.readouterr().err
+    assert (pixels(tmp_path / "picture.png") != joined).any()
+    layout.write_text(LAYOUT.replace('"prompt": ""', '"prompt": "on grey, a cat"'))
+    assert render(layout=layout) == 0
+    assert (pixels(tmp_path / "picture.png") == joined).all()

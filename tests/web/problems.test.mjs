@@ -22,6 +22,21 @@ const documents = cases()
 const codes = (problems, { code, instance }) =>
   problems.filter((one) => one.code === code && one.instance === instance).length;
 
+const JOINED = { prompt: "on grey, a red fox", unnamed: ["1"] };
+
+test("a caption that the prompt does not name is told of where the run does not join it", () => {
+  const layout = layoutOf("on grey", "a red fox", "a blue owl");
+  const found = (options) => editorProblems(layout, options).filter(({ code }) => code === "problem.unnamed");
+  assert.deepEqual(found(), []);
+  assert.deepEqual(found({ joined: { prompt: "on grey", unnamed: [] } }), []);
+  const [problem, ...others] = found({ joined: JOINED });
+  assert.deepEqual(others, []);
+  assert.equal(problem.params.captions, '"a red fox"');
+  const { state } = fix(createState(layout), problem);
+  assert.equal(state.layout.prompt, JOINED.prompt);
+  assert.deepEqual(state.layout.instances, layout.instances);
+});
+
 test("one click takes every problem away, or the caret to where it is written away", () => {
   const used = new Set();
   for (const [name, layout] of documents) {
@@ -47,6 +62,7 @@ test("one click takes every problem away, or the caret to where it is written aw
   const many = layoutOf("a red fox and a blue owl", "a red fox");
   for (const problem of editorProblems(many)) used.add(problem.fix);
   for (const problem of hidden()) used.add(problem.fix);
+  for (const problem of editorProblems(many, { joined: JOINED })) used.add(problem.fix);
   assert.deepEqual([...used].sort(), Object.keys(FIX_LABELS).sort());
 });
 

@@ -5,12 +5,17 @@ import { createTranslator } from "../lib/i18n.mjs";
 import { luminance } from "./colors.mjs";
 import { html } from "./dom.mjs";
 import { Editor } from "./editor.mjs";
-import { countTokens, examine, readLayout, writeLayout } from "./comfyui_server.mjs";
+import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
+import { adaptersAfter, halfWired, isConnected, keptPictures, sampledThrough } from "./comfyui_flow.mjs";
 import { executionScope, locator, upstreamPicture } from "./comfyui_graph.mjs";
+import { NodeNotes } from "./node_notes.mjs";
 
 const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
 const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
+const SAME_ASPECT = 0.02; // latents are cut in steps of 8 pixels and more
+const CHOSEN_RESULT = "ic_picture"; // which picture of a run is shown, in the node's properties
 const mounts = new Set();
+const notes = new Set();
 const memories = new Map();
 const elements = new Map();
 
@@ -22,10 +27,30 @@ export async function mount({ node, widget, model }) {
   listenOnce();
 }
 
+/** Show in a node what there is to say of it: how it is wired, and what its last run found. */
+export async function mountNotes(node) {
+  const made = new NodeNotes(node, await translator(), () => halfWired(node, rootGraph()));
+  notes.add(made);
+  chain(node, "onRemoved", () => notes.delete(made));
+  chain(node, "onExecuted", (output) => made.executed(output));
+  chain(node, "onConnectionsChange", () => requestAnimationFrame(graphChanged));
+  listenOnce();
+  made.check();
+}
+
 /** A graph was loaded or rebuilt: sizes and pictures may come through links that exist only now. */
 export function graphLoaded() {
   for (const one of mounts) one.connectionsChanged();
+  graphChanged();
 }
+
+/** Links may have changed anywhere: what is said of them is looked at again. */
+function graphChanged() {
+  for (const one of notes) one.check();
+  for (const one of mounts) one.editor.check();
+}
+
+const rootGraph = () => app.rootGraph ?? app.graph;
 
 // --- Words, styles, theme ------------------------------------------------------------------------------------
 
@@ -73,6 +98,8 @@ class Mount {
     model.element.replaceChildren(this.editor.root);
     model.textChanged = () => this.editor.read(model.text);
     for (const side of ["width", "height"]) this.follow(this.side(side));
+    const joins = this.side("join_captions");
+    if (joins) chain(joins, "callback", () => this.editor.check());
     chain(node, "onRemoved", () => this.remove());
     chain(node, "onExecuted", (output) => this.executed(output));
     chain(node, "onConnectionsChange", () => requestAnimationFrame(() => this.connectionsChanged()));
@@ -103,7 +130,19 @@ class Mount {
       get keepsPicture() {
         return Boolean(self.node.properties?.[PICTURE]);
       },
+      get joins() {
+        return self.side("join_captions")?.value !== false;
+      },
+      notes: () => this.notes(),
+      get results() {
+        return self.results;
+      },
+      get chosenResult() {
+        return self.node.properties?.[CHOSEN_RESULT] ?? null;
+      },
+      chooseResult: (choice) => this.chooseResult(choice),
       countTokens,
+      readPrompt,
       readLayout,
       writeLayout,
       examine,
@@ -129,10 +168,25 @@ class Mount {
     elements.set(key, this.model.element);
     if (memories.has(key)) this.editor.recall(memories.get(key));
     memories.delete(key);
+    this.restoreKept();
+    this.connectionsChanged();
+    // A front end that changes workflows gives back what they showed after their nodes are made.
+    this.restoreLater(SETTLES_WITHIN);
+    if (before && before !== this.model.element) this.takeOver(before, SETTLES_WITHIN);
+  }
+
+  restoreKept() {
     const output = app.nodeOutputs?.[locator(this.node)];
     if (output) this.restore(output);
-    this.connectionsChanged();
-    if (before && before !== this.model.element) this.takeOver(before, SETTLES_WITHIN);
+  }
+
+  restoreLater(frames) {
+    if (!mounts.has(this)) return;
+    if (frames > 0) requestAnimationFrame(() => this.restoreLater(frames - 1));
+    else {
+      this.restoreKept();
+      this.showResult();
+    }
   }
 
   takeOver(before, frames) {
@@ -204,6 +258,37 @@ class Mount {
   connectionsChanged() {
     this.editor.hostSizeChanged();
     this.showReference();
+    this.showResult();
+  }
+
+  // --- What there is to say beside the layout itself ---------------------------------------------------------------
+
+  notes() {
+    const note = (severity, code, params = {}) => ({
+      severity,
+      instance: null,
+      index: null,
+      field: "graph",
+      code,
+      params,
+    });
+    const said = this.failure ? [note("error", "problem.run_failed", { message: this.failure })] : [];
+    if (!this.node.graph) return said;
+    const adapters = adaptersAfter(this.node, rootGraph());
+    const wrong = new Set(adapters.map((one) => halfWired(one, rootGraph())).filter(Boolean));
+    said.push(...[...wrong].map((code) => note("warning", `problem.${code}`)));
+    if (adapters.length && !isConnected(this.node, "prompt"))
+      said.push(note("info", "problem.prompt_unused"));
+    return said;
+  }
+
+  /** A node after us, or our own, failed: its words stay until the next run. */
+  failed({ node_id: id, exception_message: message }) {
+    const own = executionScope(this.node, rootGraph());
+    const ours = String(id).split(":").at(-1) === String(this.node.id);
+    if (!message || !(ours || own(String(id)))) return;
+    this.failure = message.trim();
+    this.editor.check();
   }
 
   // --- What runs bring back ----------------------------------------------------------------------------------------
@@ -276,30 +361,92 @@ class Mount {
   }
 
   startRun() {
-    this.scope = executionScope(this.node, app.rootGraph ?? app.graph);
+    this.scope = executionScope(this.node, rootGraph());
+    this.sampled = sampledThrough(this.node, rootGraph());
+    if (!this.failure) return;
+    this.failure = null;
+    this.editor.check();
   }
 
-  /** A sampler after us shows how far it is; only the newest picture of a frame is kept. */
+  /** A sampler that has our regions shows how far it is; only the newest picture of a frame is kept. */
   async preview(id, blob) {
-    if (!this.scope?.(id)) return;
+    if (!this.sampled?.has(id)) return;
     const bitmap = await createImageBitmap(blob);
+    if (!this.fits(bitmap)) return bitmap.close();
     this.waiting?.close();
     const first = !this.waiting;
     this.waiting = bitmap;
     if (!first) return;
     requestAnimationFrame(() => {
-      if (mounts.has(this) && this.scope) this.editor.pictures.set("preview", this.waiting);
+      if (mounts.has(this) && this.sampled) this.editor.pictures.set("preview", this.waiting);
       else this.waiting.close();
       this.waiting = null;
     });
   }
 
+  /** Whether a picture has the aspect of the canvas: any other would lie wrong under the regions. */
+  fits(image) {
+    const { width, height } = this.editor.layout.canvas;
+    const ratio =
+      ((image.naturalWidth || image.width) / (image.naturalHeight || image.height)) * (height / width);
+    return Math.abs(ratio - 1) <= SAME_ASPECT;
+  }
+
   result(id, output) {
-    this.scope ??= executionScope(this.node, app.rootGraph ?? app.graph);
+    this.scope ??= executionScope(this.node, rootGraph());
     if (!this.scope(id)) return;
     // The pictures of Show Attention Maps have the heat painted in; here it is drawn over the regions.
     if (output?.instance_heat_maps) this.loadHeats(output.instance_heat_maps);
-    else if (output?.images?.length) this.load("result", viewUrl(output.images.at(-1)));
+    else if (output?.images?.length) this.showResult(id, output.images);
+  }
+
+  /**
+   * Show the picture that was chosen, else the first of the newest that were sampled through this layout and
+   * have its aspect. `id` and `files` are those of a node that ran just now.
+   */
+  async showResult(id = null, files = null) {
+    if (!this.node.graph) return;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const places = sampledThrough(this.node, rootGraph());
+    const found = new Map(keptPictures(places, app.nodeOutputs).map((one) => [one.id, one]));
+    this.order = (this.order ?? []).filter((one) => one !== id);
+    if (id !== null && places.has(id)) {
+      this.order.push(id);
+      found.set(id, { id, node: places.get(id).node, files });
+    }
+    const rank = (one) => this.order.indexOf(one.id);
+    this.results = [...found.values()].sort((one, other) => rank(one) - rank(other));
+    const chosen = this.node.properties?.[CHOSEN_RESULT];
+    const first = this.results.filter((one) => one.id === chosen?.node);
+    for (const { id: from, files: all } of [...first, ...[...this.results].reverse()]) {
+      const index = from === chosen?.node ? Math.min(chosen.index, all.length - 1) : 0;
+      const image = await this.loaded(viewUrl(all[index]));
+      if (!mounts.has(this) || turn !== this.turn) return; // a later question is on its way
+      if (image && this.fits(image)) return this.editor.pictures.set("result", image);
+    }
+    this.editor.pictures.set("result", null);
+  }
+
+  chooseResult(choice) {
+    this.node.properties ??= {};
+    if (choice) this.node.properties[CHOSEN_RESULT] = choice;
+    else delete this.node.properties[CHOSEN_RESULT];
+    app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
+    this.showResult();
+  }
+
+  /** The picture at an address, the same one when it is asked for again; null if it is gone. */
+  async loaded(source) {
+    if (this.last?.source === source) return this.last.image;
+    const image = new Image();
+    image.src = source;
+    try {
+      await image.decode();
+    } catch {
+      return null;
+    }
+    this.last = { source, image };
+    return image;
   }
 
   /** `files`: [{instance, filename, subfolder, type}], a grey picture each, its brightness the heat. */
@@ -319,13 +466,16 @@ class Mount {
   progress(nodes) {
     const running = Object.values(nodes).filter(
       (one) =>
-        one.state === "running" && one.max > 1 && this.scope?.(String(one.display_node_id ?? one.node_id)),
+        one.state === "running" &&
+        one.max > 1 &&
+        this.sampled?.has(String(one.display_node_id ?? one.node_id)),
     );
     if (running.length) this.editor.pictures.progress(running[0].value / running[0].max);
   }
 
   endRun() {
     this.scope = null;
+    this.sampled = null;
     this.editor.pictures.progress(0);
     this.editor.pictures.set("preview", null);
   }
@@ -387,6 +537,8 @@ function listenOnce() {
   );
   each("executed", (one, { node, display_node: shown, output }) => one.result(String(shown ?? node), output));
   each("progress_state", (one, { nodes }) => one.progress(nodes));
+  each("execution_error", (one, detail) => one.failed(detail));
+  api.addEventListener("graphChanged", () => requestAnimationFrame(graphChanged));
   for (const name of ["execution_success", "execution_error", "execution_interrupted"])
     each(name, (one) => one.endRun());
   // Before the page goes ComfyUI keeps the workflow as it knows it.

@@ -35,3 +35,11 @@ export async function examine(thorough) {
 export async function countTokens(texts) {
   return (await ask("tokens", { texts }))?.tokens ?? null;
 }
+
+/**
+ * What the run makes of a layout's prompt (hosts/comfyui/server/naming.py): {prompt, unnamed}; null without that route.
+ */
+export async function readPrompt(document) {
+  const told = await ask("prompt", { document });
+  return Array.isArray(told?.unnamed) ? told : null;
+}

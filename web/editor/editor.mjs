@@ -10,6 +10,7 @@ import { editorProblems } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { freshColor } from "./colors.mjs";
 import { buildParts } from "./parts.mjs";
+import { Naming } from "./naming.mjs";
 import { loadSettings, saveSettings } from "./settings.mjs";
 import { Tokens } from "./tokens.mjs";
 
@@ -33,6 +34,7 @@ export class Editor {
     this.problems = [];
     this.problemIds = new Set();
     this.tokens = new Tokens(host.countTokens, () => this.destroyed || this.check());
+    this.naming = new Naming(host.readPrompt, () => this.destroyed || this.check());
     this.history = past.createHistory(commands.createState(parse("")));
     this.written = null;
     this.commitTimer = null;
@@ -396,7 +398,10 @@ export class Editor {
     // An empty stage says itself what to do.
     const { instances } = this.layout;
     this.tokens.look(instances.map((instance) => instance.caption));
-    this.problems = instances.length ? editorProblems(this.layout, { tokens: this.tokens.known }) : [];
+    if (instances.length) this.naming.look(this.layout, serialise(this.layout));
+    const joined = this.host.joins ? null : this.naming.of(this.layout);
+    const own = instances.length ? editorProblems(this.layout, { tokens: this.tokens.known, joined }) : [];
+    this.problems = [...this.host.notes(), ...own];
     this.problemIds = new Set(
       this.problems.filter((problem) => problem.severity !== "info").map((problem) => problem.instance),
     );

@@ -8,6 +8,8 @@ import { Popups } from "./popups.mjs";
 
 const GRIDS = [0, 8, 16, 32, 64];
 
+const MOST_RESULTS = 24;
+
 export class Menus extends Popups {
   openContext(x, y) {
     this.show(this.selectionEntries(), { x, y, label: this.editor.t("editor.selection_menu") });
@@ -186,6 +188,7 @@ export class Menus extends Popups {
         choice("result", t("editor.picture_result")),
         choice("reference", t("editor.picture_reference")),
         choice("none", t("editor.picture_none")),
+        ...this.results(),
         html("hr"),
         slider(t("editor.picture_opacity"), "opacity"),
         ...(pictures.heats.size ? [slider(t("editor.heat_opacity"), "heat")] : []),
@@ -228,6 +231,39 @@ export class Menus extends Popups {
         }),
       ),
       html("label", { class: "ic-slider-row" }, t("editor.label_size"), size),
+    ];
+  }
+
+  /** Which of several pictures of runs to show: the newest, or one of a node's batch. */
+  results() {
+    const { editor } = this;
+    const { t, host, pictures } = editor;
+    const chosen = host.chosenResult;
+    const all = (host.results ?? []).flatMap(({ id, node, files }) =>
+      files.map((_, index) => ({ node: id, index, title: node.title ?? id, several: files.length > 1 })),
+    );
+    if (all.length < 2) return [];
+    const item = (label, choice, checked) =>
+      this.item(
+        label,
+        () => {
+          host.chooseResult(choice);
+          pictures.choose("result");
+        },
+        { checked },
+      );
+    const named = ({ node, index, title, several }) =>
+      item(
+        several
+          ? t("editor.picture_of_batch", { title, node, number: index + 1 })
+          : t("editor.picture_of", { title, node }),
+        { node, index },
+        chosen?.node === node && chosen.index === index,
+      );
+    return [
+      html("hr"),
+      item(t("editor.picture_newest"), null, chosen === null),
+      ...all.slice(0, MOST_RESULTS).map(named),
     ];
   }
 

@@ -42,27 +42,26 @@ export class Status {
       id: editor.uid("problems"),
       "aria-label": t("editor.problems"),
     });
-    this.element = html(
-      "div",
-      { class: "ic-status" },
-      this.list,
-      html("div", { class: "ic-status-line" }, this.toggle, this.text, zooms),
-    );
+    this.line = html("div", { class: "ic-status-line" }, this.toggle, this.text, zooms);
+    this.element = html("div", { class: "ic-status" }, this.list, this.line);
   }
 
   render() {
     const { editor } = this;
     const { t, problems, settings } = editor;
     const shown = settings.problemsOpen && problems.length > 0;
+    const empty = editor.layout.instances.length === 0;
     const severe = problems.some((problem) => problem.severity === "error");
     const label = problems.length
       ? t("editor.problem_count", { count: problems.length })
-      : t("editor.no_problems");
+      : t(empty ? "editor.no_regions" : "editor.no_problems");
     if (this.label !== label) {
       this.label = label;
-      this.toggle.replaceChildren(icon(problems.length ? (severe ? "error" : "warning") : "check"), label);
+      const drawing = problems.length ? (severe ? "error" : "warning") : empty ? "help" : "check";
+      this.toggle.replaceChildren(icon(drawing), label);
     }
     this.toggle.style.color = problems.length ? `var(--ic-${severe ? "error" : "warning"})` : "";
+    this.line.toggleAttribute("data-severe", severe && !shown);
     this.toggle.disabled = problems.length === 0;
     set(this.toggle, { "aria-expanded": String(shown) });
     this.list.hidden = !shown;

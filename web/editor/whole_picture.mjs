@@ -21,12 +21,25 @@ export class WholePicture {
     };
     this.prompt = field("prompt", t("editor.prompt"), t("editor.prompt_placeholder"));
     this.negative = field("negative", t("editor.prompt_negative"), t("editor.prompt_negative_placeholder"));
-    this.element = html("div", { class: "ic-whole" }, this.prompt, this.negative);
+    this.joined = html("div", { class: "ic-joined", hidden: true });
+    this.element = html("div", { class: "ic-whole" }, this.prompt, this.joined, this.negative);
   }
 
   render() {
     const { prompt, negative } = this.editor.layout;
     if (this.prompt.value !== prompt) this.prompt.value = prompt;
     if (this.negative.value !== negative) this.negative.value = negative;
+    this.renderJoined();
+  }
+
+  /** The prompt as the run reads it, where captions join it. */
+  renderJoined() {
+    const { host, layout, naming, t } = this.editor;
+    const reading = host.joins ? naming.of(layout) : null;
+    const shown = reading !== null && reading.unnamed.length > 0;
+    this.joined.hidden = !shown;
+    if (!shown) return;
+    this.joined.textContent = t("editor.prompt_joined", { prompt: reading.prompt });
+    this.joined.title = t("editor.prompt_joined_why");
   }
 }

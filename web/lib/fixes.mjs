@@ -78,6 +78,7 @@ const FIXES = {
   renew_ids: renewIds,
   add_instance: (state) => addAt(state),
   add_words: (state, { params }) => addAt(state, params.words),
+  join_captions: (state, { params }) => commands.setPrompt(state, { prompt: params.prompt }).state,
   enable_all: (state) =>
     commands.mapInstances(state, (item) => (item.enabled ? item : { ...item, enabled: true })),
   disable_smallest: disableSmallest,
@@ -107,6 +108,7 @@ export const FIX_LABELS = Object.freeze({
   renew_ids: "fix.renew_ids",
   add_instance: "fix.add_instance",
   add_words: "fix.add_words",
+  join_captions: "fix.join_captions",
   enable_all: "fix.enable_all",
   disable_smallest: "fix.disable_smallest",
   write_caption: "fix.write_caption",

@@ -141,21 +141,31 @@ function* aboutMask(item) {
 }
 
 /**
- * `findProblems` and what only an editor looks at: captions over 77 tokens or not in English, regions hidden
- * behind another one, words of the prompt without a region.
+ * `findProblems` and what only an editor looks at: captions that the prompt does not name, captions over 77
+ * tokens or not in English, regions hidden behind another one, words of the prompt without a region.
  * @param {Layout} layout
- * @param {{tokens?: Map<string, number>}} [options] exact numbers of tokens by caption, where the host told
- *   them
+ * @param {{tokens?: Map<string, number>, joined?: {prompt: string, unnamed: string[]} | null}} [options]
+ *   exact numbers of tokens by caption, and what the prompt would be with the captions it does not name, where
+ *   the host told them and the run does not join them itself
  * @returns {Problem[]}
  */
-export function editorProblems(layout, { tokens = new Map() } = {}) {
+export function editorProblems(layout, { tokens = new Map(), joined = null } = {}) {
   return [
     ...findProblems(layout),
+    ...unnamed(layout, joined),
     ...longCaptions(layout, tokens),
     ...notEnglish(layout),
     ...hidden(layout),
     ...loose(layout),
   ];
+}
+
+function unnamed(layout, joined) {
+  const missing = layout.instances.filter((item) => joined?.unnamed.includes(item.id));
+  if (!missing.length) return [];
+  const captions = missing.map((item) => `"${document.strip(item.caption)}"`).join(", ");
+  const params = { captions, count: missing.length, prompt: joined.prompt };
+  return [general("warning", "prompt", "problem.unnamed", params, "join_captions")];
 }
 
 const note = (severity, item, layout, field, code, params, fix) => ({

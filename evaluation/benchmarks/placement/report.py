@@ -31,9 +31,11 @@ from ...statistics import (
     average_precision,
     interval,
     located_rate,
+    resamplings,
     success_rate,
 )
-from ...tables import plain, table, write_parts
+from ...tables import percent, plain, table, write_parts
+from .naming import NAMINGS, SETTING
 from .plan import PlacementPlan
 
 _RATES: Mapping[str, Rate] = {
@@ -59,7 +61,8 @@ def write_report(
     Only layouts that every method has been run on are counted. `reference(n)` are features (n, d) of real
     pictures.
     """
-    groups = evaluation.complete(evaluation.plan.points())
+    everything = evaluation.complete(evaluation.plan.points())
+    groups = {point: records for point, records in everything.items() if not point.settings}
     records = next(iter(groups.values()))
     rows = make_rows(groups, METHODS, _RATES, reference(len(records)))
     looks = {record["number"]: evaluation.plan.scenes.looks(record["number"]) for record in records}
@@ -71,12 +74,46 @@ def write_report(
         main_table(rows, _COLUMNS),
         f"![Success and cost]({plot.name})",
         _claims(rows),
+        naming_table(everything, evaluation.plan.left_out),
         _attribute_table(groups),
         f"IFS rate by the number of things, in per cent:\n\n{by_count(groups, METHODS, success_rate)}",
         f"IFS rate by pattern and by shape, in per cent:\n\n{success_by_word(groups, looks)}",
     ]
     write_parts(parts, target)
     return len(records)
+
+
+def naming_table(groups: Groups, left_out: Callable[[int], int]) -> str:
+    """A table of the IFS rate by what the prompt names, empty where that was not measured.
+
+    `left_out(number)` is the index of the thing that a picture's prompt may leave out; it has a column of
+    its own, in every row of the same things.
+    """
+    varied = {point.method for point in groups if point.settings}
+    if not varied:
+        return ""
+    rows: list[Sequence[str]] = []
+    for point, records in sorted(groups.items(), key=lambda item: dict(item[0].settings).get(SETTING, 0.0)):
+        if point.method not in varied:
+            continue
+        weights = resamplings(len(records), BOOTSTRAP)
+        naming = list(NAMINGS.values())[int(dict(point.settings).get(SETTING, 0.0))]
+        one, others = _parted(records, left_out)
+        cells = (percent(interval(success_rate(some, weights))) for some in (records, one, others))
+        rows.append((_label(point), naming, *cells))
+    header = ("method", "the prompt names", "all things", "the one in question", "the others")
+    return "IFS rate by what the prompt names, in per cent:\n\n" + table(header, rows)
+
+
+def _parted(records: Sequence[Record], left_out: Callable[[int], int]) -> tuple[list[Record], list[Record]]:
+    """The records with the thing in question alone, and with the others alone."""
+    one: list[Record] = []
+    others: list[Record] = []
+    for record in records:
+        things, place = record["instances"], left_out(record["number"])
+        one.append({**record, "instances": [things[place]]})
+        others.append({**record, "instances": [*things[:place], *things[place + 1 :]]})
+    return one, others
 
 
 def success_by_word(

@@ -16,7 +16,7 @@ from ....layout import Layout
 from ....models.ifadapter import IFAdapter, InstancePrompt
 from ....models.ifadapter.phrases import Phrases
 from ....models.regions import Regions
-from ..attention.errors import EmptyLayoutError, ModelMismatchError
+from ..attention.errors import ModelMismatchError
 from ..attention.terms import carry
 from ..attention.unet.layers import adapted_blocks
 from ..attention.window import check_window
@@ -44,31 +44,23 @@ def apply_ifadapter(
     """MODEL, positive and negative that place the layout's instances.
 
     `adapter` is the ModelPatcher of an `IFAdapter`. The negative gets the unconditional tokens of the same
-    boxes, as the released code guides, or an instance's own negative where it has one. At strength 0
-    everything is handed back as it came. Source of the method: IFAdapter (arXiv 2409.08240).
+    boxes, as the released code guides, or an instance's own negative where it has one. At strength 0, and
+    where there is nothing to place, everything is handed back as it came. LayoutError for errors of the
+    layout; warnings go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
     """
     check_window(start, end)
     if strength == 0.0:
         return model, positive, negative
-    _check_layout(layout)
+    for problem in layout.checked().problems():
+        logger.warning("%s", problem)
+    if not layout.active:
+        return model, positive, negative
     blocks = adapted_blocks(model, adapter.model.config)
     conditional, unconditional = _prompts(clip, adapter, layout)
     layers = AdaptedLayers(adapter.model.gates(), blocks).to(_resting_place())
     term = InstanceTerm(layers, conditional, unconditional, strength, (start, end))
     guidance = replace(term, prompt=unconditional)
     return bind(model), carry(positive, term), carry(negative, guidance)
-
-
-def _check_layout(layout: Layout) -> None:
-    """LayoutError for errors of the layout, EmptyLayoutError for nothing to place; warnings go to the log."""
-    layout.checked()
-    if not layout.active:
-        raise EmptyLayoutError(
-            f"The layout has {len(layout.instances)} instances and none to place: an instance needs a "
-            "caption and has to be enabled. Add one, or set strength to 0 to sample without the adapter."
-        )
-    for problem in layout.problems():
-        logger.warning("%s", problem)
 
 
 def _prompts(clip: Any, adapter: Any, layout: Layout) -> tuple[InstancePrompt, InstancePrompt]:

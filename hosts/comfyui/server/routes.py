@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from . import layouts, report, token_count
+from . import layouts, naming, report, token_count
 
-ROUTES = tuple((route.PATH, route.answer) for route in (token_count, layouts, report))
+ROUTES = tuple((route.PATH, route.answer) for route in (token_count, layouts, naming, report))
 
 
 def register_routes() -> None:

@@ -13,12 +13,18 @@ from PIL import Image
 
 
 class ShowLayout(io.ComfyNode):
-    """Writes down the layout that arrives and returns a red picture of its size as the result."""
+    """Writes down the layout that arrives and returns a red picture, as a sampler that shows its own."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         layout = io.Custom("INSTANCE_LAYOUT").Input("layout")
-        return io.Schema(node_id="Test_ShowLayout", category="test", is_output_node=True, inputs=[layout])
+        return io.Schema(
+            node_id="Test_ShowLayout",
+            category="test",
+            is_output_node=True,
+            inputs=[layout],
+            outputs=[io.Latent.Output("latent")],
+        )
 
     @classmethod
     def execute(cls, layout) -> io.NodeOutput:
@@ -31,7 +37,51 @@ class ShowLayout(io.ComfyNode):
         picture = torch.zeros(1, 64, 64, 3)
         picture[..., 0] = 1.0
         shown = ui.PreviewImage(picture, cls=cls).as_dict()
-        return io.NodeOutput(ui={**shown, "text": [layout.to_json()]})
+        latent = {"samples": torch.zeros(1, 4, 8, 8)}
+        return io.NodeOutput(latent, ui={**shown, "text": [layout.to_json()]})
+
+
+class Sample(io.ComfyNode):
+    """A latent, with a layout or from a prompt alone."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Test_Sample",
+            category="test",
+            inputs=[
+                io.Custom("INSTANCE_LAYOUT").Input("layout", optional=True),
+                io.String.Input("text", default="", optional=True, force_input=True),
+                io.Int.Input("batch", default=1),
+            ],
+            outputs=[io.Latent.Output("latent")],
+        )
+
+    @classmethod
+    def execute(cls, batch, layout=None, text="") -> io.NodeOutput:
+        return io.NodeOutput({"samples": torch.zeros(batch, 4, 8, 8)})
+
+
+class Decode(io.ComfyNode):
+    """Pictures of one colour; each of a batch has more green in it, by 0.25."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        numbers = [io.Float.Input(name, default=0.0) for name in ("red", "blue")]
+        sides = [io.Int.Input(name, default=64) for name in ("width", "height")]
+        return io.Schema(
+            node_id="Test_Decode",
+            category="test",
+            inputs=[io.Latent.Input("latent"), *numbers, *sides],
+            outputs=[io.Image.Output("image")],
+        )
+
+    @classmethod
+    def execute(cls, latent, red, blue, width, height) -> io.NodeOutput:
+        pictures = torch.zeros(len(latent["samples"]), height, width, 3)
+        for number, picture in enumerate(pictures):
+            picture[:] = torch.tensor([red, 0.25 * number, blue])
+        return io.NodeOutput(pictures)
 
 
 class Boxes(io.ComfyNode):
@@ -67,7 +117,7 @@ class ShowHeat(io.ComfyNode):
 
 class TestNodes(ComfyExtension):
     async def get_node_list(self):
-        return [ShowLayout, ShowHeat, Boxes]
+        return [ShowLayout, Sample, Decode, ShowHeat, Boxes]
 
 
 async def comfy_entrypoint() -> TestNodes:

@@ -16,7 +16,7 @@ from host_cases import noise
 from tiny_comfyui import CPU, Patcher, tiny_model, tiny_unet_config
 from tiny_sdxl import UNET
 
-from instance_composer.hosts.comfyui.attention.errors import EmptyLayoutError, ModelMismatchError
+from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
 from instance_composer.hosts.comfyui.attention.unet.patch import copies_of_chunks
 from instance_composer.hosts.comfyui.attention.wrappers import bind
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
@@ -106,11 +106,13 @@ def test_an_adapter_of_other_sizes_says_what_differs(model, clip, adapter, layou
 @pytest.mark.parametrize(
     "instances", [(), (Instance("a", Box(0, 0, 1, 1), "  "),), None], ids=["none", "blank", "off"]
 )
-def test_an_empty_layout_says_what_to_do(model, clip, adapter, layout, prompts, instances):
+def test_a_layout_with_nothing_to_place_gives_the_plain_picture(
+    model, clip, adapter, layout, prompts, instances
+):
     if instances is None:
         instances = tuple(replace(instance, enabled=False) for instance in layout.instances)
-    with pytest.raises(EmptyLayoutError, match=r"none to place: .* set strength to 0"):
-        apply(model, clip, adapter, Layout(instances), prompts)
+    applied = apply(model, clip, adapter, Layout(instances), prompts)
+    assert all(one is other for one, other in zip(applied, (model, *prompts), strict=True))
 
 
 @pytest.mark.parametrize(

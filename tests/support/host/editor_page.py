@@ -193,7 +193,7 @@ def queue(editor: EditorPage) -> dict[str, Any]:
         }"""
     )
     editor.page.get_by_test_id("queue-button").first.click()
-    editor.page.wait_for_function("() => window.received !== null || window.failed !== null", timeout=30_000)
+    editor.page.wait_for_function("() => window.received !== null || window.failed !== null", timeout=120_000)
     assert editor.page.evaluate("() => window.failed") is None
     return json.loads(editor.page.evaluate("() => window.received"))
 
@@ -209,6 +209,42 @@ def connect(editor: EditorPage, origin: str, output: int, target: str, name: str
         [origin, output, target, name],
     )
     editor.page.wait_for_timeout(100)
+
+
+WIRE = """([nodes, links]) => {
+  const layout = app.canvas.graph.nodes.find((node) => node.comfyClass === 'IC_InstanceLayout');
+  const made = { layout };
+  for (const [name, [type, pos, values]] of Object.entries(nodes)) {
+    const node = LiteGraph.createNode(type);
+    app.canvas.graph.add(node);
+    node.pos = pos;
+    for (const widget of node.widgets ?? []) if (widget.name in values) widget.value = values[widget.name];
+    made[name] = node;
+  }
+  for (const [from, output, to, input] of links)
+    made[from].connect(
+      made[from].outputs.findIndex((one) => one.name === output),
+      made[to],
+      made[to].inputs.findIndex((one) => one.name === input),
+    );
+  app.canvas.setDirty(true, true);
+  app.extensionManager.workflow.activeWorkflow?.changeTracker?.captureCanvasState();
+  return Object.fromEntries(Object.entries(made).map(([name, node]) => [name, node?.id]));
+}"""
+
+
+def wire(
+    editor: EditorPage,
+    nodes: dict[str, tuple[str, list[int], dict[str, Any]]],
+    links: list[tuple[str, str, str, str]],
+) -> dict[str, int]:
+    """Add nodes (type, place, values of widgets) by name and link them; the ids by name.
+
+    A link is a node, the name of its output, a node and the name of its input; "layout" is the layout node.
+    """
+    numbers = editor.page.evaluate(WIRE, [nodes, links])
+    editor.page.wait_for_timeout(300)
+    return numbers
 
 
 def add_receiver(editor: EditorPage) -> None:

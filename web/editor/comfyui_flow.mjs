@@ -1,0 +1,165 @@
+// What flows where in ComfyUI's graph, through subgraphs: pictures sampled through a layout, halves of an adapter.
+import { locator } from "./comfyui_graph.mjs";
+
+// ComfyUI's numbers for the inside ends of a subgraph.
+const [INPUTS, OUTPUTS] = ["-10", "-20"];
+const [MUTED, BYPASSED] = [2, 4];
+const LAYOUT = /^(?:INSTANCE_LAYOUT|BOUNDING_BOX(?:ES)?|MASK)$/;
+// Nodes of ours that paint into what they show.
+const PAINTING = new Set(["IC_LayoutPreview", "IC_ShowAttentionMaps", "IC_CompositionScore"]);
+const APPLY = "IC_ApplyIFAdapter";
+
+/** @typedef {{node: any, around: any[]}} Place a node and the subgraph nodes around it, outwards in */
+
+/** The id under which a run speaks of a node. @param {Place} place */
+export const executionId = ({ node, around }) => [...around, node].map(({ id }) => id).join(":");
+
+const linksOf = (graph) => [...(graph.links?.values?.() ?? Object.values(graph.links ?? {}))];
+
+/** Where the links from one output arrive: places with the input's number. */
+function* arrivals(graph, around, id, slot) {
+  for (const link of linksOf(graph)) {
+    if (String(link.origin_id) !== String(id) || link.origin_slot !== slot) continue;
+    if (String(link.target_id) === OUTPUTS) {
+      const outside = around.at(-1);
+      if (outside) yield* arrivals(outside.graph, around.slice(0, -1), outside.id, link.target_slot);
+      continue;
+    }
+    const node = graph.getNodeById(link.target_id);
+    if (node?.subgraph) yield* arrivals(node.subgraph, [...around, node], INPUTS, link.target_slot);
+    else if (node) yield { node, around, slot: link.target_slot };
+  }
+}
+
+/** Every node in a graph and its subgraphs. @returns {Generator<Place>} */
+export function* allPlaces(graph, around = []) {
+  for (const node of graph?.nodes ?? []) {
+    if (node.subgraph) yield* allPlaces(node.subgraph, [...around, node]);
+    else yield { node, around };
+  }
+}
+
+/** All places of a node: several where its subgraph is used more than once. */
+const placesOf = (node, root) => [...allPlaces(root)].filter((place) => place.node === node);
+
+const isType = (port, type) => String(port?.type) === type;
+const slotsOf = (node, wanted) =>
+  (node.outputs ?? []).flatMap((output, slot) => (wanted.test(String(output.type)) ? [slot] : []));
+
+/**
+ * Nodes whose pictures were sampled through a layout, by execution id: those that come after a latent that came
+ * after the layout's regions. What only has its prompt or its size is another picture.
+ * @returns {Map<string, Place>}
+ */
+export function sampledThrough(node, root) {
+  const found = new Map();
+  const seen = new Set();
+  const queue = placesOf(node, root).map((place) => ({
+    ...place,
+    slots: slotsOf(node, LAYOUT),
+    sampled: false,
+  }));
+  while (queue.length) {
+    const { node: from, around, slots, sampled } = queue.shift();
+    for (const slot of slots) {
+      const latent = sampled || isType(from.outputs[slot], "LATENT");
+      for (const place of arrivals(from.graph, around, from.id, slot)) {
+        const key = `${executionId(place)} ${latent}`;
+        if (seen.has(key) || place.node.mode === MUTED || PAINTING.has(place.node.comfyClass)) continue;
+        seen.add(key);
+        const paints = drawsLayout(place.node);
+        // A sampler shows previews before its latent goes anywhere.
+        const samples = (place.node.outputs ?? []).some((output) => isType(output, "LATENT"));
+        if ((latent || samples) && !paints) found.set(executionId(place), place);
+        if (!paints)
+          queue.push({ ...place, slots: (place.node.outputs ?? []).map((_, at) => at), sampled: latent });
+      }
+    }
+  }
+  return found;
+}
+
+/** Whether a node takes a layout and gives pictures: it draws the one into the other. */
+const drawsLayout = (node) =>
+  (node.inputs ?? []).some((input) => isType(input, "INSTANCE_LAYOUT") && input.link != null) &&
+  (node.outputs ?? []).some((output) => isType(output, "IMAGE"));
+
+/** Places that end a flow of one type from outputs of a node: samplers, guiders. @returns {Map<string, Place>} */
+function ends(place, names, type) {
+  const found = new Map();
+  const seen = new Set();
+  const first = place.node.outputs.flatMap((output, slot) => (names.includes(output.name) ? [slot] : []));
+  const queue = [{ ...place, slots: first }];
+  while (queue.length) {
+    const { node: from, around, slots } = queue.shift();
+    for (const slot of slots) {
+      for (const next of arrivals(from.graph, around, from.id, slot)) {
+        const id = executionId(next);
+        if (seen.has(id) || next.node.mode === MUTED) continue;
+        seen.add(id);
+        const on = slotsOf(next.node, new RegExp(`^(?:${type}|\\*)$`));
+        if (on.length) queue.push({ ...next, slots: on });
+        else found.set(id, next);
+      }
+    }
+  }
+  return found;
+}
+
+const takes = (node, type) => (node.inputs ?? []).some((input) => isType(input, type) && input.link != null);
+
+/**
+ * What is wrong with how an Apply IFAdapter node is wired: "wired_model" where only its MODEL reaches a sampler,
+ * "wired_prompts" where only its prompts do, null where all is well or nothing is connected yet.
+ */
+export function halfWired(node, root) {
+  if (node.mode === MUTED || node.mode === BYPASSED) return null;
+  for (const place of placesOf(node, root)) {
+    const models = ends(place, ["model", "out_model"], "MODEL");
+    const prompts = ends(place, ["positive", "negative", "out_positive", "out_negative"], "CONDITIONING");
+    for (const [id, { node: end }] of models)
+      if (!prompts.has(id) && (takes(end, "CONDITIONING") || prompts.size === 0)) return "wired_model";
+    for (const [id, { node: end }] of prompts)
+      if (!models.has(id) && (takes(end, "MODEL") || models.size === 0)) return "wired_prompts";
+  }
+  return null;
+}
+
+/** The Apply IFAdapter nodes that a layout reaches. @returns {any[]} */
+export function adaptersAfter(node, root) {
+  const found = new Set();
+  const seen = new Set();
+  const queue = placesOf(node, root).map((place) => ({ ...place, slots: slotsOf(node, LAYOUT) }));
+  while (queue.length) {
+    const { node: from, around, slots } = queue.shift();
+    for (const slot of slots) {
+      for (const next of arrivals(from.graph, around, from.id, slot)) {
+        const id = executionId(next);
+        if (seen.has(id)) continue;
+        seen.add(id);
+        if (next.node.comfyClass === APPLY) found.add(next.node);
+        else queue.push({ ...next, slots: slotsOf(next.node, LAYOUT) });
+      }
+    }
+  }
+  return [...found];
+}
+
+/** Whether the output of a name goes anywhere. */
+export const isConnected = (node, name) => {
+  const slot = (node.outputs ?? []).findIndex((output) => output.name === name);
+  return (
+    slot >= 0 &&
+    linksOf(node.graph ?? {}).some(
+      (link) => String(link.origin_id) === String(node.id) && link.origin_slot === slot,
+    )
+  );
+};
+
+/** The pictures that ComfyUI keeps of nodes: [{id, node, files}], in the order of `places`. */
+export function keptPictures(places, outputs) {
+  return [...places].flatMap(([id, { node }]) => {
+    const files = outputs?.[locator(node)]?.images;
+    return Array.isArray(files) && files.length ? [{ id, node, files }] : [];
+  });
+}

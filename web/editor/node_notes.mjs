@@ -1,0 +1,67 @@
+// What there is to say of a node, shown in it: a widget that is there only while there is something.
+import { parse } from "../lib/document.mjs";
+import { findProblems } from "../lib/problems.mjs";
+import { html } from "./dom.mjs";
+
+const NAME = "notes";
+const STYLE =
+  "box-sizing:border-box;margin:0;padding:6px 8px;overflow:auto;user-select:text;font:12px/1.4 system-ui,sans-serif;" +
+  "color:var(--input-text,#ddd);background:var(--comfy-input-bg,#222);border-radius:6px;border-inline-start:3px solid #d9a400";
+
+export class NodeNotes {
+  /** `wiring()` names what is wrong with the node's links, null for nothing. */
+  constructor(node, t, wiring) {
+    Object.assign(this, { node, t, wiring, found: [], shown: "" });
+  }
+
+  /** A run of the node tells of a layout that has something worth a look. */
+  executed(output) {
+    if (!output?.instance_layout_noted) return;
+    const [text] = output.instance_layout_noted;
+    try {
+      this.found = text ? findProblems(parse(text)) : [];
+    } catch {
+      this.found = []; // a document that this page is too old for
+    }
+    this.check();
+  }
+
+  check() {
+    const wrong = this.node.graph ? this.wiring() : null;
+    const lines = [
+      ...(wrong ? [this.t(`problem.${wrong}`)] : []),
+      ...this.found.map(({ code, params }) => this.t(code, params)),
+    ];
+    const text = lines.join("\n");
+    if (text === this.shown) return;
+    this.shown = text;
+    if (!lines.length) return this.remove();
+    this.widget ??= this.add();
+    this.widget.element.replaceChildren(...lines.map((line) => html("div", {}, line)));
+    this.node.setDirtyCanvas?.(true, true);
+  }
+
+  add() {
+    const element = html("div", { class: "ic-notes", role: "status", tabindex: 0, style: STYLE });
+    const widget = this.node.addDOMWidget(NAME, "IC_NOTES", element, {
+      serialize: false,
+      hideInPanel: true,
+      getMinHeight: () => 64,
+    });
+    widget.serialize = false;
+    const [width, height] = this.node.computeSize();
+    this.node.setSize([Math.max(this.node.size[0], width), Math.max(this.node.size[1], height)]);
+    return widget;
+  }
+
+  remove() {
+    const { node, widget } = this;
+    this.widget = null;
+    if (!widget) return;
+    if (node.removeWidget) node.removeWidget(widget);
+    else node.widgets.splice(node.widgets.indexOf(widget), 1);
+    widget.element.remove();
+    node.setSize([node.size[0], node.computeSize()[1]]);
+    node.setDirtyCanvas?.(true, true);
+  }
+}
