@@ -223,7 +223,7 @@ def test_people_rank_between_stages(run, capsys):
     assert "let people rank with instance-composer rank" in capsys.readouterr().err
     gallery = read_gallery(run)
     file = AnswerFile(run, "Ana")
-    order = (("renders",), ("placed", "bound"), ("base",))
+    order = (("renders",), ("bound", "placed"), ("base",))
     for prompt in gallery.prompts[:-1]:
         file.add(Answer(prompt.aspect, prompt.number, prompt.text, order))
     assert command(run, "--until", "rank", judge=None) == 2
@@ -253,7 +253,7 @@ def test_what_cannot_go_on_is_told(run, capsys):
     assert "there are no settings of sampling" in told("--set", "sampling.steps=3")
     assert "write of which stage, as rewards.steps or feedback.steps" in told("--set", "steps=3")
     assert "iteration 1 follows the feedback of iteration 0" in told("--stage", "sample", "--iteration", "1")
-    assert "has no prompt with pictures of two members yet; sample them first" in told("--stage", "rank")
+    assert "has no prompt with pictures of two members; sample them first" in told("--stage", "rank")
     text = (run / "gallery.toml").read_text()
     (run / "gallery.toml").write_text(text.replace("steps = 2", 'steps = 2\nlora = "x.safetensors"', 1))
     assert "the base base has a lora, which tuning would not begin with" in told()
