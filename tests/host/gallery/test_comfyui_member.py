@@ -47,7 +47,12 @@ def test_prompt_and_seed_reach_the_workflow_and_its_picture_comes_back(server, t
 
 def test_a_layout_reaches_the_workflow(server, tmp_path):
     box = {"id": "1", "box": [0, 0, 1, 1], "caption": "a red book"}
-    document = {"version": 1, "canvas": {"width": 16, "height": 8}, "prompt": PROMPT.text, "instances": [box]}
+    document = {
+        "version": 1,
+        "canvas": {"width": 16, "height": 16},
+        "prompt": PROMPT.text,
+        "instances": [box],
+    }
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "one.json").write_text(json.dumps(document))
     workflow = {
