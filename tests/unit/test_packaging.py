@@ -80,6 +80,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         "instance_composer/layout/layout.schema.json",
         "instance_composer/models/entities/unlocalisable_nouns.txt",
         "instance_composer/models/entities/unlocalisable_tags.txt",
+        *(
+            f"instance_composer/rankings/page/{file.name}"
+            for file in (REPOSITORY / "rankings" / "page").iterdir()
+        ),
         *(f"instance_composer/training/demo_model/tokenizer/{name}" for name in vocabulary),
         *(f"instance_composer/{file.relative_to(REPOSITORY)}" for file in demo_files()),
     }

@@ -24,7 +24,8 @@ LISTS = [
 ]
 # Source that a reader would have to change: no pages, no data, nothing that is made of other files.
 FOLDERS = (
-    "annotation cli evaluation generation hosts layout locales models nodes pictures shapes_world training"
+    "annotation cli evaluation generation hosts layout locales models nodes pictures rankings "
+    "shapes_world training"
 )
 SOURCE = [*FOLDERS.split(), "web/editor", "web/lib", "pyproject.toml"]
 

@@ -27,15 +27,14 @@ def first_rankings(run: LoopRun, folder: Path, gallery: Gallery, *, as_far_as_th
 
     People must have answered everything, unless what is there is taken as it is; a judge does so now.
     """
-    notes: list[str] = []
-    if run.judge is not None:
-        notes += judge_all(folder, gallery, *load_judge(run.judge))
-    answers = all_answers(folder)
-    found, about = rankings(gallery, answers)
-    asked, _ = questions(folder, gallery)
-    unanswered = [one for one in asked if not any(one.question in own for own in answers.values())]
+    asked, notes = questions(folder, gallery)
     if not asked:
         raise GalleryError(f"{folder} has no prompt with pictures of two members; sample them first")
+    if run.judge is not None:
+        notes = judge_all(folder, gallery, *load_judge(run.judge))
+    answers = all_answers(folder)
+    found, about = rankings(gallery, answers)
+    unanswered = [one for one in asked if not any(one.question in own for own in answers.values())]
     if not found:
         raise GalleryError(
             f"{folder} has no rankings: let people rank with instance-composer rank {folder}, or a judge "
