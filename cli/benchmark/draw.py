@@ -14,6 +14,7 @@ from .parts import add_machine, add_shard, chosen_device, chosen_shard, open_run
 
 if TYPE_CHECKING:
     from ...generation.jobs import Drawer
+    from ...generation.methods import Method
 
 PURPOSE = "draw what is missing, with one of our ways; stop it at any time and start it again to go on"
 _STEPS, _CFG = 30, 5.0
@@ -61,6 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
     run_folder, shard = open_run(arguments), chosen_shard(arguments)
     family, options = _family(arguments)
     name = arguments.label or arguments.way
+    if _method(arguments.way).boxes and not any(case.layout.active for case in run_folder.cases):
+        raise ValueError(
+            f"--way {arguments.way} needs boxes, and {arguments.benchmark} asks for its pictures by prompts "
+            "alone; take plain"
+        )
     sampling = Sampling(steps=arguments.steps, cfg=arguments.cfg)
     way = Way(name, family, arguments.way, sampling, arguments.size, options)
     run_folder.add_way(name, _about(arguments))
@@ -72,6 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _comfyui_methods() -> list[str]:
     return [name for name, method in placing_methods.METHODS.items() if method.sampled]
+
+
+def _method(way: str) -> Method:
+    return {**placing_methods.METHODS, **diffusers_methods.METHODS}[way]
 
 
 def _family(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -97,8 +107,7 @@ def _family(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def _about(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the pictures of a way depend on, files by name, without the folders of this machine."""
-    methods = {**placing_methods.METHODS, **diffusers_methods.METHODS}
-    label = methods[arguments.way].label
+    label = _method(arguments.way).label
     return {
         "label": label if arguments.label is None else f"{arguments.label} ({label})",
         "way": arguments.way,

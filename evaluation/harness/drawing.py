@@ -12,7 +12,9 @@ from typing import Any
 from PIL import Image
 
 from ...generation.jobs import Drawer, Job, Sampling
+from ...layout import Layout
 from ...pictures.reading import read_picture
+from ...shapes_world import CaptionError, join, parse
 from .cases import Case
 from .run_folder import RunFolder, Shard
 
@@ -40,7 +42,8 @@ class Way:
         canvas = case.layout.canvas
         width, height = self.size or (canvas.width, canvas.height)
         sampling = replace(self.sampling, seed=case.seed)
-        return Job(self.family, self.method, case.layout, width, height, sampling, self.options)
+        options = {**self.options, "sentences": _sentences(case.layout)}
+        return Job(self.family, self.method, case.layout, width, height, sampling, options)
 
 
 def draw(
@@ -75,6 +78,19 @@ def draw(
             seconds.add({case.id: taken})
             on_picture(1)
     return len(missing)
+
+
+def _sentences(layout: Layout) -> list[str]:
+    """What each instance is asked for by, where regions have prompts of their own: its caption.
+
+    The demo model never read a caption of its world without a background, which is added there.
+    """
+    captions = [one.caption for one in layout.active]
+    try:
+        _, background = parse(layout.prompt)
+    except CaptionError:
+        return captions
+    return [join([caption], background) for caption in captions]
 
 
 def _finish(unfinished: Path, target: Path) -> None:

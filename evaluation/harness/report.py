@@ -19,6 +19,7 @@ from .results import Column, PublishedBenchmark, Quoted, Result
 from .run_folder import RunFolder
 
 _SHOWN = 6
+_LAYOUTS, _FEWEST_WAYS = 4, 2
 _SIDE = 256
 _COLOR = "#2f6fb5"
 _LONGEST = 90
@@ -51,6 +52,7 @@ def write_report(
         f"![{benchmark.main}]({plot.name})",
         *benchmark.notes,
         _unscored(results),
+        _every_way(run, results, target),
         *(_sheet(run, result, target) for result in results),
     ]
     write_parts(parts, target)
@@ -109,6 +111,40 @@ def _unscored(results: Sequence[Result]) -> str:
     return "Pictures without a row, being not drawn, not scored or not readable:\n\n" + "\n".join(lines)
 
 
+def _every_way(run: RunFolder, results: Sequence[Result], target: Path) -> str:
+    """Draw the first cases that every way has a row of, one row each; the Markdown that shows them."""
+    if len(results) < _FEWEST_WAYS:
+        return ""
+    scored = [set(result.of_pictures) for result in results]
+    rows: list[Image.Image] = []
+    for case in run.cases:
+        if len(rows) == _LAYOUTS or not all(case.file in own for own in scored):
+            continue
+        try:
+            pictures = [read_picture(run.picture(result.way, case)) for result in results]
+        except PictureError:
+            continue
+        height = _SIDE * pictures[0].height // max(pictures[0].size)
+        size = round(pictures[0].width * height / pictures[0].height), height
+        shown = [draw_layout(case.layout, size), *(one.resize(size) for one in pictures)]
+        labels = [f"{result.of_pictures[case.file]:.2f} {result.label}" for result in results]
+        rows.append(side_by_side(shown, [case.layout.prompt or "layout", *labels]))
+    if not rows:
+        return ""
+    file = target.with_name(f"{target.stem}-ways.jpg")
+    _below_each_other(rows).save(file, "JPEG", quality=85)
+    return f"One layout, every way; numbers are the pictures' own:\n\n![Every way]({file.name})"
+
+
+def _below_each_other(rows: Sequence[Image.Image]) -> Image.Image:
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
 def _sheet(run: RunFolder, result: Result, target: Path) -> str:
     """Draw the best and the worst pictures of a way beside their layouts; the Markdown that shows them."""
     ranked = sorted(
@@ -134,15 +170,10 @@ def _sheet(run: RunFolder, result: Result, target: Path) -> str:
         rows.append(side_by_side([draw_layout(case.layout, size), picture.resize(size)], ["layout", label]))
     if not rows:
         return ""
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
     file = target.with_name(f"{target.stem}-{result.way}.jpg")
-    sheet.save(file, "JPEG", quality=85)
+    _below_each_other(rows).save(file, "JPEG", quality=85)
     return (
-        f"Best and worst of {result.label}, with the part of each picture:\n\n![{result.label}]({file.name})"
+        f"Best and worst of {result.label}; numbers are the pictures' own:\n\n![{result.label}]({file.name})"
     )
 
 

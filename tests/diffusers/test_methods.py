@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_sdxl import write_tiny_sdxl
@@ -55,6 +57,14 @@ def test_a_caption_acts_and_the_model_is_left_as_it_was(method, pipeline):
     assert np.abs(first - plain).max() > 1
     assert (drawn(pipeline, job(method, (box, "a blue vase"))) == first).all()
     assert (drawn(pipeline, job("plain")) == plain).all()
+
+
+def test_sentences_take_the_place_of_captions(pipeline):
+    asked = job("rpg", (Box(0.25, 0.25, 0.75, 0.75), "a blue vase"))
+    same = replace(asked, options={"sentences": ["a blue vase"]})
+    other = replace(asked, options={"sentences": ["a red cat on grey"]})
+    assert (drawn(pipeline, same) == drawn(pipeline, asked)).all()
+    assert (drawn(pipeline, other) != drawn(pipeline, asked)).any()
 
 
 def test_what_a_method_lacks_is_told(pipeline, tmp_path):

@@ -58,7 +58,7 @@ def ifadapter(request: Request) -> Any:
 def multidiffusion(request: Request) -> Any:
     """Noise predictions of each caption, averaged where its region is."""
     job = request.job
-    prompts = regional.RegionalPrompts.encode(request.pipeline, job.layout)
+    prompts = regional.RegionalPrompts.encode(request.pipeline, job)
     seed, steps = job.sampling.seed, job.sampling.steps
     with regional.multidiffusion(request.pipeline, prompts, seed, steps):
         return plain(request)
@@ -66,14 +66,14 @@ def multidiffusion(request: Request) -> Any:
 
 def rpg(request: Request) -> Any:
     """Every region attends to its own caption, besides the whole prompt."""
-    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job.layout)
+    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job)
     with regional.rpg(request.pipeline, prompts):
         return plain(request)
 
 
 def omost(request: Request) -> Any:
     """Every cell attends to the whole prompt and the captions of its regions at once."""
-    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job.layout)
+    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job)
     with regional.omost(request.pipeline, prompts):
         return plain(request)
 

@@ -15,7 +15,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
-from ....layout import Layout
+from ....generation.jobs import Job
 from ....models.baselines.regional import (
     BASE_RATIO,
     BOOTSTRAP,
@@ -39,10 +39,11 @@ class RegionalPrompts:
 
     @classmethod
     @torch.no_grad()
-    def encode(cls, pipeline: StableDiffusionXLPipeline, layout: Layout) -> RegionalPrompts:
-        """The captions of a layout's active instances."""
-        captions: Any = [instance.caption for instance in layout.active]
-        text, _, pooled, _ = pipeline.encode_prompt(captions, do_classifier_free_guidance=False)
+    def encode(cls, pipeline: StableDiffusionXLPipeline, job: Job) -> RegionalPrompts:
+        """The prompts of a layout's active instances: the job's `sentences`, else their captions."""
+        layout = job.layout
+        prompts: Any = list(job.options.get("sentences") or [one.caption for one in layout.active])
+        text, _, pooled, _ = pipeline.encode_prompt(prompts, do_classifier_free_guidance=False)
         return cls(text, pooled, Regions.from_layout(layout))
 
     def covered(self, grid: tuple[int, int], device: Any) -> Tensor:

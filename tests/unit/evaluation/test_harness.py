@@ -20,7 +20,7 @@ from instance_composer.evaluation.harness.measuring import Stage, measure
 from instance_composer.evaluation.harness.results import Scored, results
 from instance_composer.evaluation.harness.run_folder import RunFolder, Shard
 from instance_composer.generation.jobs import Sampling
-from instance_composer.layout import Canvas, Layout
+from instance_composer.layout import Box, Canvas, Instance, Layout
 
 WAY = Way("plain", "diffusers", "plain", Sampling(steps=1))
 
@@ -180,12 +180,12 @@ def test_models_are_loaded_one_at_a_time_and_only_for_what_is_missing(tmp_path):
 def test_pictures_are_let_go_as_soon_as_they_are_measured(tmp_path):
     run = make_run(tmp_path, 60)
     draw(run, WAY, opened(Noise()))
-    held: weakref.WeakSet = weakref.WeakSet()
+    held: list[weakref.ref] = []
     most = []
 
     def look(items):
-        held.update(item.picture for item in items)
-        most.append(len(held))
+        held.extend(weakref.ref(item.picture) for item in items)
+        most.append(sum(one() is not None for one in held))
         return [0.0] * len(items)
 
     counts: list[int] = []
@@ -202,6 +202,16 @@ def test_settings_that_change_are_told(tmp_path):
         run.add_way("plain", {"steps": 30, "label": "plain"})
     with pytest.raises(PlanError, match="name of a folder"):
         run.add_way("../plain", {})
+
+
+def test_regions_are_asked_for_by_sentences_that_the_model_has_read():
+    instances = (Instance("1", Box(0, 0, 0.5, 1), "a red circle"),)
+    world = replace(case(0), layout=Layout(instances, Canvas(64, 64), "a red circle on grey"))
+    other = replace(case(0), layout=Layout(instances, Canvas(64, 64), "a red circle, photo"))
+    assert WAY.job(world).options["sentences"] == ["a red circle on grey"]
+    assert WAY.job(other).options["sentences"] == ["a red circle"]
+    large = replace(WAY, size=(128, 96)).job(world)
+    assert (large.width, large.height, large.sampling.seed) == (128, 96, 0)
 
 
 class Benchmark:

@@ -1,0 +1,40 @@
+"""Which part of a benchmark's cases a process takes."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from instance_composer.cli.benchmark.parts import add_shard, chosen_shard
+from instance_composer.evaluation.harness.run_folder import Shard
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_shard(parser)
+    return parser.parse_args(words)
+
+
+def test_the_part_is_what_is_asked_for_or_what_the_launcher_says(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert chosen_shard(parsed()) == Shard(0, 1)
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert chosen_shard(parsed()) == Shard(2, 4)
+    assert chosen_shard(parsed("--shard", "3/3")) == Shard(2, 3)
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/2/3"])
+def test_parts_that_there_are_not_are_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        parsed("--shard", text)
+    assert "1/4 is needed" in capsys.readouterr().err
+
+
+def test_parts_are_all_cases_and_none_twice():
+    cases = tuple(range(11))
+    parts = [Shard(index, 3).of(cases) for index in range(3)]
+    assert sorted(one for part in parts for one in part) == list(cases)
+    assert {len(part) for part in parts} == {3, 4}
