@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from comfyui_location import REPOSITORY
@@ -19,7 +21,7 @@ TITLE = 30  # pixels of a node's title, which lies above its place
 MOST_NODES_TO_TRY = 7
 
 
-def read(path) -> dict:
+def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -36,7 +38,7 @@ def test_the_page_knows_an_order_for_every_template_and_begins_with_the_one_to_t
 
 
 @pytest.mark.parametrize("path", [*TEMPLATES, *BLUEPRINTS], ids=lambda path: path.stem)
-def test_a_node_says_which_pack_it_is_of(path):
+def test_a_node_says_which_pack_it_is_of(path: Path) -> None:
     """So that a friend without the pack is told what to install."""
     graph = read(path)
     inner = [node for one in graph.get("definitions", {}).get("subgraphs", ()) for node in one["nodes"]]
@@ -46,7 +48,7 @@ def test_a_node_says_which_pack_it_is_of(path):
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_a_template_has_named_groups_around_all_of_its_nodes_and_a_note(path):
+def test_a_template_has_named_groups_around_all_of_its_nodes_and_a_note(path: Path) -> None:
     graph = read(path)
     notes = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"]
     assert notes

@@ -31,6 +31,7 @@ NODE_IDS = {
     "IC_ApplyIFAdapter",
     "IC_AttributeConcentration",
     "IC_CombineLayouts",
+    "IC_ComposeLayout",
     "IC_CompositionScore",
     "IC_InstanceLayout",
     "IC_LayoutFromText",
