@@ -32,6 +32,7 @@ NODE_IDS = {
     "IC_AttributeConcentration",
     "IC_CombineLayouts",
     "IC_CompositionScore",
+    "IC_DrawRegions",
     "IC_InstanceLayout",
     "IC_LayoutFromText",
     "IC_LayoutPreview",
