@@ -33,6 +33,7 @@ NODE_IDS = {
     "IC_CombineLayouts",
     "IC_ComposeLayout",
     "IC_CompositionScore",
+    "IC_DrawRegions",
     "IC_InstanceLayout",
     "IC_LayoutFromText",
     "IC_LayoutPreview",

@@ -33,7 +33,7 @@ class Joined:
 
     `arguments` are those that change. The text has `length` tokens, the prompt all from `prompt` on; `texts`
     are those of each chunk of `rows` rows. `numbers` (B, length): the place that each token has in a text of
-    its own; None where places do not matter, or where `turns` (steps of each caption) make up for them.
+    its own; None where places do not matter or tokens are turned to them.
     """
 
     family: Family
@@ -65,21 +65,28 @@ class Joined:
         """Queries or keys (rows, heads, length + …, width) of one chunk, each turned to its place.
 
         The model numbers the text through and the picture behind it: prompt and picture are as far apart as
-        ever, a caption is not, and what the model adds behind the picture it numbers 0.
+        ever, a caption is not.
         """
-        if self.family.numbering(self.transformer) != "turn":
+        if not self.turns:
             return tokens
         steps = [0] * self.prompt
         for first, last in self.texts[chunk].captions:
             steps[first:last] = [self.length - last] * (last - first)
-        end = self.length + self.cells
-        behind = [self.prompt] * (tokens.shape[2] - end)
-        parts = [
-            self.family.turned(self.transformer, tokens[:, :, : self.prompt], steps),
-            tokens[:, :, self.prompt : end],
-            *([self.family.turned(self.transformer, tokens[:, :, end:], behind)] if behind else []),
-        ]
-        return torch.cat(parts, 2)
+        captions = self.family.turned(self.transformer, tokens[:, :, : self.prompt], steps)
+        return self.filled_up(torch.cat((captions, tokens[:, :, self.prompt :]), 2), self.length + self.cells)
+
+    def filled_up(self, tokens: Tensor, end: int) -> Tensor:
+        """Queries or keys of which those from `end` on fill the picture up: the model numbers these 0."""
+        behind = tokens.shape[2] - end
+        if not self.turns or not behind:
+            return tokens
+        filling = self.family.turned(self.transformer, tokens[:, :, end:], [self.prompt] * behind)
+        return torch.cat((tokens[:, :, :end], filling), 2)
+
+    @property
+    def turns(self) -> bool:
+        """Whether tokens are turned to their places, because the model cannot be told them."""
+        return self.family.numbering(self.transformer) == "turn"
 
     def groups(self, kind: str, chunk: int, rows: int, device: torch.device) -> RowGroups:
         """Who sees whom in one kind of call ("joint", "crossed", "text", "picture") of so many rows."""

@@ -33,6 +33,13 @@ class JoinedAttention:
         split = bool(options.get("skip_reshape"))
         tokens = 2 if split else 1
         kind = self._kind(len(query), query.shape[tokens], key.shape[tokens])
+        if (
+            kind is None
+            and self.joined.turns
+            and query.shape[tokens] == key.shape[tokens] > self.joined.cells
+        ):
+            # The picture alone, before it meets the text.
+            query, key = (self.joined.filled_up(one, self.joined.cells) for one in (query, key))
         if kind is None:
             return self._plain(chosen, query, key, value, heads, *rest, **options)
         mask = rest[0] if rest else options.get("mask")
