@@ -6,7 +6,7 @@ import json
 
 import pytest
 from comfyui_location import REPOSITORY
-from editor_page import wire
+from editor_page import run_graph, wire
 from playwright.sync_api import expect
 
 PICTURES = REPOSITORY / "output" / "browser"
@@ -25,13 +25,6 @@ UNLINK = """([to, input]) => {
   const target = app.graph.getNodeById(to);
   target.disconnectInput(target.inputs.findIndex((one) => one.name === input));
 }"""
-RUN = """() => new Promise((done) => {
-  import('/scripts/api.js').then(({ api }) => {
-    api.addEventListener('execution_success', () => done(null), { once: true });
-    api.addEventListener('execution_error', ({ detail }) => done(detail), { once: true });
-    app.queuePrompt(0, 1);
-  });
-})"""
 
 
 def prompt_of(editor):
@@ -51,7 +44,7 @@ def test_captions_that_the_prompt_does_not_name_are_seen_joining_it_before_a_run
     joined = editor.root.locator(".ic-joined")
     expect(joined).to_have_text("The run reads: an old forest, a white owl, a red fox", timeout=30_000)
     keep(editor, "joined")
-    assert editor.page.evaluate(RUN) is None
+    assert run_graph(editor) is None
     shown = editor.page.evaluate(
         "() => Object.values(app.nodeOutputs).map((one) => one.text).flat().filter(Boolean)"
     )
@@ -184,23 +177,23 @@ STAR = {"id": "star", "box": [0.1, 0.1, 0.5, 0.5], "caption": "a green star"}
 
 def test_without_regions_there_is_the_plain_picture_and_a_note_and_warnings_are_on_the_node(editor):
     load_demo(editor, document())
-    assert editor.page.evaluate(RUN) is None
+    assert run_graph(editor) is None
     note = editor.page.locator(".ic-notes")
     expect(note).to_contain_text("nothing will be placed", timeout=30_000)
     expect(editor.root.locator(".ic-status")).to_contain_text("No regions: the prompt alone counts")
     keep(editor, "no-regions")
     editor.set_text(json.dumps(document({**STAR, "box": [0.1, 0.1, 0.15, 0.15]})))
-    assert editor.page.evaluate(RUN) is None
+    assert run_graph(editor) is None
     expect(note).to_contain_text("star covers 0.25 % of the canvas", timeout=30_000)
     keep(editor, "warned")
     editor.set_text(json.dumps(document(STAR)))
-    assert editor.page.evaluate(RUN) is None
+    assert run_graph(editor) is None
     expect(note).to_have_count(0, timeout=30_000)
 
 
 def test_errors_begin_with_our_words_and_stay_in_the_editor(editor):
     load_demo(editor, document(STAR, STAR))
-    detail = editor.page.evaluate(RUN)
+    detail = run_graph(editor)
     assert detail["exception_type"] == "Instance Composer.LayoutError"
     sentence = detail["exception_message"].strip().splitlines()[0]
     assert "/" not in sentence
@@ -209,7 +202,7 @@ def test_errors_begin_with_our_words_and_stay_in_the_editor(editor):
     editor.page.wait_for_timeout(1000)
     keep(editor, "error")
     editor.set_text(json.dumps(document(STAR)))
-    assert editor.page.evaluate(RUN) is None
+    assert run_graph(editor) is None
     expect(editor.root.locator(".ic-status")).not_to_contain_text("The run ended")
 
 

@@ -7,11 +7,12 @@ import { html } from "./dom.mjs";
 import { Editor } from "./editor.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
 import { adaptersAfter, halfWired, isConnected, keptPictures, sampledThrough } from "./comfyui_flow.mjs";
-import { executionScope, locator, upstreamPicture } from "./comfyui_graph.mjs";
+import { executionScope, isInside, locator, upstreamPicture } from "./comfyui_graph.mjs";
 import { NodeNotes } from "./node_notes.mjs";
 
 const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
 const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
+const RESTORED_AFTER = [100, 500, 2000]; // milliseconds in which a workflow has its outputs again
 const SAME_ASPECT = 0.02; // latents are cut in steps of 8 pixels and more
 const CHOSEN_RESULT = "ic_picture"; // which picture of a run is shown, in the node's properties
 const mounts = new Set();
@@ -171,7 +172,7 @@ class Mount {
     this.restoreKept();
     this.connectionsChanged();
     // A front end that changes workflows gives back what they showed after their nodes are made.
-    this.restoreLater(SETTLES_WITHIN);
+    for (const wait of RESTORED_AFTER) setTimeout(() => this.restoreLate(), wait);
     if (before && before !== this.model.element) this.takeOver(before, SETTLES_WITHIN);
   }
 
@@ -180,13 +181,10 @@ class Mount {
     if (output) this.restore(output);
   }
 
-  restoreLater(frames) {
-    if (!mounts.has(this)) return;
-    if (frames > 0) requestAnimationFrame(() => this.restoreLater(frames - 1));
-    else {
-      this.restoreKept();
-      this.showResult();
-    }
+  restoreLate() {
+    if (!mounts.has(this) || this.editor.pictures.images.result) return;
+    this.restoreKept();
+    this.showResult();
   }
 
   takeOver(before, frames) {
@@ -273,7 +271,7 @@ class Mount {
       params,
     });
     const said = this.failure ? [note("error", "problem.run_failed", { message: this.failure })] : [];
-    if (!this.node.graph) return said;
+    if (!isInside(this.node, rootGraph())) return said;
     const adapters = adaptersAfter(this.node, rootGraph());
     const wrong = new Set(adapters.map((one) => halfWired(one, rootGraph())).filter(Boolean));
     said.push(...[...wrong].map((code) => note("warning", `problem.${code}`)));
@@ -405,7 +403,7 @@ class Mount {
    * have its aspect. `id` and `files` are those of a node that ran just now.
    */
   async showResult(id = null, files = null) {
-    if (!this.node.graph) return;
+    if (!isInside(this.node, rootGraph())) return;
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const places = sampledThrough(this.node, rootGraph());
     const found = new Map(keptPictures(places, app.nodeOutputs).map((one) => [one.id, one]));
@@ -530,7 +528,10 @@ function listenOnce() {
   if (listening) return;
   listening = true;
   const each = (name, act) =>
-    api.addEventListener(name, ({ detail }) => mounts.forEach((one) => act(one, detail)));
+    api.addEventListener(name, ({ detail }) => {
+      // Nodes of a workflow in another tab may still be there; their ids are those of others here.
+      for (const one of mounts) if (isInside(one.node, rootGraph())) act(one, detail);
+    });
   each("execution_start", (one) => one.startRun());
   each("b_preview_with_metadata", (one, { blob, displayNodeId, nodeId }) =>
     one.preview(String(displayNodeId ?? nodeId), blob),

@@ -28,6 +28,10 @@ function levels(node, root) {
   }));
 }
 
+/** Whether a node is in a graph or in one of its subgraphs, and was not taken out of it. */
+export const isInside = (node, root) =>
+  Boolean(node.graph) && node.graph.getNodeById(node.id) === node && pathTo(root, node.graph) !== null;
+
 function pathTo(graph, wanted) {
   if (graph === wanted) return [];
   for (const node of graph.nodes ?? []) {

@@ -17,7 +17,10 @@ from instance_composer.nodes.layout import (
     TransformLayout,
 )
 
-FROM_TEXT = {"format": "auto", "width": 0, "height": 0, "order": "auto", "units": "auto", "picture": ""}
+FROM_TEXT = {
+    "format": "auto", "width": 0, "height": 0, "order": "auto", "units": "auto", "picture": "",
+    "join_captions": False,
+}  # fmt: skip
 IDENTITY = {
     "mirror": "none", "crop_left": 0.0, "crop_top": 0.0, "crop_right": 1.0, "crop_bottom": 1.0, "scale": 1.0,
     "move_right": 0.0, "move_down": 0.0,

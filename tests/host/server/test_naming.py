@@ -26,7 +26,9 @@ def test_the_switch_leaves_prompts_alone():
     assert InstanceLayout.execute(1024, 1024, document, join_captions=False).result[3] == LAYOUT.prompt
     options = {"format": "auto", "width": 0, "height": 0, "order": "auto", "units": "auto", "picture": ""}
     text = "0.1 0.1 0.5 0.5: a red fox"
-    assert LayoutFromText.execute(text, **options).result[1] == "a red fox"
+    joined = LayoutFromText.execute(text, **options)
+    assert joined.result[1] == "a red fox"
+    assert joined.ui.as_dict()["text"][0].endswith("what the prompt of the text does not: a red fox")
     assert LayoutFromText.execute(text, **options, join_captions=False).result[1] == ""
 
 

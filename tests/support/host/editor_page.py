@@ -211,6 +211,22 @@ def connect(editor: EditorPage, origin: str, output: int, target: str, name: str
     editor.page.wait_for_timeout(100)
 
 
+RUN = """() => new Promise((done) => {
+  import('/scripts/api.js').then(({ api }) => {
+    // The end of an earlier run may still be on its way.
+    let started = null;
+    const begun = ({ detail }) => (started ??= detail.prompt_id);
+    const ended = ({ type, detail }) => {
+      if (detail.prompt_id !== started) return;
+      api.removeEventListener('execution_start', begun);
+      for (const name of ['execution_success', 'execution_error']) api.removeEventListener(name, ended);
+      done(type === 'execution_error' ? detail : null);
+    };
+    api.addEventListener('execution_start', begun);
+    for (const name of ['execution_success', 'execution_error']) api.addEventListener(name, ended);
+    app.queuePrompt(0, 1);
+  });
+})"""
 WIRE = """([nodes, links]) => {
   const layout = app.canvas.graph.nodes.find((node) => node.comfyClass === 'IC_InstanceLayout');
   const made = { layout };
@@ -245,6 +261,11 @@ def wire(
     numbers = editor.page.evaluate(WIRE, [nodes, links])
     editor.page.wait_for_timeout(300)
     return numbers
+
+
+def run_graph(editor: EditorPage) -> dict[str, Any] | None:
+    """Run the graph to its end; what ComfyUI tells of an error, None if all went well."""
+    return editor.page.evaluate(RUN)
 
 
 def add_receiver(editor: EditorPage) -> None:
