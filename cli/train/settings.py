@@ -8,7 +8,12 @@ from typing import Any
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add both, last of all flags."""
+    """Add both and `--dry-run`, last of all flags."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what the run would learn from, do and take, and write nothing",
+    )
     parser.add_argument("--settings", type=Path, help="TOML file of settings (base: one table a stage)")
     parser.add_argument(
         "--set",

@@ -37,6 +37,10 @@ class AdapterRun:
         ),
     )
     gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))
+    held_out: int = field(
+        default=0,
+        metadata=flag("pictures that are not trained on, to measure the loss on (%(default)g)"),
+    )
     latents: Path | None = field(
         default=None,
         metadata=flag(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,6 +124,15 @@ class FeedbackTask(Task[FeedbackObjective]):
             "grid": (height // factor, width // factor),
             "read": [one.tokenizer(prompts)[:2] for one in self.rewards],
         }
+
+    @property
+    def samples(self) -> int:
+        return len(self.prompts)
+
+    def account(self) -> Iterable[str]:
+        width, height = self.size
+        yield f"prompts: {len(self.prompts)}, pictures of {width} × {height}"
+        yield f"rewards: {', '.join(self.objective.aspects)}"
 
     def describe(self) -> dict[str, Any]:
         return {

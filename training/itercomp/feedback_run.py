@@ -9,7 +9,7 @@ from ...models.rewards import RewardModel, find_tokenizer, reward_files
 from ...shapes_world import ShapesWorld, caption
 from ..data.errors import SourceError
 from ..data.world import TRAINING_SEED
-from ..engine.loop import Trainer
+from ..engine.loop import train
 from ..engine.settings import Settings
 from .feedback_objective import AspectReward, FeedbackTask
 from .feedback_options import FeedbackRun
@@ -17,8 +17,8 @@ from .feedback_options import FeedbackRun
 _WORLD_PROMPTS = 2000
 
 
-def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
-    """Tune, or continue tuning, a UNet in `folder`."""
+def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
+    """Tune, or continue tuning, a UNet in `folder`; a dry run only says what that would take."""
     pipeline = load_sdxl(run.model)
     multiple = pipeline.vae_scale_factor
     if any(side < multiple or side % multiple for side in run.size):
@@ -30,7 +30,7 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.vae.enable_gradient_checkpointing()
     rewards = [_aspect_reward(aspect, path) for aspect, path in reward_files(run.rewards).items()]
-    Trainer(FeedbackTask(pipeline, rewards, prompts, run.size), settings, folder).run()
+    train(FeedbackTask(pipeline, rewards, prompts, run.size), settings, folder, dry_run=dry_run)
 
 
 def _prompts(run: FeedbackRun) -> list[str]:

@@ -32,11 +32,17 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
         "--set",
         "every_log=1",
     ]
+    assert main([*command, "--dry-run"]) == 0
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().out == ""
+    command += ["--held-out", "1", "--set", "every_validation=1"]
     assert main([*command, "--set", "steps=1"]) == 0
     assert main([*command, "--set", "steps=2"]) == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert all("validation" in json.loads(line) for line in lines)
+    assert read_run(tmp_path / "run")["task"]["held_out"] == 1
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
-    assert read_run(tmp_path / "run")["task"]["sets"] == [[4, 64, 64], [2, 64, 64]]
+    assert read_run(tmp_path / "run")["task"]["sets"] == [[3, 64, 64], [2, 64, 64]]
     checked = LatentSet.load(tmp_path / "run" / "latents-64x64-checked")
     assert len(checked) == 2
     layouts = [checked.layout(number) for number in range(2)]
