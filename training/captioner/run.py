@@ -61,7 +61,7 @@ def train_captioner(run: CaptionerRun, settings: Settings, folder: Path, *, dry_
         # In turns, so that half of a batch is painted, or two thirds where there is one other kind.
         turns = [one for source in made for one in (painted, source)] or turns
         held_out |= measured
-    train(CaptionerTask(model, processor, turns, held_out), settings, folder, dry_run=dry_run)
+    train(CaptionerTask(model, processor, turns, held_out), settings, folder, run, dry_run=dry_run)
 
 
 def _of_model(run: CaptionerRun, path: Path, folder: Path) -> tuple[list[Source], dict[str, Source]]:

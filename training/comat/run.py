@@ -73,7 +73,7 @@ def train_comat(
     if balance.fidelity:
         task.to_make = missing_latents(place, len(prompts))
     # Sees to the device, and to a run that cannot be continued, before minutes of drawing.
-    trainer = Trainer(task, settings, folder)
+    trainer = Trainer(task, settings, folder, run)
     trainer.tell()
     if dry_run:
         return

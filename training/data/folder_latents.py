@@ -80,6 +80,21 @@ def encode_folder(
     return _latent_set(source, place, keys, _left_out(given, len(source)))
 
 
+def encode_buckets(
+    source: LayoutFolder,
+    autoencoder: AutoencoderKL,
+    folder: Path,
+    leave_out: bool = False,
+    *,
+    blank: bool = False,
+) -> list[LatentSet]:
+    """As `encode_folder`, each picture at the size whose proportion is nearest to its own."""
+    first = process_state().is_main_process
+    _judge(source.check(shown=first), source, leave_out, first)
+    parts = source.by_proportion()
+    return [encode_folder(part, autoencoder, folder, leave_out, blank=blank) for part in parts]
+
+
 def _left_out(given: int, kept: int) -> list[str]:
     return [f"{given - kept} of {given} pictures are left out: they cannot be read"] if kept < given else []
 

@@ -25,12 +25,14 @@ from .account import (
     steps_line,
     weights_line,
 )
+from .card import write_card
 from .checkpoint import BEST, FILE, ResumeError, check_same, earlier, keep_best, read_run, write_run
 from .fingerprint import of_frozen
 from .interruption import Interrupted, Interruption
 from .order import generator_at
 from .players import Turn, make_turns
 from .progress import progress_bar
+from .run_file import options_of, write_run_file
 from .settings import Settings
 from .task import BatchPosition, Player, Task
 
@@ -68,10 +70,13 @@ class Trainer:
 
     A step whose gradient is not finite moves nothing; after 25 of them in a row, or when a weight is not
     finite, `DivergedError`, and the last checkpoint stays as it is.
+
+    `options`, the dataclass of what else a run was asked for, goes with settings and versions into `run.toml`
+    and into the card of the exported model.
     """
 
-    def __init__(self, task: Task[Any], settings: Settings, folder: Path) -> None:
-        self.task, self.settings, self.folder = task, settings, folder
+    def __init__(self, task: Task[Any], settings: Settings, folder: Path, options: Any = None) -> None:
+        self.task, self.settings, self.folder, self.options = task, settings, folder, options
         self.turns = make_turns(task, settings)
         self._frozen = of_frozen(task.objective)
         # In one player's turn the parameters of the others get no gradient.
@@ -105,6 +110,8 @@ class Trainer:
         seconds = 0.0
         first = self.step
         times: list[float] = []
+        if self.options is not None and self.accelerator.is_main_process:
+            write_run_file(self.folder, self.options, self.settings)
         with progress, self._interruption.awaited():
             while self.step < self.settings.steps:
                 started = time.perf_counter()
@@ -309,7 +316,21 @@ class Trainer:
             with torch.random.fork_rng(), torch.no_grad(), self.averaged():
                 self.task.sample(path)
                 self.task.export(self.folder / "model")
+            if self.options is not None:
+                self._write_card()
         self.accelerator.wait_for_everyone()
+
+    def _write_card(self) -> None:
+        size = self.settings.batch * self._parts * self.accelerator.num_processes
+        best = None if self._best is None else self._best["validation"]
+        write_card(
+            self.folder / "model",
+            options_of(self.options),
+            self.settings,
+            self.step,
+            self.step * size,
+            best,
+        )
 
     def save(self) -> None:
         """Write the checkpoint; none while steps move nothing, which would push a good one out."""
@@ -446,9 +467,11 @@ class Trainer:
         )
 
 
-def train(task: Task[Any], settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
-    """Say what a run will do and take, and do it unless it is a dry run."""
-    trainer = Trainer(task, settings, folder)
+def train(
+    task: Task[Any], settings: Settings, folder: Path, options: Any = None, *, dry_run: bool = False
+) -> None:
+    """Say what a run will do and take, and do it unless it is a dry run; `options` as for `Trainer`."""
+    trainer = Trainer(task, settings, folder, options)
     trainer.tell()
     if not dry_run:
         trainer.run()

@@ -133,7 +133,7 @@ def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tens
 class IFAdapterTask(Task[IFAdapterObjective]):
     """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains.
 
-    `held_out` pictures of the first set are not trained on: the loss is measured on them.
+    `held_out` pictures of the largest set are not trained on: the loss is measured on them.
     """
 
     def __init__(
@@ -152,7 +152,9 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         used = [_with_instances(one, self._account) for one in sets]
         self._held_out = None
         if held_out:
-            self._held_out, used[0] = _hold_out(used[0], held_out)
+            # Of the largest set, which has most to give.
+            largest = max(range(len(used)), key=lambda place: len(used[place]))
+            self._held_out, used[largest] = _hold_out(used[largest], held_out)
             self._account.append(f"{held_out} pictures are held out and never trained on")
         self._buckets = Buckets(used)
         self._tokenizer = Tokenizer(pipeline)

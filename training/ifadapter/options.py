@@ -37,10 +37,6 @@ class AdapterRun:
         ),
     )
     gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))
-    held_out: int = field(
-        default=0,
-        metadata=flag("pictures that are not trained on, to measure the loss on (%(default)g)"),
-    )
     latents: Path | None = field(
         default=None,
         metadata=flag(
@@ -49,4 +45,19 @@ class AdapterRun:
     )
     leave_out: bool = field(
         default=False, metadata=flag("go on without pictures and layouts of --data that cannot be read")
+    )
+    held_out: int = field(
+        default=0,
+        metadata=flag("pictures that are not trained on, to measure the loss on (%(default)g)"),
+    )
+    examples: Path | None = field(
+        default=None,
+        metadata=flag("layouts to draw while training: a file of any format, .jsonl or a folder"),
+    )
+    licence: str | None = field(
+        default=None, metadata=flag("of the trained adapter, as its card names it, such as apache-2.0")
+    )
+    buckets: bool = field(
+        default=False,
+        metadata=flag("pictures of --data at several sizes near their own proportions, instead of one"),
     )

@@ -9,11 +9,13 @@ from diffusers import StableDiffusionXLPipeline
 
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...layout import Layout
+from ...layout.formats.collection import Listed, listed
+from ...layout.transform import resize_canvas
 from ...models.ifadapter import IFAdapter
 from ...shapes_world import ShapesWorld
 from ..data.errors import SourceError
 from ..data.folder import LayoutFolder
-from ..data.folder_latents import encode_folder
+from ..data.folder_latents import encode_buckets, encode_folder
 from ..data.latents import LatentSet
 from ..data.world import Pictures, encoded_world
 from ..engine.loop import train
@@ -23,6 +25,8 @@ from .objective import IFAdapterTask
 from .options import AdapterRun
 
 _EXAMPLES_SEED = 2**31
+# More would not fit beside each other.
+_MOST_EXAMPLES = 16
 
 
 def train_adapter(run: AdapterRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
@@ -37,6 +41,8 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path, *, dry_run:
             raise SourceError(f"the {name} is {value:g}; 0 or more is allowed")
     if run.checked_pattern_pictures and run.data is not None:
         raise SourceError("checked pictures are Shapes World's; leave them out, or train without data")
+    if run.buckets and run.data is None:
+        raise SourceError("buckets are for pictures of --data; Shapes World's all have one size")
     pipeline = load_sdxl(run.model)
     sets = _latents(run, pipeline, folder, dry_run)
     torch.manual_seed(WEIGHTS_SEED)
@@ -46,7 +52,7 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path, *, dry_run:
     task = IFAdapterTask(
         pipeline, adapter, sets, run.region_weight, run.snr_power, _examples(run), run.held_out
     )
-    train(task, settings, folder, dry_run=dry_run)
+    train(task, settings, folder, run, dry_run=dry_run)
 
 
 def _latents(
@@ -60,12 +66,25 @@ def _latents(
         return [encoded_world(pipeline.vae, one, folder, blank=blank) for one in chosen]
     source = LayoutFolder(run.data, width, height)
     latents = run.latents or folder / "latents"
+    if run.buckets:
+        return encode_buckets(source, pipeline.vae, latents, run.leave_out, blank=blank)
     return [encode_folder(source, pipeline.vae, latents, run.leave_out, blank=blank)]
 
 
 def _examples(run: AdapterRun) -> list[Layout]:
-    """Layouts to draw while training: of the demo world unseen combinations, else the data's first."""
+    """Layouts to draw while training: those asked for, else of the demo world unseen combinations or the
+    data's first."""
+    if run.examples is not None:
+        return [_example(one, run) for one in listed([run.examples])[:_MOST_EXAMPLES]]
     if run.data is not None:
         return []
     world = ShapesWorld(_EXAMPLES_SEED, *run.size, "held-out")
     return [world[number].layout for number in range(8)]
+
+
+def _example(one: Listed, run: AdapterRun) -> Layout:
+    """A layout at the size that is trained, because samples stand in one row."""
+    try:
+        return resize_canvas(one.read().layout.checked(), *run.size)
+    except ValueError as error:
+        raise SourceError(f"{one}: {error}") from error

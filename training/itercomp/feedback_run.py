@@ -30,7 +30,7 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.vae.enable_gradient_checkpointing()
     rewards = [_aspect_reward(aspect, path) for aspect, path in reward_files(run.rewards).items()]
-    train(FeedbackTask(pipeline, rewards, prompts, run.size), settings, folder, dry_run=dry_run)
+    train(FeedbackTask(pipeline, rewards, prompts, run.size), settings, folder, run, dry_run=dry_run)
 
 
 def _prompts(run: FeedbackRun) -> list[str]:

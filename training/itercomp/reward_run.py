@@ -27,4 +27,4 @@ def train_reward(run: RewardRun, settings: Settings, folder: Path, *, dry_run: b
     tokenizer = find_tokenizer(run.init, metadata, model.config.vocabulary, model.config.tokens)
     source, validation = (PreferenceFile(path, run.aspect) for path in (run.data, run.validation))
     task = RewardTask(model, tokenizer, source, validation, (run.aspect,), run.frozen)
-    train(task, settings, folder, dry_run=dry_run)
+    train(task, settings, folder, run, dry_run=dry_run)
