@@ -16,6 +16,9 @@ from .words import read_words
 
 CAPTION_ENDING, TAGS_ENDING = ".txt", ".tags"
 
+# Failures of models without a single success, after which they are at fault and not the pictures.
+_MOST_FAILURES = 8
+
 
 class FolderError(ValueError):
     """A folder that holds nothing to annotate."""
@@ -93,35 +96,68 @@ def annotate_folder(
     *,
     batch: int = 1,
     force: bool = False,
+    share: tuple[int, int] = (0, 1),
     on_pictures: Callable[[int], object] = lambda count: None,
 ) -> Outcome:
     """Annotate what has no layout yet (`force`: everything), `batch` pictures at a time.
 
-    A picture that cannot be read is left out and listed. Stopped at any time, the same call goes on.
+    `share` (n, count): every count-th picture from the n-th on, so that processes do nothing twice. A picture
+    that cannot be read, or on which the models fail, is left out and listed; what they raise goes on only if
+    they never succeed. Stopped at any time, the same call goes on.
     """
     pictures, outcome = folder.pictures(), Outcome()
     folder.target.mkdir(parents=True, exist_ok=True)
     waiting: list[Path] = []
     names: dict[str, str] = {}
-    for picture in pictures:
+    place, total = share
+    for number, picture in enumerate(pictures):
         first = names.setdefault(picture.stem, picture.name)
+        if number % total != place:
+            continue
         if first != picture.name:
             outcome.failures.append((picture.name, f"{first} would have the same layout file; rename one"))
         elif not force and folder.layout_file(picture).is_file():
             outcome.kept += 1
         else:
             waiting.append(picture)
-    on_pictures(len(pictures) - len(waiting))
+    on_pictures(len(range(place, len(pictures), total)) - len(waiting))
     rest = iter(waiting)
     while some := list(islice(rest, batch)):
         readable = list(_readable(folder, some, outcome))
-        layouts = annotator.annotate([subject for _, subject in readable]) if readable else []
-        for (picture, _), layout in zip(readable, layouts, strict=True):
+        for picture, layout in _annotated(annotator, readable, outcome):
             folder.write(picture, layout)
             outcome.annotated += 1
             outcome.empty += not layout.instances
         on_pictures(len(some))
     return outcome
+
+
+def _annotated(
+    annotator: Annotator, readable: Sequence[tuple[Path, Subject]], outcome: Outcome
+) -> Iterator[tuple[Path, Layout]]:
+    """Pictures with their layouts; where the models fail on a batch, each is tried alone."""
+    if not readable:
+        return
+    try:
+        layouts = annotator.annotate([subject for _, subject in readable])
+    except MemoryError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        if len(readable) > 1:
+            for one in readable:
+                yield from _annotated(annotator, [one], outcome)
+            return
+        name, reason = readable[0][0].name, f"{type(error).__name__}: {error}"
+        if not outcome.annotated and len(outcome.failures) >= _MOST_FAILURES:
+            raise FolderError(
+                f"the models failed on every picture so far, last on {name} ({reason})"
+            ) from error
+        outcome.failures.append((name, f"the models failed on it ({reason})"))
+        return
+    for (picture, _), layout in zip(readable, layouts, strict=True):
+        yield picture, layout
 
 
 def _readable(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import best_device, device, number, usable_device
+from .share import add_share, own_device, share_of
 
 if TYPE_CHECKING:
     from ..annotation.annotator import Annotator
@@ -64,6 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), help="of the --vlm (CPU: fp32, else bf16)"
     )
+    add_share(machine)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,12 +79,20 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.images, arguments.out or arguments.images, arguments.caption_files, arguments.tag_files
     )
     pictures = folder.pictures()  # before minutes of loading
+    share = share_of(arguments)
     annotator = _annotator(arguments, folder)
-    with tqdm(total=len(pictures), desc="annotating", unit="picture", disable=None) as bar:
+    with tqdm(total=len(share.of(pictures)), desc="annotating", unit="picture", disable=None) as bar:
         outcome = annotate_folder(
-            annotator, folder, batch=arguments.batch, force=arguments.force, on_pictures=bar.update
+            annotator,
+            folder,
+            batch=arguments.batch,
+            force=arguments.force,
+            share=(share.place, share.total),
+            on_pictures=bar.update,
         )
-    if not arguments.no_sheet:
+    if share.total > 1:
+        print(f"share {share}; the same command without shares writes the contact sheet", file=sys.stderr)
+    elif not arguments.no_sheet:
         failed = {name for name, _ in outcome.failures}
         shown = [(picture, folder.layout_file(picture)) for picture in pictures if picture.name not in failed]
         with tqdm(total=len(shown), desc="contact sheet", unit="picture", disable=None) as bar:
@@ -105,7 +115,7 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
     words = _words(arguments)
     if not words:
         nouns(["a red ball"], arguments.pipeline)  # says what is missing before minutes of loading
-    device = usable_device(arguments.device or best_device())
+    device = usable_device(arguments.device or own_device(best_device()))
     names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     dtype = names[arguments.dtype or ("fp32" if device == "cpu" else "bf16")]
     with tqdm(total=2, desc="loading", disable=None) as bar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,37 @@ from .arguments import (
     usable_device,
 )
 from .files import is_pipe, read_pipe, whole
+from .share import add_share, own_device, share_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..hosts.diffusers_sdxl import EncodedLayout
     from ..hosts.diffusers_sdxl.loading import StableDiffusionXLPipeline
-    from ..layout import Layout
+    from ..layout import Canvas, Layout
+    from ..layout.formats import Reading
+    from ..layout.formats.collection import Listed
+
+
+# The model's sizes come in steps of so many pixels at most.
+_MOST_UNIT = 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add files, settings of the run, and where it runs."""
-    parser.add_argument("layout", help="a layout in any format that can be read")
+    parser.add_argument(
+        "layout",
+        nargs="+",
+        help="a layout in any format that can be read; or several, folders, patterns and .jsonl files, one "
+        "layout a line",
+    )
     parser.add_argument("--model", required=True, help="SDXL: a diffusers folder or a .safetensors file")
     parser.add_argument("--adapter", required=True, help="IFAdapter: .bin or .safetensors")
-    parser.add_argument("--out", required=True, help="the .png to write; a batch gets -1, -2, … before .png")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="the .png to write, or a folder for many layouts; a batch gets -1, -2, … before .png",
+    )
     parser.add_argument("--beside", action="store_true", help="also write the layout beside each picture")
 
     run = parser.add_argument_group("the run")
@@ -71,62 +88,101 @@ def configure(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), help="of the model (CPU: fp32, else fp16)"
     )
+    machine.add_argument(
+        "--vae-tiling", action="store_true", help="decode pictures in tiles: less memory for large ones"
+    )
+    add_share(machine)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Render, write the pictures and name them on standard output."""
-    layout = _read_layout(arguments)
-    targets = _targets(Path(arguments.out), arguments.batch)
+    """Render, write the pictures and name them on standard output; 1 if some layouts could not be drawn."""
     for name in ("adapter", *(["config"] if arguments.config else [])):
         if not Path(getattr(arguments, name)).exists():
             raise ValueError(f"--{name}: there is nothing at {getattr(arguments, name)}")
+    out = Path(arguments.out)
+    return _run_one(arguments, out) if out.suffix.lower() == ".png" else _run_many(arguments, out)
 
-    from ..hosts.diffusers_sdxl import active_instances, generate
 
-    active_instances(layout)  # before minutes of loading
-    pipeline, encoded = _prepare(arguments, layout if arguments.keep_prompt else _joined(layout))
-    width, height = _picture_size(arguments, layout, pipeline)
-    seeds = [arguments.seed + index for index in range(arguments.batch)]
-    pictures: list[Image] = generate(
-        pipeline,
-        encoded,
-        height=height,
-        width=width,
-        seeds=seeds,
-        steps=arguments.steps,
-        guidance=arguments.cfg,
-        scale=arguments.strength,
-        start=arguments.start,
-        end=arguments.end,
-    )
-    for target, picture, seed in zip(targets, pictures, seeds, strict=True):
-        _write(target, picture, layout, _settings(arguments, seed, picture.size))
-        print(target)
-        if arguments.beside:
-            print(_write_beside(target, picture, layout))
+def _run_one(arguments: argparse.Namespace, out: Path) -> int:
+    """Pictures of one layout, under the name that is given."""
+    if len(arguments.layout) > 1 or Path(arguments.layout[0]).is_dir():
+        raise ValueError(f"--out: many layouts need a folder, got {out.name}; leave .png away")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out: there is no folder {out.parent}")
+    layout = _checked(_read_one(arguments))
+    _Drawer(arguments).draw(layout, _targets(out, arguments.batch))
     return 0
 
 
-def _read_layout(arguments: argparse.Namespace) -> Layout:
-    import sys
+def _run_many(arguments: argparse.Namespace, out: Path) -> int:
+    """Pictures of many layouts in a folder, each process its share; what is done already stays."""
+    from tqdm import tqdm
 
-    from ..layout import Canvas, formats
+    from ..layout.formats.collection import listed
 
-    canvas = Canvas(*arguments.canvas) if arguments.canvas else None
-    path = Path(arguments.layout)
+    if (out.exists() or out.suffix) and not out.is_dir():
+        raise ValueError(f"--out: pictures are written as .png, or into a folder; got {out.name}")
+    share = share_of(arguments)
+    own: list[Listed] = share.of(listed(arguments.layout))
+    # All are looked at before anything is loaded: what is wrong is told at once, and the rest is drawn.
+    failures = 0
+    due: list[tuple[Listed, list[Path]]] = []
+    for one in own:
+        targets = _targets(out / f"{one.name}.png", arguments.batch)
+        try:
+            layout = _checked(one.read(arguments.format, canvas=_canvas(arguments)), f"{one}: ")
+        except (ValueError, OSError) as error:
+            failures += 1
+            print(f"{one}: {error}", file=sys.stderr)
+            continue
+        if not all(_is_done(target, layout, arguments, number) for number, target in enumerate(targets)):
+            due.append((one, targets))
+    done = len(own) - failures - len(due)
+    drawer = _Drawer(arguments) if due else None
+    for one, targets in tqdm(due, desc="layouts", unit="layout", disable=None):
+        assert drawer is not None
+        targets[0].parent.mkdir(parents=True, exist_ok=True)
+        try:
+            layout = one.read(arguments.format, canvas=_canvas(arguments)).layout
+            drawer.draw(layout, targets)
+        except (ValueError, OSError) as error:
+            failures += 1
+            print(f"{one}: {error}", file=sys.stderr)
+    print(
+        f"share {share}: {len(own)} layouts, of {done} the pictures were there, {failures} failed",
+        file=sys.stderr,
+    )
+    return 1 if failures else 0
+
+
+def _read_one(arguments: argparse.Namespace) -> Reading:
+    from ..layout import formats
+
+    path = Path(arguments.layout[0])
     if is_pipe(path):
-        reading = formats.read_noted(read_pipe(path), arguments.format, canvas=canvas)
-    else:
-        reading = formats.read_file(path, arguments.format, canvas=canvas)
+        return formats.read_noted(read_pipe(path), arguments.format, canvas=_canvas(arguments))
+    return formats.read_file(path, arguments.format, canvas=_canvas(arguments))
+
+
+def _canvas(arguments: argparse.Namespace) -> Canvas | None:
+    from ..layout import Canvas
+
+    return Canvas(*arguments.canvas) if arguments.canvas else None
+
+
+def _checked(reading: Reading, where: str = "") -> Layout:
+    """The layout, with its warnings told; ValueError for one with errors or nothing to place."""
+    from ..hosts.diffusers_sdxl import active_instances
+
     layout = reading.layout.checked()
     for finding in (*reading.warnings, *layout.problems()):
-        print(f"warning: {finding}", file=sys.stderr)
+        print(f"{where}warning: {finding}", file=sys.stderr)
+    active_instances(layout)
     return layout
 
 
 def _joined(layout: Layout) -> Layout:
     """The layout with the captions in its prompt that it does not name; says so on standard error."""
-    import sys
     from dataclasses import replace
 
     from ..models.entities.naming import join_captions
@@ -141,49 +197,104 @@ def _joined(layout: Layout) -> Layout:
 
 
 def _targets(out: Path, batch: int) -> list[Path]:
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out: pictures are written as .png, got {out.name}")
-    if not out.parent.is_dir():
-        raise ValueError(f"--out: there is no folder {out.parent}")
     if batch == 1:
         return [out]
     return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, batch + 1)]
 
 
-def _prepare(
-    arguments: argparse.Namespace, layout: Layout
-) -> tuple[StableDiffusionXLPipeline, EncodedLayout]:
-    """Load and encode. The adapter is let go at the end: sampling needs only what is in the encoded
-    layout."""
-    import torch
-    from tqdm import tqdm
+def _is_done(target: Path, layout: Layout, arguments: argparse.Namespace, number: int) -> bool:
+    """Whether the picture is there and was made of this layout with these settings."""
+    from PIL import Image
 
-    from ..hosts.diffusers_sdxl import encode_layout, load_loras, load_sdxl
-    from ..models.ifadapter import IFAdapter
+    if not target.is_file():
+        return False
+    if arguments.beside and not _beside(target).is_file():
+        return False
+    try:
+        with Image.open(target) as picture:
+            texts: dict[str, str] = getattr(picture, "text", {})
+            found = json.loads(texts.get("instance-composer", "{}"))
+            size = (found["size"][0], found["size"][1])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+    asked = arguments.size or (layout.canvas.width, layout.canvas.height)
+    # Sizes are made to fit the model by less than its unit.
+    fits = all(abs(one - other) < _MOST_UNIT for one, other in zip(asked, size, strict=True))
+    wanted = _settings(arguments, arguments.seed + number, size)
+    return fits and texts.get("layout") == layout.to_json() and found == json.loads(json.dumps(wanted))
 
-    place = usable_device(arguments.device or best_device())
-    names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    dtype = names[arguments.dtype or ("fp32" if place == "cpu" else "fp16")]
-    with tqdm(total=2 + bool(arguments.lora), desc="loading", disable=None) as bar:
-        adapter = IFAdapter.load(arguments.adapter)
-        bar.update()
-        pipeline = load_sdxl(arguments.model, dtype=dtype, device=place, config=arguments.config)
-        bar.update()
-        if arguments.lora:
-            load_loras(pipeline, arguments.lora)
+
+class _Drawer:
+    """Model and adapter, loaded once; the adapter is let go where only one layout is drawn."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        import torch
+        from tqdm import tqdm
+
+        from ..hosts.diffusers_sdxl import load_loras, load_sdxl
+        from ..models.ifadapter import IFAdapter
+
+        self.arguments = arguments
+        place = usable_device(arguments.device or own_device(best_device()))
+        names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+        dtype = names[arguments.dtype or ("fp32" if place == "cpu" else "fp16")]
+        with tqdm(total=2 + bool(arguments.lora), desc="loading", disable=None) as bar:
+            self.adapter: IFAdapter | None = IFAdapter.load(arguments.adapter).to(place)
             bar.update()
-    pipeline.set_progress_bar_config(desc="sampling", disable=None)
-    with tqdm(total=len(layout.active), desc="encoding", disable=None) as bar:
-        return pipeline, encode_layout(
-            pipeline, adapter.to(place), layout, arguments.negative, on_instances=bar.update
+            self.pipeline = load_sdxl(arguments.model, dtype=dtype, device=place, config=arguments.config)
+            bar.update()
+            if arguments.lora:
+                load_loras(self.pipeline, arguments.lora)
+                bar.update()
+        if arguments.vae_tiling:
+            self.pipeline.vae.enable_tiling()
+        self.pipeline.set_progress_bar_config(desc="sampling", disable=None)
+
+    def draw(self, layout: Layout, targets: list[Path]) -> None:
+        """Sample and write the pictures of one layout, a seed each, and name them on standard output."""
+        from ..hosts.diffusers_sdxl import generate
+
+        arguments = self.arguments
+        encoded = self._encode(layout if arguments.keep_prompt else _joined(layout))
+        width, height = _picture_size(arguments, layout, self.pipeline)
+        seeds = [arguments.seed + index for index in range(arguments.batch)]
+        pictures: list[Image] = generate(
+            self.pipeline,
+            encoded,
+            height=height,
+            width=width,
+            seeds=seeds,
+            steps=arguments.steps,
+            guidance=arguments.cfg,
+            scale=arguments.strength,
+            start=arguments.start,
+            end=arguments.end,
         )
+        for target, picture, seed in zip(targets, pictures, seeds, strict=True):
+            _write(target, picture, layout, _settings(arguments, seed, picture.size))
+            print(target)
+            if arguments.beside:
+                print(_write_beside(target, picture, layout))
+
+    def _encode(self, layout: Layout) -> EncodedLayout:
+        from tqdm import tqdm
+
+        from ..hosts.diffusers_sdxl import encode_layout
+
+        assert self.adapter is not None
+        with tqdm(total=len(layout.active), desc="encoding", disable=None) as bar:
+            encoded = encode_layout(
+                self.pipeline, self.adapter, layout, self.arguments.negative, on_instances=bar.update
+            )
+        if Path(self.arguments.out).suffix:
+            # Sampling needs only what is in the encoded layout.
+            self.adapter = None
+        return encoded
 
 
 def _picture_size(
     arguments: argparse.Namespace, layout: Layout, pipeline: StableDiffusionXLPipeline
 ) -> tuple[int, int]:
-    import sys
-
     from ..hosts.diffusers_sdxl import fit_size
 
     asked = arguments.size or (layout.canvas.width, layout.canvas.height)
@@ -207,7 +318,7 @@ def _settings(arguments: argparse.Namespace, seed: int, picture_size: tuple[int,
         "size": list(picture_size),
         **{
             name: getattr(arguments, name)
-            for name in ("steps", "cfg", "strength", "start", "end", "negative", "dtype")
+            for name in ("steps", "cfg", "strength", "start", "end", "negative", "keep_prompt", "dtype")
         },
     }
 
@@ -222,10 +333,14 @@ def _write(target: Path, picture: Image, layout: Layout, settings: dict[str, Any
         picture.save(unfinished, "PNG", pnginfo=info)
 
 
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.stem}-beside{target.suffix}")
+
+
 def _write_beside(target: Path, picture: Image, layout: Layout) -> Path:
     from ..pictures import draw_layout, side_by_side
 
-    beside = target.with_name(f"{target.stem}-beside{target.suffix}")
+    beside = _beside(target)
     drawn = draw_layout(layout, picture.size)
     with whole(beside) as unfinished:
         side_by_side([drawn, picture], ["layout", layout.prompt or "picture"]).save(unfinished, "PNG")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageCms, UnidentifiedImageError
 
@@ -63,12 +64,12 @@ class FolderContents:
     others: tuple[Path, ...] = field(default=())
 
 
-def read_picture(path: str | PathLike[str]) -> Image.Image:
+def read_picture(path: str | PathLike[str] | BinaryIO) -> Image.Image:
     """The picture in 8-bit RGB, as `read_noted` reads it."""
     return read_noted(path).image
 
 
-def read_noted(path: str | PathLike[str]) -> ReadPicture:
+def read_noted(path: str | PathLike[str] | BinaryIO) -> ReadPicture:
     """A picture file in 8-bit RGB, the way up that its camera noted; `PictureError` says why there is none.
 
     Deeper values are scaled to 8 bits. Transparent parts are white, whatever colour lies below. CMYK follows
@@ -131,19 +132,27 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _reason(path: str | PathLike[str], error: Exception) -> str:
-    file = Path(path)
+def _reason(path: str | PathLike[str] | BinaryIO, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, UnidentifiedImageError):
-        with file.open("rb") as opened:
-            start = opened.read(64)
+        start = _start(path)
         if not start:
             return "it is empty"
         told = (words for place, begin, words in OTHER_FILES if start[place:].startswith(begin))
         return next(told, f"it is none of the formats that are read ({', '.join(FORMATS)}), or cut off")
-    said = str(error).replace(str(path), file.name) or type(error).__name__
+    said = str(error) or type(error).__name__
+    if isinstance(path, (str, PathLike)):
+        said = said.replace(str(path), Path(path).name)
     return f"the file is cut off or damaged ({said})" if _is_cut(said) else said
+
+
+def _start(path: str | PathLike[str] | BinaryIO) -> bytes:
+    if isinstance(path, (str, PathLike)):
+        with Path(path).open("rb") as file:
+            return file.read(64)
+    path.seek(0)
+    return path.read(64)
 
 
 def _is_cut(said: str) -> bool:
@@ -161,7 +170,7 @@ def _frames(image: Image.Image) -> int:
         return 1  # what is broken behind the first one does not matter
 
 
-def picture_size(path: str | PathLike[str]) -> tuple[int, int]:
+def picture_size(path: str | PathLike[str] | BinaryIO) -> tuple[int, int]:
     """Width and height of the picture as `read_picture` would give it, from the head of its file alone."""
     try:
         with Image.open(path, formats=_formats()) as opened:

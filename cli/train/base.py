@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train the stages that were chosen."""
     from ...training.demo_model.recipe import choose_stage
+    from ...training.demo_model.stage import train_or_tell
 
     tables = settings_file(arguments)
     stages = [
@@ -36,6 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
         for name in arguments.stage or STAGE_NAMES
     ]
     for stage in stages:
-        print(f"stage {stage.name}: {stage.settings.steps} steps in {arguments.folder / stage.name}")
-        stage.train(arguments.folder)
+        train_or_tell(stage, arguments.folder, arguments.dry_run)
     return 0

@@ -29,6 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ...training.engine.settings import read_settings
 
     settings = read_settings({**settings_file(arguments), **changes(arguments)}, CAPTIONER_SETTINGS)
-    train_captioner(read_options(arguments, CaptionerRun), settings, arguments.folder)
-    print(arguments.folder / "model")
+    train_captioner(
+        read_options(arguments, CaptionerRun), settings, arguments.folder, dry_run=arguments.dry_run
+    )
+    if not arguments.dry_run:
+        print(arguments.folder / "model")
     return 0

@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...training.engine.settings import read_settings
 
     settings = read_settings({**settings_file(arguments), **changes(arguments)}, COMAT_SETTINGS)
-    train_comat(read_options(arguments, CoMatRun), settings, arguments.folder)
-    print(arguments.folder / "model" / LORA)
+    train_comat(read_options(arguments, CoMatRun), settings, arguments.folder, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        print(arguments.folder / "model" / LORA)
     return 0

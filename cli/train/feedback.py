@@ -29,6 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ...training.itercomp.feedback_run import train_feedback
 
     settings = read_settings({**settings_file(arguments), **changes(arguments)}, FEEDBACK_SETTINGS)
-    train_feedback(read_options(arguments, FeedbackRun), settings, arguments.folder)
-    print(arguments.folder / "model" / "unet")
+    train_feedback(
+        read_options(arguments, FeedbackRun), settings, arguments.folder, dry_run=arguments.dry_run
+    )
+    if not arguments.dry_run:
+        print(arguments.folder / "model" / "unet")
     return 0

@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...training.ifadapter.run import train_adapter
 
     settings = read_settings({**settings_file(arguments), **changes(arguments)})
-    train_adapter(read_options(arguments, AdapterRun), settings, arguments.folder)
-    print(arguments.folder / "model" / "ifadapter.safetensors")
+    train_adapter(read_options(arguments, AdapterRun), settings, arguments.folder, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        print(arguments.folder / "model" / "ifadapter.safetensors")
     return 0

@@ -41,8 +41,9 @@ def _reward(arguments: argparse.Namespace) -> int:
     from ...training.itercomp.reward_run import train_reward
 
     settings = read_settings({**settings_file(arguments), **changes(arguments)}, REWARD_SETTINGS)
-    train_reward(read_options(arguments, RewardRun), settings, arguments.folder)
-    print(arguments.folder / "model" / f"{arguments.aspect}.safetensors")
+    train_reward(read_options(arguments, RewardRun), settings, arguments.folder, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        print(arguments.folder / "model" / f"{arguments.aspect}.safetensors")
     return 0
 
 
@@ -51,6 +52,7 @@ def _world_rewards(arguments: argparse.Namespace) -> int:
 
     tables = settings_file(arguments)
     tables["rewards"] = {**tables.get("rewards", {}), **changes(arguments)}
-    train_world_rewards(arguments.folder, tables)
-    print(arguments.folder / "rewards" / "model")
+    train_world_rewards(arguments.folder, tables, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        print(arguments.folder / "rewards" / "model")
     return 0

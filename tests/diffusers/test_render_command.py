@@ -228,3 +228,60 @@ def test_captions_that_the_prompt_does_not_name_join_it_and_the_file_keeps_what_
     layout.write_text(LAYOUT.replace('"prompt": ""', '"prompt": "on grey, a cat"'))
     assert render(layout=layout) == 0
     assert (pixels(tmp_path / "picture.png") == joined).all()
+
+
+def test_a_folder_is_drawn_with_one_loading_and_only_what_is_not_done(render, tmp_path, capsys, monkeypatch):
+    from instance_composer.hosts import diffusers_sdxl
+
+    loaded = []
+    load = diffusers_sdxl.load_sdxl
+    monkeypatch.setattr(diffusers_sdxl, "load_sdxl", lambda *a, **k: (loaded.append(1), load(*a, **k))[1])
+    many = tmp_path / "many"
+    (many / "below").mkdir(parents=True)
+    (many / "one.json").write_text(LAYOUT)
+    (many / "below" / "two.jsonl").write_text(f"{LAYOUT.replace('cat', 'dog')}\n{LAYOUT}\n")
+    (many / "broken.json").write_text("{")
+    out = tmp_path / "out"
+    assert render("--batch", 2, "--vae-tiling", layout=many, out=out, size="64x64", steps=1) == 1
+    captured = capsys.readouterr()
+    names = ["below/two-000001", "below/two-000002", "one"]
+    files = [out / f"{name}-{number}.png" for name in names for number in (1, 2)]
+    assert captured.out.splitlines() == [str(file) for file in files]
+    assert "broken.json: " in captured.err
+    assert loaded == [1]
+    assert Layout.from_json(opened(files[0]).text["layout"]).instances[0].caption == "a dog"
+
+    # Again: nothing is loaded. One taken away and one of another layout: those are drawn.
+    (many / "broken.json").unlink()
+    before = {file: file.stat().st_mtime_ns for file in files}
+    assert render("--batch", 2, "--vae-tiling", layout=many, out=out, size="64x64", steps=1) == 0
+    assert capsys.readouterr().out == ""
+    assert loaded == [1]
+    files[4].unlink()
+    (many / "below" / "two.jsonl").write_text(f"{LAYOUT.replace('cat', 'pig')}\n{LAYOUT}\n")
+    words = ("--batch", 2, "--vae-tiling", "--share")
+    assert render(*words, "1/2", layout=many, out=out, size="64x64", steps=1) == 0
+    assert capsys.readouterr().out == ""  # the second layout alone is the share, and done
+    assert render(*words, "0/2", layout=many, out=out, size="64x64", steps=1) == 0
+    assert capsys.readouterr().out.splitlines() == [str(files[n]) for n in (0, 1, 4, 5)]
+    assert all((file.stat().st_mtime_ns == before[file]) is (n in (2, 3)) for n, file in enumerate(files))
+
+
+def test_many_layouts_need_a_folder(render, tmp_path, capsys):
+    assert render(layout=tmp_path, out=tmp_path / "x.png") == 2
+    assert "many layouts need a folder" in capsys.readouterr().err
+    assert render(out=tmp_path / "x.jpg") == 2
+    assert "pictures are written as .png, or into a folder" in capsys.readouterr().err
+
+
+def test_a_picture_of_its_own_is_a_layout(render, tmp_path):
+    render("--seed", 7)
+    assert render("--seed", 7, layout=tmp_path / "picture.png", out=tmp_path / "again.png") == 0
+    assert (pixels(tmp_path / "again.png") == pixels(tmp_path / "picture.png")).all()
+
+
+@pytest.mark.parametrize("text", ["2/2", "1", "a/b"])
+def test_a_share_that_is_none_is_refused(render, text, capsys):
+    with pytest.raises(SystemExit):
+        render("--share", text)
+    assert 'a share like "0/4" is needed' in capsys.readouterr().err

@@ -90,6 +90,8 @@ def _layouts(shelf: Path) -> None:
         "instances": [{"id": "1", "box": [0.1, 0.1, 0.6, 0.9], "caption": "a red circle"}],
     }
     (shelf / "pets.json").write_text(json.dumps(document), encoding="utf-8")
+    (shelf / "layouts").mkdir()
+    (shelf / "layouts" / "pets.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def _pictures(shelf: Path) -> None:

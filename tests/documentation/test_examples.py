@@ -87,6 +87,7 @@ DATA = {
     "web/docs/IC_PromptEntities.md": "test_the_table_of_entities_is_the_nodes",
     "docs/annotation.md": None,
     "docs/itercomp-loop.md": "test_the_gallery_shown_is_read",
+    "docs/training.md": "test_the_job_of_a_cluster_is_parsed",
 }
 
 
@@ -189,6 +190,15 @@ CHECKS = {
     "docs/python-api.md": after_python_api,
     "docs/shapes-world.md": after_shapes_world,
 }
+
+
+def test_the_job_of_a_cluster_is_parsed():
+    """Whatever starts it, the flags are those of the command."""
+    (job,) = [block for block in blocks("docs/training.md") if block.kind == "data"]
+    words = next(words for words in job.commands() if words[0] == "srun")
+    rest = words[words.index("instance-composer)") + 1 :]
+    arguments = cli._parser(rest).parse_args(rest)
+    assert (arguments.action, arguments.buckets, arguments.held_out) == ("ifadapter", True, 512)
 
 
 def is_layout(block: Block) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,33 @@ class CaptionerTask(Task[CaptionerObjective]):
             numbers = sample_numbers(len(source), own, position.number, seed) if own else []
             pictures += [source[number] for number in numbers]
         pictures = [_mirrored(one) if random.random() < 0.5 else one for one in pictures]
+        return self._collate(pictures, random)
+
+    def _collate(self, pictures: Sequence[Captioned], random: np.random.Generator) -> dict[str, Tensor]:
         labels = [patch_labels(one.masks, [p.look for p in one.phrases], self._grid) for one in pictures]
         return {
             **self._read([one.image for one in pictures], [_caption(random, one) for one in pictures]),
             **{name: torch.from_numpy(np.stack([one[name] for one in labels])) for name in PATCH_WORDS},
         }
+
+    @property
+    def samples(self) -> int:
+        return sum(len(source) for source in {id(source): source for source in self.turns}.values())
+
+    def account(self) -> Iterable[str]:
+        """How many pictures of each source there are."""
+        own = {id(source): len(source) for source in self.turns}
+        yield f"pictures: {' and '.join(map(str, own.values()))}, painted ones first"
+        yield "measured on: " + ", ".join(f"{len(one)} of {name}" for name, one in self.held_out.items())
+
+    def validation_batches(self, size: int) -> Sequence[dict[str, Tensor]]:
+        """The pictures of the first held-out source, with captions that are always the same."""
+        source = next(iter(self.held_out.values()))
+        random = np.random.default_rng(_VALIDATION_SEED)
+        return [
+            self._collate([source[n] for n in range(first, min(first + size, len(source)))], random)
+            for first in range(0, len(source), size)
+        ]
 
     def describe(self) -> dict[str, Any]:
         config = self.model.config

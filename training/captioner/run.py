@@ -11,7 +11,7 @@ from ...hosts.diffusers_sdxl import load_sdxl
 from ...shapes_world import ShapesWorld
 from ...shapes_world.scenes import SMALLEST_SIDE
 from ..data.errors import SourceError
-from ..engine.loop import Trainer
+from ..engine.loop import train
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .model import HEADS, small_captioner
 from .objective import CaptionerTask
@@ -35,8 +35,11 @@ _DRAWN_PER_HELD_OUT = 5
 logger = logging.getLogger("instance_composer")
 
 
-def train_captioner(run: CaptionerRun, settings: Settings, folder: Path) -> None:
-    """Train, or continue training, a captioner in `folder`."""
+def train_captioner(run: CaptionerRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
+    """Train, or continue training, a captioner in `folder`.
+
+    A dry run only says what that would take, and makes no pictures of a model.
+    """
     _check(run)
     torch.manual_seed(WEIGHTS_SEED)
     model, processor = small_captioner(run.side, run.patch, run.width, run.layers)
@@ -46,12 +49,19 @@ def train_captioner(run: CaptionerRun, settings: Settings, folder: Path) -> None
         for split in ("held-out", "train")
     }
     turns: list[Source] = [painted]
-    if run.model is not None:
+    if run.model is not None and dry_run:
+        logger.info(
+            "%s decodes %d pictures and draws %d first, or did before, to learn from beside painted ones",
+            run.model,
+            run.decoded,
+            run.drawn,
+        )
+    elif run.model is not None:
         made, measured = _of_model(run, run.model, folder / "pictures")
         # In turns, so that half of a batch is painted, or two thirds where there is one other kind.
         turns = [one for source in made for one in (painted, source)] or turns
         held_out |= measured
-    Trainer(CaptionerTask(model, processor, turns, held_out), settings, folder).run()
+    train(CaptionerTask(model, processor, turns, held_out), settings, folder, run, dry_run=dry_run)
 
 
 def _of_model(run: CaptionerRun, path: Path, folder: Path) -> tuple[list[Source], dict[str, Source]]:

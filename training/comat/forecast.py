@@ -1,68 +1,27 @@
-"""What a run will take, measured on its own model before it starts: time, and memory with a refusal."""
+"""What a step of CoMat takes, measured in single calls on batches of the run's size."""
 
 from __future__ import annotations
 
-import logging
-import os
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from ..data.pictures import decode
-from ..engine.checkpoint import read_run
-from ..engine.loop import OutOfMemoryError
+from ..engine.account import timed
 from ..engine.settings import Settings
+from ..engine.task import Cost
 from .prompts import Conditions
-from .task import CoMatTask
 
-logger = logging.getLogger("instance_composer")
-
-# A trained weight has a gradient, two moments and an average beside it.
-_COPIES = 4
-# What allocators lose and single kernels need for a moment, as a share of the rest.
-_SPARE = 0.1
+if TYPE_CHECKING:
+    from .task import CoMatTask
 
 
-def forecast(task: CoMatTask, settings: Settings, folder: Path, originals: int, state: PartialState) -> None:
-    """Say what the run does and about how long it takes; `OutOfMemoryError` where it would not fit.
-
-    `originals` are latents of the original model that are still to be made.
-    """
-    device = torch.device(state.device or "cpu")
-    done = int((read_run(folder) or {"step": 0})["step"])
-    try:
-        measured = _Measured(task, settings, device)
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(
-            _advice(f"one call of the UNet does not fit into {device}", settings)
-        ) from error
-    for line in _parts(task):
-        logger.info("%s", line)
-    needed, there = measured.memory(), _memory_of(device)
-    logger.info(
-        "memory: about %s%s", _gigabytes(needed), f" of {_gigabytes(there)} on {device}" if there else ""
-    )
-    if there and needed > there:
-        raise OutOfMemoryError(
-            _advice(
-                f"training needs about {_gigabytes(needed)}, and {device} has {_gigabytes(there)}", settings
-            )
-        )
-    step = measured.step()
-    making = measured.originals(originals) / state.num_processes
-    left = max(0, settings.steps - done)
-    logger.info(
-        "time: about %s for %d steps of %s%s",
-        _duration(left * step + making),
-        left,
-        _duration(step),
-        f", of it {_duration(making)} for {originals} pictures of the original model" if originals else "",
-    )
+def cost_of(task: CoMatTask, settings: Settings, device: torch.device) -> Cost:
+    """What a step takes, and the latents of the original model that are still to be made."""
+    measured = _Measured(task, settings, device)
+    return Cost(measured.kept(), measured.step(), measured.originals(task.to_make))
 
 
 class _Measured:
@@ -95,17 +54,14 @@ class _Measured:
         self.judging, self.saved_in_judging = self._timed(lambda: self._judge(picture), [picture])
         objective.train(training)
 
-    def memory(self) -> int:
-        """Bytes at the end of the forward pass, when there is most."""
+    def kept(self) -> int:
+        """Bytes kept for a backward pass."""
         objective = self.task.objective
-        held = {t.data_ptr(): t.nbytes for t in (*objective.parameters(), *objective.buffers())}
-        trained = sum(p.nbytes for p in objective.parameters() if p.requires_grad)
         calls = objective.sampling.gradient_steps + (0.5 if objective.discriminator is not None else 0)
-        activations = calls * self.saved + self.settings.batch * self.saved_in_judging
-        return int((sum(held.values()) + _COPIES * trained + activations) * (1 + _SPARE))
+        return int(calls * self.saved + self.settings.batch * self.saved_in_judging)
 
     def step(self) -> float:
-        """Seconds of a step."""
+        """Seconds of a part of a step."""
         sampling, objective = self.task.objective.sampling, self.task.objective
         plain = sampling.steps - sampling.gradient_steps
         seconds = plain * self.plain + sampling.gradient_steps * self.learning
@@ -115,7 +71,7 @@ class _Measured:
         if objective.discriminator is not None:
             # Half the rows in the generator's turn, all of them in its own.
             seconds += 1.5 * self.learning
-        return seconds * self.settings.accumulate
+        return seconds
 
     def originals(self, count: int) -> float:
         """Seconds for latents of the original model."""
@@ -132,37 +88,18 @@ class _Measured:
             return pictures
         return objective.captioner.likelihood(pictures, self.task.prompts[:1]).negative
 
-    def _timed(self, call: Callable[[], Tensor], inputs: list[Any] | None = None) -> tuple[float, int]:
-        """Seconds of a call, with `inputs` of its backward pass too, and the bytes kept for that."""
-        own = {p.data_ptr() for p in self.task.objective.parameters()}
-        kept: dict[int, int] = {}
-
-        def note(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        self._wait()
-        started = time.perf_counter()
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            result = call()
-        if inputs:
-            torch.autograd.grad(result.float().sum(), inputs, allow_unused=True)
-        self._wait()
-        return time.perf_counter() - started, sum(kept.values())
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+    def _timed(self, call: Callable[[], Tensor], inputs: list[Tensor] | None = None) -> tuple[float, int]:
+        cost = timed(call, self.task.objective, self.device, inputs or ())
+        return cost.seconds, cost.kept
 
 
-def _parts(task: CoMatTask) -> list[str]:
+def parts_of(task: CoMatTask) -> Iterator[str]:
     """What a run learns from, a line for each part, and which are left out."""
     objective, balance = task.objective, task.objective.balance
     entities = task.entities or []
     with_entities = sum(bool(one.groups) for one in entities)
-    return [
+    yield f"prompts: {len(task.prompts)}, pictures of {task.size[0]} × {task.size[1]}"
+    yield from (
         f"concept matching: weight {balance.concept:g}, by {type(objective.captioner).__name__}"
         if balance.concept
         else "concept matching: off (weight 0)",
@@ -176,33 +113,6 @@ def _parts(task: CoMatTask) -> list[str]:
         f"distance from the original's predictions: weight {balance.distance:g}"
         if balance.distance
         else "distance from the original's predictions: off (weight 0)",
-    ]
-
-
-def _advice(trouble: str, settings: Settings) -> str:
-    return (
-        f"{trouble}: set batch to {max(1, settings.batch // 2)} and accumulate to {2 * settings.accumulate} "
-        "(the same step in smaller parts), give --gradient-checkpointing, train in mixed precision, take "
-        "fewer --gradient-steps, or leave the discriminator out (--fidelity-weight 0)"
     )
-
-
-def _memory_of(device: torch.device) -> int:
-    """All memory of a device in bytes, 0 if nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    names = getattr(os, "sysconf_names", {})
-    if device.type == "cpu" and "SC_PHYS_PAGES" in names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    if task.to_make:
+        yield f"the original model draws {task.to_make} pictures before the first step"

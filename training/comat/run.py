@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 
 from ...hosts.diffusers_sdxl import TextToImage, load_stable_diffusion
 from ...models.comat.lora import attention_targets, read_lora
@@ -22,7 +20,6 @@ from ..engine.loop import Trainer
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .checks import balance_of, check_run, sampling_of
 from .fidelity import Discriminator
-from .forecast import forecast
 from .lora import add_lora, share_weights, without_lora
 from .masks import WorldSegmenter
 from .objective import Balance, CoMatObjective
@@ -42,8 +39,10 @@ def train_comat(
     folder: Path,
     captioner: CaptionScorer | None = None,
     segmenter: Segmenter | None = None,
+    *,
+    dry_run: bool = False,
 ) -> None:
-    """Tune, or continue tuning, a LoRA in `folder`.
+    """Tune, or continue tuning, a LoRA in `folder`; a dry run only says what that would take.
 
     `captioner` and `segmenter` take the place of those that `run` names.
     """
@@ -70,14 +69,17 @@ def train_comat(
         precision=precision,
         about=_about(run, digest),
     )
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    task.objective.to(state.device)
     place = folder / f"original-{run.size[0]}x{run.size[1]}"
-    to_make = missing_latents(place, len(prompts)) if balance.fidelity else 0
-    forecast(task, settings, folder, to_make, state)
+    if balance.fidelity:
+        task.to_make = missing_latents(place, len(prompts))
+    # Sees to the device, and to a run that cannot be continued, before minutes of drawing.
+    trainer = Trainer(task, settings, folder, run)
+    trainer.tell()
+    if dry_run:
+        return
     if balance.fidelity:
         task.original = _original_latents(task, run, settings, place, digest)
-    Trainer(task, settings, folder).run()
+    trainer.run()
 
 
 def _objective(

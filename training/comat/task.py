@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from torch import Generator, Tensor
 from ...models.comat.lora import save_lora
 from ..data.pictures import decode, save_grid, to_bytes
 from ..engine.order import sample_numbers
-from ..engine.task import BatchPosition, Player, Task
+from ..engine.settings import Settings
+from ..engine.task import BatchPosition, Cost, Player, Task
+from .forecast import cost_of, parts_of
 from .lora import lora_layers, without_lora
 from .objective import DISCRIMINATOR, GENERATOR, CoMatObjective
 from .original_latents import OriginalLatents
@@ -28,7 +30,8 @@ class CoMatTask(Task[CoMatObjective]):
     """A LoRA tuned on prompts alone; size is (width, height) in pixels.
 
     `entities` has one entry for each prompt, `original` latents of the original model for each; both only
-    where the objective has the part that needs them. `discriminator_rate` is a multiple of the run's rate.
+    where the objective has the part that needs them; `to_make` of the latents are not there yet.
+    `discriminator_rate` is a multiple of the run's rate.
     """
 
     def __init__(
@@ -42,11 +45,12 @@ class CoMatTask(Task[CoMatObjective]):
         discriminator_rate: float = 1.0,
         precision: torch.dtype | None = None,
         about: dict[str, Any] | None = None,
+        to_make: int = 0,
     ) -> None:
         self.objective, self.prompts, self.size, self.factor = objective, list(prompts), size, factor
         self.entities, self.original = entities, original
         self.discriminator_rate, self.precision = discriminator_rate, precision
-        self.about = about or {}
+        self.about, self.to_make = about or {}, to_make
 
     @property
     def players(self) -> Sequence[Player]:
@@ -85,6 +89,25 @@ class CoMatTask(Task[CoMatObjective]):
             "size": (height, width),
             "grid": (height // self.factor, width // self.factor),
         }
+
+    @property
+    def thrift(self) -> str:
+        return (
+            "give --gradient-checkpointing, train in mixed precision, take fewer --gradient-steps, or leave "
+            "the discriminator out (--fidelity-weight 0)"
+        )
+
+    @property
+    def samples(self) -> int:
+        return len(self.prompts)
+
+    def account(self) -> Iterable[str]:
+        """The parts that are on, and which are left out."""
+        return parts_of(self)
+
+    def cost(self, settings: Settings, device: torch.device) -> Cost:
+        """Measured in single calls: a whole sample takes long, and needs what may not be made yet."""
+        return cost_of(self, settings, device)
 
     def describe(self) -> dict[str, Any]:
         return {"task": "comat", "prompts": len(self.prompts), "size": list(self.size), **self.about}

@@ -23,7 +23,7 @@ from ...models.weights import save_weights
 from ..engine.progress import progress_bar
 from .errors import SourceError
 from .folder import LayoutFolder, told
-from .latents import BATCH, SHARD, Encoded, LatentSet, encoder_digest, latents_of, process_state
+from .latents import BATCH, SHARD, Encoded, LatentSet, blank_shards, encoder_digest, latents_of, process_state
 from .shards import Shards
 
 logger = logging.getLogger("instance_composer")
@@ -33,21 +33,35 @@ _LOOK = 0.5
 
 
 def encode_folder(
-    source: LayoutFolder, autoencoder: AutoencoderKL, folder: Path, leave_out: bool = False
+    source: LayoutFolder,
+    autoencoder: AutoencoderKL,
+    folder: Path,
+    leave_out: bool = False,
+    *,
+    blank: bool = False,
 ) -> LatentSet:
     """The pictures of a source with their latents in `folder`, encoded now or by any run before.
+
+    With `blank` everything is looked at, and instead of encoding all latents are zero.
 
     All layouts and the heads of all pictures are looked at first. What cannot be read is a `SourceError` that
     lists it, or is left out with a warning if `leave_out`.
     """
     state = process_state()
     first = state.is_main_process
+    given = len(source)
     _judge(source.check(shown=first), source, leave_out, first)
     place = folder / f"{source.width}x{source.height}-{encoder_digest(autoencoder)[:16]}"
-    place.mkdir(parents=True, exist_ok=True)
     keys = [source.key(number) for number in range(len(source))]
     there, unreadable = _known(place)
     missing = [n for n, key in enumerate(keys) if key not in there and key not in unreadable]
+    if blank:
+        notes = _left_out(given, len(source))
+        if missing:
+            notes.append(f"{len(missing)} of {len(keys)} pictures are encoded first")
+        zeros = blank_shards(source.width, source.height)
+        return LatentSet(zeros, np.zeros(len(keys), np.uint32), source, notes=notes)
+    place.mkdir(parents=True, exist_ok=True)
     if missing and there and first:
         logger.info("%d of %d pictures have no latents yet and are encoded", len(missing), len(keys))
     # By key and not by place in the list: processes may find different ones missing while others write.
@@ -63,7 +77,26 @@ def encode_folder(
         kept = [key for key in keys if key not in unreadable]
         _judge(wrong, source, leave_out, first)
         keys = kept
-    return _latent_set(source, place, keys)
+    return _latent_set(source, place, keys, _left_out(given, len(source)))
+
+
+def encode_buckets(
+    source: LayoutFolder,
+    autoencoder: AutoencoderKL,
+    folder: Path,
+    leave_out: bool = False,
+    *,
+    blank: bool = False,
+) -> list[LatentSet]:
+    """As `encode_folder`, each picture at the size whose proportion is nearest to its own."""
+    first = process_state().is_main_process
+    _judge(source.check(shown=first), source, leave_out, first)
+    parts = source.by_proportion()
+    return [encode_folder(part, autoencoder, folder, leave_out, blank=blank) for part in parts]
+
+
+def _left_out(given: int, kept: int) -> list[str]:
+    return [f"{given - kept} of {given} pictures are left out: they cannot be read"] if kept < given else []
 
 
 def _judge(wrong: dict[str, str], source: LayoutFolder, leave_out: bool, shown: bool) -> None:
@@ -124,10 +157,10 @@ def _encode(
     os.replace(beginning, file)
 
 
-def _latent_set(source: LayoutFolder, place: Path, keys: Sequence[str]) -> LatentSet:
+def _latent_set(source: LayoutFolder, place: Path, keys: Sequence[str], notes: Sequence[str]) -> LatentSet:
     there, _ = _known(place)
     files = sorted({there[key][0] for key in keys})
     first = {file: SHARD * number for number, file in enumerate(files)}
     rows = np.array([first[there[key][0]] + there[key][1] for key in keys], np.uint32)
     shards = Shards(files, SHARD, lambda file: Encoded(load_file(file)["latents"], ()))
-    return LatentSet(shards, rows, source)
+    return LatentSet(shards, rows, source, notes=notes)

@@ -74,7 +74,8 @@ class LatentSet:
 
     `numbers` are the numbers in the shards of the pictures that belong to the set, in its order. `source` has
     their layouts, numbered by `entries` (default: in order); without one layouts are in the shards. What the
-    pictures are is told by its fingerprint, else by `fingerprint`.
+    pictures are is told by its fingerprint, else by `fingerprint`; `notes` say for people what was left out
+    and what is not made yet.
     """
 
     def __init__(
@@ -84,10 +85,12 @@ class LatentSet:
         source: Described | None = None,
         entries: Sequence[int] | np.ndarray | None = None,
         fingerprint: str = "",
+        notes: Sequence[str] = (),
     ) -> None:
         self._shards, self._numbers, self._source = shards, numbers, source
         self._entries = range(len(numbers)) if entries is None else entries
         self.fingerprint = fingerprint if source is None else source.fingerprint
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -128,7 +131,7 @@ class LatentSet:
             np.array([places[number] for number in chosen], np.uint32)
             for places in (self._numbers, self._entries)
         )
-        return LatentSet(self._shards, rows, self._source, entries, self.fingerprint)
+        return LatentSet(self._shards, rows, self._source, entries, self.fingerprint, self.notes)
 
     def _find(self, number: int) -> tuple[Encoded, int]:
         return self._shards.find(int(self._numbers[number]))
@@ -144,6 +147,13 @@ class LatentSet:
             raise SourceError(f"{folder} is not complete: {', '.join(missing)} missing; encode it again")
         described = json.dumps(index.get("source"), sort_keys=True)
         return cls(Shards(files, SHARD, _Reader()), range(count), fingerprint=described)
+
+
+def blank_shards(width: int, height: int, documents: Sequence[dict[str, Any]] = ()) -> Shards[Encoded]:
+    """One shard whose every latent is zero, of pictures of this size: what takes as much as real ones."""
+    zeros = torch.zeros(1, 4, height // 8, width // 8, dtype=torch.float16)
+    one = Encoded(zeros.expand(max(1, len(documents)), -1, -1, -1), documents)
+    return Shards([Path("blank")], one.latents.shape[0], lambda _: one)
 
 
 class _Reader:

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from diffusers import AutoencoderKL
 
 from ...shapes_world import ShapesWorld
-from .latents import LatentSet, encode_once
+from .latents import LatentSet, blank_shards, encode_once
 
 # Pictures to train on; samples, calibration and evaluation draw from other seeds.
 TRAINING_SEED = 1
+# Pictures that stand for all where none is painted.
+_FEW = 64
 
 
 class Pictures(NamedTuple):
@@ -24,8 +26,13 @@ class Pictures(NamedTuple):
     pattern: str | None = None
 
 
-def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) -> LatentSet:
-    """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`."""
+def encoded_world(
+    autoencoder: AutoencoderKL, pictures: Pictures, folder: Path, *, blank: bool = False
+) -> LatentSet:
+    """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`.
+
+    With `blank` nothing is painted or encoded but a few layouts, which stand for all: latents are zero.
+    """
     width, height, number, figures, pattern = pictures
     world = ShapesWorld(TRAINING_SEED, width, height, figures=figures, pattern=pattern)
     description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
@@ -36,4 +43,12 @@ def encoded_world(autoencoder: AutoencoderKL, pictures: Pictures, folder: Path) 
     if pattern is not None:
         description["pattern"] = pattern
         name += f"-{pattern}"
+    if blank:
+        few = min(number, _FEW)
+        shown = [world[one].layout.to_dict() for one in range(few)]
+        note = f"{number} pictures of Shapes World are painted and encoded first, or were before"
+        if few < number:
+            note += f"; here the first {few} stand for all"
+        places = [one % few for one in range(number)]
+        return LatentSet(blank_shards(width, height, shown), places, notes=(note,))
     return encode_once(world, number, autoencoder, folder / name, description)

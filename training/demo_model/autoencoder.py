@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,9 @@ class AutoencoderTask(Task[AutoencoderObjective]):
         corner = np.rint(center - self.crop * random.uniform(0.2, 0.8, 2)).astype(int)
         x, y = np.clip(corner, 0, self.side - self.crop)
         return sample.image[y : y + self.crop, x : x + self.crop]
+
+    def account(self) -> Iterable[str]:
+        yield f"pictures: crops of {self.crop} × {self.crop} from Shapes World, made as they are needed"
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ The published reward models start from BLIP for the same reason.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,13 @@ class PatchTask(Task[PatchObjective]):
             "pixels": prepare_pictures(pictures, self.model.config.image_size),
             **{name: torch.from_numpy(np.stack([one[name] for one in labels])) for name in labels[0]},
         }
+
+    @property
+    def samples(self) -> int:
+        return _COUNT
+
+    def account(self) -> Iterable[str]:
+        yield f"pictures: {_COUNT} of {self.world.width} × {self.world.height} from Shapes World"
 
     def describe(self) -> dict[str, Any]:
         return {"task": "patches", "seed": self.world.seed, "size": [self.world.width, self.world.height]}

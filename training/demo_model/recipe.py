@@ -34,7 +34,7 @@ class AutoencoderStage(Stage):
     crop: int = 0
     decoder_only: bool = False
 
-    def task(self, folder: Path) -> AutoencoderTask:
+    def task(self, folder: Path, *, blank: bool = False) -> AutoencoderTask:
         before = None if self.before is None else folder / self.before
         if before is not None and self.decoder_only:
             return AutoencoderTask(
@@ -56,7 +56,7 @@ class TextToImageStage(Stage):
     pictures: tuple[Pictures, ...] = ()
     widened: bool = False
 
-    def task(self, folder: Path) -> TextToImageTask:
+    def task(self, folder: Path, *, blank: bool = False) -> TextToImageTask:
         model = folder / str(self.before) / "model"
         pipeline = (
             make_pipeline(load_autoencoder(model), NARROW_WIDTHS)
@@ -65,7 +65,8 @@ class TextToImageStage(Stage):
         )
         if self.widened:
             pipeline.unet = widen_unet(pipeline.unet)
-        return TextToImageTask(pipeline, [encoded_world(pipeline.vae, one, folder) for one in self.pictures])
+        sets = [encoded_world(pipeline.vae, one, folder, blank=blank) for one in self.pictures]
+        return TextToImageTask(pipeline, sets)
 
 
 _AUTOENCODER = Settings(

@@ -15,7 +15,7 @@ from ..engine.settings import Settings
 from ..itercomp.reward_objective import RewardTask
 from .patches import PatchTask
 from .reward_model import small_reward_model
-from .stage import Stage
+from .stage import Stage, train_or_tell
 
 # Pictures to train on, and to choose the best model by; evaluation draws from another seed.
 TRAINING_SEED, VALIDATION_SEED = 11, 12
@@ -26,7 +26,7 @@ _TRAINING_COUNT, _VALIDATION_COUNT = 3000, 60
 class PatchStage(Stage):
     """The vision tower of a fresh reward model learns to see."""
 
-    def task(self, folder: Path) -> PatchTask:
+    def task(self, folder: Path, *, blank: bool = False) -> PatchTask:
         model, _ = small_reward_model()
         return PatchTask(model, ShapesWorld(TRAINING_SEED))
 
@@ -35,7 +35,7 @@ class PatchStage(Stage):
 class RewardStage(Stage):
     """The whole model learns which picture is better, in all three aspects at once."""
 
-    def task(self, folder: Path) -> RewardTask:
+    def task(self, folder: Path, *, blank: bool = False) -> RewardTask:
         file = folder / str(self.before) / "model" / "reward.safetensors"
         state, metadata = read_reward(file)
         model = RewardModel.from_state_dict(state, metadata)
@@ -79,10 +79,12 @@ STAGES = (
 )
 
 
-def train_world_rewards(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+def train_world_rewards(
+    folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, *, dry_run: bool = False
+) -> None:
     """Train, or continue training, small reward models of Shapes World, one folder a stage.
 
     `changes` are settings by the name of the stage.
     """
     for stage in [stage.changed((changes or {}).get(stage.name, {})) for stage in STAGES]:
-        stage.train(folder)
+        train_or_tell(stage, folder, dry_run)

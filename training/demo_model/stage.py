@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,9 +11,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..engine.loop import Trainer
+from ..data.errors import SourceError
+from ..engine.loop import train
 from ..engine.settings import WEIGHTS_SEED, Settings, read_settings
 from ..engine.task import Task
+
+logger = logging.getLogger("instance_composer")
 
 StageT = TypeVar("StageT", bound="Stage")
 
@@ -29,11 +33,29 @@ class Stage(ABC):
         """The stage with some settings replaced; `SettingsError` for those there are not."""
         return replace(self, settings=read_settings(changes, self.settings))
 
-    def train(self, folder: Path) -> None:
-        """Run or continue it in `folder`, which holds one folder for each stage of the recipe."""
+    def train(self, folder: Path, *, dry_run: bool = False) -> None:
+        """Run or continue it in `folder`, which holds one folder for each stage of the recipe.
+
+        A dry run only says what that would take; `SourceError` where the stage before is not trained yet.
+        """
         torch.manual_seed(WEIGHTS_SEED)
-        Trainer(self.task(folder), self.settings, folder / self.name).run()
+        task = self.task(folder, blank=dry_run)
+        train(task, self.settings, folder / self.name, dry_run=dry_run)
 
     @abstractmethod
-    def task(self, folder: Path) -> Task[Any]:
-        """The task of the run; fresh weights are drawn from the global random generator."""
+    def task(self, folder: Path, *, blank: bool = False) -> Task[Any]:
+        """The task of the run; fresh weights are drawn from the global random generator.
+
+        `blank` is one that nothing is encoded for, to see what it takes.
+        """
+
+
+def train_or_tell(stage: Stage, folder: Path, dry_run: bool) -> None:
+    """Train a stage; in a dry run say what it takes, or what has to be trained before that can be said."""
+    logger.info("stage %s: %d steps in %s", stage.name, stage.settings.steps, folder / stage.name)
+    try:
+        stage.train(folder, dry_run=dry_run)
+    except (SourceError, OSError) as error:
+        if not dry_run:
+            raise
+        logger.info("not known yet: %s", error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,16 @@ class TextToImageTask(Task[TextToImageObjective]):
             "empty": self._tokenizer([""]),
             "sizes": size_conditioning([one.size] * size),
         }
+
+    @property
+    def samples(self) -> int:
+        return sum(len(one) for one in self._buckets.sets)
+
+    def account(self) -> Iterable[str]:
+        for one in self._buckets.sets:
+            height, width = one.size
+            yield f"pictures: {len(one)} of {width} × {height}"
+            yield from one.notes
 
     def describe(self) -> dict[str, Any]:
         return {"task": "base", "sets": [[len(one), *one.size] for one in self._buckets.sets]}

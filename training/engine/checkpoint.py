@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 FILE = "checkpoint.pt"
+BEST = "checkpoint-best.pt"
 _EARLIER = re.compile(r"checkpoint-(\d+)\.pt")
 
 
@@ -50,13 +51,24 @@ def _set_aside(folder: Path, step: int) -> None:
     before: int = torch.load(newest, map_location="cpu", weights_only=True, mmap=True)["step"]
     if before == step:
         return
-    aside = folder / f"checkpoint-{before:06d}.pt"
-    aside.unlink(missing_ok=True)
+    _second_name(newest, folder / f"checkpoint-{before:06d}.pt")
+
+
+def keep_best(folder: Path) -> None:
+    """Keep the newest checkpoint as `checkpoint-best.pt`, in place of the one before."""
+    if (folder / FILE).is_file():
+        _second_name(folder / FILE, folder / BEST)
+
+
+def _second_name(newest: Path, aside: Path) -> None:
+    beginning = aside.with_suffix(".part")
+    beginning.unlink(missing_ok=True)
     try:
         # Two names of one file cost nothing.
-        os.link(newest, aside)
+        os.link(newest, beginning)
     except OSError:
-        shutil.copyfile(newest, aside)
+        shutil.copyfile(newest, beginning)
+    os.replace(beginning, aside)
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:

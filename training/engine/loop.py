@@ -16,12 +16,23 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 
-from .checkpoint import FILE, ResumeError, check_same, earlier, read_run, write_run
+from .account import (
+    duration,
+    gigabytes,
+    measure,
+    memory_of,
+    needed,
+    steps_line,
+    weights_line,
+)
+from .card import write_card
+from .checkpoint import BEST, FILE, ResumeError, check_same, earlier, keep_best, read_run, write_run
 from .fingerprint import of_frozen
 from .interruption import Interrupted, Interruption
 from .order import generator_at
 from .players import Turn, make_turns
 from .progress import progress_bar
+from .run_file import options_of, write_run_file
 from .settings import Settings
 from .task import BatchPosition, Player, Task
 
@@ -29,6 +40,10 @@ logger = logging.getLogger("instance_composer")
 
 # These decide the numbers of a run; the others may change when it is continued. So do parts times processes.
 _FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision")
+# Steps after which the time that is left is told: the first ones are slower.
+_TIMED = 10
+# What is held out is always judged with the same noise.
+_HELD_OUT_SEED = 2**31 - 1
 # Steps in a row without a finite gradient after which a run ends. Half precision begins with up to about 16
 # of them, until its loss scale fits.
 _MOST_SKIPPED = 25
@@ -46,16 +61,22 @@ class Trainer:
     """One run: the task, an optimizer for each of its players, and averaged weights.
 
     A `folder` holds checkpoint, metrics (`metrics.jsonl`, one line every few steps), sample pictures and the
-    exported model. If it already holds a checkpoint, the run continues from there exactly as if it had never
+    exported model. The loss on what a task holds out, with averaged weights and always the same noise, is
+    measured every few steps, and the checkpoint where it was lowest is kept.
+
+    If the folder already holds a checkpoint, the run continues from there exactly as if it had never
     stopped; `ResumeError` when it was started with settings that would make that impossible. Another number
     of processes goes on with as many batches a step: `accumulate` is made to fit.
 
     A step whose gradient is not finite moves nothing; after 25 of them in a row, or when a weight is not
     finite, `DivergedError`, and the last checkpoint stays as it is.
+
+    `options`, the dataclass of what else a run was asked for, goes with settings and versions into `run.toml`
+    and into the card of the exported model.
     """
 
-    def __init__(self, task: Task[Any], settings: Settings, folder: Path) -> None:
-        self.task, self.settings, self.folder = task, settings, folder
+    def __init__(self, task: Task[Any], settings: Settings, folder: Path, options: Any = None) -> None:
+        self.task, self.settings, self.folder, self.options = task, settings, folder, options
         self.turns = make_turns(task, settings)
         self._frozen = of_frozen(task.objective)
         # In one player's turn the parameters of the others get no gradient.
@@ -73,6 +94,8 @@ class Trainer:
         self.step = 0
         self._parts = settings.accumulate
         self._skipped = 0
+        self._best: dict[str, float] | None = None
+        self._validation: float | None = None
         self._interruption = Interruption()
         self._resume()
 
@@ -85,24 +108,116 @@ class Trainer:
         recent: list[dict[str, float]] = []
         # Sampling and saving are no part of a step's time.
         seconds = 0.0
+        first = self.step
+        times: list[float] = []
+        if self.options is not None and self.accelerator.is_main_process:
+            write_run_file(self.folder, self.options, self.settings)
         with progress, self._interruption.awaited():
             while self.step < self.settings.steps:
                 started = time.perf_counter()
                 recent.append(self.advance())
-                seconds += time.perf_counter() - started
+                times.append(time.perf_counter() - started)
+                seconds += times[-1]
                 progress.update()
                 progress.set_postfix(loss=f"{recent[-1][loss]:.4f}", refresh=False)
+                if self.step - first == _TIMED:
+                    self._tell_time(times)
+                    times = []
+                improved = self._due(self.settings.every_validation) and self.validate()
                 if self._due(self.settings.every_log):
                     self._log(recent, seconds)
                     recent, seconds = [], 0.0
                 if self._asked_to_end():
                     self._end_early()
-                if self._due(self.settings.every_checkpoint):
+                if improved or self._due(self.settings.every_checkpoint):
                     self.save()
+                if improved:
+                    self._keep_best()
                 if self._due(self.settings.every_sample):
                     self.show()
         self.save()
         self.show()
+
+    def tell(self) -> None:
+        """Say what the run learns from, what it will do and what that takes.
+
+        `OutOfMemoryError` where it would not fit into memory.
+        """
+        settings, device = self.settings, self.accelerator.device
+        lines = [
+            *self.task.account(),
+            weights_line(self.task.objective),
+            steps_line(settings, self.step, self._parts, self.accelerator.num_processes, self.task.samples),
+        ]
+        for line in lines:
+            self._say(line)
+        try:
+            cost = measure(self.task, settings, device, lambda batch: _to_device(batch, device))
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(
+                self._advice(f"a batch of one does not fit into the memory of {device}")
+            ) from error
+        memory, there = needed(self.task.objective, cost), memory_of(device)
+        self._say(
+            f"memory: about {gigabytes(memory)}" + (f" of {gigabytes(there)} on {device}" if there else "")
+        )
+        if there and memory > there:
+            raise OutOfMemoryError(
+                self._advice(f"training needs about {gigabytes(memory)}, and {device} has {gigabytes(there)}")
+            )
+        step, left = cost.seconds * self._parts, max(0, settings.steps - self.step)
+        before = cost.before / self.accelerator.num_processes
+        self._say(
+            f"time: about {duration(left * step + before)} for {left} steps of {duration(step)}"
+            + (f", of it {duration(before)} before the first" if before else "")
+        )
+
+    def _tell_time(self, times: Sequence[float]) -> None:
+        """After the first steps: how long one takes, and how long that makes the rest."""
+        # The first step chooses kernels and fills caches.
+        own = sorted(times[1:])
+        step = own[len(own) // 2]
+        left = max(0, self.settings.steps - self.step)
+        self._say(f"a step takes {duration(step)}: about {duration(left * step)} are left, without samples")
+
+    def _say(self, line: str) -> None:
+        if self.accelerator.is_main_process:
+            logger.info("%s", line)
+
+    def validate(self) -> bool:
+        """Measure the loss on what is held out; whether it is the lowest so far."""
+        batches = self.task.validation_batches(self.settings.batch)
+        if not batches or self._skipped:
+            return False
+        player, objective = self.turns[0].player, self.task.objective
+        whose = {"player": player.name} if len(self.turns) > 1 else {}
+        accelerator = self.accelerator
+        total, processes = 0.0, accelerator.num_processes
+        with torch.random.fork_rng(), torch.no_grad(), self.averaged():
+            for number in range(accelerator.process_index, len(batches), processes):
+                position = BatchPosition(number, 0, 0, 1, 1)
+                generator = generator_at(position, _HELD_OUT_SEED, accelerator.device)
+                with accelerator.autocast():
+                    report = objective(_to_device(batches[number], accelerator.device), generator, **whose)
+                self.task.after_backward()
+                total += float(report[player.loss])
+        if accelerator.mixed_precision != "no":
+            # Halves of averaged weights, made without gradients, are of no use to the next step.
+            torch.clear_autocast_cache()
+        if processes > 1:
+            found = torch.tensor([total], device=accelerator.device)
+            total = float(accelerator.reduce(found).item())  # pyright: ignore[reportAttributeAccessIssue]
+        self._validation = total / len(batches)
+        best = math.inf if self._best is None else self._best["validation"]
+        if not self._validation < best:
+            return False
+        self._best = {"step": self.step, "validation": self._validation}
+        return True
+
+    def _keep_best(self) -> None:
+        if self.accelerator.is_main_process and not self._skipped:
+            keep_best(self.folder)
+        self.accelerator.wait_for_everyone()
 
     def _asked_to_end(self) -> bool:
         """Whether any process was asked to end: they stop behind the same step."""
@@ -145,7 +260,10 @@ class Trainer:
             if math.isfinite(gradient) or self.accelerator.scaler is not None:
                 turn.optimizer.step()
         except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(self._advice()) from error
+            device = self.accelerator.device
+            raise OutOfMemoryError(
+                self._advice(f"a batch of {self.settings.batch} does not fit into the memory of {device}")
+            ) from error
         turn.optimizer.zero_grad()
         self._count_skipped(turn, math.isfinite(gradient))
         return {**totals, "gradient": gradient}
@@ -198,7 +316,21 @@ class Trainer:
             with torch.random.fork_rng(), torch.no_grad(), self.averaged():
                 self.task.sample(path)
                 self.task.export(self.folder / "model")
+            if self.options is not None:
+                self._write_card()
         self.accelerator.wait_for_everyone()
+
+    def _write_card(self) -> None:
+        size = self.settings.batch * self._parts * self.accelerator.num_processes
+        best = None if self._best is None else self._best["validation"]
+        write_card(
+            self.folder / "model",
+            options_of(self.options),
+            self.settings,
+            self.step,
+            self.step * size,
+            best,
+        )
 
     def save(self) -> None:
         """Write the checkpoint; none while steps move nothing, which would push a good one out."""
@@ -217,7 +349,7 @@ class Trainer:
             )
 
     def _way_back(self) -> str:
-        kept = [FILE, *(file.name for file in earlier(self.folder))]
+        kept = [FILE, *(file.name for file in earlier(self.folder)), BEST]
         there = [name for name in kept if (self.folder / name).is_file()]
         advice = "lower learning_rate, raise warm_up, or train in bf16 instead of fp16"
         if not there:
@@ -244,6 +376,8 @@ class Trainer:
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
+        if self._best is not None:
+            state["best"] = self._best
         if self._parts != self.settings.accumulate:
             state["parts"] = self._parts
         if others:
@@ -286,6 +420,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         self.step = state["step"]
+        self._best = state.get("best")
         self._forget_metrics()
         logger.info("continuing %s after step %d", self.folder, self.step)
 
@@ -299,6 +434,9 @@ class Trainer:
             "rate": self.settings.rate(self.step - 1) * self.settings.learning_rate,
             "seconds_per_step": round(seconds / len(recent), 4),
         }
+        if self._validation is not None:
+            line["validation"] = _mean([self._validation])
+            self._validation = None
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -321,13 +459,22 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def _advice(self) -> str:
+    def _advice(self, trouble: str) -> str:
         size = self.settings.batch
         return (
-            f"a batch of {size} does not fit into the memory of {self.accelerator.device}: "
-            f"set batch to {max(1, size // 2)} and accumulate to {2 * self.settings.accumulate} (the same "
-            "step in smaller parts), switch gradient checkpointing on, or train in mixed precision"
+            f"{trouble}: set batch to {max(1, size // 2)} and accumulate to {2 * self.settings.accumulate} "
+            f"(the same step in smaller parts), {self.task.thrift}"
         )
+
+
+def train(
+    task: Task[Any], settings: Settings, folder: Path, options: Any = None, *, dry_run: bool = False
+) -> None:
+    """Say what a run will do and take, and do it unless it is a dry run; `options` as for `Trainer`."""
+    trainer = Trainer(task, settings, folder, options)
+    trainer.tell()
+    if not dry_run:
+        trainer.run()
 
 
 def _parts(batches: int, asked: int, processes: int) -> int:

@@ -29,7 +29,7 @@ class Settings:
     rises over `warm_up` steps, stays, and falls linearly to zero over the last `cool_down` steps. Rates of
     single parts of a model may be multiples of `learning_rate`. `clip` is the largest norm of the gradient.
     `seed` decides the order of the data and all noise; `every_*` count steps, 0 is never; the last
-    `keep_checkpoints` checkpoints stay on disk.
+    `keep_checkpoints` checkpoints stay on disk, and the one with the lowest loss on what is held out.
     """
 
     steps: int = 1000
@@ -49,12 +49,21 @@ class Settings:
     every_log: int = 10
     every_checkpoint: int = 250
     every_sample: int = 500
+    every_validation: int = 250
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "every_log", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warm_up", "cool_down", "weight_decay", "every_checkpoint", "every_sample", "seed"):
+        for name in (
+            "warm_up",
+            "cool_down",
+            "weight_decay",
+            "every_checkpoint",
+            "every_sample",
+            "every_validation",
+            "seed",
+        ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "epsilon", "clip"):
             self._require(name, getattr(self, name) > 0, "more than 0")

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import torch
 from torch import nn
+
+from .settings import Settings
 
 ObjectiveT = TypeVar("ObjectiveT", bound=nn.Module)
 
@@ -48,6 +51,15 @@ class Player:
     clip: float | None = None
 
 
+class Cost(NamedTuple):
+    """What a run takes: bytes kept for a batch's backward pass, seconds of a part of a step with it, and
+    seconds of what is made before the first step."""
+
+    kept: int
+    seconds: float
+    before: float = 0.0
+
+
 class Task(ABC, Generic[ObjectiveT]):
     """A model in training.
 
@@ -75,6 +87,28 @@ class Task(ABC, Generic[ObjectiveT]):
 
     def after_backward(self) -> None:
         """Called when a batch's gradients are computed: let go of what only they needed."""
+
+    @property
+    def thrift(self) -> str:
+        """What takes less memory, for people whose device has too little."""
+        return "switch gradient checkpointing on, or train in mixed precision"
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of an epoch, None where they are made as they are needed."""
+        return None
+
+    def account(self) -> Iterable[str]:
+        """What the run learns from and what is left out of it and why, a line each, for people."""
+        return ()
+
+    def cost(self, settings: Settings, device: torch.device) -> Cost | None:
+        """What a step takes, where that is not told by a batch of one and one of two samples."""
+        return None
+
+    def validation_batches(self, size: int) -> Sequence[Any]:
+        """Batches that are never trained on, to measure the loss on; by default there are none."""
+        return ()
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:

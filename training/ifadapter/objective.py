@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from ..noise import (
 # drawn per picture and independently of each other is our reading, the paper does not say.
 DROP_INSTANCES, DROP_PROMPT = 0.15, 0.3
 _EXAMPLES = 8
+_HELD_OUT_SEED = 0
 
 
 class IFAdapterObjective(nn.Module):
@@ -130,7 +131,10 @@ def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tens
 
 
 class IFAdapterTask(Task[IFAdapterObjective]):
-    """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains."""
+    """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains.
+
+    `held_out` pictures of the largest set are not trained on: the loss is measured on them.
+    """
 
     def __init__(
         self,
@@ -140,16 +144,44 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         region_weight: float = 0.0,
         snr_power: float = 0.0,
         examples: Sequence[Layout] = (),
+        held_out: int = 0,
     ) -> None:
         self.pipeline, self.adapter = pipeline, adapter
         self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_power)
-        self._buckets = Buckets([_with_instances(one) for one in sets])
+        self._account: list[str] = []
+        used = [_with_instances(one, self._account) for one in sets]
+        self._held_out = None
+        if held_out:
+            # Of the largest set, which has most to give.
+            largest = max(range(len(used)), key=lambda place: len(used[place]))
+            self._held_out, used[largest] = _hold_out(used[largest], held_out)
+            self._account.append(f"{held_out} pictures are held out and never trained on")
+        self._buckets = Buckets(used)
         self._tokenizer = Tokenizer(pipeline)
         self._examples = list(examples) or _first_layouts(self._buckets.sets[0])
 
     def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, captions of pictures and instances, boxes, and size conditioning."""
-        one, numbers = self._buckets.choose(position, size, seed)
+        return self._collate(*self._buckets.choose(position, size, seed))
+
+    @property
+    def samples(self) -> int:
+        return sum(len(one) for one in self._buckets.sets)
+
+    def account(self) -> Iterable[str]:
+        return self._account
+
+    def validation_batches(self, size: int) -> Sequence[dict[str, Any]]:
+        """What is held out, always in the same order."""
+        one = self._held_out
+        if one is None:
+            return ()
+        return [
+            self._collate(one, list(range(first, min(first + size, len(one)))))
+            for first in range(0, len(one), size)
+        ]
+
+    def _collate(self, one: LatentSet, numbers: Sequence[int]) -> dict[str, Any]:
         layouts = [one.layout(number) for number in numbers]
         instances = [instance for layout in layouts for instance in layout.active]
         return {
@@ -164,7 +196,9 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         }
 
     def describe(self) -> dict[str, Any]:
+        held_out = {} if self._held_out is None else {"held_out": len(self._held_out)}
         return {
+            **held_out,
             "task": "ifadapter",
             "sets": [[len(one), *one.size] for one in self._buckets.sets],
             "pictures": [one.fingerprint for one in self._buckets.sets],
@@ -208,12 +242,34 @@ def _outlined(picture: Image.Image, layout: Layout) -> Image.Image:
     return picture
 
 
-def _with_instances(one: LatentSet) -> LatentSet:
-    """Those pictures of a set that have an instance to learn from."""
-    kept = [number for number in range(len(one)) if one.layout(number).active]
-    if not kept:
+def _with_instances(one: LatentSet, account: list[str]) -> LatentSet:
+    """Those pictures of a set that have an instance to learn from; what there is goes into the account."""
+    things = np.array([len(one.layout(number).active) for number in range(len(one))])
+    kept = np.flatnonzero(things)
+    if not len(kept):
         raise SourceError("none of the pictures has an instance with a caption; there is nothing to learn")
-    return one if len(kept) == len(one) else one.select(kept)
+    height, width = one.size
+    total = int(things.sum())
+    account.append(
+        f"pictures: {len(kept)} of {width} × {height} with {total} things, {total / len(kept):.1f} in each"
+    )
+    account.extend(one.notes)
+    if len(kept) == len(one):
+        return one
+    account.append(f"{len(one) - len(kept)} pictures are left out: they have no instance with a caption")
+    return one.select(kept.tolist())
+
+
+def _hold_out(one: LatentSet, number: int) -> tuple[LatentSet, LatentSet]:
+    """So many pictures of a set, drawn at random but always the same, and all the others."""
+    if not 0 < number < len(one):
+        raise SourceError(
+            f"{number} pictures are to be held out and there are {len(one)}; hold out fewer, so that some "
+            "are left to learn from"
+        )
+    held = np.random.default_rng(_HELD_OUT_SEED).permutation(len(one))[:number]
+    left = np.setdiff1d(np.arange(len(one)), held)
+    return one.select(np.sort(held).tolist()), one.select(left.tolist())
 
 
 def _first_layouts(one: LatentSet) -> list[Layout]:

@@ -46,3 +46,18 @@ class AdapterRun:
     leave_out: bool = field(
         default=False, metadata=flag("go on without pictures and layouts of --data that cannot be read")
     )
+    held_out: int = field(
+        default=0,
+        metadata=flag("pictures that are not trained on, to measure the loss on (%(default)g)"),
+    )
+    examples: Path | None = field(
+        default=None,
+        metadata=flag("layouts to draw while training: a file of any format, .jsonl or a folder"),
+    )
+    licence: str | None = field(
+        default=None, metadata=flag("of the trained adapter, as its card names it, such as apache-2.0")
+    )
+    buckets: bool = field(
+        default=False,
+        metadata=flag("pictures of --data at several sizes near their own proportions, instead of one"),
+    )

@@ -9,57 +9,82 @@ from diffusers import StableDiffusionXLPipeline
 
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...layout import Layout
+from ...layout.formats.collection import Listed, listed
+from ...layout.transform import resize_canvas
 from ...models.ifadapter import IFAdapter
 from ...shapes_world import ShapesWorld
 from ..data.errors import SourceError
 from ..data.folder import LayoutFolder
-from ..data.folder_latents import encode_folder
+from ..data.folder_latents import encode_buckets, encode_folder
 from ..data.latents import LatentSet
 from ..data.world import Pictures, encoded_world
-from ..engine.loop import Trainer
+from ..engine.loop import train
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .initial_weights import make_adapter
 from .objective import IFAdapterTask
 from .options import AdapterRun
 
 _EXAMPLES_SEED = 2**31
+# More would not fit beside each other.
+_MOST_EXAMPLES = 16
 
 
-def train_adapter(run: AdapterRun, settings: Settings, folder: Path) -> None:
-    """Train, or continue training, an adapter in `folder`."""
+def train_adapter(run: AdapterRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
+    """Train, or continue training, an adapter in `folder`; a dry run only says what that would take."""
     for name, value in (
         ("region weight", run.region_weight),
         ("SNR power", run.snr_power),
         ("number of checked pictures", run.checked_pattern_pictures),
+        ("number of held-out pictures", run.held_out),
     ):
         if value < 0:
             raise SourceError(f"the {name} is {value:g}; 0 or more is allowed")
     if run.checked_pattern_pictures and run.data is not None:
         raise SourceError("checked pictures are Shapes World's; leave them out, or train without data")
+    if run.buckets and run.data is None:
+        raise SourceError("buckets are for pictures of --data; Shapes World's all have one size")
     pipeline = load_sdxl(run.model)
-    sets = _latents(run, pipeline, folder)
+    sets = _latents(run, pipeline, folder, dry_run)
     torch.manual_seed(WEIGHTS_SEED)
     adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
-    task = IFAdapterTask(pipeline, adapter, sets, run.region_weight, run.snr_power, _examples(run))
-    Trainer(task, settings, folder).run()
+    task = IFAdapterTask(
+        pipeline, adapter, sets, run.region_weight, run.snr_power, _examples(run), run.held_out
+    )
+    train(task, settings, folder, run, dry_run=dry_run)
 
 
-def _latents(run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path) -> list[LatentSet]:
+def _latents(
+    run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path, blank: bool
+) -> list[LatentSet]:
     width, height = run.size
     if run.data is None:
         chosen = [Pictures(width, height, run.pictures)]
         if run.checked_pattern_pictures:
             chosen.append(Pictures(width, height, run.checked_pattern_pictures, pattern="checked"))
-        return [encoded_world(pipeline.vae, one, folder) for one in chosen]
+        return [encoded_world(pipeline.vae, one, folder, blank=blank) for one in chosen]
     source = LayoutFolder(run.data, width, height)
-    return [encode_folder(source, pipeline.vae, run.latents or folder / "latents", run.leave_out)]
+    latents = run.latents or folder / "latents"
+    if run.buckets:
+        return encode_buckets(source, pipeline.vae, latents, run.leave_out, blank=blank)
+    return [encode_folder(source, pipeline.vae, latents, run.leave_out, blank=blank)]
 
 
 def _examples(run: AdapterRun) -> list[Layout]:
-    """Layouts to draw while training: of the demo world unseen combinations, else the data's first."""
+    """Layouts to draw while training: those asked for, else of the demo world unseen combinations or the
+    data's first."""
+    if run.examples is not None:
+        return [_example(one, run) for one in listed([run.examples])[:_MOST_EXAMPLES]]
     if run.data is not None:
         return []
     world = ShapesWorld(_EXAMPLES_SEED, *run.size, "held-out")
     return [world[number].layout for number in range(8)]
+
+
+def _example(one: Listed, run: AdapterRun) -> Layout:
+    """A layout at the size that is trained, because samples stand in one row."""
+    try:
+        return resize_canvas(one.read().layout.checked(), *run.size)
+    except ValueError as error:
+        raise SourceError(f"{one}: {error}") from error

@@ -23,7 +23,7 @@ from ..comat.lora import add_lora, share_weights
 from ..comat.original_latents import OriginalLatents, make_once, model_digest
 from ..data.errors import SourceError
 from ..data.world import TRAINING_SEED
-from ..engine.loop import Trainer
+from ..engine.loop import train
 from ..engine.settings import WEIGHTS_SEED, Settings
 from ..noise import noise_schedule
 from .feedback_objective import STEPS, AspectReward, FeedbackForm, FeedbackObjective
@@ -37,8 +37,8 @@ _JUDGE_RANK = 128
 logger = logging.getLogger("instance_composer")
 
 
-def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
-    """Tune, or continue tuning, a UNet in `folder`."""
+def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
+    """Tune, or continue tuning, a UNet in `folder`; a dry run only says what that would take."""
     form = form_of(run)
     files = reward_files(run.rewards)
     _check_aspects(run, form, list(files))
@@ -64,9 +64,9 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path) -> None:
         discriminator_rate=run.discriminator_rate,
         about={**about, **({"model": digest[:16]} if digest else {})},
     )
-    if form.fidelity:
+    if form.fidelity and not dry_run:
         task.original = _original_latents(task, run, settings, folder, digest)
-    Trainer(task, settings, folder).run()
+    train(task, settings, folder, run, dry_run=dry_run)
 
 
 def form_of(run: FeedbackRun) -> FeedbackForm:

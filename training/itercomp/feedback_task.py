@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,15 @@ class FeedbackTask(Task[FeedbackObjective]):
         positive, without = objective.encode(ids, sizes), objective.encode(empty, sizes[:1])
         with without_lora(judge.unet):
             return objective.sample(noise(0), noise, last, positive, without, unet=judge.unet)[0]
+
+    @property
+    def samples(self) -> int:
+        return len(self.prompts)
+
+    def account(self) -> Iterable[str]:
+        width, height = self.size
+        yield f"prompts: {len(self.prompts)}, pictures of {width} × {height}"
+        yield f"rewards: {', '.join(self.objective.aspects)}"
 
     def describe(self) -> dict[str, Any]:
         described = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,21 @@ class RewardTask(Task[RewardObjective]):
         """`size` comparisons with all their pairs."""
         numbers = sample_numbers(len(self.source), size, position.number, seed)
         return self._collate([self.source[number] for number in numbers])
+
+    @property
+    def samples(self) -> int:
+        return len(self.source)
+
+    def account(self) -> Iterable[str]:
+        yield f"comparisons: {len(self.source)}, and {len(self.validation)} to choose the best model by"
+        if self.frozen:
+            yield f"the first {self.frozen:.0%} of both towers' layers are not trained"
+
+    def validation_batches(self, size: int) -> Sequence[dict[str, Tensor]]:
+        """What the best model is chosen by, without comparisons that nobody wins."""
+        found = [self.validation[number] for number in range(len(self.validation))]
+        told = [one for one in found if one.pairs]
+        return [self._collate(told[first : first + size]) for first in range(0, len(told), size)]
 
     def describe(self) -> dict[str, Any]:
         return {"task": "reward", "data": self.source.describe(), "frozen": self.frozen}

@@ -9,14 +9,14 @@ import torch
 from ...models.rewards import ASPECTS, RewardModel, find_tokenizer, read_reward
 from ..data.comparisons import PreferenceFile
 from ..data.errors import SourceError
-from ..engine.loop import Trainer
+from ..engine.loop import train
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .reward_objective import RewardTask
 from .reward_options import RewardRun
 
 
-def train_reward(run: RewardRun, settings: Settings, folder: Path) -> None:
-    """Train, or continue training, one reward model in `folder`."""
+def train_reward(run: RewardRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
+    """Train, or continue training, one reward model in `folder`; a dry run only says what that would take."""
     if run.aspect not in ASPECTS:
         raise SourceError(f"there is no aspect {run.aspect!r}; choose {', '.join(ASPECTS)}")
     if not 0 <= run.frozen < 1:
@@ -27,4 +27,4 @@ def train_reward(run: RewardRun, settings: Settings, folder: Path) -> None:
     tokenizer = find_tokenizer(run.init, metadata, model.config.vocabulary, model.config.tokens)
     source, validation = (PreferenceFile(path, run.aspect) for path in (run.data, run.validation))
     task = RewardTask(model, tokenizer, source, validation, (run.aspect,), run.frozen)
-    Trainer(task, settings, folder).run()
+    train(task, settings, folder, run, dry_run=dry_run)

@@ -15,6 +15,11 @@ from instance_composer.models.sdxl.files import open_unet
 from instance_composer.training.data.latents import LatentSet
 from instance_composer.training.engine.checkpoint import read_run
 
+EXAMPLE = (
+    '{"version": 1, "canvas": {"width": 32, "height": 32}, "instances": '
+    '[{"id": "1", "caption": "a", "box": [0, 0, 0.5, 0.5]}]}\n'
+)
+
 
 @pytest.mark.slow
 def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, capsys):
@@ -32,11 +37,23 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
         "--set",
         "every_log=1",
     ]
+    assert main([*command, "--dry-run"]) == 0
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().out == ""
+    (tmp_path / "layouts.jsonl").write_text(EXAMPLE)
+    command += ["--examples", str(tmp_path / "layouts.jsonl"), "--licence", "mit"]
+    command += ["--held-out", "1", "--set", "every_validation=1"]
     assert main([*command, "--set", "steps=1"]) == 0
     assert main([*command, "--set", "steps=2"]) == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert all("validation" in json.loads(line) for line in lines)
+    assert read_run(tmp_path / "run")["task"]["held_out"] == 1
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "license: mit" in card
+    assert "| steps | 2 of 2 samples |" in card
+    assert "lowest loss on what is held out" in card
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
-    assert read_run(tmp_path / "run")["task"]["sets"] == [[4, 64, 64], [2, 64, 64]]
+    assert read_run(tmp_path / "run")["task"]["sets"] == [[3, 64, 64], [2, 64, 64]]
     checked = LatentSet.load(tmp_path / "run" / "latents-64x64-checked")
     assert len(checked) == 2
     layouts = [checked.layout(number) for number in range(2)]
@@ -46,6 +63,9 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
     assert IFAdapter.load(path).config.queries == 4
     assert main([*command, "--set", "batch=3"]) == 2
     assert "batch was 2 and is now 3" in capsys.readouterr().err
+    again = ["train", "ifadapter", str(tmp_path / "run"), "--settings", str(tmp_path / "run" / "run.toml")]
+    assert main([*again, "--set", "steps=3"]) == 0
+    assert read_run(tmp_path / "run")["step"] == 3
 
 
 @pytest.mark.slow

@@ -110,10 +110,10 @@ def test_in_mixed_precision_the_lora_still_learns(tiny_model, tmp_path):
 
 
 def test_a_run_that_cannot_fit_is_refused_with_ways_out(tiny_model, tmp_path, monkeypatch):
-    from instance_composer.training.comat import forecast
+    from instance_composer.training.engine import loop
 
-    monkeypatch.setattr(forecast, "_memory_of", lambda device: 1000)
-    with pytest.raises(OutOfMemoryError, match=r"training needs about .* has 0.0 GB: set batch to 1"):
+    monkeypatch.setattr(loop, "memory_of", lambda device: 1000)
+    with pytest.raises(OutOfMemoryError, match=r"training needs about .* has 0.0 MB: set batch to 1"):
         train(tiny_model, tmp_path)
     assert read_run(tmp_path) is None
 

@@ -215,3 +215,47 @@ def test_a_picture_lies_as_its_camera_noted(tmp_path):
 )
 def test_a_thing_is_cut_out_with_its_margin_and_never_too_small_to_be_seen(box, size, margin, expected):
     assert crop_around(box, size, margin) == expected
+
+
+def test_shares_do_everything_once(tmp_path):
+    for number in range(7):
+        picture().save(tmp_path / f"{number}.png")
+    folder = PictureFolder(tmp_path, tmp_path)
+    done = []
+    for place in range(3):
+        counted = []
+        outcome = annotate_folder(annotator(), folder, batch=2, share=(place, 3), on_pictures=counted.append)
+        assert sum(counted) == outcome.annotated == len(range(place, 7, 3))
+        done.append(outcome.annotated)
+    assert sum(done) == 7
+    assert annotate_folder(annotator(), folder).kept == 7
+
+
+class Choosy(Colors):
+    """Fails on small pictures."""
+
+    def caption_pictures(self, pictures):
+        if any(one.width < 50 for one in pictures):
+            raise RuntimeError("too small for my patches")
+        return super().caption_pictures(pictures)
+
+
+def test_a_picture_on_which_models_fail_is_named_and_the_others_go_on(tmp_path):
+    for number in range(4):
+        picture(size=(40 if number == 1 else 80, 40)).save(tmp_path / f"{number}.png")
+    folder = PictureFolder(tmp_path, tmp_path)
+    one = Annotator(Halves(), Choosy(), lambda captions: [()] * len(captions), WORDS)
+    outcome = annotate_folder(one, folder, batch=4)
+    assert outcome.annotated == 3
+    reason = "the models failed on it (RuntimeError: too small for my patches)"
+    assert outcome.failures == [("1.png", reason)]
+
+
+def test_models_that_never_succeed_end_the_run(tmp_path):
+    for number in range(12):
+        picture(size=(40, 40)).save(tmp_path / f"{number:02}.png")
+    one = Annotator(Halves(), Choosy(), lambda captions: [()] * len(captions), WORDS)
+    with pytest.raises(
+        FolderError, match=r"failed on every picture so far, last on 08\.png \(RuntimeError: too small"
+    ):
+        annotate_folder(one, PictureFolder(tmp_path, tmp_path), batch=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,33 @@ def test_every_kind_of_flag_reaches_its_field():
     assert read_options(parser_of(AdapterRun).parse_args(words), AdapterRun) == AdapterRun(
         Path("m"), Path("d"), (96, 64), 7, 3, Path("i"), True, 2.0, 0.5, True, Path("l"), True
     )
+
+
+def test_a_run_file_gives_the_options_and_flags_go_first(tmp_path):
+    from instance_composer.cli.train.settings import add_settings, changes, settings_file
+    from instance_composer.training.engine.run_file import write_run_file
+    from instance_composer.training.engine.settings import Settings, read_settings
+
+    given = AdapterRun(Path('a "model"'), Path("ü"), (96, 64), small=True, region_weight=2.0, held_out=3)
+    write_run_file(tmp_path, given, Settings(steps=7, learning_rate=3e-4))
+    for words, changed in (
+        ([], {}),
+        (["--model", "m", "--size", "64x64"], {"model": Path("m"), "size": (64, 64)}),
+    ):
+        for ordered in (
+            [*words, "--settings", f"{tmp_path}/run.toml"],
+            ["--settings", f"{tmp_path}/run.toml", *words],
+        ):
+            parser = parser_of(AdapterRun)
+            add_settings(parser)
+            arguments = parser.parse_args(ordered)
+            assert read_options(arguments, AdapterRun) == replace(given, **changed)
+            read = read_settings({**settings_file(arguments), **changes(arguments)})
+            assert read == Settings(steps=7, learning_rate=3e-4)
+    parser = parser_of(FeedbackRun)
+    add_settings(parser)
+    with pytest.raises(ValueError, match="there is no option 'data'"):
+        parser.parse_args(["--settings", f"{tmp_path}/run.toml"])
 
 
 def test_the_help_quotes_defaults():

@@ -1,0 +1,167 @@
+"""Pictures with layouts as they lie: in folders, and in tar shards as img2dataset and WebDataset write them.
+
+Nothing of a shard is unpacked: where each picture begins in it is found from its headers, and read there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from ...pictures.reading import PICTURE_ENDINGS
+from .errors import SourceError
+
+# What a layout is called in a shard: its own ending first, because img2dataset's .json is of the download.
+_LAYOUT, _JSON, _TAR = ".layout.json", ".json", ".tar"
+_BLOCK = 512
+_NOWHERE = -1
+
+
+class Member(NamedTuple):
+    """A file in a shard: its name, and where its content is."""
+
+    name: str
+    start: int
+    length: int
+
+
+class PictureFiles:
+    """Every picture of a folder, of those below it and of tar shards in them that has a layout.
+
+    A layout of `name.jpg` is `name.json` beside it. For a picture of the shard `00000.tar` it is
+    `name.layout.json` in the shard, `00000/name.json` beside it, or `name.json` in the shard. Names tell the
+    way from the folder and go through a shard as through a folder; they are in order.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._shards: list[str] = []
+        names: list[str] = []
+        places: list[tuple[int, ...]] = []
+        for name, place in sorted(_found(folder, self._shards)):
+            names.append(name)
+            places.append(place)
+        self.names = names
+        # Shard, then start and length of the picture and of its layout; -1 is a file of its own. Numbers and
+        # no objects, because there may be a million.
+        self._places = np.array(places, np.int64).reshape(-1, 5)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def keep(self, numbers: np.ndarray) -> None:
+        """Go on with these alone."""
+        self.names = [self.names[number] for number in numbers]
+        self._places = self._places[numbers]
+
+    def open(self, number: int) -> BinaryIO:
+        """A picture's file, or its content out of a shard; OSError where it is gone."""
+        shard, start, length, _, _ = map(int, self._places[number])
+        if shard == _NOWHERE:
+            return (self.folder / self.names[number]).open("rb")
+        return io.BytesIO(self._read(shard, start, length))
+
+    def layout(self, number: int) -> bytes:
+        """The text of a picture's layout."""
+        shard, _, _, start, length = map(int, self._places[number])
+        if shard == _NOWHERE:
+            return (self.folder / self.names[number]).with_suffix(_JSON).read_bytes()
+        if start == _NOWHERE:
+            path = PurePosixPath(self.names[number])
+            return (self.folder / _beside(path)).read_bytes()
+        return self._read(shard, start, length)
+
+    def _read(self, shard: int, start: int, length: int) -> bytes:
+        with (self.folder / self._shards[shard]).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+
+def _beside(picture: PurePosixPath) -> PurePosixPath:
+    """`a/00000.tar/name.jpg` -> `a/00000/name.json`."""
+    return picture.parent.with_suffix("") / f"{picture.stem}{_JSON}"
+
+
+def _found(folder: Path, shards: list[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and places; the names of shards are put into `shards`."""
+    if not folder.is_dir():
+        return
+    for where, below, files in os.walk(folder, followlinks=True):
+        below[:] = sorted(one for one in below if not one.startswith("."))
+        way = "" if where == str(folder) else f"{Path(where).relative_to(folder).as_posix()}/"
+        seen = [file for file in files if not file.startswith(".")]
+        layouts = {file[: -len(_JSON)] for file in seen if file.endswith(_JSON)}
+        for file in seen:
+            stem, ending = os.path.splitext(file)
+            if ending.lower() in PICTURE_ENDINGS and stem in layouts:
+                yield f"{way}{file}", (_NOWHERE,) * 5
+            elif ending == _TAR:
+                shards.append(f"{way}{file}")
+                yield from _in_shard(folder, f"{way}{file}", len(shards) - 1)
+
+
+def _in_shard(folder: Path, shard: str, number: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    pictures: list[Member] = []
+    layouts: dict[str, Member] = {}
+    for member in members(folder / shard):
+        stem, ending = os.path.splitext(member.name)
+        if ending.lower() in PICTURE_ENDINGS:
+            pictures.append(member)
+        elif member.name.endswith(_LAYOUT):
+            layouts[member.name[: -len(_LAYOUT)]] = member
+        elif ending == _JSON:
+            layouts.setdefault(stem, member)
+    beside = folder / shard[: -len(_TAR)]
+    outside = {file.stem for file in beside.glob(f"*{_JSON}")} if beside.is_dir() else set[str]()
+    for picture in pictures:
+        stem = os.path.splitext(picture.name)[0]
+        own = layouts.get(stem)
+        if os.path.basename(stem) in outside and not (own and own.name.endswith(_LAYOUT)):
+            own = Member("", _NOWHERE, _NOWHERE)
+        if own is not None:
+            place = (number, picture.start, picture.length, own.start, own.length)
+            yield f"{shard}/{picture.name}", place
+
+
+def members(shard: Path) -> Iterator[Member]:
+    """Files of a tar archive from its headers alone; `SourceError` for one that is cut off or compressed."""
+    size = shard.stat().st_size
+    with shard.open("rb") as file:
+        position = 0
+        while position + _BLOCK <= size:
+            file.seek(position)
+            head = file.read(_BLOCK)
+            if not head.strip(b"\0"):
+                return
+            try:
+                one = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+            except tarfile.HeaderError as error:
+                raise SourceError(
+                    f"{shard} is no plain tar archive, or a damaged one ({error}); unpack compressed ones"
+                ) from error
+            if one.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+                # Long names and the like have headers of their own, which the library knows.
+                yield from _read_by_library(shard, position)
+                return
+            start = position + _BLOCK
+            if start + one.size > size:
+                raise SourceError(f"{shard} is cut off within {one.name}; download it again")
+            if one.isfile():
+                yield Member(one.name.removeprefix("./"), start, one.size)
+            position = start + -(-one.size // _BLOCK) * _BLOCK
+
+
+def _read_by_library(shard: Path, position: int) -> Iterator[Member]:
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for one in archive:
+                if one.isfile() and one.offset >= position:
+                    yield Member(one.name.removeprefix("./"), one.offset_data, one.size)
+    except tarfile.TarError as error:
+        raise SourceError(f"{shard} cannot be read as a tar archive: {error}") from error

@@ -1,0 +1,58 @@
+"""`run.toml`: everything a run was asked for and by which versions, to read again with `--settings`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .settings import Settings
+
+FILE = "run.toml"
+# Tables beside the settings; only the first is read again.
+OPTIONS, VERSIONS = "options", "versions"
+_PACKAGES = ("instance-composer", "torch", "diffusers", "transformers", "accelerate", "safetensors")
+
+
+def write_run_file(folder: Path, options: Any, settings: Settings) -> None:
+    """Write the settings, the fields of a run's options and versions; the file of an earlier start is
+    replaced, for its number of steps may be another."""
+    tables = {OPTIONS: options_of(options), VERSIONS: versions()}
+    lines = [*_lines(settings.to_dict())]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *_lines(table)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def options_of(options: Any) -> dict[str, Any]:
+    """The fields of a run's options as plain values, without those that say nothing."""
+    found = {one.name: getattr(options, one.name) for one in fields(options)}
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide a run's numbers, of those that are there."""
+    found: dict[str, str] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {_value(value)}" for name, value in table.items()]
+
+
+def _value(value: Any) -> str:
+    """A value as TOML writes it, which for all that settings hold is as JSON does."""
+    if isinstance(value, tuple):
+        value = list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    # TOML wants what JSON leaves alone: no surrogates, and DEL escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
