@@ -57,6 +57,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
         (r"(render .*)", r"\1 --steps 2"),
         (r"^instance-composer demo$", "instance-composer demo --steps 1"),
     ],
+    "docs/measured/ways.md": [("--limit 10", "--limit 1"), ("--steps 15", "--steps 1")],
     "docs/python-api.md": [("=1024", "=64"), ("seeds=", "steps=2, seeds=")],
     "docs/rewards.md": [
         (r"(--init reward.safetensors)", r"\1 --set steps=1 --set batch=1 --set every_sample=0")
@@ -65,7 +66,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
 }
 # Commands that are only parsed, flags and all, with the reason.
 PARSED = {
-    r"benchmark \S+ (prepare .*--data|draw .*--model|score .*--(detector|vlm)|report (?!runs/mig$))": (
+    r"benchmark \S+ (prepare .*--data|draw .*--model|score .*--(detector|vlm)|report (?!runs/(mig|ways)$))": (
         "published data, which are not here, and hours on a GPU; tests/diffusers runs every step small"
     ),
     r"annotate val2014 ": "a thousand pictures that are not here; docs/annotation.md runs the command",
