@@ -119,7 +119,12 @@ def test_the_first_of_a_batch_is_shown_and_another_can_be_chosen(editor):
     # The choice is kept with the node, through runs and files.
     run(editor)
     expect_pixel(editor, [255, 127, 0])
-    saved = editor.page.evaluate("() => app.graph.serialize().nodes[0].properties.ic_picture")
+    saved = editor.page.evaluate(
+        """() => {
+          const { nodes } = app.graph.serialize();
+          return nodes.find((one) => one.type === 'IC_InstanceLayout').properties.ic_picture;
+        }"""
+    )
     assert saved == {"node": str(numbers["show"]), "index": 2}
     button.click()
     editor.root.get_by_role("menuitemcheckbox", name="The newest").click()
@@ -140,8 +145,8 @@ def test_the_picture_comes_back_with_its_workflow_tab(editor):
     )
     editor.page.wait_for_function("() => app.extensionManager.workflow.activeWorkflow !== window.before")
     editor.page.wait_for_timeout(500)
-    tabs = editor.page.locator(".workflow-tabs .p-togglebutton, .workflow-tab")
-    tabs.nth(tabs.count() - 2).click()
+    name = editor.page.evaluate("() => window.before.filename")
+    editor.page.get_by_text(name, exact=True).first.click()
     editor.page.wait_for_function("() => app.extensionManager.workflow.activeWorkflow === window.before")
     expect(editor.root).to_be_visible(timeout=10_000)
     editor.page.wait_for_timeout(1500)
