@@ -25,8 +25,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # pyright: ignore
             query, key, value
         )
-    if query.device.type == "cuda":
-        if query.dtype in (torch.float16, torch.bfloat16) and _flash_serves(query.shape[-1]):
+    # ROCm's kernels are not torch's own, and none takes heads that are not whole vectors.
+    if query.device.type == "cuda" and torch.version.hip is None and query.shape[-1] % 8 == 0:
+        if _flash_serves(query):
             found = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)  # pyright: ignore
         else:
             found = torch.ops.aten._scaled_dot_product_efficient_attention(  # pyright: ignore
@@ -51,5 +52,7 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
     return torch.cat(outputs, 2), torch.cat(sums, 2)
 
 
-def _flash_serves(width: int) -> bool:
-    return width <= 256 and width % 8 == 0 and torch.backends.cuda.flash_sdp_enabled()
+def _flash_serves(query: Tensor) -> bool:
+    """Flash attention is made for 16 bits, heads up to 256 wide, and GPUs from Ampere on."""
+    fits = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= 256
+    return fits and torch.cuda.get_device_capability(query.device) >= (8, 0)
