@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +12,23 @@ from ..data.pictures import decode
 from ..engine.account import timed
 from ..engine.settings import Settings
 from ..engine.task import Cost
-from .prompts import Conditions
-
-if TYPE_CHECKING:
-    from .task import CoMatTask
+from .objective import CoMatObjective
+from .prompts import Conditions, PromptEntities
 
 
-def cost_of(task: CoMatTask, settings: Settings, device: torch.device) -> Cost:
+class Forecast(Protocol):
+    """What is read of the task."""
+
+    objective: CoMatObjective
+    prompts: list[str]
+    size: tuple[int, int]
+    factor: int
+    entities: Sequence[PromptEntities] | None
+    precision: torch.dtype | None
+    to_make: int
+
+
+def cost_of(task: Forecast, settings: Settings, device: torch.device) -> Cost:
     """What a step takes, and the latents of the original model that are still to be made."""
     measured = _Measured(task, settings, device)
     return Cost(measured.kept(), measured.step(), measured.originals(task.to_make))
@@ -27,7 +37,7 @@ def cost_of(task: CoMatTask, settings: Settings, device: torch.device) -> Cost:
 class _Measured:
     """Seconds and saved bytes of single calls, on batches of the run's size."""
 
-    def __init__(self, task: CoMatTask, settings: Settings, device: torch.device) -> None:
+    def __init__(self, task: Forecast, settings: Settings, device: torch.device) -> None:
         self.task, self.settings, self.device = task, settings, device
         objective = task.objective
         height, width = task.size[1], task.size[0]
@@ -93,7 +103,7 @@ class _Measured:
         return cost.seconds, cost.kept
 
 
-def parts_of(task: CoMatTask) -> Iterator[str]:
+def parts_of(task: Forecast) -> Iterator[str]:
     """What a run learns from, a line for each part, and which are left out."""
     objective, balance = task.objective, task.objective.balance
     entities = task.entities or []

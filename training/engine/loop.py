@@ -35,6 +35,7 @@ from .progress import progress_bar
 from .run_file import options_of, write_run_file
 from .settings import Settings
 from .task import BatchPosition, Player, Task
+from .trackers import PROJECT, trackers_of
 
 logger = logging.getLogger("instance_composer")
 
@@ -81,7 +82,12 @@ class Trainer:
         self._frozen = of_frozen(task.objective)
         # In one player's turn the parameters of the others get no gradient.
         several = DistributedDataParallelKwargs(find_unused_parameters=len(self.turns) > 1)
-        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision, kwargs_handlers=[several])
+        self.accelerator = Accelerator(
+            mixed_precision=settings.mixed_precision,
+            kwargs_handlers=[several],
+            log_with=list(trackers_of(settings)) or None,
+            project_dir=folder,
+        )
         self.objective, *optimizers = self.accelerator.prepare(
             task.objective, *(turn.optimizer for turn in self.turns)
         )
@@ -112,6 +118,8 @@ class Trainer:
         times: list[float] = []
         if self.options is not None and self.accelerator.is_main_process:
             write_run_file(self.folder, self.options, self.settings)
+        if self.settings.trackers:
+            self.accelerator.init_trackers(PROJECT, config=self.settings.to_dict())
         with progress, self._interruption.awaited():
             while self.step < self.settings.steps:
                 started = time.perf_counter()
@@ -137,6 +145,8 @@ class Trainer:
                     self.show()
         self.save()
         self.show()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def tell(self) -> None:
         """Say what the run learns from, what it will do and what that takes.
@@ -437,6 +447,8 @@ class Trainer:
         if self._validation is not None:
             line["validation"] = _mean([self._validation])
             self._validation = None
+        told = {name: value for name, value in line.items() if name != "step" and value is not None}
+        self.accelerator.log(told, step=self.step)
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

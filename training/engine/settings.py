@@ -30,6 +30,7 @@ class Settings:
     single parts of a model may be multiples of `learning_rate`. `clip` is the largest norm of the gradient.
     `seed` decides the order of the data and all noise; `every_*` count steps, 0 is never; the last
     `keep_checkpoints` checkpoints stay on disk, and the one with the lowest loss on what is held out.
+    `trackers` are names, separated by commas, of what metrics are sent to besides their file.
     """
 
     steps: int = 1000
@@ -51,6 +52,7 @@ class Settings:
     every_sample: int = 500
     every_validation: int = 250
     keep_checkpoints: int = 2
+    trackers: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "every_log", "keep_checkpoints"):
