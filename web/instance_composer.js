@@ -14,6 +14,7 @@ const PACK = "instance-composer"; // in the registry: a workflow says by it wher
 const TEMPLATES = [
   "Try it",
   "Place things by region",
+  "Draw regions",
   "Bind attributes",
   "Regions and attributes",
   "Choose the best",
