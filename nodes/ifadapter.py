@@ -174,7 +174,10 @@ class ComposeLayout(io.ComfyNode):
                     "prompt",
                     optional=True,
                     force_input=True,
-                    tooltip="The prompt of the whole picture, in place of the layout's own.",
+                    tooltip=(
+                        "The prompt of the whole picture, as it is written. Without one it is the layout's "
+                        "own, with the captions that it does not name."
+                    ),
                 ),
             ],
             outputs=[

@@ -8,6 +8,7 @@ import comfy.model_management
 import torch
 
 from ....layout import Layout
+from ....models.entities.naming import join_captions
 from .apply import apply_ifadapter
 
 LATENT_CELL = 8  # pixels of a side that one cell of SDXL's latent stands for
@@ -27,10 +28,11 @@ def compose(
 ) -> tuple[Any, list[Any], list[Any], dict[str, Any]]:
     """MODEL, positive, negative and LATENT that draw a layout.
 
-    `prompt`: of the whole picture; blank is the layout's own. The negative is the layout's, and where that is
+    `prompt`: of the whole picture; blank is the layout's own with the captions that it does not name, as
+    Instance Layout gives it out. The negative is the layout's, and where that is
     blank the prompt zeroed out, as the adapter was published (see `apply_ifadapter`).
     """
-    positive = _encode(clip, prompt if prompt.strip() else layout.prompt)
+    positive = _encode(clip, prompt if prompt.strip() else join_captions(layout))
     negative = _encode(clip, layout.negative) if layout.negative.strip() else _zeroed(positive)
     placed = apply_ifadapter(model, clip, adapter, layout, positive, negative, strength, start, end)
     return *placed, _empty_latent(model, layout, batch_size)

@@ -11,6 +11,7 @@ from host_cases import assert_same, encode, noise
 import nodes
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.ifadapter.compose import compose
+from instance_composer.models.entities.naming import join_captions
 
 LATENTS = noise(1, 24, 24)
 
@@ -25,7 +26,8 @@ def zeroed(conditioning):
 
 def test_it_does_what_the_nodes_do_that_it_stands_for(model, clip, adapter, layout):
     layout = with_texts(layout, "a quiet street", "")
-    prompt = encode(clip, "a quiet street")
+    prompt = encode(clip, join_captions(layout))
+    assert join_captions(layout) != layout.prompt
     expected = apply_ifadapter(model, clip, adapter, layout, prompt, zeroed(prompt), 0.7, 0.1, 0.8)
     *found, latent = compose(model, clip, adapter, layout, strength=0.7, start=0.1, end=0.8, batch_size=3)
     assert_same(evaluate(*found, LATENTS, 500), evaluate(*expected, LATENTS, 500), tolerance=0)
