@@ -6,7 +6,7 @@ import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
-const NOTED = "IC_ApplyIFAdapter";
+const NOTED = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout"];
 // Nodes that tell something when they have run: tables, and sentences, which are wrapped.
 const REPORTS = { IC_PromptEntities: "pre", IC_ExtractIterCompLoRA: "pre", IC_LayoutFromText: "pre-wrap" };
 const PACK = "instance-composer"; // in the registry: a workflow says by it where its nodes come from
@@ -122,7 +122,7 @@ app.registerExtension({
     if (node.comfyClass?.startsWith("IC_")) node.properties.cnr_id ??= PACK;
     if (node.comfyClass === NODE)
       node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
-    if (node.comfyClass === NOTED)
+    if (NOTED.includes(node.comfyClass))
       load()
         .then((module) => module.mountNotes(node))
         .catch((error) => console.error("Instance Composer: notes could not be loaded.", error));

@@ -273,9 +273,18 @@ class Mount {
     const said = this.failure ? [note("error", "problem.run_failed", { message: this.failure })] : [];
     if (!isInside(this.node, rootGraph())) return said;
     const adapters = adaptersAfter(this.node, rootGraph());
-    const wrong = new Set(adapters.map((one) => halfWired(one, rootGraph())).filter(Boolean));
-    said.push(...[...wrong].map((code) => note("warning", `problem.${code}`)));
-    if (adapters.length && !isConnected(this.node, "prompt"))
+    const wrong = new Map(
+      adapters.flatMap((one) => {
+        const code = halfWired(one, rootGraph());
+        return code
+          ? [[`${code} ${one.title}`, note("warning", `problem.${code}`, { node: one.title })]]
+          : [];
+      }),
+    );
+    said.push(...wrong.values());
+    // Compose Layout encodes the prompt by itself.
+    const encodes = ({ comfyClass }) => comfyClass === "IC_ComposeLayout";
+    if (!adapters.every(encodes) && !isConnected(this.node, "prompt"))
       said.push(note("info", "problem.prompt_unused"));
     return said;
   }

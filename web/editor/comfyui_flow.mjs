@@ -7,7 +7,8 @@ const [MUTED, BYPASSED] = [2, 4];
 const LAYOUT = /^(?:INSTANCE_LAYOUT|BOUNDING_BOX(?:ES)?|MASK)$/;
 // Nodes of ours that paint into what they show.
 const PAINTING = new Set(["IC_LayoutPreview", "IC_ShowAttentionMaps", "IC_CompositionScore"]);
-const APPLY = "IC_ApplyIFAdapter";
+// Nodes that place a layout by patching the model and marking the prompts: each is without effect alone.
+const PLACING = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout"];
 
 /** @typedef {{node: any, around: any[]}} Place a node and the subgraph nodes around it, outwards in */
 
@@ -109,8 +110,8 @@ function ends(place, names, type) {
 const takes = (node, type) => (node.inputs ?? []).some((input) => isType(input, type) && input.link != null);
 
 /**
- * What is wrong with how an Apply IFAdapter node is wired: "wired_model" where only its MODEL reaches a sampler,
- * "wired_prompts" where only its prompts do, null where all is well or nothing is connected yet.
+ * What is wrong with how a node that places a layout is wired: "wired_model" where only its MODEL reaches a
+ * sampler, "wired_prompts" where only its prompts do, null where all is well or nothing is connected yet.
  */
 export function halfWired(node, root) {
   if (node.mode === MUTED || node.mode === BYPASSED) return null;
@@ -125,7 +126,7 @@ export function halfWired(node, root) {
   return null;
 }
 
-/** The Apply IFAdapter nodes that a layout reaches. @returns {any[]} */
+/** The nodes that a layout reaches and that place it. @returns {any[]} */
 export function adaptersAfter(node, root) {
   const found = new Set();
   const seen = new Set();
@@ -137,7 +138,7 @@ export function adaptersAfter(node, root) {
         const id = executionId(next);
         if (seen.has(id)) continue;
         seen.add(id);
-        if (next.node.comfyClass === APPLY) found.add(next.node);
+        if (PLACING.includes(next.node.comfyClass)) found.add(next.node);
         else queue.push({ ...next, slots: slotsOf(next.node, LAYOUT) });
       }
     }

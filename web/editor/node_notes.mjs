@@ -29,7 +29,7 @@ export class NodeNotes {
   check() {
     const wrong = this.node.graph ? this.wiring() : null;
     const lines = [
-      ...(wrong ? [this.t(`problem.${wrong}`)] : []),
+      ...(wrong ? [this.t(`problem.${wrong}`, { node: this.node.title })] : []),
       ...this.found.map(({ code, params }) => this.t(code, params)),
     ];
     const text = lines.join("\n");
