@@ -19,7 +19,7 @@ from ...harness.run_folder import Found
 from ...rules import ifg as rule
 from ...scorers.models import Models
 from .detecting import Boxes, detect_alone, pixels, with_scores
-from .world_data import picture, samples
+from .world_data import samples, write_layouts
 
 name, title, main = "ifg", "IFG", "ifs"
 DATA = "a folder of layouts, such as `instance-composer annotate` makes of COCO 2014 val"
@@ -84,14 +84,7 @@ def read_layouts(data: Path) -> dict[str, Layout]:
 def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
     """Scenes with their layouts, as annotation leaves them; the folder, and samples by case."""
     data = folder / "annotated"
-    data.mkdir(exist_ok=True)
-    shown: dict[str, Sample] = {}
-    for index, sample in enumerate(samples(number, (2, 3, 4, 5))):
-        stem = f"scene-{index:03d}"
-        (data / f"{stem}.json").write_text(sample.layout.to_json(), encoding="utf-8")
-        picture(sample).save(data / f"{stem}.png")
-        shown[stem] = sample
-    return data, shown
+    return data, write_layouts(data, samples(number, (2, 3, 4, 5)))
 
 
 def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:

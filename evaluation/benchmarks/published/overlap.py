@@ -19,7 +19,7 @@ from ...rules.boxes import overlap
 from ...scorers.models import Models
 from .detecting import Boxes, detect_alone, pixels, with_scores
 from .ifg import BOX_THRESHOLD, TEXT_THRESHOLD, read_layouts, similarity_stage
-from .world_data import SIDE, picture, samples
+from .world_data import SIDE, samples, write_layouts
 
 name, title, main = "overlap", "Overlap", "miou"
 DATA = "a folder of layouts in any format that is read; those with overlapping boxes are taken"
@@ -55,15 +55,8 @@ def read(data: Path, limit: int | None = None) -> CaseList:
 def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
     """Scenes whose things cover each other; the folder of their layouts, and samples by case."""
     data = folder / "overlapping"
-    data.mkdir(exist_ok=True)
-    shown: dict[str, Sample] = {}
     found = samples(number, (2, 3), lambda s: bool(rule.deep_pairs(_corners(s.layout.active))), _COVERED)
-    for index, sample in enumerate(found):
-        stem = f"scene-{index:03d}"
-        (data / f"{stem}.json").write_text(sample.layout.to_json(), encoding="utf-8")
-        picture(sample).save(data / f"{stem}.png")
-        shown[stem] = sample
-    return data, shown
+    return data, write_layouts(data, found)
 
 
 def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:

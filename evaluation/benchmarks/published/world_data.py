@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
+from pathlib import Path
 
 from PIL import Image
 
@@ -31,3 +32,13 @@ def samples(
 def picture(sample: Sample) -> Image.Image:
     """What a sample shows."""
     return Image.fromarray(sample.image)
+
+
+def write_layouts(folder: Path, shown: Iterable[Sample]) -> dict[str, Sample]:
+    """Layouts with their pictures, as annotation leaves them; the samples by the stems of their files."""
+    folder.mkdir(exist_ok=True)
+    by_stem = {f"scene-{index:03d}": sample for index, sample in enumerate(shown)}
+    for stem, sample in by_stem.items():
+        (folder / f"{stem}.json").write_text(sample.layout.to_json(), encoding="utf-8")
+        picture(sample).save(folder / f"{stem}.png")
+    return by_stem
