@@ -106,9 +106,7 @@ class ApplyIFAdapter(io.ComfyNode):
         end: float,
     ) -> io.NodeOutput:
         applied = apply_ifadapter(model, clip, ifadapter, layout, positive, negative, strength, start, end)
-        # The page says what is wrong in its own language; it finds the same as Python.
-        noted = layout.to_json() if strength and layout.problems() else ""
-        return io.NodeOutput(*applied, ui={"instance_layout_noted": [noted]})
+        return io.NodeOutput(*applied, ui=_noted(layout, strength))
 
 
 class ComposeLayout(io.ComfyNode):
@@ -203,19 +201,23 @@ class ComposeLayout(io.ComfyNode):
         end: float,
         prompt: str = "",
     ) -> io.NodeOutput:
-        return io.NodeOutput(
-            *compose(
-                model,
-                clip,
-                ifadapter,
-                layout,
-                prompt,
-                strength=strength,
-                start=start,
-                end=end,
-                batch_size=batch_size,
-            )
+        composed = compose(
+            model,
+            clip,
+            ifadapter,
+            layout,
+            prompt,
+            strength=strength,
+            start=start,
+            end=end,
+            batch_size=batch_size,
         )
+        return io.NodeOutput(*composed, ui=_noted(layout, strength))
+
+
+def _noted(layout: Layout, strength: float) -> dict[str, list[str]]:
+    """What the page reads problems from, to say them in its own language; it finds the same as Python."""
+    return {"instance_layout_noted": [layout.to_json() if strength and layout.problems() else ""]}
 
 
 NODES = [ApplyIFAdapter, ComposeLayout]

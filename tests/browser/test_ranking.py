@@ -27,7 +27,11 @@ def run(tmp_path):
 def ranking(run):
     """`instance-composer rank` in a process of its own; gives the process and the address it prints."""
     words = [sys.executable, "-m", "instance_composer.cli", "rank", str(run)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Tests that run in the background ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdout is not None
     try:
         yield process, process.stdout.readline().strip()

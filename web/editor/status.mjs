@@ -68,7 +68,8 @@ export class Status {
     this.percent.textContent = `${Math.round(editor.stage.view.zoom * 100)} %`;
     this.text.textContent = problems.length && !shown ? this.say(problems[0]) : "";
     this.text.title = this.text.textContent;
-    if (shown && this.shown !== problems)
+    if (!shown) this.list.replaceChildren();
+    else if (this.shown !== problems)
       this.list.replaceChildren(...problems.map((problem) => this.item(problem)));
     this.shown = shown ? problems : null;
   }
