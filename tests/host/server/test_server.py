@@ -425,14 +425,15 @@ def test_a_broken_document_says_so_and_the_next_run_is_clean(server, object_info
     document = prompt[layout]["inputs"]["document"]
     for broken, message in (
         ('{"version": 2}', "version 1 is read"),
-        ("", "none to place"),
+        ("", None),  # the plain picture, and a note
         (document.replace('"book"', '"vase"'), '2 instances have the id "vase"'),
         (document.replace("a red leather book", "<img src=x onerror=alert(1)> \\u0000 a red book"), None),
     ):
         prompt[layout]["inputs"]["document"] = broken
         entry = server.run(prompt)
         if message is None:
-            assert entry["status"]["status_str"] == "success"  # a caption is text, whatever it holds
+            # A caption is text, whatever it holds.
+            assert entry["status"]["status_str"] == "success"
             continue
         assert entry["status"]["status_str"] == "error"
         errors = [
@@ -452,7 +453,8 @@ def test_files_outside_the_model_folder_are_refused_before_the_run(server, objec
     status, answer = server.post("/prompt", {"prompt": prompt})
     assert status == 400
     (error,) = (error for node in answer["node_errors"].values() for error in node["errors"])
-    assert error["type"] == "value_not_in_list"
+    assert error["type"] == "custom_validation_failed"
+    assert "There is no IFAdapter file" in error["details"]
 
 
 def test_a_run_can_be_interrupted_and_repeated(server, object_info):
