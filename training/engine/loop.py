@@ -135,12 +135,13 @@ class Trainer:
                 if self._due(self.settings.every_log):
                     self._log(recent, seconds)
                     recent, seconds = [], 0.0
-                if self._asked_to_end():
-                    self._end_early()
-                if improved or self._due(self.settings.every_checkpoint):
+                ends = self._asked_to_end() and self.step < self.settings.steps
+                if improved or ends or self._due(self.settings.every_checkpoint):
                     self.save()
                 if improved:
                     self._keep_best()
+                if ends:
+                    raise Interrupted(f"ended after step {self.step}; the same command goes on from there")
                 if self._due(self.settings.every_sample):
                     self.show()
         self.save()
@@ -235,11 +236,6 @@ class Trainer:
             return self._interruption.asked
         asked = torch.tensor([float(self._interruption.asked)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked).item())  # pyright: ignore[reportAttributeAccessIssue]
-
-    def _end_early(self) -> None:
-        if self.step < self.settings.steps:
-            self.save()
-            raise Interrupted(f"ended after step {self.step}; the same command goes on from there")
 
     def advance(self) -> dict[str, float]:
         """One step; returns the mean of what the objective reported, and the norm of the gradient."""

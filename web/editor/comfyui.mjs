@@ -438,7 +438,7 @@ class Mount {
     this.node.properties ??= {};
     if (choice) this.node.properties[CHOSEN_RESULT] = choice;
     else delete this.node.properties[CHOSEN_RESULT];
-    app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
+    this.commit();
     this.showResult();
   }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 
 import pytest
 import torch
@@ -147,3 +148,20 @@ def test_measuring_changes_no_number_of_the_run_and_the_best_is_remembered(tmp_p
     second.run()
     one, two = (read_run(tmp_path / name)["weights"] for name in ("plain", "measured"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_that_is_asked_to_end_at_its_best_step_keeps_that_checkpoint(tmp_path):
+    class Asked(HeldOut):
+        def batch(self, position, size, seed):
+            if position.step == 1:
+                signal.raise_signal(signal.SIGTERM)
+            return super().batch(position, size, seed)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="ended after step 2"):
+            Trainer(Asked(), settings(every_validation=2, every_checkpoint=0), tmp_path).run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert read_run(tmp_path)["best"]["step"] == 2
+    assert torch.load(tmp_path / BEST, weights_only=True)["step"] == 2
