@@ -18,12 +18,12 @@ from ...harness.results import AVERAGE_PRECISION, Column, Quoted, Scored
 from ...harness.run_folder import Found
 from ...rules import ifg as rule
 from ...scorers.models import Models
-from .detecting import Boxes, detect_alone, pixels, with_scores
+from .caption_stages import BOX_THRESHOLD, TEXT_THRESHOLD, boxes_stage, similarity_stage
+from .detecting import pixels, with_scores
 from .world_data import samples, write_layouts
 
 name, title, main = "ifg", "IFG", "ifs"
 DATA = "a folder of layouts, such as `instance-composer annotate` makes of COCO 2014 val"
-BOX_THRESHOLD, TEXT_THRESHOLD = 0.3, 0.25
 PICTURES = 1000
 _ORDER_SEED = 0
 _MOST_DETECTIONS = 100
@@ -90,19 +90,6 @@ def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
 def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
     """Boxes of every phrase, answers about what is located, similarity to the caption."""
 
-    def load_boxes() -> Measure:
-        detector = models.detector(BOX_THRESHOLD, TEXT_THRESHOLD)
-
-        def boxes(items: Sequence[Item]) -> list[Any]:
-            phrases = [[one.caption for one in item.case.layout.active] for item in items]
-            found = detect_alone(detector, [item.picture for item in items], phrases)
-            return [
-                {"size": list(item.picture.size), "phrases": _boxes_of(one, item.picture.size)}
-                for item, one in zip(items, found, strict=True)
-            ]
-
-        return boxes
-
     def load_answers() -> Measure:
         judge = models.judge()
 
@@ -129,33 +116,20 @@ def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
         return answers
 
     return (
-        Stage("boxes", load_boxes),
+        boxes_stage(models, _kept),
         Stage("answers", load_answers, _any_located),
         similarity_stage(models),
     )
 
 
-def _boxes_of(found: Mapping[str, Sequence[Detection]], size: tuple[int, int]) -> dict[str, Boxes]:
-    return {phrase: with_scores(own, *size)[:_MOST_DETECTIONS] for phrase, own in found.items()}
+def _kept(item: Item, found: Mapping[str, Sequence[Detection]]) -> dict[str, Any]:
+    size = item.picture.size
+    phrases = {phrase: with_scores(own, *size)[:_MOST_DETECTIONS] for phrase, own in found.items()}
+    return {"size": list(size), "phrases": phrases}
 
 
 def _any_located(case: Case, found: Found) -> bool:
     return any(one.detection is not None for one in _located(case, found))
-
-
-def similarity_stage(models: Models) -> Stage:
-    """CLIP's cosine of picture and caption."""
-
-    def load() -> Measure:
-        similarity = models.similarity()
-        return lambda items: [
-            round(value, 6)
-            for value in similarity.similarities(
-                [item.picture for item in items], [item.case.layout.prompt for item in items]
-            )
-        ]
-
-    return Stage("clip", load, lambda case, found: bool(case.layout.prompt.strip()))
 
 
 def scored(case: Case, found: Found) -> Scored:

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ....models.vision.interfaces import Detection
 from ....shapes_world import Sample
 from ...benchmark import PlanError
 from ...harness.cases import Case, CaseList
@@ -17,8 +18,9 @@ from ...harness.run_folder import Found
 from ...rules import occlusion as rule
 from ...rules.boxes import overlap
 from ...scorers.models import Models
-from .detecting import Boxes, detect_alone, pixels, with_scores
-from .ifg import BOX_THRESHOLD, TEXT_THRESHOLD, read_layouts, similarity_stage
+from .caption_stages import boxes_stage, similarity_stage
+from .detecting import pixels, with_scores
+from .ifg import read_layouts
 from .world_data import SIDE, samples, write_layouts
 
 name, title, main = "overlap", "Overlap", "miou"
@@ -62,19 +64,6 @@ def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
 def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
     """The best box of each instance, which of a pair is nearer, similarity to the caption."""
 
-    def load_boxes() -> Measure:
-        detector = models.detector(BOX_THRESHOLD, TEXT_THRESHOLD)
-
-        def boxes(items: Sequence[Item]) -> list[Any]:
-            phrases = [[one.caption for one in item.case.layout.active] for item in items]
-            found = detect_alone(detector, [item.picture for item in items], phrases)
-            return [
-                _best(item, {phrase: with_scores(own, *item.picture.size) for phrase, own in one.items()})
-                for item, one in zip(items, found, strict=True)
-            ]
-
-        return boxes
-
     def load_order() -> Measure:
         estimator = models.depth()
 
@@ -85,19 +74,21 @@ def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
         return order
 
     return (
-        Stage("boxes", load_boxes),
+        boxes_stage(models, _best),
         Stage("order", load_order, lambda case, found: bool(_found_pairs(case, found))),
         similarity_stage(models),
     )
 
 
-def _best(item: Item, seen: Mapping[str, Boxes]) -> dict[str, Any]:
+def _best(item: Item, seen: Mapping[str, Sequence[Detection]]) -> dict[str, Any]:
     """Size of the picture, and for each instance the detection of its phrase that overlaps it most."""
     size = item.picture.size
     boxes: list[list[float] | None] = []
     for one in item.case.layout.active:
         target = pixels(one.bounds, *size)
-        best = max(seen[one.caption], key=lambda box: overlap(box[:4], target), default=None)
+        best = max(
+            with_scores(seen[one.caption], *size), key=lambda box: overlap(box[:4], target), default=None
+        )
         boxes.append(best[:4] if best is not None and overlap(best[:4], target) > 0 else None)
     return {"size": list(size), "boxes": boxes}
 
