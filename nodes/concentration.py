@@ -16,6 +16,7 @@ from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from ..models.concentration.find_targets import WITHOUT_REGION
 from .inputs import layers_input, window_inputs
+from .notes import noted
 from .sockets import EntitiesSocket, InstanceLayoutSocket
 
 DEFAULTS = Concentration()
@@ -32,6 +33,7 @@ class AttributeConcentration(io.ComfyNode):
                 "Keeps the attention of each thing's words, its noun and its attributes, in one place of the "
                 "picture while it is sampled. Connect both outputs to the sampler."
             ),
+            has_intermediate_output=True,  # the node shows what is worth a look in the layout
             search_aliases=[
                 "attribute binding",
                 "attend and excite",
@@ -183,9 +185,8 @@ class AttributeConcentration(io.ComfyNode):
         settings = Concentration(
             token_weight, pixel_weight, strength, mode, start, end, layers, without_region, inner_steps
         )
-        return io.NodeOutput(
-            *apply_concentration(model, positive, entities.entities, settings, layout, masks, overrides)
-        )
+        applied = apply_concentration(model, positive, entities.entities, settings, layout, masks, overrides)
+        return io.NodeOutput(*applied, ui=noted(layout, strength))
 
 
 NODES = [AttributeConcentration]

@@ -11,6 +11,7 @@ from ..hosts.comfyui.ifadapter.compose import compose
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from .inputs import window_inputs
+from .notes import noted
 from .sockets import IFAdapterSocket, InstanceLayoutSocket
 
 
@@ -106,7 +107,7 @@ class ApplyIFAdapter(io.ComfyNode):
         end: float,
     ) -> io.NodeOutput:
         applied = apply_ifadapter(model, clip, ifadapter, layout, positive, negative, strength, start, end)
-        return io.NodeOutput(*applied, ui=_noted(layout, strength))
+        return io.NodeOutput(*applied, ui=noted(layout, strength))
 
 
 class ComposeLayout(io.ComfyNode):
@@ -120,6 +121,7 @@ class ComposeLayout(io.ComfyNode):
                 "Everything a sampler asks for, from a checkpoint and a layout: the prompt encoded, every "
                 "instance in its place, an empty latent of the layout's size."
             ),
+            has_intermediate_output=True,  # the node shows what is worth a look in the layout
             search_aliases=[
                 "instance composer",
                 "layout to image",
@@ -212,12 +214,7 @@ class ComposeLayout(io.ComfyNode):
             end=end,
             batch_size=batch_size,
         )
-        return io.NodeOutput(*composed, ui=_noted(layout, strength))
-
-
-def _noted(layout: Layout, strength: float) -> dict[str, list[str]]:
-    """What the page reads problems from, to say them in its own language; it finds the same as Python."""
-    return {"instance_layout_noted": [layout.to_json() if strength and layout.problems() else ""]}
+        return io.NodeOutput(*composed, ui=noted(layout, strength))
 
 
 NODES = [ApplyIFAdapter, ComposeLayout]

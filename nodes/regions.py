@@ -10,6 +10,7 @@ from ..hosts.comfyui.regions.apply import draw_regions
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from .inputs import window_inputs
+from .notes import noted
 from .sockets import InstanceLayoutSocket
 
 
@@ -24,6 +25,7 @@ class DrawRegions(io.ComfyNode):
                 "Draws every instance of a layout in its region by its caption, in one pass and without an "
                 "adapter, with many models. Connect both outputs to the sampler."
             ),
+            has_intermediate_output=True,  # the node shows what is worth a look in the layout
             search_aliases=[
                 "regional prompt",
                 "attention couple",
@@ -114,9 +116,8 @@ class DrawRegions(io.ComfyNode):
         start: float,
         end: float,
     ) -> io.NodeOutput:
-        return io.NodeOutput(
-            *draw_regions(model, clip, layout, positive, strength, prompt_inside, isolate, start, end)
-        )
+        drawn = draw_regions(model, clip, layout, positive, strength, prompt_inside, isolate, start, end)
+        return io.NodeOutput(*drawn, ui=noted(layout, strength))
 
 
 NODES = [DrawRegions]

@@ -6,7 +6,7 @@ import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
-const NOTED = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout"];
+const NOTED = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout", "IC_AttributeConcentration"];
 // Nodes that tell something when they have run: tables, and sentences, which are wrapped.
 const REPORTS = { IC_PromptEntities: "pre", IC_ExtractIterCompLoRA: "pre", IC_LayoutFromText: "pre-wrap" };
 const PACK = "instance-composer"; // in the registry: a workflow says by it where its nodes come from

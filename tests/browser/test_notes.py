@@ -129,7 +129,7 @@ def test_half_an_adapter_is_told_of_on_the_node_and_in_the_editor_before_a_run(e
     expect(note).to_contain_text(words, timeout=30_000)
 
 
-@pytest.mark.parametrize("kind", ["IC_DrawRegions", "IC_ComposeLayout"])
+@pytest.mark.parametrize("kind", ["IC_DrawRegions", "IC_ComposeLayout", "IC_AttributeConcentration"])
 def test_the_other_nodes_that_place_a_layout_tell_it_too(editor, kind):
     editor.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
     nodes = {"place": (kind, [860, 60], {}), "sampler": ("KSampler", [1260, 60], {})}

@@ -7,8 +7,8 @@ const [MUTED, BYPASSED] = [2, 4];
 const LAYOUT = /^(?:INSTANCE_LAYOUT|BOUNDING_BOX(?:ES)?|MASK)$/;
 // Nodes of ours that paint into what they show.
 const PAINTING = new Set(["IC_LayoutPreview", "IC_ShowAttentionMaps", "IC_CompositionScore"]);
-// Nodes that place a layout by patching the model and marking the prompts: each is without effect alone.
-const PLACING = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout"];
+// Nodes that follow a layout by patching the model and marking the prompts: each is without effect alone.
+const PLACING = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout", "IC_AttributeConcentration"];
 
 /** @typedef {{node: any, around: any[]}} Place a node and the subgraph nodes around it, outwards in */
 

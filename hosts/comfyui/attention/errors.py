@@ -1,4 +1,4 @@
-"""Errors of reaching into a MODEL: it does not fit, there is nothing to do, its batch is unexplained."""
+"""Errors of reaching into a MODEL: it does not fit, its batch is unexplained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,3 @@ class ModelMismatchError(ValueError):
 
 class UnexplainedRowsError(ValueError):
     """Another pack has changed the batch so that nobody knows which rows are which conditioning's."""
-
-
-class EmptyLayoutError(ValueError):
-    """A layout without anything to place."""

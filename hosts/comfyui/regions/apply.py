@@ -8,7 +8,6 @@ from typing import Any
 from ....layout import Layout
 from ....models.regions import Regions
 from ..attention.binder import find_binder
-from ..attention.errors import EmptyLayoutError
 from ..attention.terms import KEY, carry
 from ..attention.window import check_window
 from ..attention.wrappers import bind
@@ -31,30 +30,26 @@ def draw_regions(
 ) -> tuple[Any, list[Any]]:
     """MODEL and positive with which the layout's instances are drawn where they are, by their captions.
 
-    At strength 0 both are handed back as they came. Raises `ModelMismatchError` for a model that cannot be
-    reached, `LayoutError` and `EmptyLayoutError` for a layout without anything to draw, and ValueError where
-    the prompt has regions already.
+    At strength 0, and where there is nothing to draw, both are handed back as they came. Raises
+    `ModelMismatchError` for a model that cannot be reached, `LayoutError` for errors of the layout, and
+    ValueError where the prompt has regions already; warnings go to the log.
     """
     check_window(start, end)
     if strength == 0.0:
         return model, positive
+    for problem in layout.checked().problems():
+        logger.warning("%s", problem)
+    if not layout.active:
+        return model, positive
     binder = find_binder(model)
-    _check(layout, positive)
+    _check_once(positive)
     captions = encode_captions(clip, layout, positive)
     blocks, regions = binder.text_blocks(model), Regions.from_layout(layout)
     term = RegionTerm(captions, regions, strength, prompt, isolate, (start, end), blocks)
     return bind(model), carry(positive, term)
 
 
-def _check(layout: Layout, positive: list[Any]) -> None:
-    layout.checked()
-    if not layout.active:
-        raise EmptyLayoutError(
-            f"The layout has {len(layout.instances)} instances and none to draw: an instance needs a "
-            "caption and has to be enabled. Add one, or set strength to 0 to sample the prompt alone."
-        )
-    for problem in layout.problems():
-        logger.warning("%s", problem)
+def _check_once(positive: list[Any]) -> None:
     carried = (values.get("model_conds", {}).get(KEY) for _, values in positive)
     if any(term.node == NODE for terms in carried if terms is not None for term in terms.cond):
         raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import node_helpers
 import pytest
 import torch
@@ -12,7 +14,6 @@ from dense_attention import dense_attention
 from host_cases import assert_close, assert_same, encode, noise, sample
 
 import nodes
-from instance_composer.hosts.comfyui.attention.errors import EmptyLayoutError
 from instance_composer.hosts.comfyui.attention.terms import KEY
 from instance_composer.hosts.comfyui.attention.unet.layers import (
     cross_attention_blocks,
@@ -21,6 +22,7 @@ from instance_composer.hosts.comfyui.attention.unet.layers import (
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
 from instance_composer.layout import Box, Instance, Layout, Polygon
 from instance_composer.models.regions import Regions
+from instance_composer.nodes.regions import DrawRegions
 
 LATENTS = noise(1, 24, 24)
 # What drawing moves at the least in the tests' model, far above rounding.
@@ -285,9 +287,25 @@ def test_sampling_is_the_same_every_time_and_moves_the_picture(model, drawn, pro
     assert (first - sample((model, *prompts), empty)).abs().max() > MOVED
 
 
-def test_nothing_to_draw_and_drawing_twice_are_said(model, clip, layout, prompts, drawn):
-    with pytest.raises(EmptyLayoutError, match="none to draw"):
-        draw_regions(model, clip, Layout(()), prompts[0])
+def test_without_anything_to_draw_everything_comes_back_as_it_was(model, clip, layout, prompts, caplog):
+    switched_off = Layout(tuple(replace(one, enabled=False) for one in layout.instances))
+    for empty in (Layout(()), switched_off):
+        bound, positive = draw_regions(model, clip, empty, prompts[0])
+        assert bound is model
+        assert positive is prompts[0]
+        assert "nothing" in caplog.text
+        caplog.clear()
+        (shown,) = DrawRegions.execute(model, prompts[0], clip, empty, 1.0, 0.0, 0.0, 0.0, 1.0).ui[
+            "instance_layout_noted"
+        ]
+        assert Layout.from_json(shown) == empty
+    (nothing,) = DrawRegions.execute(model, prompts[0], clip, layout, 1.0, 0.0, 0.0, 0.0, 1.0).ui[
+        "instance_layout_noted"
+    ]
+    assert nothing == ""
+
+
+def test_drawing_twice_is_said(model, clip, layout, prompts, drawn):
     with pytest.raises(ValueError, match="Combine Layouts"):
         draw_regions(drawn[0], clip, layout, drawn[1])
     narrow = [[prompts[0][0][0][..., :-1], prompts[0][0][1]]]
