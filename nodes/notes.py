@@ -6,7 +6,7 @@ from ..layout import Layout
 
 
 def noted(layout: Layout | None, strength: float) -> dict[str, list[str]]:
-    """The ui value from which the page reads problems, to say them in its own language; it finds the same as Python.
+    """The ui value from which the page reads problems, to say them in its own language as Python finds them.
 
     Empty where nothing is worth a look, and where the strength of 0 lets the layout alone.
     """
