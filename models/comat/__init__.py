@@ -1,7 +1,7 @@
 """CoMat's training (arXiv 2404.03653): a LoRA that makes a model draw what its prompts say."""
 
 from .attention_losses import attribute_concentration, concentratable
-from .concept_matching import Likelihood, concept_loss, likelihood_of
+from .concept_matching import Likelihood, concept_loss, likelihood_of, rival_loss
 from .fidelity import LatentHead, fooling_loss, telling_loss
 from .sampling import NoiseSchedule, ancestral_step, clean_prediction
 from .schedule import Schedule, draw_schedule, random_crop
@@ -20,5 +20,6 @@ __all__ = [
     "fooling_loss",
     "likelihood_of",
     "random_crop",
+    "rival_loss",
     "telling_loss",
 ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -100
-Reduction = Literal["mean", "sum"]
+Reduction = Literal["mean", "sum", "rivals"]
 
 
 class Likelihood(NamedTuple):
@@ -54,3 +54,19 @@ def concept_loss(likelihood: Likelihood, reduction: Reduction = "mean", smoothin
     """
     loss = (1.0 - smoothing) * likelihood.negative + smoothing * likelihood.uniform
     return loss.mean() if reduction == "sum" else loss.sum() / likelihood.tokens.sum().clamp(min=1)
+
+
+def rival_loss(negative: Tensor, rivals: Sequence[Tensor]) -> Tensor:
+    """Minus the log of the prompt's share of what a captioner gives to a prompt and its rivals together.
+
+    negative: -log p of B prompts, (B,); rivals: of each prompt's rivals, (N,) each, N may differ and be 0.
+    What the captioner says of any caption (which thing it names first, its words for sizes) drops out; what
+    remains is whether words are bound as the prompt binds them. Mean over prompts that have rivals, 0 if none
+    has. Not in the paper: a softmax over captions, as contrastive losses have it (arXiv 1807.03748).
+    """
+    losses = [
+        own + torch.logsumexp(-torch.cat((own[None], others)), 0)
+        for own, others in zip(negative, rivals, strict=True)
+        if len(others)
+    ]
+    return torch.stack(losses).mean() if losses else negative.new_zeros(())

@@ -8,6 +8,7 @@ from golden_files import REFERENCES, read_cases, read_facts
 from transformers import BertTokenizerFast, BlipConfig, BlipForConditionalGeneration
 
 from instance_composer.models.comat import concept_loss, random_crop
+from instance_composer.models.vision.likelihood import FunctionScorer
 from instance_composer.models.vision.likelihood.decoders import BlipScorer
 from instance_composer.models.vision.likelihood.pixels import Preparation
 
@@ -64,6 +65,22 @@ def test_likelihood_losses_and_gradients_are_the_released_codes(case, golden, tm
     if "grad_image_no_smoothing" in tensors:
         (gradient,) = torch.autograd.grad(plain, picture)
         torch.testing.assert_close(gradient, tensors["grad_image_no_smoothing"], rtol=1e-3, atol=1e-6)
+
+
+def test_several_captions_of_a_picture_are_as_likely_as_each_alone(golden, tmp_path):
+    cases, facts = golden
+    tensors, about = cases["one_short"], facts["cases"]["one_short"]
+    scorer = make_scorer(cases["weights"], facts, tmp_path)
+    picture = tensors["image"].float().repeat(2, 1, 1, 1)
+    first, second = about["prompts"][0], "words that nobody knows"
+    together = scorer.of_each(picture, [(first, second, first), ()])
+    assert [len(one) for one in together] == [3, 0]
+    alone = scorer.likelihood(picture[:1].repeat(2, 1, 1, 1), [first, second]).negative
+    torch.testing.assert_close(together[0], alone[[0, 1, 0]], rtol=1e-5, atol=1e-5)
+    function = FunctionScorer(lambda seen, said: scorer.likelihood(seen, said).negative)
+    for one, other in zip(function.of_each(picture, [(second,), (first, second)]), (1, 2), strict=True):
+        assert len(one) == other
+    assert [len(one) for one in function.of_each(picture, [(), ()])] == [0, 0]
 
 
 def test_pictures_are_prepared_as_the_released_code_does(golden):

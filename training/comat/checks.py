@@ -20,6 +20,7 @@ _AT_LEAST_ONE = {
     "gradient_steps": "--gradient-steps",
     "attention_steps": "--attention-steps",
     "world_prompts": "--world-prompts",
+    "rivals": "--rivals",
 }
 _NOT_NEGATIVE = {
     "concept_weight": "--concept-weight",
@@ -33,7 +34,7 @@ _NOT_NEGATIVE = {
 _SHARES = {"box_threshold": "--box-threshold", "text_threshold": "--text-threshold"}
 _CHAINED = {"published": None, "scheduler": False, "calls": True}
 _WORDS = {
-    "concept_loss": ("mean", "sum"),
+    "concept_loss": ("mean", "sum", "rivals"),
     "token_loss": ("released", "paper"),
     "gradient_path": tuple(_CHAINED),
 }
@@ -77,6 +78,7 @@ def sampling_of(run: CoMatRun) -> Sampling:
         run.attention_steps,
         _CHAINED[run.gradient_path],
         run.gradient_limit,
+        run.gradient_until,
     )
 
 
@@ -93,10 +95,13 @@ def _check_values(run: CoMatRun) -> None:
         _require(getattr(run, name) in words, given, getattr(run, name), _either(words))
     _require(0 <= run.label_smoothing < 1, "--label-smoothing", run.label_smoothing, "0 up to 1")
     _require(run.discriminator_rate > 0, "--discriminator-rate", run.discriminator_rate, "more than 0")
-    if run.gradient_steps > run.sampling_steps:
+    _require(0 < run.gradient_until <= 1, "--gradient-until", run.gradient_until, "more than 0, up to 1")
+    reach = sampling_of(run).reach
+    if run.gradient_steps > reach:
+        until = "" if run.gradient_until == 1 else f" until {run.gradient_until:g} of them"
         raise SourceError(
-            f"--gradient-steps is {run.gradient_steps} of {run.sampling_steps} --sampling-steps; at most all "
-            "of them can have a gradient"
+            f"--gradient-steps is {run.gradient_steps} of {run.sampling_steps} --sampling-steps{until}; at "
+            f"most {reach} can have a gradient"
         )
 
 

@@ -18,6 +18,7 @@ from ...models.comat import (
     draw_schedule,
     fooling_loss,
     random_crop,
+    rival_loss,
     telling_loss,
 )
 from ...models.comat.attention_losses import Form, LayerMaps
@@ -55,7 +56,7 @@ class Sampling:
     """How pictures are sampled while training: DDPM's steps, those with a gradient and with attention.
 
     `chained` and `limit` as in `Sampler`; None for `chained` is what was published, which is Stable Diffusion
-    1's alone.
+    1's alone. `until`: the share of the steps, from the noise on, among which those with a gradient are.
     """
 
     steps: int = 50
@@ -64,6 +65,12 @@ class Sampling:
     attention_steps: int = 2
     chained: bool | None = None
     limit: float = 0.0
+    until: float = 1.0
+
+    @property
+    def reach(self) -> int:
+        """Of how many first steps some have a gradient."""
+        return max(1, round(self.steps * self.until))
 
 
 class CoMatObjective(nn.Module):
@@ -102,16 +109,17 @@ class CoMatObjective(nn.Module):
     def forward(
         self, batch: dict[str, Any], generator: Generator, player: str = GENERATOR
     ) -> dict[str, Tensor]:
-        """batch: tokens (B, T) and empty (1, T) for each text encoder, prompts, nouns and groups of each
-        one's entities, size (height, width) in pixels, grid (h, w) of the latents, part of the step; with a
-        discriminator also real latents (B, C, h, w) of the original model.
+        """batch: tokens (B, T) and empty (1, T) for each text encoder, prompts, rivals of each where the loss
+        is against them, nouns and groups of each one's entities, size (height, width) in pixels, grid (h, w)
+        of the latents, part of the step; with a discriminator also real latents (B, C, h, w) of the original
+        model.
         """
         empty = self.prompts.encode(batch["empty"], batch["size"])
         if player == DISCRIMINATOR:
             return self.discriminate(self._made.pop(batch["part"]), batch["real"].float(), empty)
         positive = self.prompts.encode(batch["tokens"], batch["size"])
         schedule = draw_schedule(
-            self.sampling.steps,
+            self.sampling.reach,
             self.sampling.gradient_steps,
             self.sampling.attention_steps,
             min(batch["size"]),
@@ -158,8 +166,7 @@ class CoMatObjective(nn.Module):
             pictures = decode(self.vae, made.latents.float() / self.vae.config["scaling_factor"]) / 2 + 0.5
         if balance.concept and self.captioner is not None:
             seen = random_crop(pictures, schedule.offsets)
-            said = self.captioner.likelihood(seen, batch["prompts"])
-            parts["concept"] = concept_loss(said, balance.reduction, balance.smoothing)
+            parts["concept"] = self._concept(seen, batch)
             total = total + balance.concept * parts["concept"]
         if concentrates:
             token, pixel = self._concentration(pictures, made.maps, batch["nouns"], groups, tokens)
@@ -180,6 +187,16 @@ class CoMatObjective(nn.Module):
         fake, original = self.discriminator(torch.cat((made, real)), empty).chunk(2)
         right = torch.cat((fake < 0, original > 0)).float().mean()
         return {"telling": telling_loss(fake, original), "told": right.detach()}
+
+    def _concept(self, pictures: Tensor, batch: dict[str, Any]) -> Tensor:
+        """What the captioner says of prompts, or of prompts against their rivals."""
+        assert self.captioner is not None
+        if self.balance.reduction != "rivals":
+            said = self.captioner.likelihood(pictures, batch["prompts"])
+            return concept_loss(said, self.balance.reduction, self.balance.smoothing)
+        both = [(own, *others) for own, others in zip(batch["prompts"], batch["rivals"], strict=True)]
+        found = self.captioner.of_each(pictures, both)
+        return rival_loss(torch.stack([one[0] for one in found]), [one[1:] for one in found])
 
     def _concentration(
         self,

@@ -75,6 +75,13 @@ class CoMatRun:
             "published, which is scheduler for SDXL and calls for SD 1.5 (%(default)s)"
         ),
     )
+    gradient_until: float = field(
+        default=1.0,
+        metadata=flag(
+            "share of the sampling, from the noise on, whose steps may have a gradient: what is where is "
+            "decided early (%(default)g)"
+        ),
+    )
     gradient_limit: float = field(
         default=0.0,
         metadata=flag(
@@ -97,7 +104,14 @@ class CoMatRun:
     )
     concept_loss: str = field(
         default="mean",
-        metadata=flag("over all tokens of a batch, or the paper's sum for each prompt (%(default)s)"),
+        metadata=flag(
+            "mean over all tokens of a batch, the paper's sum for each prompt, or rivals: against captions "
+            "that bind the prompt's words otherwise (%(default)s)"
+        ),
+    )
+    rivals: int = field(
+        default=12,
+        metadata=flag("captions to hold a prompt against, for --concept-loss rivals (%(default)g)"),
     )
     token_loss: str = field(
         default="released", metadata=flag("or paper: how attention outside masks counts (%(default)s)")

@@ -11,6 +11,7 @@ import torch
 
 from ...hosts.diffusers_sdxl import TextToImage, load_stable_diffusion
 from ...models.comat.lora import attention_targets, read_lora
+from ...models.entities.pipelines import parse
 from ...models.vision.interfaces import Segmenter
 from ...models.vision.likelihood import CaptionScorer, load_caption_scorer
 from ...shapes_world import ShapesWorld, caption
@@ -26,6 +27,7 @@ from .objective import Balance, CoMatObjective
 from .options import WORLD, CoMatRun
 from .original_latents import OriginalLatents, make_once, missing_latents, model_digest
 from .prompts import PromptEncoder, PromptEntities
+from .rivals import rival_captions
 from .task import CoMatTask
 
 _PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -53,6 +55,7 @@ def train_comat(
     _check_size(run, pipeline)
     concentrates = bool(balance.token or balance.pixel)
     entities = _entities(pipeline, prompts, run.pipeline) if concentrates else None
+    rivals = _rivals(prompts, run) if balance.concept and balance.reduction == "rivals" else None
     precision = _PRECISIONS.get(settings.mixed_precision)
     if balance.concept and captioner is None and run.captioner is not None:
         captioner = load_caption_scorer(run.captioner, precision or torch.float32)
@@ -65,6 +68,7 @@ def train_comat(
         run.size,
         int(pipeline.vae_scale_factor),
         entities,
+        rivals,
         discriminator_rate=run.discriminator_rate,
         precision=precision,
         about=_about(run, digest),
@@ -166,6 +170,22 @@ def _entities(pipeline: TextToImage, prompts: Sequence[str], parser: str) -> lis
     return entities
 
 
+def _rivals(prompts: Sequence[str], run: CoMatRun) -> list[tuple[str, ...]]:
+    rivals = rival_captions(parse(prompts, run.pipeline), run.rivals)
+    without = sum(not some for some in rivals)
+    if without == len(prompts):
+        raise SourceError(
+            f"none of the {len(prompts)} prompts has rivals: captions that bind its words otherwise need a "
+            'noun with words before it that describe it (as "a red dog and a blue bench"). Give other '
+            "prompts, or --concept-loss mean or sum"
+        )
+    if without:
+        logger.info(
+            "%d of %d prompts have no rivals; the captioner is not asked about them", without, len(prompts)
+        )
+    return rivals
+
+
 def _segmenter(run: CoMatRun) -> Segmenter:
     if run.segmenter == WORLD:
         return WorldSegmenter()
@@ -203,6 +223,7 @@ def _about(run: CoMatRun, digest: str) -> dict[str, Any]:
             run.fidelity_weight,
             run.distance_weight,
         ],
-        "gradient": [run.gradient_path, run.gradient_limit],
+        "gradient": [run.gradient_path, run.gradient_limit, run.gradient_until],
         "losses": [run.concept_loss, run.token_loss, run.label_smoothing],
+        "rivals": run.rivals if run.concept_loss == "rivals" else 0,
     }

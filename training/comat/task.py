@@ -29,8 +29,8 @@ _BETA1, _CLIP = 0.0, 1.0
 class CoMatTask(Task[CoMatObjective]):
     """A LoRA tuned on prompts alone; size is (width, height) in pixels.
 
-    `entities` has one entry for each prompt, `original` latents of the original model for each; both only
-    where the objective has the part that needs them; `to_make` of the latents are not there yet.
+    `entities` and `rivals` have one entry for each prompt, `original` latents of the original model for each;
+    all only where the objective has the part that needs them; `to_make` of the latents are not there yet.
     `discriminator_rate` is a multiple of the run's rate.
     """
 
@@ -41,6 +41,7 @@ class CoMatTask(Task[CoMatObjective]):
         size: tuple[int, int],
         factor: int,
         entities: Sequence[PromptEntities] | None = None,
+        rivals: Sequence[Sequence[str]] | None = None,
         original: OriginalLatents | None = None,
         discriminator_rate: float = 1.0,
         precision: torch.dtype | None = None,
@@ -48,7 +49,7 @@ class CoMatTask(Task[CoMatObjective]):
         to_make: int = 0,
     ) -> None:
         self.objective, self.prompts, self.size, self.factor = objective, list(prompts), size, factor
-        self.entities, self.original = entities, original
+        self.entities, self.rivals, self.original = entities, rivals, original
         self.discriminator_rate, self.precision = discriminator_rate, precision
         self.about, self.to_make = about or {}, to_make
 
@@ -76,6 +77,8 @@ class CoMatTask(Task[CoMatObjective]):
             "groups": [one.groups for one in entities] or [()] * size,
             "part": position.part,
         }
+        if self.rivals is not None:
+            batch["rivals"] = [self.rivals[number] for number in numbers]
         if self.original is not None:
             batch["real"] = self.original(numbers)
         return batch

@@ -28,10 +28,18 @@ class BlipScorer(CaptionScorer):
         self.tokenizer, self.prepare, self.prefix = tokenizer, prepare, prefix
 
     def likelihood(self, pictures: Tensor, captions: Sequence[str]) -> Likelihood:
-        ids, mask, labels = self.read(captions)
-        device = pictures.device
+        return self._said(self._seen(pictures), captions)
+
+    def _of_rows(self, pictures: Tensor, rows: Sequence[int], captions: Sequence[str]) -> Likelihood:
+        return self._said(self._seen(pictures)[list(rows)], captions)
+
+    def _seen(self, pictures: Tensor) -> Tensor:
         pixels = self.prepare(pictures).to(self.model.dtype)
-        seen = self.model.vision_model(pixel_values=pixels)[0]
+        return self.model.vision_model(pixel_values=pixels)[0]
+
+    def _said(self, seen: Tensor, captions: Sequence[str]) -> Likelihood:
+        ids, mask, labels = self.read(captions)
+        device = seen.device
         logits = self.model.text_decoder(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),

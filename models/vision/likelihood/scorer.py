@@ -18,6 +18,19 @@ class CaptionScorer(nn.Module, ABC):
     def likelihood(self, pictures: Tensor, captions: Sequence[str]) -> Likelihood:
         """Of each caption given its picture: pictures (B, 3, H, W), 0 to 1 but not clamped."""
 
+    def of_each(self, pictures: Tensor, captions: Sequence[Sequence[str]]) -> list[Tensor]:
+        """-log p of several captions of each picture, (N,) for each of them; N may be 0."""
+        rows = [number for number, some in enumerate(captions) for _ in some]
+        if not rows:
+            return [pictures.new_zeros(0) for _ in captions]
+        flat = [one for some in captions for one in some]
+        found = self._of_rows(pictures, rows, flat)
+        return list(found.negative.split([len(some) for some in captions]))
+
+    def _of_rows(self, pictures: Tensor, rows: Sequence[int], captions: Sequence[str]) -> Likelihood:
+        """Of each caption given the picture of its row; those that can look at a picture once do."""
+        return self.likelihood(pictures[list(rows)], captions)
+
     def train(self, mode: bool = True) -> CaptionScorer:
         """Evaluation mode always: dropout in a captioner would be noise in what it says."""
         return super().train(False)

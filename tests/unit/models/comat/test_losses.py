@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from prompt_entities import entity
@@ -14,6 +16,7 @@ from instance_composer.models.comat import (
     concept_loss,
     fooling_loss,
     likelihood_of,
+    rival_loss,
     telling_loss,
 )
 from instance_composer.models.concentration import pixel_loss_official, token_loss, token_loss_official
@@ -43,6 +46,21 @@ def test_label_smoothing_is_torchs():
 def test_parts_of_a_batch_are_a_batch():
     parts = [Likelihood(*(torch.rand(n) for _ in range(3))) for n in (1, 2)]
     assert Likelihood.joined(parts).negative.shape == (3,)
+
+
+def test_against_rivals_only_the_difference_counts():
+    own = torch.tensor([3.0, 5.0, 7.0], requires_grad=True)
+    rivals = [torch.tensor([4.0, 3.0]), torch.tensor([]), torch.tensor([9.0])]
+    found = rival_loss(own, rivals)
+    shares = [1 / (1 + math.exp(3 - 4) + math.exp(3 - 3)), 1 / (1 + math.exp(7 - 9))]
+    assert found.item() == pytest.approx(-sum(map(math.log, shares)) / 2, rel=1e-6)
+    # Any caption becoming likelier changes nothing, and a prompt without rivals has no say.
+    assert rival_loss(own + 40, [one + 40 for one in rivals]).item() == pytest.approx(found.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(found, own)
+    assert gradient[1].item() == 0
+    assert gradient[0].item() == pytest.approx((1 - shares[0]) / 2, rel=1e-6)
+    nothing = rival_loss(own, [rivals[1]] * 3)
+    assert nothing.item() == 0.0
 
 
 def maps(count: int, size: int, seed: int) -> list[torch.Tensor]:
