@@ -27,6 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what was chosen; returns the exit code."""
     import logging
 
+    from ...training.engine.processes import ending_together
+
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("instance_composer").setLevel(logging.INFO)
-    return arguments.act(arguments)
+    with ending_together():
+        return arguments.act(arguments)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ...models.weights import save_weights
 from ..data.errors import SourceError
 from ..data.shards import Shards
+from ..engine.processes import wait_for_all
 from ..engine.progress import progress_bar
 
 # Latents in one file: what an interruption can lose.
@@ -86,7 +87,7 @@ def make_once(
             beginning = folder / f"{_name(shard)}.part"
             save_weights({"latents": latents.contiguous()}, beginning)
             os.replace(beginning, folder / _name(shard))
-    state.wait_for_everyone()
+    wait_for_all()
     return OriginalLatents(folder, len(prompts))
 
 

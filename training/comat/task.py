@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from ...models.comat.lora import save_lora
 from ..data.pictures import decode, save_grid, to_bytes
+from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
 from ..engine.settings import Settings
 from ..engine.task import BatchPosition, Cost, Player, Task
@@ -113,7 +114,7 @@ class CoMatTask(Task[CoMatObjective]):
         return cost_of(self, settings, device)
 
     def describe(self) -> dict[str, Any]:
-        return {"task": "comat", "prompts": len(self.prompts), "size": list(self.size), **self.about}
+        return {"task": "comat", "prompts": of_texts(self.prompts), "size": list(self.size), **self.about}
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:

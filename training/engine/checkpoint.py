@@ -93,9 +93,16 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
+def _is_same(before: Any, now: Any) -> bool:
+    # Of texts earlier versions kept the number alone, where there is a digest behind it now.
+    if type(before) is int and isinstance(now, str):
+        return now.startswith(f"{before} of ")
+    return before == now
+
+
 def check_same(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """`ResumeError` unless what was asked for now is what the run was started with."""
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    changed = sorted(key for key in {*before, *now} if not _is_same(before.get(key), now.get(key)))
     if changed:
         changes = ", ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in changed)
         raise ResumeError(

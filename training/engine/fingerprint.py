@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -23,12 +23,29 @@ def of_texts(texts: Iterable[str]) -> str:
     return f"{count} of {digest.hexdigest()[:16]}"
 
 
-@torch.no_grad()
 def of_frozen(module: nn.Module) -> dict[str, str]:
     """A digest for each part of a module that has parameters which are not trained."""
+    return _of_parameters(module, trained=False)
+
+
+def of_start(module: nn.Module) -> dict[str, str]:
+    """A digest for each part of a module of what is trained, before the first step; and whose numbers are
+    random ones."""
+    return {**_of_parameters(module, trained=True), "torch": str(torch.__version__)}
+
+
+def same_start(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What of two starts is to be compared: another torch may draw other fresh weights."""
+    if before.get("torch") != now.get("torch"):
+        return {}, {}
+    return dict(before), dict(now)
+
+
+@torch.no_grad()
+def _of_parameters(module: nn.Module, *, trained: bool) -> dict[str, str]:
     digests: dict[str, Any] = {}
     for name, value in module.named_parameters():
-        if not value.requires_grad:
+        if value.requires_grad == trained:
             part = digests.setdefault(name.partition(".")[0], hashlib.sha256())
             part.update(name.encode() + str(tuple(value.shape)).encode() + _numbers(value))
     return {part: digest.hexdigest()[:16] for part, digest in digests.items()}

@@ -27,12 +27,13 @@ from .account import (
 )
 from .card import write_card
 from .checkpoint import BEST, FILE, ResumeError, check_same, earlier, keep_best, read_run, write_run
-from .fingerprint import of_frozen
+from .fingerprint import of_frozen, of_start, same_start
 from .interruption import Interrupted, Interruption
 from .order import generator_at
 from .players import Turn, make_turns
+from .processes import wait_for_all
 from .progress import progress_bar
-from .run_file import options_of, write_run_file
+from .run_file import changed_options, options_of, write_run_file
 from .settings import Settings
 from .task import BatchPosition, Player, Task
 from .trackers import PROJECT, trackers_of
@@ -79,7 +80,7 @@ class Trainer:
     def __init__(self, task: Task[Any], settings: Settings, folder: Path, options: Any = None) -> None:
         self.task, self.settings, self.folder, self.options = task, settings, folder, options
         self.turns = make_turns(task, settings)
-        self._frozen = of_frozen(task.objective)
+        self._frozen, self._start = of_frozen(task.objective), of_start(task.objective)
         # In one player's turn the parameters of the others get no gradient.
         several = DistributedDataParallelKwargs(find_unused_parameters=len(self.turns) > 1)
         self.accelerator = Accelerator(
@@ -99,7 +100,7 @@ class Trainer:
         )
         self.step = 0
         self._parts = settings.accumulate
-        self._skipped = 0
+        self._skipped = self._saved = 0
         self._best: dict[str, float] | None = None
         self._validation: float | None = None
         self._interruption = Interruption()
@@ -156,6 +157,7 @@ class Trainer:
         """
         settings, device = self.settings, self.accelerator.device
         lines = [
+            *(changed_options(self.folder, self.options) if self.step else ()),
             *self.task.account(),
             weights_line(self.task.objective),
             steps_line(settings, self.step, self._parts, self.accelerator.num_processes, self.task.samples),
@@ -228,7 +230,7 @@ class Trainer:
     def _keep_best(self) -> None:
         if self.accelerator.is_main_process and not self._skipped:
             keep_best(self.folder)
-        self.accelerator.wait_for_everyone()
+        wait_for_all()
 
     def _asked_to_end(self) -> bool:
         """Whether any process was asked to end: they stop behind the same step."""
@@ -324,7 +326,7 @@ class Trainer:
                 self.task.export(self.folder / "model")
             if self.options is not None:
                 self._write_card()
-        self.accelerator.wait_for_everyone()
+        wait_for_all()
 
     def _write_card(self) -> None:
         size = self.settings.batch * self._parts * self.accelerator.num_processes
@@ -343,7 +345,8 @@ class Trainer:
         self._check_finite()
         if self.accelerator.is_main_process and not self._skipped:
             write_run(self.folder, self.state(), self.settings.keep_checkpoints)
-        self.accelerator.wait_for_everyone()
+            self._saved = self.step
+        wait_for_all()
 
     def _check_finite(self) -> None:
         """`DivergedError` before anything that is not finite is written."""
@@ -360,6 +363,13 @@ class Trainer:
         advice = "lower learning_rate, raise warm_up, or train in bf16 instead of fp16"
         if not there:
             return f"nothing was written. To mend it: {advice}"
+        if self.step - self._saved < self._skipped:
+            # Weights can be numbers still and be lost already.
+            back = f"rename {there[1]} to {FILE}" if there[1:] else "choose another folder to start over"
+            return (
+                f"no step after {self.folder / there[0]} was finite, so it may hold the weights that went "
+                f"wrong: {back}. To mend it: {advice}"
+            )
         return (
             f"{self.folder / there[0]} is from before"
             + (f", so is {there[1]}" if there[1:] else "")
@@ -375,6 +385,7 @@ class Trainer:
             "settings": self.settings.to_dict(),
             "task": dict(self.task.describe()),
             "frozen": self._frozen,
+            "start": self._start,
             "processes": self.accelerator.num_processes,
             "weights": self._weights(),
             "average": self.average.state_dict(),
@@ -407,6 +418,8 @@ class Trainer:
         # Runs of earlier versions did not keep it.
         if "frozen" in state:
             check_same("model: what is not trained has other weights", state["frozen"], self._frozen)
+        if "start" in state:
+            check_same("start: weights to train from", *same_start(state["start"], self._start))
         kept = state.get("other_optimizers", {})
         names = [turn.player.name for turn in self.turns[1:]]
         check_same("model", {"other players": [*kept]}, {"other players": names})
@@ -425,7 +438,7 @@ class Trainer:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
-        self.step = state["step"]
+        self.step = self._saved = state["step"]
         self._best = state.get("best")
         self._forget_metrics()
         logger.info("continuing %s after step %d", self.folder, self.step)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .settings import Settings
+from .settings import Settings, read_toml
 
 FILE = "run.toml"
 # Tables beside the settings; only the first is read again.
@@ -33,6 +33,26 @@ def options_of(options: Any) -> dict[str, Any]:
     found = {one.name: getattr(options, one.name) for one in fields(options)}
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
     return {name: value for name, value in plain.items() if value is not None}
+
+
+def changed_options(folder: Path, options: Any) -> list[str]:
+    """A line that tells which options differ from those of the run's last start, none where none does."""
+    path = folder / FILE
+    if options is None or not path.is_file():
+        return []
+    # An option that the run's version did not know had its default.
+    defaults = {one.name: one.default for one in fields(options) if one.default is not MISSING}
+    before, now = {**defaults, **read_toml(path).get(OPTIONS, {})}, {**defaults, **options_of(options)}
+    changed = [
+        f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
+        for name in sorted({*before, *now})
+        if _shown(before.get(name)) != _shown(now.get(name))
+    ]
+    return [f"options have changed since the last start: {'; '.join(changed)}"] if changed else []
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else _value(value)
 
 
 def versions() -> dict[str, str]:

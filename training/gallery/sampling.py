@@ -17,6 +17,7 @@ from accelerate.utils import parse_flag_from_env
 from ...rankings.gallery import Gallery, Member, Prompt
 from ...rankings.kinds import PATHS
 from ...rankings.pictures import missing, picture_file, write_picture
+from ..engine.processes import wait_for_all
 from ..engine.progress import progress_bar
 from .comfyui_member import ComfyUIMember
 from .diffusers_member import DiffusersMember
@@ -51,7 +52,7 @@ def sample(run: Path, gallery: Gallery, members: Sequence[Member], prompts: Sequ
         # Whoever calls this in the first process tells its own.
         for note in notes:
             logger.warning("%s", note)
-    state.wait_for_everyone()
+    wait_for_all()
     return notes
 
 

@@ -19,6 +19,7 @@ from ...rankings.errors import GalleryError
 from ...rankings.gallery import Gallery, read_gallery
 from ...rankings.pictures import clear_unfinished, index, write_lines
 from ..data.errors import SourceError
+from ..engine.processes import wait_for_all
 from ..engine.settings import Settings, read_settings
 from ..gallery.sampling import sample
 from ..itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun, FeedbackTuning
@@ -98,7 +99,7 @@ class Loop:
         main = self.state.is_main_process
         if main:
             logger.info("iteration %d, %s", iteration, stage)
-        self.state.wait_for_everyone()
+        wait_for_all()
         with timed(self.folder, iteration, stage, self.state.num_processes, main):
             notes = self._stage(iteration, stage, by_name)
         gc.collect()
@@ -106,7 +107,7 @@ class Loop:
             for note in notes:
                 logger.warning("%s", note)
             mark_done(self.folder, iteration, stage, {"notes": notes})
-        self.state.wait_for_everyone()
+        wait_for_all()
 
     def _stage(self, iteration: int, stage: str, by_name: bool) -> list[str]:
         gallery = with_tuned(self.folder, self.gallery, iteration, self.run.rank)
@@ -130,7 +131,7 @@ class Loop:
     def _sample(self, gallery: Gallery, iteration: int) -> list[str]:
         if self.state.is_main_process:
             clear_unfinished(self.folder)
-        self.state.wait_for_everyone()
+        wait_for_all()
         members = gallery.joined(iteration)
         notes = sample(self.folder, gallery, members, gallery.prompts)
         if self.state.is_main_process:
@@ -162,7 +163,7 @@ class Loop:
             gc.collect()
         if self.state.is_main_process:
             _copy_vocabulary(before, target)
-        self.state.wait_for_everyone()
+        wait_for_all()
         return notes
 
     def _learnable(self, iteration: int, aspect: str) -> bool:
@@ -195,7 +196,7 @@ class Loop:
             file = place(self.folder, iteration) / "prompts.txt"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("".join(f"{text}\n" for text in dict.fromkeys(learnt)), encoding="utf-8")
-        self.state.wait_for_everyone()
+        wait_for_all()
 
     def _report(self, iteration: int) -> list[str]:
         gallery = with_tuned(self.folder, self.gallery, iteration + 1, self.run.rank)

@@ -11,7 +11,7 @@ import torch
 from line_task import Line, LineTask, settings
 from torch import nn
 
-from instance_composer.training.engine.checkpoint import FILE, ResumeError, read_run, write_run
+from instance_composer.training.engine.checkpoint import FILE, ResumeError, check_same, read_run, write_run
 from instance_composer.training.engine.loop import DivergedError, OutOfMemoryError, Trainer
 from instance_composer.training.engine.settings import Settings, SettingsError, read_settings
 from instance_composer.training.engine.task import BatchPosition, parameter_groups
@@ -173,13 +173,33 @@ def test_a_part_is_let_go_of_after_its_backward_pass(tmp_path):
 def test_weights_that_run_away_never_reach_the_disk(tmp_path):
     """A rate that no model survives: the run ends in words, and what it had before stays."""
     straight(tmp_path)
-    with pytest.raises(DivergedError, match=r"checkpoint\.pt is from before.*lower learning_rate"):
+    with pytest.raises(
+        DivergedError,
+        match=r"no step after .*checkpoint\.pt was finite.*rename checkpoint-000008\.pt to "
+        r"checkpoint\.pt.*lower learning_rate",
+    ):
         Trainer(
             LineTask(), settings(steps=99, learning_rate=1e30, every_checkpoint=1), tmp_path / "straight"
         ).run()
     assert all_finite(tmp_path / "straight")
     lines = [json.loads(line, parse_constant=pytest.fail) for line in metrics(tmp_path / "straight")]
     assert lines
+
+
+def test_a_checkpoint_that_finite_steps_followed_is_from_before(tmp_path):
+    class Broken(Line):
+        calls = 0
+
+        def forward(self, batch, generator):
+            type(self).calls += 1
+            report = super().forward(batch, generator)
+            return {**report, "loss": report["loss"] * (float("nan") if self.calls > 4 else 1.0)}
+
+    task = LineTask()
+    task.objective = Broken()
+    with pytest.raises(DivergedError, match=r"checkpoint\.pt is from before\. To mend it"):
+        Trainer(task, settings(steps=99, every_sample=0), tmp_path).run()
+    assert read_run(tmp_path)["step"] == 3
 
 
 def test_a_step_without_a_finite_gradient_moves_nothing(tmp_path):
@@ -300,10 +320,31 @@ def test_a_run_is_not_continued_on_other_frozen_weights(tmp_path):
         Trainer(task, settings(), tmp_path / "straight")
 
 
+def test_a_run_is_not_continued_from_another_start(tmp_path):
+    """What is trained comes from the checkpoint; whoever names another start would not learn of it."""
+    straight(tmp_path)
+    task = LineTask()
+    with torch.no_grad():
+        task.objective.head.weight[0, 0] += 1e-3
+    with pytest.raises(ResumeError, match="another start: weights to train from: head was"):
+        Trainer(task, settings(), tmp_path / "straight")
+    # Another torch may draw other numbers for fresh weights.
+    state = read_run(tmp_path / "straight")
+    state["start"]["torch"] = "1.0"
+    write_run(tmp_path / "straight", state)
+    assert Trainer(task, settings(), tmp_path / "straight").step == 8
+
+
+def test_where_only_the_number_of_texts_was_kept_their_digest_goes_on(tmp_path):
+    check_same("model or data", {"prompts": 12}, {"prompts": "12 of 71d35c1f453720b0"})
+    with pytest.raises(ResumeError, match="prompts was 1 and is now '12 of"):
+        check_same("model or data", {"prompts": 1}, {"prompts": "12 of 71d35c1f453720b0"})
+
+
 def test_a_run_of_an_earlier_version_goes_on(tmp_path):
     straight(tmp_path)
     state = read_run(tmp_path / "straight")
-    del state["frozen"]
+    del state["frozen"], state["start"]
     write_run(tmp_path / "straight", state)
     assert Trainer(LineTask(), settings(), tmp_path / "straight").step == 8
 
