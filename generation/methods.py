@@ -14,6 +14,7 @@ class Method:
     owner/name on GitHub.
     `baseline` names the method that its guidance is added to, and that it is without strength; `weighted`
     says whether that guidance has a token and a pixel term. What is not `sampled` starts from a real picture.
+    `own_model`: it draws with a model of its own kind, which the user names.
     """
 
     label: str
@@ -24,6 +25,7 @@ class Method:
     baseline: str = ""
     weighted: bool = False
     sampled: bool = True
+    own_model: bool = False
 
 
 NOT_SAMPLED: Mapping[str, Method] = {

@@ -42,6 +42,9 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
         metavar="FILE[:STRENGTH]",
         help="a LoRA; may be given several times",
     )
+    parser.add_argument(
+        "--strength", type=number(0, 100), help="of the guidance, for the ways that have one (1)"
+    )
     parser.add_argument("--steps", type=number(1, 1000, whole=True), default=_STEPS, help=f"({_STEPS})")
     parser.add_argument("--cfg", type=number(1), default=_CFG, help=f"guidance ({_CFG:g})")
     parser.add_argument("--size", type=size, help="width x height in pixels (the benchmark's)")
@@ -86,13 +89,22 @@ def _method(way: str) -> Method:
 
 def _family(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The family of the way where it is to be drawn, and what its jobs need besides."""
+    if arguments.strength is not None and not _method(arguments.way).baseline:
+        guided = ", ".join(name for name, method in diffusers_methods.METHODS.items() if method.baseline)
+        raise ValueError(f"--strength: --way {arguments.way} has no guidance; {guided} have")
     if arguments.comfyui is None:
         if arguments.way not in diffusers_methods.METHODS:
             known = ", ".join(diffusers_methods.METHODS)
             raise ValueError(
                 f"--way {arguments.way} is drawn in ComfyUI: name its folder (--comfyui), or one of {known}"
             )
-        return diffusers_methods.FAMILY, {}
+        own = diffusers_methods.METHODS[arguments.way]
+        if own.own_model and (arguments.model is None or arguments.lora or arguments.config):
+            raise ValueError(
+                f"--way {arguments.way} draws with {own.label}'s own model: name its diffusers folder with "
+                "--model, and leave --lora and --config out"
+            )
+        return diffusers_methods.FAMILY, _strength(arguments)
     if arguments.way not in _comfyui_methods():
         raise ValueError(
             f"--way {arguments.way} is not drawn in ComfyUI; leave --comfyui out, or choose from "
@@ -103,6 +115,11 @@ def _family(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             "--comfyui draws with the demo model as it is; leave --lora, --adapter and --config out"
         )
     return "placing", {"base": 1.0}
+
+
+def _strength(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The strength where one is given, so that what was drawn without is known as it was."""
+    return {} if arguments.strength is None else {"strength": arguments.strength}
 
 
 def _about(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -119,6 +136,7 @@ def _about(arguments: argparse.Namespace) -> dict[str, Any]:
         "cfg": arguments.cfg,
         "size": list(arguments.size) if arguments.size else [],
         "dtype": arguments.dtype or "",
+        **_strength(arguments),
     }
 
 
@@ -133,7 +151,7 @@ def _drawer(arguments: argparse.Namespace) -> Iterator[Drawer]:
         with running_comfyui(arguments.comfyui, demo_folder(arguments.model or FOLDER), packs) as drawer:
             yield drawer
         return
-    from ...hosts.diffusers_sdxl import load_loras, load_sdxl
+    from ...hosts.diffusers_sdxl import load_gligen, load_loras, load_sdxl
     from ...hosts.diffusers_sdxl.methods.drawer import DiffusersDrawer
     from ...models.ifadapter import IFAdapter
 
@@ -141,8 +159,11 @@ def _drawer(arguments: argparse.Namespace) -> Iterator[Drawer]:
     method = diffusers_methods.METHODS[arguments.way]
     file = arguments.adapter or (None if arguments.model else FOLDER / ADAPTER)
     adapter = IFAdapter.load(file).to(place) if method.adapter and file is not None else None
-    model = arguments.model or demo_folder()
-    pipeline = load_sdxl(model, dtype=dtype, device=place, config=arguments.config)
+    if method.own_model:
+        pipeline: Any = load_gligen(arguments.model, dtype=dtype, device=place)
+    else:
+        model = arguments.model or demo_folder()
+        pipeline = load_sdxl(model, dtype=dtype, device=place, config=arguments.config)
     if arguments.lora:
         load_loras(pipeline, arguments.lora)
     pipeline.set_progress_bar_config(disable=True)

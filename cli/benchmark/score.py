@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     _add_folders(run_folder, arguments)
     stages = benchmark.stages(_models(arguments), run_folder.list.shared)
+    run_folder.add_models(_model_names(arguments))
     failed = False
     for way in _ways(run_folder, arguments.ways):
         total = len(stages) * sum(
@@ -115,6 +116,18 @@ def _ways(run_folder: RunFolder, text: str | None) -> list[str]:
     if unknown:
         raise ValueError(f"--ways: there is no {', '.join(unknown)}; there is {', '.join(known)}")
     return chosen
+
+
+def _model_names(arguments: argparse.Namespace) -> dict[str, str]:
+    """The models of this run by their options, folders by name alone."""
+    from ...evaluation.harness.report import WORLD_JUDGE
+
+    given = {option: getattr(arguments, option.replace("-", "_")) for option in _OPTIONS[arguments.benchmark]}
+    if arguments.tiny:
+        return dict.fromkeys(given, WORLD_JUDGE)
+    return {
+        option: Path(name).name if Path(name).exists() else name for option, name in given.items() if name
+    }
 
 
 def _models(arguments: argparse.Namespace) -> Models:

@@ -25,6 +25,8 @@ _COLOR = "#2f6fb5"
 _LONGEST = 90
 # What cases about Shapes World say of themselves.
 WORLD = "shapes_world"
+# What is noted in the place of a model's name, where the judge of that world measured.
+WORLD_JUDGE = "the judge of Shapes World"
 _QUOTED = "Rows marked *quoted* are published ones and were not measured here."
 _OF_THE_WORLD = (
     "These are scenes of Shapes World: they show that everything runs, and compare with no published row."
@@ -44,11 +46,13 @@ def write_report(
     ]
     bars = [Bar(one.label, _COLOR, one.estimates[benchmark.main], one.seconds) for one in results]
     draw_bars(bars, f"{benchmark.title}, {benchmark.main}", plot)
+    models = run.models()
     parts = [
         f"# {benchmark.title}",
         f"{run.list.source}; checksum of the cases {run.list.checksum[:16]}. Brackets are 95 % intervals, by "
         f"bootstrap over prompts. {_OF_THE_WORLD if world else _QUOTED}",
-        _table(columns, results, () if world else benchmark.quoted),
+        _measured_by(models),
+        _table([_named(column, models) for column in columns], results, () if world else benchmark.quoted),
         f"![{benchmark.main}]({plot.name})",
         *benchmark.notes,
         _unscored(results),
@@ -72,6 +76,19 @@ def write_official_files(
             file.write_text(json.dumps(values), encoding="utf-8")
             written.append(file)
     return written
+
+
+def _measured_by(models: Mapping[str, str]) -> str:
+    """By which models it was measured; nothing where that was not noted."""
+    names = dict.fromkeys(models.values())
+    uses = {name: ", ".join(use for use, own in models.items() if own == name) for name in names}
+    return f"Measured by {'; '.join(f'{name} ({use})' for name, use in uses.items())}." if uses else ""
+
+
+def _named(column: Column, models: Mapping[str, str]) -> Column:
+    """The column under the name of what was really measured."""
+    by_the_world = models.get(column.measure) == WORLD_JUDGE
+    return column._replace(header=column.in_world) if by_the_world and column.in_world else column
 
 
 def _table(columns: Sequence[Column], results: Sequence[Result], quoted: Sequence[Quoted]) -> str:

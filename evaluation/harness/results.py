@@ -30,11 +30,15 @@ class Scored(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A measure in the table: its name, its header, and whether it is a share shown in per cent."""
+    """A measure in the table: its name, its header, and whether it is a share shown in per cent.
+
+    `in_world` is the header where the judge of Shapes World measures something else in a model's place.
+    """
 
     measure: str
     header: str
     percent: bool = False
+    in_world: str = ""
 
 
 class Quoted(NamedTuple):

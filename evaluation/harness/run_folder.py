@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Shard:
 
 
 class RunFolder:
-    """`cases.jsonl`, `pictures/<way>/…`, `ways/<way>.json`, `findings/<way>/<stage>.<part>.jsonl`."""
+    """`cases.jsonl`, `ways/<way>.json`, `pictures/<way>/…`, `models.json`, `findings/<way>/…`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,6 +69,28 @@ class RunFolder:
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
         unfinished.replace(file)
+
+    def models(self) -> dict[str, str]:
+        """The names of the models that measured, by what they are for; nothing of what is not known."""
+        file = self.folder / "models.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def add_models(self, names: Mapping[str, str]) -> None:
+        """Note by which models is measured; `PlanError` if others did before, whose findings are kept."""
+        before = self.models()
+        changed = [
+            f"{use} was {before[use]} and is now {name}"
+            for use, name in names.items()
+            if before.get(use, name) != name
+        ]
+        if changed:
+            raise PlanError(
+                f"{self.folder} was measured by other models: {'; '.join(changed)}. Their findings are kept, "
+                "so copy the folder without findings/ and models.json to measure with these"
+            )
+        unfinished = self.folder / f".models-{os.getpid()}"
+        unfinished.write_text(json.dumps({**before, **names}, indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(self.folder / "models.json")
 
     def picture(self, way: str, case: Case) -> Path:
         """The file of a picture. Of a folder of somebody else's any picture of that name counts."""

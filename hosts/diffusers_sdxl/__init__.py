@@ -11,7 +11,7 @@ from .concentration import (
 )
 from .errors import UnsuitableModelError
 from .ifadapter import Attachment, attach_ifadapter, attach_prompts
-from .loading import TextToImage, load_loras, load_sdxl, load_stable_diffusion
+from .loading import TextToImage, load_gligen, load_loras, load_sdxl, load_stable_diffusion
 from .phrases import encode_phrases, encode_tokens
 from .pipeline import (
     EncodedLayout,
@@ -38,6 +38,7 @@ __all__ = [
     "fit_size",
     "generate",
     "generate_base",
+    "load_gligen",
     "load_loras",
     "load_sdxl",
     "load_stable_diffusion",

@@ -11,7 +11,11 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    StableDiffusionGLIGENPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
@@ -97,6 +101,26 @@ def load_stable_diffusion(path: str | Path) -> TextToImage:
             "editing model and cannot start from noise alone. Use a base model or one made from it."
         )
     return pipeline
+
+
+def load_gligen(
+    path: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> StableDiffusionGLIGENPipeline:
+    """GLIGEN's pipeline for boxes with texts, from a diffusers folder, with the Euler sampler.
+
+    Raises `UnsuitableModelError` as `load_sdxl` does.
+    """
+    path = Path(path)
+    kind = _read_kind(path) if path.is_dir() else "single file or not there"
+    if kind != StableDiffusionGLIGENPipeline.__name__:
+        raise UnsuitableModelError(
+            f"{path.name} is a {kind}, and GLIGEN is read from a diffusers folder of a "
+            f"{StableDiffusionGLIGENPipeline.__name__}"
+        )
+    pipeline: Any = _from_folder(
+        path, StableDiffusionGLIGENPipeline.from_pretrained, dtype, safety_checker=None
+    )
+    return pipeline.to(device)
 
 
 def load_loras(pipeline: StableDiffusionXLPipeline, loras: Sequence[tuple[str | Path, float]]) -> None:

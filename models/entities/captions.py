@@ -6,7 +6,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .extraction import Entity, find_entities, make_entity, numbered
+from .extraction import (
+    Entity,
+    find_entities,
+    make_entity,
+    numbered,
+    singular_forms,
+    unlocalisable_nouns,
+)
+from .pipelines import DEFAULT_PIPELINE, parse
 from .whole_doc import listed_tokens, word_of
 
 # A caption of more words is a sentence, whose noun is not its last word.
@@ -52,6 +60,20 @@ def _are_bare(words: Sequence[Any]) -> bool:
     # "shiny red" has no noun; among the words of a misread verb there is one.
     quality = words[-1].pos_ == "ADJ" and all(word.pos_ != "VERB" for word in words)
     return not quality and not texts[-1].endswith(("ed", "ly"))
+
+
+def named_entities(
+    text: str, captions: Sequence[str], pipeline: str = DEFAULT_PIPELINE
+) -> tuple[Entity, ...]:
+    """The entities of a prompt's text, where captions tell what its words are about.
+
+    What a caption is about has a region: the stop list does not count for its noun. Raises `PipelineError` as
+    `parse` does.
+    """
+    doc, *described = parse([text, *captions], pipeline)
+    subjects = [subject for caption in described if (subject := subject_of(caption))]
+    drawn = {form for subject in subjects for form in singular_forms(subject.noun)}
+    return take_words(find_entities(doc, stop_list=unlocalisable_nouns() - drawn), doc, subjects)
 
 
 def take_words(entities: Iterable[Entity], doc: Any, subjects: Iterable[Subject]) -> tuple[Entity, ...]:

@@ -8,6 +8,7 @@ import pytest
 from demo_model import pack_fresh_demo
 
 from instance_composer.cli import main
+from instance_composer.demo import FOLDER
 
 NAMES = ("ifg", "coco-mig", "t2i-compbench", "layoutsam-eval", "overlap")
 
@@ -30,6 +31,11 @@ def test_a_benchmark_runs_from_data_to_report(name, demo, tmp_path, capsys):
     for way in ("plain", "ifadapter") if with_boxes else ("plain",):
         adapter = ["--adapter", str(demo / "ifadapter.safetensors")] if way == "ifadapter" else []
         assert draw(name, run, demo, "--way", way, *adapter) == 0, capsys.readouterr().err
+    if name == "ifg":
+        lora = str(FOLDER / "composition_lora.safetensors")
+        assert draw(name, run, demo, "--label", "with-lora", "--lora", lora) == 0, capsys.readouterr().err
+        guided = ["--way", "densediffusion"], ["--way", "local-boxes", "--strength", "2"]
+        assert all(draw(name, run, demo, *words) == 0 for words in guided), capsys.readouterr().err
     assert main(["benchmark", name, "score", str(run), "--tiny"]) == 0
     assert main(["benchmark", name, "report", str(run), "--official"]) == 0, capsys.readouterr().err
     report = (run / "report.md").read_text(encoding="utf-8")
@@ -37,6 +43,10 @@ def test_a_benchmark_runs_from_data_to_report(name, demo, tmp_path, capsys):
     assert "| no control |" in report
     assert ("| IFAdapter |" in report) == with_boxes
     assert "compare with no published row" in report
+    assert "Measured by the judge of Shapes World" in report
+    assert ("| shapes there |" in report) == (name in ("ifg", "overlap"))
+    assert "CLIP score" not in report
+    assert ("| with-lora (no control) |" in report) == (name == "ifg")
     assert (run / "report.svg").is_file()
     assert (run / "report-real.jpg").is_file()
     assert (run / "report-ways.jpg").is_file()
@@ -61,6 +71,10 @@ def test_what_cannot_be_done_is_told(demo, tmp_path, capsys):
     assert "not of ifg" in capsys.readouterr().err
     assert draw("t2i-compbench", run, demo, "--way", "ifadapter") == 2
     assert "needs boxes" in capsys.readouterr().err
+    assert draw("t2i-compbench", run, demo, "--strength", "2") == 2
+    assert "no guidance" in capsys.readouterr().err
+    assert main(["benchmark", "t2i-compbench", "draw", str(run), "--way", "gligen"]) == 2
+    assert "GLIGEN's own model" in capsys.readouterr().err
     assert draw("t2i-compbench", run, demo, "--way", "couple") == 2
     assert "--comfyui" in capsys.readouterr().err
     assert main(["benchmark", "t2i-compbench", "report", str(run)]) == 2

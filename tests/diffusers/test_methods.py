@@ -7,16 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tiny_sdxl import write_tiny_sdxl
+from tiny_stable_diffusion_1 import write_tiny_gligen
 
 from instance_composer.generation.diffusers_methods import FAMILY
 from instance_composer.generation.diffusers_methods import METHODS as KNOWN
 from instance_composer.generation.jobs import Job, Sampling
-from instance_composer.hosts.diffusers_sdxl import UnsuitableModelError, load_sdxl
+from instance_composer.hosts.diffusers_sdxl import UnsuitableModelError, load_gligen, load_sdxl
 from instance_composer.hosts.diffusers_sdxl.methods.drawer import DiffusersDrawer
 from instance_composer.hosts.diffusers_sdxl.methods.drawing import METHODS, Request
 from instance_composer.layout import Box, Canvas, Instance, Layout
 
 REGIONAL = ("multidiffusion", "rpg", "omost")
+GUIDED = ("attend-and-excite", "local", "local-boxes", "densediffusion")
 PROMPT = "a red book"
 
 
@@ -27,10 +29,10 @@ def pipeline(tmp_path_factory):
     return pipeline
 
 
-def job(method: str, *boxes: tuple[Box, str], seed: int = 0, size: int = 64) -> Job:
+def job(method: str, *boxes: tuple[Box, str], seed: int = 0, size: int = 64, steps: int = 2) -> Job:
     instances = tuple(Instance(str(n), box, caption) for n, (box, caption) in enumerate(boxes))
     layout = Layout(instances, Canvas(size, size), PROMPT)
-    return Job(FAMILY, method, layout, size, size, Sampling(steps=2, cfg=3.0, seed=seed))
+    return Job(FAMILY, method, layout, size, size, Sampling(steps=steps, cfg=3.0, seed=seed))
 
 
 def drawn(pipeline, asked: Job) -> np.ndarray:
@@ -59,6 +61,31 @@ def test_a_caption_acts_and_the_model_is_left_as_it_was(method, pipeline):
     assert (drawn(pipeline, job("plain")) == plain).all()
 
 
+@pytest.mark.parametrize("method", GUIDED)
+def test_guidance_acts_and_the_model_is_left_as_it_was(method, pipeline):
+    # More steps begin nearer to noise, where DenseDiffusion acts most.
+    plain = drawn(pipeline, job("plain", steps=4))
+    asked = job(method, (Box(0.25, 0.25, 0.75, 0.75), PROMPT), steps=4)
+    first = drawn(pipeline, asked)
+    assert np.abs(first - plain).max() >= 1
+    assert (drawn(pipeline, asked) == first).all()
+    assert (drawn(pipeline, job("plain", steps=4)) == plain).all()
+
+
+@pytest.mark.parametrize("method", ["attend-and-excite", "local", "local-boxes"])
+def test_guidance_without_strength_is_the_plain_prompt(method, pipeline):
+    asked = replace(job(method, (Box(0.25, 0.25, 0.75, 0.75), PROMPT)), options={"strength": 0.0})
+    assert np.abs(drawn(pipeline, asked) - drawn(pipeline, job("plain"))).max() <= 1
+
+
+def test_densediffusion_tells_what_the_prompt_does_not_name(pipeline, caplog):
+    box = Box(0, 0, 0.5, 1)
+    with pytest.raises(UnsuitableModelError, match="names nothing of it"):
+        drawn(pipeline, job("densediffusion", (box, "a cat")))
+    drawn(pipeline, job("densediffusion", (box, PROMPT), (Box(0.5, 0, 1, 1), "a cat")))
+    assert "instances 1:" in caplog.text
+
+
 def test_sentences_take_the_place_of_captions(pipeline):
     asked = job("rpg", (Box(0.25, 0.25, 0.75, 0.75), "a blue vase"))
     same = replace(asked, options={"sentences": ["a blue vase"]})
@@ -78,3 +105,17 @@ def test_what_a_method_lacks_is_told(pipeline, tmp_path):
     taken = drawer.draw(job("plain"), tmp_path / "x.png")
     assert set(taken) == {"cpu", "clock"}
     assert (tmp_path / "x.png").is_file()
+
+
+def test_gligen_places_with_its_own_model(pipeline, tmp_path):
+    asked = job("gligen", (Box(0, 0, 0.5, 0.5), "a blue vase"), steps=4)
+    with pytest.raises(UnsuitableModelError, match="--model"):
+        drawn(pipeline, asked)
+    with pytest.raises(UnsuitableModelError, match="diffusers folder of a StableDiffusionGLIGENPipeline"):
+        load_gligen(write_tiny_sdxl(tmp_path / "sdxl"))
+    own = load_gligen(write_tiny_gligen(tmp_path / "gligen"))
+    own.set_progress_bar_config(disable=True)
+    first = drawn(own, asked)
+    assert (drawn(own, asked) == first).all()
+    elsewhere = job("gligen", (Box(0.5, 0.5, 1, 1), "a blue vase"), steps=4)
+    assert (drawn(own, elsewhere) != first).any()

@@ -31,7 +31,7 @@ columns = (
     Column("ifs", "IFS rate", percent=True),
     Column("located", "located", percent=True),
     Column(AVERAGE_PRECISION, "AP", percent=True),
-    Column("clip", "CLIP score"),
+    Column("clip", "CLIP score", in_world="shapes there"),
 )
 _TABLE = "IFAdapter's Table 1, QwenVL"
 quoted = tuple(

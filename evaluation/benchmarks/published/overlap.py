@@ -31,7 +31,7 @@ columns = (
     Column("miou", "mIoU", percent=True),
     Column("shared", "O-mIoU", percent=True),
     Column("order", "right one in front", percent=True),
-    Column("clip", "CLIP score"),
+    Column("clip", "CLIP score", in_world="shapes there"),
 )
 quoted: tuple[Quoted, ...] = ()
 notes = (

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....layout import Layout
-from ....models.entities.captions import subject_of, take_words
+from ....models.entities.captions import named_entities
 from ....models.entities.extraction import (
     EntityTokens,
-    find_entities,
     locate_entities,
     singular_forms,
-    unlocalisable_nouns,
 )
 from ....models.entities.matching import match_entities
-from ....models.entities.pipelines import DEFAULT_PIPELINE, parse
+from ....models.entities.pipelines import DEFAULT_PIPELINE
 from ....models.entities.prompt_reading import read_phrases
 from .tokens import token_spans
 
@@ -58,10 +56,7 @@ def find_prompt_entities(
     """
     plain, spans = token_spans(clip, prompt)
     captions = [instance.caption for instance in layout.active] if layout else []
-    doc, *described = parse([plain.text, *captions], pipeline)
-    subjects = [subject for caption in described if (subject := subject_of(caption))]
-    drawn = {form for subject in subjects for form in singular_forms(subject.noun)}
-    named = take_words(find_entities(doc, stop_list=unlocalisable_nouns() - drawn), doc, subjects)
+    named = named_entities(plain.text, captions, pipeline)
     unwanted = {form for noun in ignored for form in singular_forms(noun.strip().lower())}
     entities = locate_entities((one for one in named if unwanted.isdisjoint(singular_forms(one.noun))), spans)
     for one in entities:

@@ -12,7 +12,9 @@ from diffusers import StableDiffusionXLPipeline
 from ....generation.jobs import Job
 from ....models.ifadapter import IFAdapter
 from ..pipeline import encode_layout, generate
-from . import regional
+from . import guided, regional
+from .dense_diffusion import dense_diffusion
+from .gligen import draw_gligen
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,51 @@ def omost(request: Request) -> Any:
         return plain(request)
 
 
+def densediffusion(request: Request) -> Any:
+    """The attention of cells and words is raised within a region and lowered between regions."""
+    with dense_diffusion(request.pipeline, request.job.layout):
+        return plain(request)
+
+
+def attend_and_excite(request: Request) -> Any:
+    """The most neglected of the prompt's things gets attention somewhere."""
+    with guided.attend_and_excite(request.pipeline, request.job):
+        return plain(request)
+
+
+def local(request: Request) -> Any:
+    """The attention of each thing's words gathers where its noun's is high."""
+    with guided.concentration(request.pipeline, request.job, boxes=False):
+        return plain(request)
+
+
+def local_boxes(request: Request) -> Any:
+    """The attention of each thing's words gathers in its box."""
+    with guided.concentration(request.pipeline, request.job, boxes=True):
+        return plain(request)
+
+
+def ifadapter_local(request: Request) -> Any:
+    """Every instance in its box by the adapter, the attention of its words too."""
+    with guided.concentration(request.pipeline, request.job, boxes=True):
+        return ifadapter(request)
+
+
+def gligen(request: Request) -> Any:
+    """Every instance in its box by GLIGEN's own model."""
+    return draw_gligen(request.pipeline, request.job)
+
+
 METHODS: Mapping[str, Callable[[Request], Any]] = {
     "plain": plain,
+    "attend-and-excite": attend_and_excite,
+    "local": local,
+    "local-boxes": local_boxes,
     "multidiffusion": multidiffusion,
+    "densediffusion": densediffusion,
     "rpg": rpg,
     "omost": omost,
+    "gligen": gligen,
     "ifadapter": ifadapter,
+    "ifadapter+local": ifadapter_local,
 }

@@ -27,6 +27,7 @@ from ....models.baselines.regional import (
 from ....models.regions import Regions
 from ..concentration import preset_layers
 from ..layer_hooks import LayerInputs, visiting
+from .predictions import replaced_forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +60,13 @@ def multidiffusion(
     pipeline: StableDiffusionXLPipeline, prompts: RegionalPrompts, seed: int, steps: int
 ) -> Iterator[None]:
     """Inside the `with` block the conditional prediction is MultiDiffusion's."""
-    unet: Any = pipeline.unet
-    forward = unet.forward
     noise = torch.Generator("cpu").manual_seed(seed)
     colors: list[Tensor] = []
     step = 0
 
-    def averaged(sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, **others: Any) -> Any:
+    def averaged(forward: Any, sample: Tensor, timestep: Any, prompt: Tensor, **others: Any) -> Any:
         nonlocal step
-        found = forward(sample, timestep, encoder_hidden_states, **others)
+        found = forward(sample, timestep, prompt, **others)
         whole = found[0]
         row = sample[-1]
         covered = prompts.covered((row.shape[-2], row.shape[-1]), row.device)
@@ -85,14 +84,8 @@ def multidiffusion(
         averaged_row = average_predictions(whole[-1], parts, covered)
         return (torch.cat((whole[:-1], averaged_row[None])), *found[1:])
 
-    unet.forward = averaged
-    try:
+    with replaced_forward(pipeline.unet, averaged):
         yield
-    finally:
-        # The method of the class comes back, or what somebody else had put in its place.
-        del unet.forward
-        if unet.forward != forward:
-            unet.forward = forward
 
 
 @contextmanager

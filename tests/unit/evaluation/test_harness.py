@@ -204,6 +204,16 @@ def test_settings_that_change_are_told(tmp_path):
         run.add_way("../plain", {})
 
 
+def test_findings_of_other_models_are_not_added_to(tmp_path):
+    run = make_run(tmp_path)
+    assert run.models() == {}
+    run.add_models({"detector": "tiny", "clip": "vit"})
+    run.add_models({"detector": "tiny", "vlm": "qwen"})
+    assert run.models() == {"detector": "tiny", "clip": "vit", "vlm": "qwen"}
+    with pytest.raises(PlanError, match="detector was tiny and is now base"):
+        run.add_models({"detector": "base"})
+
+
 def test_regions_are_asked_for_by_sentences_that_the_model_has_read():
     instances = (Instance("1", Box(0, 0, 0.5, 1), "a red circle"),)
     world = replace(case(0), layout=Layout(instances, Canvas(64, 64), "a red circle on grey"))

@@ -1,0 +1,72 @@
+"""Guidance by attention around the plain sampler: attribute concentration, and Attend-and-Excite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor
+
+from ....generation.jobs import Job
+from ....models.attention.objective import Objective
+from ....models.baselines.attend_and_excite import MaxAttentionObjective
+from ....models.concentration import LocalGuidance
+from ..concentration import attach_concentration, move_noise
+from ..entities import read_prompt, targets_of
+from .predictions import replaced_forward
+
+# The conditional row is the last of a guided pair, and the only one without guidance.
+_CONDITIONAL = [-1]
+
+
+def concentration(pipeline: StableDiffusionXLPipeline, job: Job, boxes: bool) -> AbstractContextManager[None]:
+    """Inside the `with` block the attention of each thing's words gathers in its box or in its own region."""
+    targets = targets_of(read_prompt(pipeline, job.layout), job.layout, boxes)
+    guidance = LocalGuidance(strength=_strength(job))
+    return attach_concentration(pipeline.unet, targets, guidance, _CONDITIONAL)
+
+
+def attend_and_excite(pipeline: StableDiffusionXLPipeline, job: Job) -> AbstractContextManager[None]:
+    """Inside the `with` block Attend-and-Excite's objective (arXiv 2301.13826) moves the prediction.
+
+    Of the original this is the objective alone, as in ComfyUI: the step is that of our guidance of the
+    latent, at every step of the run, and there is no refinement within a step.
+    """
+    read = read_prompt(pipeline, job.layout)
+    targets = targets_of(read, job.layout, boxes=False)
+    objective = MaxAttentionObjective(targets.nouns, len(read.words))
+    return _moving(pipeline, objective, _strength(job), (True,) * len(targets.nouns))
+
+
+@contextmanager
+def _moving(
+    pipeline: StableDiffusionXLPipeline, objective: Objective, strength: float, active: tuple[bool, ...]
+) -> Iterator[None]:
+    unet: Any = pipeline.unet
+    moving = False
+
+    def moved(forward: Any, sample: Tensor, timestep: Any, prompt: Tensor, **others: Any) -> Any:
+        nonlocal moving
+        found = forward(sample, timestep, prompt, **others)
+        if moving:
+            return found  # the call that reads the attention
+        conditions = {name: values[-1:] for name, values in others["added_cond_kwargs"].items()}
+        moving = True
+        try:
+            step = move_noise(
+                unet, objective, strength, sample[-1:], timestep, prompt[-1:], conditions, active
+            )
+        finally:
+            moving = False
+        whole: Tensor = found[0]
+        return (torch.cat((whole[:-1], whole[-1:] + step.to(whole))), *found[1:])
+
+    with replaced_forward(unet, moved):
+        yield
+
+
+def _strength(job: Job) -> float:
+    return float(job.options.get("strength", 1.0))
