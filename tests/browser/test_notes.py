@@ -163,7 +163,8 @@ def test_it_is_told_of_through_a_subgraph(editor):
 def load_demo(editor, document):
     """The template with the demo model, at one step, with another layout."""
     graph = json.loads((REPOSITORY / "example_workflows" / "Try it.json").read_text(encoding="utf-8"))
-    for node in graph["nodes"]:
+    inner = [node for one in graph["definitions"]["subgraphs"] for node in one["nodes"]]
+    for node in [*graph["nodes"], *inner]:
         if node["type"] == "KSampler":
             node["widgets_values"][2] = 1
         if node["type"] == "IC_InstanceLayout":

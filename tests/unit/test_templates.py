@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 TEMPLATES = sorted((REPOSITORY / "example_workflows").glob("*.json"))
 BLUEPRINTS = sorted((REPOSITORY / "subgraphs").glob("*.json"))
 TITLE = 30  # pixels of a node's title, which lies above its place
-MOST_NODES_TO_TRY = 7
+MOST_NODES_TO_TRY = 5
 
 
 def read(path: Path) -> dict[str, Any]:

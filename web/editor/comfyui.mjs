@@ -1,20 +1,21 @@
 // The one place that touches ComfyUI: puts an editor into the widget's element and is its host.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { createTranslator } from "../lib/i18n.mjs";
-import { luminance } from "./colors.mjs";
-import { html } from "./dom.mjs";
+import { chooseLayout } from "./chooser.mjs";
 import { Editor } from "./editor.mjs";
+import { adaptersAfter, halfWired, isConnected } from "./comfyui_flow.mjs";
+import { executionScope, isInside, locator, pathTo } from "./comfyui_graph.mjs";
+import { keep, listKept, readKept, removeKept } from "./comfyui_kept.mjs";
+import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } from "./comfyui_page.mjs";
+import { NodePictures } from "./comfyui_pictures.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
-import { adaptersAfter, halfWired, isConnected, keptPictures, sampledThrough } from "./comfyui_flow.mjs";
-import { executionScope, isInside, locator, upstreamPicture } from "./comfyui_graph.mjs";
+import { keepUnsaved, takeUnsaved } from "./comfyui_unsaved.mjs";
 import { NodeNotes } from "./node_notes.mjs";
+import { EditorWindow } from "./window.mjs";
 
-const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
 const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
 const RESTORED_AFTER = [100, 500, 2000]; // milliseconds in which a workflow has its outputs again
-const SAME_ASPECT = 0.02; // latents are cut in steps of 8 pixels and more
-const CHOSEN_RESULT = "ic_picture"; // which picture of a run is shown, in the node's properties
+const UNSAVED_AFTER = 400; // milliseconds in which a node that was made has the values it was saved with
 const mounts = new Set();
 const notes = new Set();
 const memories = new Map();
@@ -45,6 +46,41 @@ export function graphLoaded() {
   graphChanged();
 }
 
+/** Open the only layout of the workflow in a panel, or the one that is chosen, subgraphs included. */
+export async function openLayouts() {
+  const t = await translator();
+  const found = mountsIn(rootGraph());
+  if (found.length === 1) return found[0].openPanel();
+  if (found.length) {
+    const entry = (one) => ({
+      title: one.title,
+      text: one.model.text,
+      theme: one.editor.root.dataset.theme,
+      open: () => one.openPanel(),
+    });
+    return chooseLayout(found.map(entry), t);
+  }
+  const note = {
+    severity: "info",
+    summary: t("editor.no_layout"),
+    detail: t("editor.no_layout_help"),
+    life: 6000,
+  };
+  return app.extensionManager.toast?.add(note);
+}
+
+/** What the menu of a node offers: the layouts that are inside a subgraph node, or its own. */
+export function menuItems(node) {
+  const inside = node.subgraph ? mountsIn(node.subgraph) : [...mounts].filter((one) => one.node === node);
+  return inside.map((one) => ({
+    content: one.editor.t("editor.open_in_panel", { title: one.node.title || String(one.node.id) }),
+    callback: () => one.openPanel(),
+  }));
+}
+
+/** The editors of a graph's own nodes and of those in its subgraphs. */
+const mountsIn = (graph) => [...mounts].filter((one) => isInside(one.node, graph));
+
 /** Links may have changed anywhere: what is said of them is looked at again. */
 function graphChanged() {
   for (const one of notes) one.check();
@@ -53,49 +89,14 @@ function graphChanged() {
 
 const rootGraph = () => app.rootGraph ?? app.graph;
 
-// --- Words, styles, theme ------------------------------------------------------------------------------------
-
-let catalogues;
-async function translator() {
-  catalogues ??= api.getCustomNodesI18n();
-  return createTranslator(await catalogues, locale());
-}
-
-const locale = () => app.extensionManager.setting.get("Comfy.Locale") ?? "en";
-
-let sheet;
-function styles() {
-  sheet ??= new Promise((resolve, reject) => {
-    const link = html("link", {
-      rel: "stylesheet",
-      href: new URL("./editor.css", import.meta.url).href,
-      onload: resolve,
-    });
-    link.addEventListener("error", () => reject(new Error("editor.css could not be loaded")));
-    document.head.append(link);
-  });
-  return sheet;
-}
-
-/** Light or dark, by the background that the palette gives. */
-function theme(element) {
-  const probe = html("div", { style: "background:var(--comfy-menu-bg,#333)" });
-  element.append(probe);
-  const parts = getComputedStyle(probe)
-    .backgroundColor.match(/[\d.]+/g)
-    ?.slice(0, 3)
-    .map(Number) ?? [0, 0, 0];
-  probe.remove();
-  const color = `#${parts.map((part) => Math.round(part).toString(16).padStart(2, "0")).join("")}`;
-  return luminance(color) > 0.35 ? "light" : "dark";
-}
-
 // --- One editor in one node ------------------------------------------------------------------------------------
 
 class Mount {
   constructor(node, widget, model, t) {
     Object.assign(this, { node, widget, model });
+    this.pictures = new NodePictures(this);
     this.editor = new Editor(this.host(), t);
+    this.window = new EditorWindow(this.editor, model.element, () => this.commit());
     model.element.replaceChildren(this.editor.root);
     model.textChanged = () => this.editor.read(model.text);
     for (const side of ["width", "height"]) this.follow(this.side(side));
@@ -124,24 +125,28 @@ class Mount {
       },
       setSize: (width, height) => this.setSize(width, height),
       commit: () => this.commit(),
-      select: () => this.node.selected || app.canvas.selectNode?.(this.node),
-      toggleLarge: () => this.toggleLarge(),
-      keepPicture: (file) => this.keepPicture(file),
-      forgetPicture: () => this.forgetPicture(),
+      select: () => this.select(),
+      get window() {
+        return self.window.kind;
+      },
+      toggleWindow: (kind) => this.window.toggle(kind, this.title),
+      keepPicture: (file) => this.pictures.keepPicture(file),
+      forgetPicture: () => this.pictures.forgetPicture(),
       get keepsPicture() {
-        return Boolean(self.node.properties?.[PICTURE]);
+        return self.pictures.keepsPicture;
       },
       get joins() {
         return self.side("join_captions")?.value !== false;
       },
       notes: () => this.notes(),
       get results() {
-        return self.results;
+        return self.pictures.results;
       },
       get chosenResult() {
-        return self.node.properties?.[CHOSEN_RESULT] ?? null;
+        return self.pictures.chosen;
       },
-      chooseResult: (choice) => this.chooseResult(choice),
+      chooseResult: (choice) => this.pictures.choose(choice),
+      kept: { list: listKept, read: readKept, keep, remove: removeKept },
       countTokens,
       readPrompt,
       readLayout,
@@ -167,13 +172,16 @@ class Mount {
     this.place = key;
     const before = elements.get(key);
     elements.set(key, this.model.element);
-    if (memories.has(key)) this.editor.recall(memories.get(key));
+    const memory = memories.get(key);
     memories.delete(key);
+    if (memory) this.editor.recall(memory);
     this.restoreKept();
     this.connectionsChanged();
     // A front end that changes workflows gives back what they showed after their nodes are made.
     for (const wait of RESTORED_AFTER) setTimeout(() => this.restoreLate(), wait);
     if (before && before !== this.model.element) this.takeOver(before, SETTLES_WITHIN);
+    setTimeout(() => this.restoreUnsaved(), UNSAVED_AFTER);
+    if (memory?.inPanel) this.window.toggle("panel", this.title);
   }
 
   restoreKept() {
@@ -182,22 +190,52 @@ class Mount {
   }
 
   restoreLate() {
-    if (!mounts.has(this) || this.editor.pictures.images.result) return;
+    if (!this.isAlive || this.editor.pictures.images.result) return;
     this.restoreKept();
-    this.showResult();
+    this.pictures.showResult();
+  }
+
+  restoreUnsaved() {
+    const text = this.isAlive && isInside(this.node, rootGraph()) ? takeUnsaved(this.key) : null;
+    if (text === null || text === this.model.text) return;
+    this.editor.read(text);
+    this.widget.value = text;
+    this.commit();
   }
 
   takeOver(before, frames) {
     const { element } = this.model;
     if (before.isConnected && !element.isConnected) before.replaceWith(element);
-    if (frames > 0 && mounts.has(this)) requestAnimationFrame(() => this.takeOver(before, frames - 1));
+    if (frames > 0 && this.isAlive) requestAnimationFrame(() => this.takeOver(before, frames - 1));
   }
 
   remove() {
     if (!mounts.delete(this)) return;
-    memories.set(this.place ?? this.key, this.editor.memory); // a graph that is cleared has lost its id by now
-    this.dialog?.close();
+    const inPanel = this.window.kind === "panel"; // what rebuilds the graph, undo above all, leaves it open
+    // A graph that is cleared has lost its id by now.
+    memories.set(this.place ?? this.key, { ...this.editor.memory, inPanel });
+    this.window.close();
     this.editor.destroy();
+  }
+
+  get isAlive() {
+    return mounts.has(this);
+  }
+
+  /** The node's title, behind those of the subgraphs that it is in. */
+  get title() {
+    const around = isInside(this.node, rootGraph()) ? pathTo(rootGraph(), this.node.graph) : [];
+    return [...around, this.node].map(({ title, id }) => title || String(id)).join(" › ");
+  }
+
+  openPanel() {
+    if (this.window.kind !== "panel") this.window.toggle("panel", this.title);
+    else this.editor.keys.focus();
+  }
+
+  select() {
+    if (this.node.graph !== app.canvas.graph || this.node.selected) return; // a panel's node may be elsewhere
+    app.canvas.selectNode?.(this.node);
   }
 
   paint() {
@@ -255,8 +293,8 @@ class Mount {
 
   connectionsChanged() {
     this.editor.hostSizeChanged();
-    this.showReference();
-    this.showResult();
+    this.pictures.showReference();
+    this.pictures.showResult();
   }
 
   // --- What there is to say beside the layout itself ---------------------------------------------------------------
@@ -298,8 +336,6 @@ class Mount {
     this.editor.check();
   }
 
-  // --- What runs bring back ----------------------------------------------------------------------------------------
-
   /** Our own node ran: its size and reference, and the document it used where boxes came in from upstream. */
   executed(output) {
     const used = this.restore(output);
@@ -313,220 +349,15 @@ class Mount {
     const used = output?.instance_layout?.[0];
     if (used) this.used = used;
     this.editor.hostSizeChanged();
-    this.showReference(output?.instance_layout_reference?.[0]);
+    this.pictures.showReference(output?.instance_layout_reference?.[0]);
     return used;
   }
 
-  async showReference(file = null) {
-    const kept = this.node.properties?.[PICTURE];
-    const source = this.isLinked("image")
-      ? file
-        ? viewUrl(file)
-        : upstreamPicture(this.node, "image", app, api)
-      : kept
-        ? viewUrl(kept)
-        : null;
-    if (source === this.reference) return;
-    this.reference = source;
-    if (source) this.load("reference", source);
-    else this.editor.pictures.set("reference", null);
-  }
-
-  /** Put a picture to draw over into the server's input folder; the workflow remembers its name. False: no room. */
-  async keepPicture(file) {
-    const body = new FormData();
-    for (const [name, value] of Object.entries({
-      image: file,
-      subfolder: "instance_composer",
-      type: "input",
-    }))
-      body.append(name, value);
-    const answer = await api.fetchApi("/upload/image", { method: "POST", body }).catch(() => null);
-    if (!answer?.ok) return false;
-    const { name: filename, subfolder, type } = await answer.json();
-    this.node.properties[PICTURE] = { filename, subfolder, type };
-    if (!this.isLinked("image")) this.reference = viewUrl({ filename, subfolder, type });
-    this.commit();
-    return true;
-  }
-
-  forgetPicture() {
-    delete this.node.properties[PICTURE];
-    this.commit();
-    this.showReference();
-  }
-
-  async load(kind, source) {
-    const image = new Image();
-    image.src = source;
-    try {
-      await image.decode();
-      this.editor.pictures.set(kind, image);
-    } catch {
-      // The file is gone since the run: then there is nothing to show.
-    }
-  }
-
   startRun() {
-    this.scope = executionScope(this.node, rootGraph());
-    this.sampled = sampledThrough(this.node, rootGraph());
+    this.pictures.startRun();
     if (!this.failure) return;
     this.failure = null;
     this.editor.check();
-  }
-
-  /** A sampler that has our regions shows how far it is; only the newest picture of a frame is kept. */
-  async preview(id, blob) {
-    if (!this.sampled?.has(id)) return;
-    const bitmap = await createImageBitmap(blob);
-    if (!this.fits(bitmap)) return bitmap.close();
-    this.waiting?.close();
-    const first = !this.waiting;
-    this.waiting = bitmap;
-    if (!first) return;
-    requestAnimationFrame(() => {
-      if (mounts.has(this) && this.sampled) this.editor.pictures.set("preview", this.waiting);
-      else this.waiting.close();
-      this.waiting = null;
-    });
-  }
-
-  /** Whether a picture has the aspect of the canvas: any other would lie wrong under the regions. */
-  fits(image) {
-    const { width, height } = this.editor.layout.canvas;
-    const ratio =
-      ((image.naturalWidth || image.width) / (image.naturalHeight || image.height)) * (height / width);
-    return Math.abs(ratio - 1) <= SAME_ASPECT;
-  }
-
-  result(id, output) {
-    this.scope ??= executionScope(this.node, rootGraph());
-    if (!this.scope(id)) return;
-    // The pictures of Show Attention Maps have the heat painted in; here it is drawn over the regions.
-    if (output?.instance_heat_maps) this.loadHeats(output.instance_heat_maps);
-    else if (output?.images?.length) this.showResult(id, output.images);
-  }
-
-  /**
-   * Show the picture that was chosen, else the first of the newest that were sampled through this layout and
-   * have its aspect. `id` and `files` are those of a node that ran just now.
-   */
-  async showResult(id = null, files = null) {
-    if (!isInside(this.node, rootGraph())) return;
-    const turn = (this.turn = (this.turn ?? 0) + 1);
-    const places = sampledThrough(this.node, rootGraph());
-    const found = new Map(keptPictures(places, app.nodeOutputs).map((one) => [one.id, one]));
-    this.order = (this.order ?? []).filter((one) => one !== id);
-    if (id !== null && places.has(id)) {
-      this.order.push(id);
-      found.set(id, { id, node: places.get(id).node, files });
-    }
-    const rank = (one) => this.order.indexOf(one.id);
-    this.results = [...found.values()].sort((one, other) => rank(one) - rank(other));
-    const chosen = this.node.properties?.[CHOSEN_RESULT];
-    const first = this.results.filter((one) => one.id === chosen?.node);
-    for (const { id: from, files: all } of [...first, ...[...this.results].reverse()]) {
-      const index = from === chosen?.node ? Math.min(chosen.index, all.length - 1) : 0;
-      const image = await this.loaded(viewUrl(all[index]));
-      if (!mounts.has(this) || turn !== this.turn) return; // a later question is on its way
-      if (image && this.fits(image)) return this.editor.pictures.set("result", image);
-    }
-    this.editor.pictures.set("result", null);
-  }
-
-  chooseResult(choice) {
-    this.node.properties ??= {};
-    if (choice) this.node.properties[CHOSEN_RESULT] = choice;
-    else delete this.node.properties[CHOSEN_RESULT];
-    this.commit();
-    this.showResult();
-  }
-
-  /** The picture at an address, the same one when it is asked for again; null if it is gone. */
-  async loaded(source) {
-    if (this.last?.source === source) return this.last.image;
-    const image = new Image();
-    image.src = source;
-    try {
-      await image.decode();
-    } catch {
-      return null;
-    }
-    this.last = { source, image };
-    return image;
-  }
-
-  /** `files`: [{instance, filename, subfolder, type}], a grey picture each, its brightness the heat. */
-  async loadHeats(files) {
-    const heats = new Map();
-    for (const file of files) {
-      const image = new Image();
-      image.src = viewUrl(file);
-      await image
-        .decode()
-        .then(() => heats.set(file.instance, image))
-        .catch(() => {});
-    }
-    this.editor.pictures.setHeats(heats);
-  }
-
-  progress(nodes) {
-    const running = Object.values(nodes).filter(
-      (one) =>
-        one.state === "running" &&
-        one.max > 1 &&
-        this.sampled?.has(String(one.display_node_id ?? one.node_id)),
-    );
-    if (running.length) this.editor.pictures.progress(running[0].value / running[0].max);
-  }
-
-  endRun() {
-    this.scope = null;
-    this.sampled = null;
-    this.editor.pictures.progress(0);
-    this.editor.pictures.set("preview", null);
-  }
-
-  // --- The large editor ----------------------------------------------------------------------------------------------
-
-  toggleLarge() {
-    if (this.dialog) return this.dialog.close();
-    const { editor, model } = this;
-    const { t } = editor;
-    const back = html("button", { type: "button", onclick: () => this.dialog.close() }, t("editor.small"));
-    model.element.replaceChildren(html("div", { class: "ic-away" }, t("editor.editing_large"), back));
-    this.dialog = html("dialog", { class: "ic-dialog", "aria-label": t("editor.title") }, editor.root);
-    for (const name of [
-      "keydown",
-      "keyup",
-      "wheel",
-      "pointerdown",
-      "pointermove",
-      "pointerup",
-      "mousedown",
-      "contextmenu",
-      "drop",
-      "dragover",
-    ])
-      this.dialog.addEventListener(name, (event) => event.stopPropagation());
-    this.dialog.addEventListener("close", () => this.closeLarge());
-    document.body.append(this.dialog);
-    editor.large = true;
-    editor.fit();
-    this.dialog.showModal();
-    editor.keys.focus();
-    return undefined;
-  }
-
-  closeLarge() {
-    const { editor, model } = this;
-    this.dialog.remove();
-    this.dialog = null;
-    editor.large = false;
-    editor.fit();
-    model.element.replaceChildren(editor.root);
-    editor.keys.focus({ preventScroll: true });
-    editor.host.commit();
   }
 }
 
@@ -543,16 +374,19 @@ function listenOnce() {
     });
   each("execution_start", (one) => one.startRun());
   each("b_preview_with_metadata", (one, { blob, displayNodeId, nodeId }) =>
-    one.preview(String(displayNodeId ?? nodeId), blob),
+    one.pictures.preview(String(displayNodeId ?? nodeId), blob),
   );
-  each("executed", (one, { node, display_node: shown, output }) => one.result(String(shown ?? node), output));
-  each("progress_state", (one, { nodes }) => one.progress(nodes));
+  each("executed", (one, { node, display_node: shown, output }) =>
+    one.pictures.result(String(shown ?? node), output),
+  );
+  each("progress_state", (one, { nodes }) => one.pictures.progress(nodes));
   each("execution_error", (one, detail) => one.failed(detail));
   api.addEventListener("graphChanged", () => requestAnimationFrame(graphChanged));
   for (const name of ["execution_success", "execution_error", "execution_interrupted"])
-    each(name, (one) => one.endRun());
+    each(name, (one) => one.pictures.endRun());
   // Before the page goes ComfyUI keeps the workflow as it knows it.
   window.addEventListener("beforeunload", () => mounts.forEach((one) => one.editor.flush()));
+  window.addEventListener("pagehide", () => keepUnsaved(mounts));
   window.addEventListener("wheel", keepForScrolling, { capture: true, passive: true });
   const repaint = new MutationObserver(() => mounts.forEach((one) => one.paint()));
   for (const element of [document.documentElement, document.body])
@@ -562,58 +396,4 @@ function listenOnce() {
     if (scale !== app.canvas.ds.scale) mounts.forEach((one) => one.editor.invalidate());
     scale = app.canvas.ds.scale;
   });
-}
-
-/**
- * The wheel over what scrolls in an editor scrolls it. Nodes 2.0 takes the wheel above all nodes, before any of them
- * hears of it, and leaves it alone only where the part under the pointer holds the focus as well; the editor's focus
- * is beside its list. What zooms or moves the graph everywhere (Ctrl, sideways) stays the graph's.
- */
-function keepForScrolling(event) {
-  if (event.ctrlKey || event.metaKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
-  if (scrollingPart(event.target)) event.stopPropagation();
-}
-
-/** The nearest part around an element that scrolls up and down now, inside its editor; null if there is none. */
-function scrollingPart(element) {
-  const root = element.closest?.(".ic-editor");
-  for (let part = root && element; part && part !== root; part = part.parentElement) {
-    const { overflowY } = getComputedStyle(part);
-    const scrolls = overflowY === "auto" || overflowY === "scroll";
-    if (scrolls && part.scrollHeight > part.clientHeight) return part;
-  }
-  return null;
-}
-
-/** Move the graph with the pointer until it is released. */
-function panGraph(event, done) {
-  if (event.button === 1 && LiteGraph.vueNodesMode) return; // core does
-  event.preventDefault();
-  let last = [event.clientX, event.clientY];
-  const move = (moving) => {
-    const { ds } = app.canvas;
-    ds.offset[0] += (moving.clientX - last[0]) / ds.scale;
-    ds.offset[1] += (moving.clientY - last[1]) / ds.scale;
-    last = [moving.clientX, moving.clientY];
-    app.canvas.setDirty(true, true);
-  };
-  const end = () => {
-    window.removeEventListener("pointermove", move, true);
-    done();
-  };
-  window.addEventListener("pointermove", move, true);
-  window.addEventListener("pointerup", end, { capture: true, once: true });
-}
-
-const viewUrl = ({ filename, subfolder = "", type = "output" }) =>
-  api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
-
-/** Call `after` whenever the object's handler is called, keeping what was there. */
-function chain(object, name, after) {
-  const before = object[name];
-  object[name] = function (...args) {
-    const result = before?.apply(this, args);
-    after(...args);
-    return result;
-  };
 }

@@ -32,7 +32,8 @@ function levels(node, root) {
 export const isInside = (node, root) =>
   Boolean(node.graph) && node.graph.getNodeById(node.id) === node && pathTo(root, node.graph) !== null;
 
-function pathTo(graph, wanted) {
+/** The subgraph nodes around a graph, outwards in; null if it is not inside. */
+export function pathTo(graph, wanted) {
   if (graph === wanted) return [];
   for (const node of graph.nodes ?? []) {
     const rest = node.subgraph && pathTo(node.subgraph, wanted);

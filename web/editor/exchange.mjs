@@ -101,6 +101,11 @@ export class Exchange {
     return this.importExport().then((part) => part.openPaste(text));
   }
 
+  /** The sheet of layouts that the person keeps. */
+  openKept() {
+    return this.importExport().then((part) => part.openKept());
+  }
+
   openFile(file) {
     return this.importExport().then((part) => part.openFile(file));
   }

@@ -8,10 +8,10 @@ import { tError } from "../lib/i18n.mjs";
 import { requireShort } from "../lib/json.mjs";
 import { layoutsFromPng } from "../lib/png.mjs";
 import { findProblems } from "../lib/problems.mjs";
-import { bounds } from "../lib/regions.mjs";
-import { instanceColor, textOn } from "./colors.mjs";
 import { html, icon, set, svg } from "./dom.mjs";
+import { KeptLayouts } from "./kept_layouts.mjs";
 import { layoutPicture } from "./layout_picture.mjs";
+import { drawMini } from "./mini.mjs";
 
 const LARGEST_FILE = 64_000_000;
 const PAUSE = 150; // milliseconds without a key before the host is asked
@@ -103,6 +103,10 @@ export class ImportExport {
     area.value = text;
     look();
     area.focus();
+  }
+
+  openKept() {
+    return new KeptLayouts(this.editor).open();
   }
 
   /** For those who have no layout yet: any chat model makes one when asked like this. */
@@ -292,46 +296,4 @@ function choose(accept, use) {
   const input = html("input", { type: "file", accept });
   input.addEventListener("change", () => input.files[0] && use(input.files[0]));
   input.click();
-}
-
-/** A layout drawn small. */
-function drawMini(element, layout) {
-  element.replaceChildren();
-  element.style.display = layout ? "" : "none";
-  if (!layout) return;
-  const { width, height } = layout.canvas;
-  set(element, {
-    viewBox: `0 0 ${width} ${height}`,
-    style: `aspect-ratio:${width}/${height};max-height:120px`,
-  });
-  layout.instances.forEach((instance, index) => {
-    const [x0, y0, x1, y1] = bounds(instance);
-    const color = instanceColor(instance, index);
-    const size = Math.min(width, height) / 9;
-    element.append(
-      svg("rect", {
-        x: x0 * width,
-        y: y0 * height,
-        width: (x1 - x0) * width,
-        height: (y1 - y0) * height,
-        fill: color,
-        "fill-opacity": 0.25,
-        stroke: color,
-        "stroke-width": 1.5,
-        "vector-effect": "non-scaling-stroke",
-      }),
-      svg("rect", { x: x0 * width, y: y0 * height, width: size, height: size, fill: color }),
-      svg(
-        "text",
-        {
-          x: x0 * width + size / 2,
-          y: y0 * height + size * 0.78,
-          "text-anchor": "middle",
-          fill: textOn(color),
-          style: `font:600 ${size * 0.8}px system-ui`,
-        },
-        instance.id,
-      ),
-    );
-  });
 }

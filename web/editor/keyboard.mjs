@@ -1,4 +1,5 @@
 // Keys. A hidden text area on the stage has the focus: only so do ComfyUI's own shortcuts leave the keys alone.
+import { nextGuides } from "../lib/guides.mjs";
 
 const PASSED_ON = new Set([
   "ctrl+s",
@@ -24,8 +25,8 @@ const actions = (editor) => ({
   n: () => editor.addInMiddle(),
   s: () => editor.setSetting("snap", !editor.settings.snap),
   g: () => editor.setSetting("grid", editor.settings.grid ? 0 : 16),
-  t: () => editor.setSetting("thirds", !editor.settings.thirds),
-  f: () => editor.host.toggleLarge(),
+  t: () => editor.setSetting("guides", nextGuides(editor.settings.guides)),
+  f: () => editor.host.toggleWindow("large"),
   "?": () => editor.menus.openShortcuts(),
   "ctrl+z": () => editor.undo(),
   "ctrl+y": () => editor.redo(),

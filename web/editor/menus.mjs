@@ -1,4 +1,5 @@
 // Menus of the editor, and the sheet of its shortcuts.
+import { GUIDES } from "../lib/guides.mjs";
 import { ASPECTS, TEMPLATES } from "../lib/templates.mjs";
 import { LARGEST_CANVAS, SMALLEST_CANVAS } from "../lib/document.mjs";
 import { boxPolygon, outlines, simplify } from "../lib/mask.mjs";
@@ -136,7 +137,7 @@ export class Menus extends Popups {
       [
         flag("snap", t("editor.snap"), "S"),
         html("hr"),
-        flag("thirds", t("editor.snap_thirds"), "T"),
+        flag("thirds", t("editor.snap_guides")),
         flag("regions", t("editor.snap_regions")),
         html("hr"),
         this.title(t("editor.grid")),
@@ -146,6 +147,13 @@ export class Menus extends Popups {
             () => editor.setSetting("grid", grid),
             { checked: settings.grid === grid },
           ),
+        ),
+        html("hr"),
+        this.title(t("editor.guides")),
+        ...Object.keys(GUIDES).map((name) =>
+          this.item(t(`editor.guides_${name}`), () => editor.setSetting("guides", name), {
+            checked: settings.guides === name,
+          }),
         ),
       ],
       { button, label: t("editor.snapping") },
@@ -305,6 +313,8 @@ export class Menus extends Popups {
     );
     this.show(
       [
+        this.item(t("editor.own_layouts"), () => editor.exchange.openKept(), { drawing: "keep" }),
+        html("hr"),
         this.title(t("editor.templates_title")),
         ...TEMPLATES.filter((template) => template.name !== "grid").map((template) =>
           this.item(t(template.key), () => use(template.name), { drawing: "templates" }),

@@ -1,4 +1,5 @@
 // Mouse, pen and fingers on the stage. One pointer works at a time; a second finger cancels what the first began.
+import { guideLines } from "../lib/guides.mjs";
 import * as commands from "../lib/commands.mjs";
 import { clampMove, drawBox, handleAt, moved, snap, snapLines, union } from "../lib/geometry.mjs";
 import { bounds, hits } from "../lib/regions.mjs";
@@ -230,7 +231,7 @@ export class Pointer {
     const others = layout.instances.filter((item) => !moving.includes(item.id) && item.enabled);
     return snapLines(
       others.map((item) => ({ id: item.id, box: bounds(item) })),
-      { thirds: settings.thirds, regions: settings.regions },
+      { guides: settings.thirds ? guideLines(settings.guides) : [], regions: settings.regions },
     );
   }
 

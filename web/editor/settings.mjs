@@ -4,7 +4,8 @@ const KEY = "InstanceComposer.editor";
 const DEFAULTS = {
   snap: true,
   grid: 16,
-  thirds: true,
+  guides: "thirds",
+  thirds: true, // snap to the guides, whichever they are
   regions: true,
   brush: 48,
   opacity: 0.7,
@@ -33,5 +34,25 @@ export function saveSettings(settings) {
     localStorage.setItem(KEY, JSON.stringify(settings));
   } catch {
     // Forbidden or full storage: they last until the page is closed.
+  }
+}
+
+const PANEL = "InstanceComposer.panel";
+
+/** Where the panel was when it was last closed: {left, top, width, height} in pixels, or nothing. */
+export function loadPanelPlace() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(PANEL) ?? "{}") ?? {};
+    return Object.fromEntries(Object.entries(kept).filter(([, value]) => Number.isFinite(value)));
+  } catch {
+    return {};
+  }
+}
+
+export function savePanelPlace(place) {
+  try {
+    localStorage.setItem(PANEL, JSON.stringify(place));
+  } catch {
+    // As for the settings.
   }
 }

@@ -5,6 +5,7 @@ import { bounds } from "../lib/regions.mjs";
 import { strip } from "../lib/document.mjs";
 import { instanceColor, textOn } from "./colors.mjs";
 import { html, set, svg } from "./dom.mjs";
+import { guideLines } from "../lib/guides.mjs";
 import { placeLabels } from "../lib/label_places.mjs";
 import { View } from "./view.mjs";
 
@@ -29,7 +30,7 @@ export class Stage {
       svg("circle", { class: "ic-grid", r: 0.8 }),
     );
     this.grid = svg("rect", { fill: `url(#${editor.uid("grid")})` });
-    this.thirds = svg("path", { class: "ic-thirds" });
+    this.guides = svg("path", { class: "ic-guides" });
     this.regionLayer = svg("g");
     this.overlay = svg("g");
     this.svg = svg(
@@ -37,7 +38,7 @@ export class Stage {
       { "aria-hidden": "true" },
       svg("defs", {}, this.gridPattern),
       this.grid,
-      this.thirds,
+      this.guides,
       this.regionLayer,
       this.overlay,
     );
@@ -104,8 +105,8 @@ export class Stage {
     const shown = settings.snap && settings.grid > 0 && cell >= 7;
     set(this.grid, { x, y, width: w, height: h, display: shown ? null : "none" });
     set(this.gridPattern, { x, y, width: Math.max(cell, 1), height: Math.max(cell, 1) });
-    const lines = [1 / 3, 2 / 3].map((at) => `M${x + at * w} ${y}v${h}M${x} ${y + at * h}h${w}`).join("");
-    set(this.thirds, { d: lines, display: settings.snap && settings.thirds ? null : "none" });
+    const lines = guideLines(settings.guides).map((at) => `M${x + at * w} ${y}v${h}M${x} ${y + at * h}h${w}`);
+    set(this.guides, { d: lines.join("") });
   }
 
   /** Forget what is drawn, so that the next frame draws all of it (settings changed). */

@@ -37,7 +37,10 @@ export class Toolbar {
     });
     this.snap = menu("magnet", t("editor.snapping"), "openSnapping");
     this.picture = menu("picture", t("editor.picture"), "openPictures");
-    this.large = iconButton("expand", t("editor.large"), () => editor.host.toggleLarge(), { shortcut: "F" });
+    this.panel = iconButton("panel", t("editor.panel"), () => editor.host.toggleWindow("panel"));
+    this.large = iconButton("expand", t("editor.large"), () => editor.host.toggleWindow("large"), {
+      shortcut: "F",
+    });
     const templates = menu("templates", t("editor.templates"), "openTemplates");
     const exchange = menu("exchange", t("editor.exchange"), "openExchange");
     const help = iconButton("help", t("editor.shortcuts"), () => editor.menus.openShortcuts(), {
@@ -64,11 +67,13 @@ export class Toolbar {
       exchange,
       help,
       this.more,
+      this.panel,
       this.large,
     );
     // The way back from the large editor is none of them: it is always there.
     this.yielding = [
       help,
+      this.panel,
       ...[...shapes].reverse(),
       this.redo,
       templates,
@@ -161,7 +166,13 @@ export class Toolbar {
     }
     set(this.snap, { "aria-pressed": String(editor.settings.snap) });
     set(this.picture, { "aria-pressed": String(editor.pictures.shown !== null) });
-    const label = editor.large ? t("editor.small") : t("editor.large");
-    set(this.large, { "aria-label": label, title: `${label} (F)`, "aria-pressed": String(editor.large) });
+    for (const [kind, button, shortcut] of [
+      ["panel", this.panel, ""],
+      ["large", this.large, " (F)"],
+    ]) {
+      const isOpen = editor.host.window === kind;
+      const label = isOpen ? t("editor.small") : t(`editor.${kind}`);
+      set(button, { "aria-label": label, title: label + shortcut, "aria-pressed": String(isOpen) });
+    }
   }
 }

@@ -3,7 +3,7 @@
  *
  * @typedef {import("./document.mjs").Box} Box
  * @typedef {"nw" | "n" | "ne" | "e" | "se" | "s" | "sw" | "w"} Handle
- * @typedef {{at: number, kind: "edge" | "centre" | "third" | "canvas", id?: string}} SnapLine
+ * @typedef {{at: number, kind: "edge" | "centre" | "guide" | "canvas", id?: string}} SnapLine
  * @typedef {{axis: "x" | "y", at: number, from: number, to: number, kind: string}} Guide a line to draw: at
  *   `at` on its axis, from `from` to `to` on the other
  */
@@ -196,13 +196,13 @@ export function mapped(boxes, from, to) {
 /**
  * The lines that a box may snap to.
  * @param {{id: string, box: Box}[]} others regions that stay where they are
- * @param {{thirds?: boolean, canvas?: boolean, regions?: boolean}} [options]
+ * @param {{guides?: number[], canvas?: boolean, regions?: boolean}} [options] `guides`: lines of composition
  * @returns {{x: SnapLine[], y: SnapLine[]}}
  */
-export function snapLines(others, { thirds = true, canvas = true, regions = true } = {}) {
+export function snapLines(others, { guides = [], canvas = true, regions = true } = {}) {
   const one = (axis) => [
     ...(canvas ? [0, 0.5, 1].map((at) => ({ at, kind: "canvas" })) : []),
-    ...(thirds ? [1 / 3, 2 / 3].map((at) => ({ at, kind: "third" })) : []),
+    ...guides.map((at) => ({ at, kind: "guide" })),
     ...(regions
       ? others.flatMap(({ id, box }) => [
           { at: box[axis], kind: "edge", id, box },

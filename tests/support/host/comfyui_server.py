@@ -105,22 +105,72 @@ def _wait_until_ready(server: Server, seconds: float) -> None:
 
 def api_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
     """A workflow as the editor saves it, in the form the server runs, as the editor's own export does."""
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    definitions = {one["id"]: one for one in workflow.get("definitions", {}).get("subgraphs", ())}
+    links = {link[0]: (link[1], link[2]) for link in workflow["links"]}
     prompt: dict[str, Any] = {}
-    for node in workflow["nodes"]:
-        if node["type"] not in object_info:
-            continue  # notes exist in the editor alone
-        values = list(node["widgets_values"])
-        inputs: dict[str, Any] = {}
-        for name, spec in inputs_of(object_info[node["type"]]):
-            if _is_widget(spec):
-                inputs[name] = values.pop(0)
-                if len(spec) > 1 and spec[1].get("control_after_generate"):
-                    values.pop(0)
-        assert not values, f"{node['type']} has {len(values)} values too many"
-        linked = {i["name"]: sources[i["link"]] for i in node["inputs"] if i.get("link") is not None}
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": {**inputs, **linked}}
+    Level(workflow["nodes"], links, definitions).write(prompt, object_info)
     return prompt
+
+
+INPUTS = -10  # number of the inside end at which a subgraph's inputs begin
+
+
+class Level:
+    """The nodes of a graph or of a subgraph; `given`: where a subgraph's inputs come from."""
+
+    def __init__(
+        self,
+        nodes: list[dict[str, Any]],
+        links: dict[int, tuple[int, int]],
+        definitions: dict[str, dict[str, Any]],
+        prefix: str = "",
+        given: Sequence[list[Any] | None] = (),
+    ) -> None:
+        self.nodes, self.links, self.definitions = nodes, links, definitions
+        self.prefix, self.given = prefix, given
+
+    def source(self, link: int | None) -> list[Any] | None:
+        """[node, output] where a link comes from, through the ends of subgraphs."""
+        if link is None:
+            return None
+        origin, slot = self.links[link]
+        if origin == INPUTS:
+            return self.given[slot]
+        (node,) = (one for one in self.nodes if one["id"] == origin)
+        if node["type"] not in self.definitions:
+            return [f"{self.prefix}{origin}", slot]
+        return self.inside(node).source(self.definitions[node["type"]]["outputs"][slot]["linkIds"][0])
+
+    def inside(self, node: dict[str, Any]) -> Level:
+        definition = self.definitions[node["type"]]
+        links = {one["id"]: (one["origin_id"], one["origin_slot"]) for one in definition["links"]}
+        given = [self.source(one.get("link")) for one in node["inputs"]]
+        return Level(definition["nodes"], links, self.definitions, f"{self.prefix}{node['id']}:", given)
+
+    def write(self, prompt: dict[str, Any], object_info: dict[str, Any]) -> None:
+        for node in self.nodes:
+            if node["type"] in self.definitions:
+                self.inside(node).write(prompt, object_info)
+            elif node["type"] in object_info:  # notes exist in the editor alone
+                values = _widget_values(node, object_info[node["type"]])
+                linked = {one["name"]: self.source(one.get("link")) for one in node["inputs"]}
+                sources = {name: source for name, source in linked.items() if source is not None}
+                prompt[f"{self.prefix}{node['id']}"] = {
+                    "class_type": node["type"],
+                    "inputs": {**values, **sources},
+                }
+
+
+def _widget_values(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    values = list(node["widgets_values"])
+    inputs: dict[str, Any] = {}
+    for name, spec in inputs_of(info):
+        if _is_widget(spec):
+            inputs[name] = values.pop(0)
+            if len(spec) > 1 and spec[1].get("control_after_generate"):
+                values.pop(0)
+    assert not values, f"{node['type']} has {len(values)} values too many"
+    return inputs
 
 
 def inputs_of(info: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
