@@ -18,9 +18,12 @@ from ..hosts.comfyui.rewards.folder import (
     list_reward_folders,
     register_reward_folder,
 )
+from ..hosts.comfyui.rewards.judge import ChecklistJudge, check_pictures, load_judge
+from ..hosts.comfyui.rewards.judge_folder import list_judges, register_judge_folder
 from ..hosts.comfyui.rewards.score import (
     DTYPES,
     CompositionRewards,
+    CompositionScores,
     load_rewards,
     pick,
     score_pictures,
@@ -28,6 +31,7 @@ from ..hosts.comfyui.rewards.score import (
     select_latents,
 )
 from ..hosts.comfyui.schema import schema, socket
+from ..layout import Layout
 from ..models.rewards import (
     ASPECTS,
     combine,
@@ -35,7 +39,7 @@ from ..models.rewards import (
     reward_files,
 )
 from ..pictures.score_sheet import draw_score_sheet
-from .sockets import CompositionRewardsSocket
+from .sockets import CompositionRewardsSocket, InstanceLayoutSocket
 
 CATEGORY = "instance composer/choose"
 FILES, DEMO = "files chosen below", "demo (Shapes World)"
@@ -43,6 +47,7 @@ FILES, DEMO = "files chosen below", "demo (Shapes World)"
 INPUTS = {"attribute": "attribute", "spatial": "spatial", "non-spatial": "non_spatial"}
 
 register_reward_folder()
+register_judge_folder()
 
 
 class LoadCompositionRewards(io.ComfyNode):
@@ -114,6 +119,47 @@ def _demo_files() -> dict[str, Path]:
     return reward_files(folder)
 
 
+class LoadChecklistJudge(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="IC_LoadChecklistJudge",
+            display_name="Load Checklist Judge",
+            category=CATEGORY,
+            description=(
+                "Loads a vision-language model that answers questions about a layout: is each thing in its "
+                "place, does it look as its caption says, is the right one in front."
+            ),
+            search_aliases=["vlm judge", "qwen vl", "vqa score", "visual question answering", "tifa"],
+            inputs=[
+                socket(
+                    io.Combo,
+                    "folder",
+                    options=list_judges(),
+                    tooltip=(
+                        "A folder in models/vision_language_models with a model that chats about pictures, "
+                        "as Hugging Face's hub has it, such as Qwen2-VL-2B-Instruct. Nothing is downloaded."
+                    ),
+                ),
+                socket(
+                    io.Combo,
+                    "dtype",
+                    options=["as in the file", *DTYPES],
+                    default="as in the file",
+                    advanced=True,
+                    tooltip="Precision of the model. On a CPU without a choice full precision.",
+                ),
+            ],
+            outputs=[
+                CompositionRewardsSocket.Output("rewards", tooltip="For Composition Score, with a layout.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, folder: str, dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(load_judge(folder, dtype))
+
+
 class CompositionScore(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -142,7 +188,11 @@ class CompositionScore(io.ComfyNode):
             search_aliases=["image reward", "rate images", "rank images", "clip score", "itercomp score"],
             is_output_node=True,
             inputs=[
-                socket(CompositionRewardsSocket, "rewards", tooltip="From Load Composition Rewards."),
+                socket(
+                    CompositionRewardsSocket,
+                    "rewards",
+                    tooltip="From Load Composition Rewards, or from Load Checklist Judge.",
+                ),
                 socket(io.Image, "image", tooltip="The pictures, as one batch."),
                 socket(
                     io.String,
@@ -155,6 +205,15 @@ class CompositionScore(io.ComfyNode):
                     ),
                 ),
                 *(weight(aspect) for aspect in ASPECTS),
+                socket(
+                    InstanceLayoutSocket,
+                    "layout",
+                    optional=True,
+                    tooltip=(
+                        "What a checklist judge asks about: the layout that the pictures were made of. "
+                        "Reward models read the text instead."
+                    ),
+                ),
             ],
             outputs=[
                 scores("scores", "The combined score of each picture, a list for Pick Best."),
@@ -172,21 +231,20 @@ class CompositionScore(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        rewards: CompositionRewards,
+        rewards: CompositionRewards | ChecklistJudge,
         image: Tensor,
         text: str,
         attribute_weight: float,
         spatial_weight: float,
         non_spatial_weight: float,
+        layout: Layout | None = None,
     ) -> io.NodeOutput:
-        if not text.strip():
-            raise ValueError("The text is empty. Write what the pictures should show, usually their prompt.")
-        scores = score_pictures(rewards, image, text)
+        scores = _scores(rewards, image, text, layout)
         weights = dict(zip(ASPECTS, (attribute_weight, spatial_weight, non_spatial_weight), strict=True))
         combined = combine(scores.normalized, weights)
         table = score_table(scores, combined)
-        if scores.cut:
-            table += f"\n\nNot read, because the models read 33 word pieces: {scores.cut}"
+        if scores.remarks:
+            table += f"\n\n{scores.remarks}"
         missing = torch.full_like(combined, torch.nan)
         single = [scores.normalized.get(aspect, missing).tolist() for aspect in ASPECTS]
         sheet = draw_score_sheet(images_from(image), rank(combined), _named(scores.normalized, combined))
@@ -196,6 +254,21 @@ class CompositionScore(io.ComfyNode):
             table,
             ui={**ui.PreviewImage(image_tensor([sheet]), cls=cls).as_dict(), "text": (table,)},
         )
+
+
+def _scores(
+    rewards: CompositionRewards | ChecklistJudge, image: Tensor, text: str, layout: Layout | None
+) -> CompositionScores:
+    if isinstance(rewards, ChecklistJudge):
+        if layout is None:
+            raise ValueError(
+                "A checklist judge asks about a layout. Connect the one that the pictures were made of to "
+                "layout."
+            )
+        return check_pictures(rewards, image, layout)
+    if not text.strip():
+        raise ValueError("The text is empty. Write what the pictures should show, usually their prompt.")
+    return score_pictures(rewards, image, text)
 
 
 def _named(normalized: dict[str, Tensor], combined: Tensor) -> list[list[tuple[str, float]]]:
@@ -287,4 +360,4 @@ def _only(name: str, given: list[Any] | None) -> Any:
     return given[0]
 
 
-NODES = [LoadCompositionRewards, CompositionScore, PickBest]
+NODES = [LoadCompositionRewards, LoadChecklistJudge, CompositionScore, PickBest]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL.Image import Image
@@ -61,20 +61,29 @@ class TransformersCaptioner:
 
     @classmethod
     def load(
-        cls, name: str, device: str = "cpu", dtype: torch.dtype = torch.float32, **settings: Any
+        cls,
+        name: str,
+        device: str = "cpu",
+        dtype: torch.dtype | Literal["auto"] = torch.float32,
+        *,
+        option: str = "--vlm",
+        **settings: Any,
     ) -> TransformersCaptioner:
-        """Read a folder or fetch a name from the hub; `ModelError` for what is not there or no such model."""
-        source = find_model(name, "--vlm")
-        config = loaded(name, "--vlm", lambda: AutoConfig.from_pretrained(source))
+        """Read a folder or fetch a name from the hub; `ModelError` for what is not there or no such model.
+
+        dtype "auto" is that of the file; `option` is what the user named the model by, for errors.
+        """
+        source = find_model(name, option)
+        config = loaded(name, option, lambda: AutoConfig.from_pretrained(source))
         if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise ModelError(
-                f"--vlm: {name} is a {config.model_type} model, which makes no text of pictures; a BLIP, or "
-                "one that transformers lists as image-text-to-text, is needed"
+                f"{option}: {name} is a {config.model_type} model, which makes no text of pictures; a BLIP, "
+                "or one that transformers lists as image-text-to-text, is needed"
             )
         model = loaded(
-            name, "--vlm", lambda: AutoModelForImageTextToText.from_pretrained(source, **{DTYPE: dtype})
+            name, option, lambda: AutoModelForImageTextToText.from_pretrained(source, **{DTYPE: dtype})
         )
-        processor = loaded(name, "--vlm", lambda: AutoProcessor.from_pretrained(source))
+        processor = loaded(name, option, lambda: AutoProcessor.from_pretrained(source))
         return cls(model.to(device), processor, **settings)
 
     def caption_pictures(self, pictures: Sequence[Image]) -> list[str]:

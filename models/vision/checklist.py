@@ -20,6 +20,8 @@ MARGIN = 0.1
 COVERED = 0.2
 # Of an answer yes or no, with some words to spare.
 ANSWER_TOKENS = 16
+# Aspects of composition, by the names that rewards have.
+ATTRIBUTE, SPATIAL = "attribute", "spatial"
 _ONE_WORD = "Answer with one word, yes or no."
 PRESENT = f'Is this in the picture: "{{caption}}"? Only the thing itself counts, not its looks. {_ONE_WORD}'
 LOOKS = f'Does what this picture shows fit this description in every detail: "{{caption}}"? {_ONE_WORD}'
@@ -27,11 +29,17 @@ FRONT = f'Where they meet, is "{{front}}" in front of "{{behind}}"? {_ONE_WORD}'
 
 
 class Question(NamedTuple):
-    """A question about a part of the picture, and the instances it is about."""
+    """A question about a part of the picture, and the instances it is about.
+
+    `aspect` is that of composition, as rewards name them: attribute for looks, spatial for what is where.
+    `short` says what a yes means, in few words.
+    """
 
     text: str
     box: Box
     instances: tuple[str, ...]
+    aspect: str
+    short: str
 
 
 @dataclass(frozen=True)
@@ -46,22 +54,44 @@ class Checked:
         """The share of yes, 0 to 1."""
         return sum(self.answers) / len(self.answers)
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of yes among the questions of each aspect."""
+        by_aspect: dict[str, list[bool]] = {}
+        for question, answer in zip(self.questions, self.answers, strict=True):
+            by_aspect.setdefault(question.aspect, []).append(answer)
+        return {aspect: sum(answers) / len(answers) for aspect, answers in by_aspect.items()}
+
+    @property
+    def denied(self) -> list[Question]:
+        """The questions whose answer was not yes."""
+        return [one for one, answer in zip(self.questions, self.answers, strict=True) if not answer]
+
 
 def questions(layout: Layout) -> list[Question]:
     """All questions of a layout's active instances: there, looks, in front."""
     active = layout.active
     asked = [
-        Question(text.format(caption=one.caption.strip()), _around(one.bounds), (one.id,))
+        Question(
+            text.format(caption=one.caption.strip()),
+            _around(one.bounds),
+            (one.id,),
+            aspect,
+            short.format(caption=one.caption.strip()),
+        )
         for one in active
-        for text in (PRESENT, LOOKS)
+        for text, aspect, short in (
+            (PRESENT, SPATIAL, '"{caption}" in its place'),
+            (LOOKS, ATTRIBUTE, 'looks of "{caption}"'),
+        )
     ]
     for place, behind in enumerate(active):
         for front in active[place + 1 :]:
             if _covers(front, behind):
-                text = FRONT.format(front=front.caption.strip(), behind=behind.caption.strip())
-                asked.append(
-                    Question(text, _around(_both(behind.bounds, front.bounds)), (behind.id, front.id))
-                )
+                names = {"front": front.caption.strip(), "behind": behind.caption.strip()}
+                box = _around(_both(behind.bounds, front.bounds))
+                short = '"{front}" in front of "{behind}"'.format(**names)
+                asked.append(Question(FRONT.format(**names), box, (behind.id, front.id), SPATIAL, short))
     return asked
 
 

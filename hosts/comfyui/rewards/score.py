@@ -50,11 +50,11 @@ class CompositionRewards:
 
 @dataclass(frozen=True)
 class CompositionScores:
-    """Scores (B,) by aspect on a common scale, `raw` as the models give them; `cut` is text not read."""
+    """Scores (B,) by aspect on a common scale, `raw` as the models give them; `remarks` are for the user."""
 
     normalized: dict[str, Tensor]
     raw: dict[str, Tensor]
-    cut: str
+    remarks: str = ""
 
 
 def load_rewards(files: Mapping[str, Path], dtype: str) -> CompositionRewards:
@@ -98,7 +98,8 @@ def score_pictures(rewards: CompositionRewards, images: Tensor, text: str) -> Co
         normalized[aspect] = (raw[aspect] - config.mean) / config.std
     if cut:
         logger.warning("The reward models read 33 word pieces at most and did not see: %s", cut)
-    return CompositionScores(normalized, raw, cut)
+    remarks = f"Not read, because the models read 33 word pieces: {cut}" if cut else ""
+    return CompositionScores(normalized, raw, remarks)
 
 
 def _score(reward: CompositionReward, images: Tensor, text: str, progress: Any) -> tuple[Tensor, str]:

@@ -37,6 +37,7 @@ NODE_IDS = {
     "IC_InstanceLayout",
     "IC_LayoutFromText",
     "IC_LayoutPreview",
+    "IC_LoadChecklistJudge",
     "IC_LoadCompositionRewards",
     "IC_LoadDemoCheckpoint",
     "IC_LoadIFAdapter",

@@ -50,6 +50,8 @@ def test_each_question_sees_its_box_with_a_margin_inside_the_picture():
     assert [size for size, _ in judge.seen[::2]] == [(55, 110), (60, 120), (11, 22)]
     assert found.score == pytest.approx(4 / 6)
     assert found.answers == (True, True, False, False, True, True)
+    assert found.shares == {"spatial": pytest.approx(2 / 3), "attribute": pytest.approx(2 / 3)}
+    assert [one.short for one in found.denied] == ['"a blue vase" in its place', 'looks of "a blue vase"']
 
 
 def test_a_layout_that_asks_for_nothing_is_told():
