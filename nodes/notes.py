@@ -10,5 +10,6 @@ def noted(layout: Layout | None, strength: float) -> dict[str, list[str]]:
 
     Empty where nothing is worth a look, and where the strength of 0 lets the layout alone.
     """
-    worth = layout is not None and strength and layout.problems()
-    return {"instance_layout_noted": [layout.to_json() if layout is not None and worth else ""]}
+    if layout is None or not strength or not layout.problems():
+        return {"instance_layout_noted": [""]}
+    return {"instance_layout_noted": [layout.to_json()]}

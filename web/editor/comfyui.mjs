@@ -214,7 +214,7 @@ class Mount {
     const inPanel = this.window.kind === "panel"; // what rebuilds the graph, undo above all, leaves it open
     // A graph that is cleared has lost its id by now.
     memories.set(this.place ?? this.key, { ...this.editor.memory, inPanel });
-    this.window.close();
+    this.window.close({ isRemoved: true });
     this.editor.destroy();
   }
 

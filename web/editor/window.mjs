@@ -44,7 +44,8 @@ export class EditorWindow {
     editor.keys.focus();
   }
 
-  close() {
+  /** Back to the node; one that is being removed, with its whole graph perhaps, is told of nothing. */
+  close({ isRemoved = false } = {}) {
     const { dialog, editor, home } = this;
     if (!dialog) return;
     if (this.kind === "panel") this.keepPlace();
@@ -54,6 +55,7 @@ export class EditorWindow {
     editor.large = false;
     editor.fit();
     home.replaceChildren(editor.root);
+    if (isRemoved) return;
     editor.keys.focus({ preventScroll: true });
     this.closed();
   }
