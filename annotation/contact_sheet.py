@@ -8,7 +8,7 @@ from dataclasses import replace
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -16,6 +16,8 @@ from ..layout import Layout
 from ..pictures import draw_layout
 from ..pictures.captions import drawable
 from ..pictures.reading import read_picture
+
+ThingT = TypeVar("ThingT")
 
 NAME = "contact-sheet"
 PER_PAGE = 60
@@ -58,6 +60,12 @@ def write_contact_sheet(
         page = _page(entries, number, len(starts), len(files))
         (folder / _file_name(number)).write_text(page, encoding="utf-8")
     return folder / _file_name(1), failures
+
+
+def spread(things: Sequence[ThingT], most: int) -> list[ThingT]:
+    """At most so many of some things, at equal distances."""
+    count = min(most, len(things))
+    return [things[number * len(things) // count] for number in range(count)]
 
 
 def _file_name(number: int) -> str:

@@ -23,6 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="also do again what has a layout")
     parser.add_argument("--no-sheet", action="store_true", help="no contact-sheet.html of the results")
+    parser.add_argument(
+        "--sheet",
+        type=number(1, whole=True),
+        default=600,
+        metavar="COUNT",
+        help="pictures on it at most, spread evenly over the folder (600)",
+    )
 
     models = parser.add_argument_group("models: folders, or names on Hugging Face's hub")
     models.add_argument("--detector", required=True, help="a Grounding DINO")
@@ -69,10 +76,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Annotate, write the contact sheet, say what became of the pictures; 1 if some could not be read."""
+    """Annotate, write the contact sheet, say what became of the pictures; 1 if some could not be read.
+
+    Of a launcher's processes none fails for a picture: the same command without them tells.
+    """
     from tqdm import tqdm
 
-    from ..annotation.contact_sheet import write_contact_sheet
+    from ..annotation.contact_sheet import spread, write_contact_sheet
     from ..annotation.folder import PictureFolder, annotate_folder
 
     folder = PictureFolder(
@@ -94,12 +104,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"share {share}; the same command without shares writes the contact sheet", file=sys.stderr)
     elif not arguments.no_sheet:
         failed = {name for name, _ in outcome.failures}
-        shown = [(picture, folder.layout_file(picture)) for picture in pictures if picture.name not in failed]
+        good = [picture for picture in pictures if picture.name not in failed]
+        done = [(picture, folder.layout_file(picture)) for picture in good]
+        shown = spread(done, int(arguments.sheet))
+        if len(shown) < len(done):
+            print(f"the contact sheet shows {len(shown)} of {len(done)} pictures", file=sys.stderr)
         with tqdm(total=len(shown), desc="contact sheet", unit="picture", disable=None) as bar:
             sheet, failures = write_contact_sheet(shown, folder.target, on_pictures=bar.update)
         outcome.failures += failures
         print(sheet)
-    return _report(outcome, folder)
+    code = _report(outcome, folder)
+    # Whoever started several processes ends all where one fails, and the others have shares of their own.
+    return 0 if share.total > 1 and arguments.share is None else code
 
 
 def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotator:

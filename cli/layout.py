@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from .arguments import size
-from .files import is_pipe, read_pipe, write_whole
+from .files import is_pipe, link, read_pipe, write_whole
 
 if TYPE_CHECKING:
     from ..layout import Canvas, formats
 
 STANDARD = "-"
+# Failures that are told one by one.
+_MOST_TOLD = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add `convert`, `check` and `preview`."""
+    """Add `convert`, `check`, `preview` and `coco`."""
     from ..layout.formats import FORMATS, READERS
 
     commands = parser.add_subparsers(dest="action", required=True, metavar="action")
@@ -39,6 +41,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     preview.add_argument("--size", type=size, help="width x height of the picture in pixels")
     preview.add_argument("--opacity", type=float, default=0.35, help="of the regions, 0 to 1 (0.35)")
     preview.set_defaults(act=_preview)
+    coco = commands.add_parser("coco", help="a layout for every image of a COCO file, as training data")
+    coco.add_argument("file", type=Path, help="COCO's object annotations, as instances_train2014.json")
+    coco.add_argument("--out", type=Path, required=True, help="folder for the layouts")
+    coco.add_argument("--captions", type=Path, help="COCO's captions, as captions_train2014.json: prompts")
+    coco.add_argument("--images", type=Path, help="folder of the images, which are linked beside the layouts")
+    coco.add_argument("--instances", type=int, default=10, help="most in a picture, the largest (10)")
+    coco.add_argument("--smallest", type=float, default=0.01, help="share of the picture a box covers (0.01)")
+    coco.add_argument("--force", action="store_true", help="also write again what is there")
+    coco.set_defaults(act=_coco)
     for command in (convert, check, preview):
         _add_reading(command, (*FORMATS, *READERS))
 
@@ -129,6 +140,44 @@ def _preview(arguments: argparse.Namespace) -> int:
     picture.save(buffer, kind)
     _write(arguments.out, buffer.getvalue())
     return 0
+
+
+def _coco(arguments: argparse.Namespace) -> int:
+    """Write what is not there yet; 1 if an image has no layout that can be read."""
+    from tqdm import tqdm
+
+    from ..layout.formats.coco_set import read_set
+
+    images, out = arguments.images, arguments.out
+    if images is not None and not images.is_dir():
+        raise ValueError(f"there is no folder {images}")
+    out.mkdir(parents=True, exist_ok=True)
+    done = kept = empty = 0
+    wrong: list[str] = []
+    found = read_set(
+        arguments.file, arguments.captions, most=arguments.instances, smallest=arguments.smallest
+    )
+    for name, layout, reason in tqdm(found, desc="writing", unit="layout", disable=None):
+        picture = None if images is None else images / Path(name).name
+        if picture is not None and not picture.is_file():
+            wrong.append(f"{name}: it is not in {images}")
+        elif layout is None:
+            wrong.append(f"{name}: {reason}")
+        elif not layout.instances:
+            empty += 1
+        elif (target := out / f"{Path(name).stem}.json").exists() and not arguments.force:
+            kept += 1
+        else:
+            if picture is not None:
+                link(picture, out / picture.name)
+            write_whole(target, layout.to_json().encode("utf-8"))
+            done += 1
+    _say(f"{done} written, {kept} were there, {empty} have no instance of that size, {len(wrong)} failed")
+    for line in wrong[:_MOST_TOLD]:
+        _say(line, sys.stderr)
+    if wrong[_MOST_TOLD:]:
+        _say(f"and {len(wrong) - _MOST_TOLD} more", sys.stderr)
+    return 1 if wrong else 0
 
 
 def _read(name: str, arguments: argparse.Namespace) -> formats.Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Open the page until Ctrl-C, or do what was asked for instead."""
     from ..rankings.gallery import read_gallery
 
+    if (number_of_process := os.environ.get("RANK", "0")) != "0":
+        print(f"process {number_of_process} has nothing to do: ranking is the work of one", file=sys.stderr)
+        return 0
     gallery = read_gallery(arguments.gallery or arguments.folder)
     if arguments.export is not None:
         return _export(arguments, gallery)

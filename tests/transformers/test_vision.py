@@ -129,7 +129,9 @@ def test_a_prompt_begins_the_caption_of_a_model_that_does_not_chat(folders, pict
     assert (first[:5], second[:5]) == ("a cat", "a dog")
 
 
-def test_the_command_makes_training_data_and_a_sheet_and_goes_on(folders, pictures, tmp_path, capsys):
+def test_the_command_makes_training_data_and_a_sheet_and_goes_on(
+    folders, pictures, tmp_path, capsys, monkeypatch
+):
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     for number, picture in enumerate(pictures[:2]):
@@ -149,9 +151,17 @@ def test_the_command_makes_training_data_and_a_sheet_and_goes_on(folders, pictur
     ]
     assert layouts[0].extra["annotation"]["detector"] == "dino"
     assert "data:image/jpeg" in (out / "contact-sheet.html").read_text(encoding="utf-8")
+    with monkeypatch.context() as launched:
+        # A process that ended otherwise would take those beside it along.
+        launched.setenv("RANK", "0")
+        launched.setenv("WORLD_SIZE", "2")
+        assert main(words) == 0
+        assert "1 had a layout, 1 failed" in capsys.readouterr().out
     (images / "broken.jpg").unlink()
-    assert main(words) == 0
-    assert "0 annotated (0 without instances), 2 had a layout, 0 failed" in capsys.readouterr().out
+    assert main([*words, "--sheet", "1"]) == 0
+    said = capsys.readouterr()
+    assert "0 annotated (0 without instances), 2 had a layout, 0 failed" in said.out
+    assert "the contact sheet shows 1 of 2 pictures" in said.err
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,10 @@ class CaptionerTask(Task[CaptionerObjective]):
         yield f"pictures: {' and '.join(map(str, own.values()))}, painted ones first"
         yield "measured on: " + ", ".join(f"{len(one)} of {name}" for name, one in self.held_out.items())
 
+    @property
+    def held_out_count(self) -> int:
+        return len(next(iter(self.held_out.values())))
+
     def validation_batches(self, size: int) -> Sequence[dict[str, Tensor]]:
         """The pictures of the first held-out source, with captions that are always the same."""
         source = next(iter(self.held_out.values()))

@@ -172,13 +172,16 @@ class CoMatObjective(nn.Module):
             token, pixel = self._concentration(pictures, made.maps, batch["nouns"], groups, tokens)
             parts |= {"token": token, "pixel": pixel}
             total = total + balance.token * token + balance.pixel * pixel
-        if self.discriminator is not None:
-            parts["fooling"] = fooling_loss(self.discriminator(made.latents, judging))
-            total = total + balance.fidelity * parts["fooling"]
-            self._made[batch["part"]] = made.latents.detach()
         if balance.distance:
             parts["distance"] = made.distance
             total = total + balance.distance * made.distance
+        if self.discriminator is not None:
+            # A discriminator learns too: what it says of one step cannot be compared with another's.
+            parts["judged"] = total
+            parts["fooling"] = fooling_loss(self.discriminator(made.latents, judging))
+            total = total + balance.fidelity * parts["fooling"]
+            if self.training:
+                self._made[batch["part"]] = made.latents.detach()
         return {"loss": total, **{name: value.detach() for name, value in parts.items()}}
 
     def discriminate(self, made: Tensor, real: Tensor, empty: Conditions) -> dict[str, Tensor]:

@@ -120,3 +120,6 @@ class CoMatRun:
         default=0.0, metadata=flag("of the captioner's loss (%(default)g; the released code ran with 0.1)")
     )
     gradient_checkpointing: bool = field(default=False, metadata=flag("less memory, about a third more time"))
+    held_out: int = field(
+        default=0, metadata=flag("prompts that are not trained on, to measure the loss on (%(default)g)")
+    )

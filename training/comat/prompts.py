@@ -90,7 +90,11 @@ class PromptEncoder(nn.Module):
 
 
 class PromptEntities(NamedTuple):
-    """A prompt's entities: their nouns, and the tokens of each, noun and modifiers."""
+    """A prompt's entities: their nouns, the tokens of each, noun and modifiers, and the prompt's rivals.
 
-    nouns: tuple[str, ...]
-    groups: tuple[tuple[int, ...], ...]
+    What the run's losses do not ask for is empty.
+    """
+
+    nouns: tuple[str, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
+    rivals: tuple[str, ...] = ()

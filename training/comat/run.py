@@ -16,8 +16,10 @@ from ...models.vision.interfaces import Segmenter
 from ...models.vision.likelihood import CaptionScorer, load_caption_scorer
 from ...shapes_world import ShapesWorld, caption
 from ..data.errors import SourceError
+from ..data.held_out import hold_out
 from ..data.world import TRAINING_SEED
 from ..engine.loop import Trainer
+from ..engine.precision import PRECISIONS, halve
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .checks import balance_of, check_run, sampling_of
 from .fidelity import Discriminator
@@ -29,8 +31,6 @@ from .original_latents import OriginalLatents, make_once, missing_latents, model
 from .prompts import PromptEncoder, PromptEntities
 from .rivals import rival_captions
 from .task import CoMatTask
-
-_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 logger = logging.getLogger("instance_composer")
 
@@ -49,14 +49,17 @@ def train_comat(
     `captioner` and `segmenter` take the place of those that `run` names.
     """
     check_run(run, captioner is not None, segmenter is not None)
-    prompts = _prompts(run)
+    every = _prompts(run)
+    held_out, left = hold_out(len(every), run.held_out, "prompts")
+    prompts = [every[number] for number in left]
     balance = balance_of(run)
     pipeline = load_stable_diffusion(run.model)
     _check_size(run, pipeline)
     concentrates = bool(balance.token or balance.pixel)
-    entities = _entities(pipeline, prompts, run.pipeline) if concentrates else None
-    rivals = _rivals(prompts, run) if balance.concept and balance.reduction == "rivals" else None
-    precision = _PRECISIONS.get(settings.mixed_precision)
+    entities = _entities(pipeline, every, run.pipeline) if concentrates else None
+    if balance.concept and balance.reduction == "rivals":
+        entities = _with_rivals(entities or [PromptEntities()] * len(every), every, run)
+    precision = PRECISIONS.get(settings.mixed_precision)
     if balance.concept and captioner is None and run.captioner is not None:
         captioner = load_caption_scorer(run.captioner, precision or torch.float32)
     if concentrates and segmenter is None:
@@ -67,11 +70,12 @@ def train_comat(
         prompts,
         run.size,
         int(pipeline.vae_scale_factor),
-        entities,
-        rivals,
+        None if entities is None else [entities[number] for number in left],
         discriminator_rate=run.discriminator_rate,
         precision=precision,
         about=_about(run, digest),
+        held_out=[every[number] for number in held_out],
+        held_out_entities=[] if entities is None else [entities[number] for number in held_out],
     )
     place = folder / f"original-{run.size[0]}x{run.size[1]}"
     if balance.fidelity:
@@ -99,11 +103,7 @@ def _objective(
     rank = run.rank if start is None else len(next(iter(start.values())).down)
     if start is not None and rank != run.rank:
         logger.info("the LoRA has rank %d, as %s; --rank is not used", rank, run.init)
-    if precision is not None:
-        # What is not trained is only read, and autocast would halve it at every call.
-        for part in (unet, pipeline.text_encoder, getattr(pipeline, "text_encoder_2", None)):
-            for parameter in () if part is None else part.parameters():
-                parameter.data = parameter.data.to(precision)
+    halve(precision, unet, pipeline.text_encoder, getattr(pipeline, "text_encoder_2", None))
     judge = share_weights(unet) if balance.fidelity else None
     torch.manual_seed(WEIGHTS_SEED)
     add_lora(unet, rank, start)
@@ -170,7 +170,9 @@ def _entities(pipeline: TextToImage, prompts: Sequence[str], parser: str) -> lis
     return entities
 
 
-def _rivals(prompts: Sequence[str], run: CoMatRun) -> list[tuple[str, ...]]:
+def _with_rivals(
+    entities: Sequence[PromptEntities], prompts: Sequence[str], run: CoMatRun
+) -> list[PromptEntities]:
     rivals = rival_captions(parse(prompts, run.pipeline), run.rivals)
     without = sum(not some for some in rivals)
     if without == len(prompts):
@@ -183,7 +185,7 @@ def _rivals(prompts: Sequence[str], run: CoMatRun) -> list[tuple[str, ...]]:
         logger.info(
             "%d of %d prompts have no rivals; the captioner is not asked about them", without, len(prompts)
         )
-    return rivals
+    return [one._replace(rivals=some) for one, some in zip(entities, rivals, strict=True)]
 
 
 def _segmenter(run: CoMatRun) -> Segmenter:

@@ -30,8 +30,9 @@ _BETA1, _CLIP = 0.0, 1.0
 class CoMatTask(Task[CoMatObjective]):
     """A LoRA tuned on prompts alone; size is (width, height) in pixels.
 
-    `entities` and `rivals` have one entry for each prompt, `original` latents of the original model for each;
-    all only where the objective has the part that needs them; `to_make` of the latents are not there yet.
+    `entities` has one entry for each prompt, `original` latents of the original model for each; both only
+    where the objective has the part that needs them; `to_make` of the latents are not there yet. `held_out`
+    prompts are not trained on.
     `discriminator_rate` is a multiple of the run's rate.
     """
 
@@ -42,24 +43,26 @@ class CoMatTask(Task[CoMatObjective]):
         size: tuple[int, int],
         factor: int,
         entities: Sequence[PromptEntities] | None = None,
-        rivals: Sequence[Sequence[str]] | None = None,
         original: OriginalLatents | None = None,
         discriminator_rate: float = 1.0,
         precision: torch.dtype | None = None,
         about: dict[str, Any] | None = None,
         to_make: int = 0,
+        held_out: Sequence[str] = (),
+        held_out_entities: Sequence[PromptEntities] = (),
     ) -> None:
         self.objective, self.prompts, self.size, self.factor = objective, list(prompts), size, factor
-        self.entities, self.rivals, self.original = entities, rivals, original
+        self.entities, self.original = entities, original
         self.discriminator_rate, self.precision = discriminator_rate, precision
         self.about, self.to_make = about or {}, to_make
+        self._held_out, self._held_out_entities = list(held_out), list(held_out_entities)
 
     @property
     def players(self) -> Sequence[Player]:
         """The LoRA, and after it the discriminator if there is one."""
-        generator = Player(GENERATOR, ("unet.",))
         if self.objective.discriminator is None:
-            return (generator,)
+            return (Player(GENERATOR, ("unet.",)),)
+        generator = Player(GENERATOR, ("unet.",), judged="judged")
         beginnings = ("discriminator.",)
         return (
             generator,
@@ -71,18 +74,29 @@ class CoMatTask(Task[CoMatObjective]):
     def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Prompts with their tokens, entities and original latents."""
         numbers = sample_numbers(len(self.prompts), size, position.number, seed)
-        batch = self._conditions([self.prompts[number] for number in numbers])
         entities = [self.entities[number] for number in numbers] if self.entities else []
-        batch |= {
-            "nouns": [one.nouns for one in entities] or [()] * size,
-            "groups": [one.groups for one in entities] or [()] * size,
-            "part": position.part,
-        }
-        if self.rivals is not None:
-            batch["rivals"] = [self.rivals[number] for number in numbers]
+        batch = self._asked([self.prompts[number] for number in numbers], entities, position.part)
         if self.original is not None:
             batch["real"] = self.original(numbers)
         return batch
+
+    @property
+    def held_out_count(self) -> int:
+        return len(self._held_out)
+
+    def validation_batches(self, size: int) -> Sequence[dict[str, Any]]:
+        """What is held out, always in the same order."""
+        parts = [slice(first, first + size) for first in range(0, len(self._held_out), size)]
+        return [self._asked(self._held_out[part], self._held_out_entities[part], 0) for part in parts]
+
+    def _asked(self, prompts: list[str], entities: Sequence[PromptEntities], part: int) -> dict[str, Any]:
+        return {
+            **self._conditions(prompts),
+            "nouns": [one.nouns for one in entities] or [()] * len(prompts),
+            "groups": [one.groups for one in entities] or [()] * len(prompts),
+            "rivals": [one.rivals for one in entities] or [()] * len(prompts),
+            "part": part,
+        }
 
     def _conditions(self, prompts: list[str]) -> dict[str, Any]:
         width, height = self.size
@@ -114,7 +128,9 @@ class CoMatTask(Task[CoMatObjective]):
         return cost_of(self, settings, device)
 
     def describe(self) -> dict[str, Any]:
-        return {"task": "comat", "prompts": of_texts(self.prompts), "size": list(self.size), **self.about}
+        held_out = {"held_out": of_texts(self._held_out)} if self._held_out else {}
+        about = {"task": "comat", "prompts": of_texts(self.prompts), "size": list(self.size)}
+        return {**about, **self.about, **held_out}
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:

@@ -11,7 +11,7 @@ from ...shapes_world import ShapesWorld
 from .latents import LatentSet, blank_shards, encode_once
 
 # Pictures to train on; samples, calibration and evaluation draw from other seeds.
-TRAINING_SEED = 1
+TRAINING_SEED, HELD_OUT_SEED = 1, 2
 # Pictures that stand for all where none is painted.
 _FEW = 64
 
@@ -27,15 +27,22 @@ class Pictures(NamedTuple):
 
 
 def encoded_world(
-    autoencoder: AutoencoderKL, pictures: Pictures, folder: Path, *, blank: bool = False
+    autoencoder: AutoencoderKL,
+    pictures: Pictures,
+    folder: Path,
+    *,
+    blank: bool = False,
+    held_out: bool = False,
 ) -> LatentSet:
     """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`.
 
     With `blank` nothing is painted or encoded but a few layouts, which stand for all: latents are zero.
+    With `held_out` they are others than those of training, of the same looks.
     """
+    seed = HELD_OUT_SEED if held_out else TRAINING_SEED
     width, height, number, figures, pattern = pictures
-    world = ShapesWorld(TRAINING_SEED, width, height, figures=figures, pattern=pattern)
-    description: dict[str, Any] = {"world": "shapes", "seed": TRAINING_SEED, "width": width, "height": height}
+    world = ShapesWorld(seed, width, height, figures=figures, pattern=pattern)
+    description: dict[str, Any] = {"world": "shapes", "seed": seed, "width": width, "height": height}
     name = f"latents-{width}x{height}"
     if figures is not None:
         description["figures"] = figures
@@ -43,6 +50,8 @@ def encoded_world(
     if pattern is not None:
         description["pattern"] = pattern
         name += f"-{pattern}"
+    if held_out:
+        name += "-held-out"
     if blank:
         few = min(number, _FEW)
         shown = [world[one].layout.to_dict() for one in range(few)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .architecture import LATENT_SCALE, make_autoencoder
 _DIVERGENCE = 2e-4
 # Weight of differences between neighbouring pixels beside the pixels themselves: keeps edges sharp.
 _EDGES = 0.5
+_HELD_OUT, _HELD_OUT_SEED = 32, 2**31 + 2
 
 
 class AutoencoderObjective(nn.Module):
@@ -84,6 +85,15 @@ class AutoencoderTask(Task[AutoencoderObjective]):
         corner = np.rint(center - self.crop * random.uniform(0.2, 0.8, 2)).astype(int)
         x, y = np.clip(corner, 0, self.side - self.crop)
         return sample.image[y : y + self.crop, x : x + self.crop]
+
+    @property
+    def held_out_count(self) -> int:
+        return _HELD_OUT
+
+    def validation_batches(self, size: int) -> Sequence[Tensor]:
+        """Crops of pictures that no step sees."""
+        crops = self.batch(BatchPosition(0, 0, 0, 1, 1), _HELD_OUT, _HELD_OUT_SEED)
+        return list(crops.split(size))
 
     def account(self) -> Iterable[str]:
         yield f"pictures: crops of {self.crop} × {self.crop} from Shapes World, made as they are needed"

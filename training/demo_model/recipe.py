@@ -66,9 +66,14 @@ class TextToImageStage(Stage):
         if self.widened:
             pipeline.unet = widen_unet(pipeline.unet)
         sets = [encoded_world(pipeline.vae, one, folder, blank=blank) for one in self.pictures]
-        return TextToImageTask(pipeline, sets)
+        # What else there is of a size, and a few: measuring is not to take a notable share of the time.
+        fewer = [one._replace(number=min(_HELD_OUT, one.number)) for one in self.pictures]
+        held_out = [encoded_world(pipeline.vae, one, folder, blank=blank, held_out=True) for one in fewer]
+        return TextToImageTask(pipeline, sets, held_out)
 
 
+# Pictures of each size to measure the loss on.
+_HELD_OUT = 32
 _AUTOENCODER = Settings(
     steps=6000,
     batch=6,

@@ -64,13 +64,18 @@ class TextToImageObjective(nn.Module):
 
 
 class TextToImageTask(Task[TextToImageObjective]):
-    """A pipeline trained on encoded pictures of one or several sizes."""
+    """A pipeline trained on encoded pictures of one or several sizes; `held_out` are never trained on."""
 
-    def __init__(self, pipeline: StableDiffusionXLPipeline, sets: Sequence[LatentSet]) -> None:
+    def __init__(
+        self,
+        pipeline: StableDiffusionXLPipeline,
+        sets: Sequence[LatentSet],
+        held_out: Sequence[LatentSet] = (),
+    ) -> None:
         self.pipeline = pipeline
         self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
-        self._buckets = Buckets(sets)
+        self._buckets, self._held_out = Buckets(sets), held_out
         self._tokenizer = Tokenizer(pipeline)
 
     def _freeze_unused(self) -> None:
@@ -82,12 +87,26 @@ class TextToImageTask(Task[TextToImageObjective]):
 
     def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, token ids of the captions for both encoders, and size conditioning."""
-        one, numbers = self._buckets.choose(position, size, seed)
+        return self._collate(*self._buckets.choose(position, size, seed))
+
+    @property
+    def held_out_count(self) -> int:
+        return sum(len(one) for one in self._held_out)
+
+    def validation_batches(self, size: int) -> Sequence[dict[str, Any]]:
+        """What is held out, always in the same order."""
+        return [
+            self._collate(one, list(range(first, min(first + size, len(one)))))
+            for one in self._held_out
+            for first in range(0, len(one), size)
+        ]
+
+    def _collate(self, one: LatentSet, numbers: Sequence[int]) -> dict[str, Any]:
         return {
             "latents": one.latents(numbers),
             "ids": self._tokenizer([one.document(number)["prompt"] for number in numbers]),
             "empty": self._tokenizer([""]),
-            "sizes": size_conditioning([one.size] * size),
+            "sizes": size_conditioning([one.size] * len(numbers)),
         }
 
     @property

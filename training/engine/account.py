@@ -11,26 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .settings import Settings
+from .settings import ADAMW, ADAMW_8BIT, Settings
 from .task import BatchPosition, Cost, Task
 
-# A trained weight has a gradient, two moments and an average beside it.
-_COPIES = 4
+# A trained weight has a gradient, two moments and an average beside it, of four bytes each; moments of 8 bits
+# have a scale for every 256.
+_COPIES = {ADAMW: 4.0, ADAMW_8BIT: 2 + 2 * (1 + 4 / 256) / 4}
 # What allocators lose and single kernels need for a moment, as a share of the rest.
 _SPARE = 0.1
 
 
-def held(objective: nn.Module) -> int:
+def held(objective: nn.Module, optimizer: str = ADAMW) -> int:
     """Bytes of a model, its gradients, moments and averages, as a run holds them beside a batch."""
     tensors = (*objective.parameters(), *objective.buffers())
     weights = {tensor.data_ptr(): tensor.nbytes for tensor in tensors}
     trained = sum(p.nbytes for p in objective.parameters() if p.requires_grad)
-    return sum(weights.values()) + _COPIES * trained
+    return sum(weights.values()) + int(_COPIES[optimizer] * trained)
 
 
-def needed(objective: nn.Module, cost: Cost) -> int:
+def needed(objective: nn.Module, cost: Cost, optimizer: str = ADAMW) -> int:
     """Bytes at the end of a forward pass, when there is most."""
-    return int((held(objective) + cost.kept) * (1 + _SPARE))
+    return int((held(objective, optimizer) + cost.kept) * (1 + _SPARE))
 
 
 def measure(
@@ -144,6 +145,18 @@ def steps_line(settings: Settings, done: int, parts: int, processes: int, sample
     )
     epochs = f"; {left * size / samples:.3g} epochs of {samples}" if samples else ""
     return f"steps: {left} of {settings.steps} are left, each of {made}{epochs}"
+
+
+def held_out_line(settings: Settings, held_out: int) -> str:
+    """Whether a best checkpoint is kept, and by what."""
+    if not held_out:
+        return "held out: nothing, so no checkpoint is kept as the best one"
+    if not settings.every_validation:
+        return f"held out: {held_out}, but never measured: every_validation is 0"
+    return (
+        f"held out: {held_out}, never trained on; the loss on them is measured every "
+        f"{settings.every_validation} steps, and the checkpoint where it was lowest is kept"
+    )
 
 
 def memory_of(device: torch.device) -> int:

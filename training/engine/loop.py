@@ -19,6 +19,7 @@ from diffusers.training_utils import EMAModel
 from .account import (
     duration,
     gigabytes,
+    held_out_line,
     measure,
     memory_of,
     needed,
@@ -41,7 +42,7 @@ from .trackers import PROJECT, trackers_of
 logger = logging.getLogger("instance_composer")
 
 # These decide the numbers of a run; the others may change when it is continued. So do parts times processes.
-_FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision")
+_FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision", "optimizer")
 # Steps after which the time that is left is told: the first ones are slower.
 _TIMED = 10
 # What is held out is always judged with the same noise.
@@ -162,7 +163,7 @@ class Trainer:
             weights_line(self.task.objective),
             steps_line(settings, self.step, self._parts, self.accelerator.num_processes, self.task.samples),
         ]
-        for line in lines:
+        for line in (*lines, held_out_line(settings, self.task.held_out_count)):
             self._say(line)
         try:
             cost = measure(self.task, settings, device, lambda batch: _to_device(batch, device))
@@ -170,7 +171,7 @@ class Trainer:
             raise OutOfMemoryError(
                 self._advice(f"a batch of one does not fit into the memory of {device}")
             ) from error
-        memory, there = needed(self.task.objective, cost), memory_of(device)
+        memory, there = needed(self.task.objective, cost, settings.optimizer), memory_of(device)
         self._say(
             f"memory: about {gigabytes(memory)}" + (f" of {gigabytes(there)} on {device}" if there else "")
         )
@@ -213,7 +214,7 @@ class Trainer:
                 with accelerator.autocast():
                     report = objective(_to_device(batches[number], accelerator.device), generator, **whose)
                 self.task.after_backward()
-                total += float(report[player.loss])
+                total += float(report[player.judged or player.loss])
         if accelerator.mixed_precision != "no":
             # Halves of averaged weights, made without gradients, are of no use to the next step.
             torch.clear_autocast_cache()
@@ -412,7 +413,8 @@ class Trainer:
         state = read_run(self.folder)
         if state is None:
             return
-        before, now = state["settings"], self.settings.to_dict()
+        # A setting that the run's version did not know had its default.
+        before, now = {**Settings().to_dict(), **state["settings"]}, self.settings.to_dict()
         check_same("settings", {k: before[k] for k in _FIXED}, {k: now[k] for k in _FIXED})
         check_same("model or data", state["task"], dict(self.task.describe()))
         # Runs of earlier versions did not keep it.

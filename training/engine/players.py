@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from .settings import Settings
+from .settings import ADAMW_8BIT, Settings, SettingsError
 from .task import Player, Task, parameter_groups
 
 
@@ -67,12 +68,24 @@ def _check_one(name: str, players: Sequence[Player]) -> None:
 
 def _turn(player: Player, named: Sequence[tuple[str, nn.Parameter]], settings: Settings) -> Turn:
     own = [(name, p) for name, p in named if name.startswith(player.parameters)]
-    optimizer = torch.optim.AdamW(
+    optimizer = _adamw(settings)(
         parameter_groups(own, settings.weight_decay, player.rate_scales),
         lr=settings.learning_rate,
         betas=(settings.beta1 if player.beta1 is None else player.beta1, settings.beta2),
         eps=settings.epsilon,
-        fused=True,
     )
     others = [p for name, p in named if not name.startswith(player.parameters)]
     return Turn(player, [p for _, p in own], optimizer, others)
+
+
+def _adamw(settings: Settings) -> Callable[..., Any]:
+    if settings.optimizer != ADAMW_8BIT:
+        return partial(torch.optim.AdamW, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingsError(
+            f"optimizer is {ADAMW_8BIT}, which takes the package bitsandbytes; get it with: pip install "
+            f"bitsandbytes, or leave it at adamw ({error})"
+        ) from error
+    return AdamW8bit

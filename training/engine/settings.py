@@ -15,6 +15,8 @@ else:
 
 # Fresh weights are drawn from this seed, so that a run is a function of its settings.
 WEIGHTS_SEED = 0
+# AdamW with moments of 32 bits, and of 8, which takes the package bitsandbytes.
+ADAMW, ADAMW_8BIT = OPTIMIZERS = ("adamw", "adamw8bit")
 
 
 class SettingsError(ValueError):
@@ -30,7 +32,8 @@ class Settings:
     single parts of a model may be multiples of `learning_rate`. `clip` is the largest norm of the gradient.
     `seed` decides the order of the data and all noise; `every_*` count steps, 0 is never; the last
     `keep_checkpoints` checkpoints stay on disk, and the one with the lowest loss on what is held out.
-    `trackers` are names, separated by commas, of what metrics are sent to besides their file.
+    `trackers` are names, separated by commas, of what metrics are sent to besides their file. `optimizer` is
+    AdamW, with moments of 32 bits or of 8.
     """
 
     steps: int = 1000
@@ -53,6 +56,7 @@ class Settings:
     every_validation: int = 250
     keep_checkpoints: int = 2
     trackers: str = ""
+    optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "every_log", "keep_checkpoints"):
@@ -71,6 +75,7 @@ class Settings:
             self._require(name, getattr(self, name) > 0, "more than 0")
         for name in ("beta1", "beta2", "ema_decay"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 up to 1")
+        self._require("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         precisions = ("no", "fp16", "bf16")
         self._require(
             "mixed_precision", self.mixed_precision in precisions, f"one of {', '.join(precisions)}"

@@ -40,7 +40,8 @@ class Player:
 
     `parameters` are beginnings of the names of its parameters in the objective. `rate_scales` maps such
     beginnings to a multiple of the run's learning rate, which is 1 for all others. `beta1` and `clip` take
-    the place of the run's settings of that name.
+    the place of the run's settings of that name. `judged` is the scalar that tells on what is held out how
+    good the player is, its loss unless that says something else from step to step.
     """
 
     name: str = "model"
@@ -49,6 +50,7 @@ class Player:
     rate_scales: Mapping[str, float] = field(default_factory=dict[str, float])
     beta1: float | None = None
     clip: float | None = None
+    judged: str | None = None
 
 
 class Cost(NamedTuple):
@@ -105,6 +107,11 @@ class Task(ABC, Generic[ObjectiveT]):
     def cost(self, settings: Settings, device: torch.device) -> Cost | None:
         """What a step takes, where that is not told by a batch of one and one of two samples."""
         return None
+
+    @property
+    def held_out_count(self) -> int:
+        """Samples that are never trained on, to measure the loss on."""
+        return 0
 
     def validation_batches(self, size: int) -> Sequence[Any]:
         """Batches that are never trained on, to measure the loss on; by default there are none."""

@@ -24,9 +24,11 @@ from ...layout import Layout
 from ...models.ifadapter import IFAdapter
 from ...models.regions import Placement
 from ..data.errors import SourceError
+from ..data.held_out import hold_out
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
+from ..engine.precision import sampling_in
 from ..engine.task import BatchPosition, Task
 from ..noise import (
     add_noise,
@@ -40,7 +42,6 @@ from ..noise import (
 # drawn per picture and independently of each other is our reading, the paper does not say.
 DROP_INSTANCES, DROP_PROMPT = 0.15, 0.3
 _EXAMPLES = 8
-_HELD_OUT_SEED = 0
 
 
 class IFAdapterObjective(nn.Module):
@@ -133,7 +134,8 @@ def _inside(boxes: Tensor, counts: Sequence[int], grid: tuple[int, int]) -> Tens
 class IFAdapterTask(Task[IFAdapterObjective]):
     """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains.
 
-    `held_out` pictures of the largest set are not trained on: the loss is measured on them.
+    `held_out` pictures of the largest set are not trained on: the loss is measured on them. `precision` is
+    that of what is frozen, if it is a half one.
     """
 
     def __init__(
@@ -145,8 +147,9 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         snr_power: float = 0.0,
         examples: Sequence[Layout] = (),
         held_out: int = 0,
+        precision: torch.dtype | None = None,
     ) -> None:
-        self.pipeline, self.adapter = pipeline, adapter
+        self.pipeline, self.adapter, self.precision = pipeline, adapter, precision
         self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_power)
         self._account: list[str] = []
         used = [_with_instances(one, self._account) for one in sets]
@@ -155,7 +158,6 @@ class IFAdapterTask(Task[IFAdapterObjective]):
             # Of the largest set, which has most to give.
             largest = max(range(len(used)), key=lambda place: len(used[place]))
             self._held_out, used[largest] = _hold_out(used[largest], held_out)
-            self._account.append(f"{held_out} pictures are held out and never trained on")
         self._buckets = Buckets(used)
         self._tokenizer = Tokenizer(pipeline)
         self._examples = list(examples) or _first_layouts(self._buckets.sets[0])
@@ -167,6 +169,10 @@ class IFAdapterTask(Task[IFAdapterObjective]):
     @property
     def samples(self) -> int:
         return sum(len(one) for one in self._buckets.sets)
+
+    @property
+    def held_out_count(self) -> int:
+        return 0 if self._held_out is None else len(self._held_out)
 
     def account(self) -> Iterable[str]:
         return self._account
@@ -215,13 +221,20 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         self.pipeline.set_progress_bar_config(disable=True)
         rows: list[list[np.ndarray]] = [[], []]
         for seed, layout in enumerate(self._examples):
-            encoded = encode_layout(self.pipeline, self.adapter, layout)
-            height, width = layout.canvas.height, layout.canvas.width
-            for row, scale in zip(rows, (0.0, 1.0), strict=True):
-                (picture,) = generate(
-                    self.pipeline, encoded, height=height, width=width, seeds=[seed], steps=25, scale=scale
-                )
-                row.append(np.asarray(_outlined(picture, layout)))
+            with sampling_in(self.precision, self.pipeline):
+                encoded = encode_layout(self.pipeline, self.adapter, layout)
+                height, width = layout.canvas.height, layout.canvas.width
+                for row, scale in zip(rows, (0.0, 1.0), strict=True):
+                    (picture,) = generate(
+                        self.pipeline,
+                        encoded,
+                        height=height,
+                        width=width,
+                        seeds=[seed],
+                        steps=25,
+                        scale=scale,
+                    )
+                    row.append(np.asarray(_outlined(picture, layout)))
         save_grid(np.stack(rows[0] + rows[1]), len(self._examples), path)
 
     def export(self, folder: Path) -> None:
@@ -262,14 +275,8 @@ def _with_instances(one: LatentSet, account: list[str]) -> LatentSet:
 
 def _hold_out(one: LatentSet, number: int) -> tuple[LatentSet, LatentSet]:
     """So many pictures of a set, drawn at random but always the same, and all the others."""
-    if not 0 < number < len(one):
-        raise SourceError(
-            f"{number} pictures are to be held out and there are {len(one)}; hold out fewer, so that some "
-            "are left to learn from"
-        )
-    held = np.random.default_rng(_HELD_OUT_SEED).permutation(len(one))[:number]
-    left = np.setdiff1d(np.arange(len(one)), held)
-    return one.select(np.sort(held).tolist()), one.select(left.tolist())
+    held, left = hold_out(len(one), number, "pictures")
+    return one.select(held), one.select(left)
 
 
 def _first_layouts(one: LatentSet) -> list[Layout]:

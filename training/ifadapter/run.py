@@ -19,6 +19,7 @@ from ..data.folder_latents import encode_buckets, encode_folder
 from ..data.latents import LatentSet
 from ..data.world import Pictures, encoded_world
 from ..engine.loop import train
+from ..engine.precision import PRECISIONS, halve
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .initial_weights import make_adapter
 from .objective import IFAdapterTask
@@ -47,10 +48,12 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path, *, dry_run:
     sets = _latents(run, pipeline, folder, dry_run)
     torch.manual_seed(WEIGHTS_SEED)
     adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
+    precision = PRECISIONS.get(settings.mixed_precision)
+    halve(precision, pipeline.unet, pipeline.text_encoder, pipeline.text_encoder_2)
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
     task = IFAdapterTask(
-        pipeline, adapter, sets, run.region_weight, run.snr_power, _examples(run), run.held_out
+        pipeline, adapter, sets, run.region_weight, run.snr_power, _examples(run), run.held_out, precision
     )
     train(task, settings, folder, run, dry_run=dry_run)
 

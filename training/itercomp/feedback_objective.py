@@ -138,14 +138,17 @@ class FeedbackObjective(nn.Module):
         ]
         total = torch.stack(lacking).sum(dim=0).mean()
         parts = {aspect: score.mean().detach() for aspect, score in scores.items()}
-        if self.discriminator is not None:
-            fooling = fooling_loss(self.discriminator(clean, empty))
-            total = total + form.fidelity * fooling
-            parts["fooling"] = fooling.detach()
-            self._made[batch["part"]] = clean.detach()
         if form.distance:
             total = total + form.distance * distance
             parts["distance"] = distance.detach()
+        if self.discriminator is not None:
+            # A discriminator learns too: what it says of one step cannot be compared with another's.
+            parts["judged"] = total.detach() * _LOSS_SCALE
+            fooling = fooling_loss(self.discriminator(clean, empty))
+            total = total + form.fidelity * fooling
+            parts["fooling"] = fooling.detach()
+            if self.training:
+                self._made[batch["part"]] = clean.detach()
         return {"loss": total * _LOSS_SCALE, **parts}
 
     def sample(

@@ -58,3 +58,6 @@ class FeedbackRun(FeedbackTuning):
         default=None,
         metadata=flag("start from what an earlier run learned: its model/unet, or with --rank its LoRA"),
     )
+    held_out: int = field(
+        default=0, metadata=flag("prompts that are not trained on, to measure the loss on (%(default)g)")
+    )

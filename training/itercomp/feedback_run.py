@@ -22,8 +22,10 @@ from ..comat.fidelity import Discriminator
 from ..comat.lora import add_lora, share_weights
 from ..comat.original_latents import OriginalLatents, make_once, model_digest
 from ..data.errors import SourceError
+from ..data.held_out import hold_out
 from ..data.world import TRAINING_SEED
 from ..engine.loop import train
+from ..engine.precision import PRECISIONS, halve
 from ..engine.settings import WEIGHTS_SEED, Settings
 from ..noise import noise_schedule
 from .feedback_objective import STEPS, AspectReward, FeedbackForm, FeedbackObjective
@@ -48,12 +50,15 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
         raise SourceError(
             f"the size is {run.size[0]}x{run.size[1]}; both sides must be multiples of {multiple}"
         )
-    prompts = _prompts(run)
+    every = _prompts(run)
+    held_out, left = hold_out(len(every), run.held_out, "prompts")
+    prompts = [every[number] for number in left]
     rewards = [
         _aspect_reward(aspect, path) for aspect, path in files.items() if form.weights.get(aspect, 1.0)
     ]
     digest = model_digest(pipeline.unet) if form.fidelity else ""
-    objective = _objective(run, form, pipeline, rewards)
+    precision = PRECISIONS.get(settings.mixed_precision)
+    objective = _objective(run, form, pipeline, rewards, precision)
     about = {} if not run.rank else {"rank": run.rank}
     task = FeedbackTask(
         pipeline,
@@ -63,6 +68,8 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
         objective,
         discriminator_rate=run.discriminator_rate,
         about={**about, **({"model": digest[:16]} if digest else {})},
+        held_out=[every[number] for number in held_out],
+        precision=precision,
     )
     if form.fidelity and not dry_run:
         task.original = _original_latents(task, run, settings, folder, digest)
@@ -103,9 +110,14 @@ def _check_aspects(run: FeedbackRun, form: FeedbackForm, there: list[str]) -> No
 
 
 def _objective(
-    run: FeedbackRun, form: FeedbackForm, pipeline: StableDiffusionXLPipeline, rewards: list[AspectReward]
+    run: FeedbackRun,
+    form: FeedbackForm,
+    pipeline: StableDiffusionXLPipeline,
+    rewards: list[AspectReward],
+    precision: torch.dtype | None,
 ) -> FeedbackObjective:
     unet: Any = pipeline.unet
+    halve(precision, unet if run.rank else None, pipeline.text_encoder, pipeline.text_encoder_2)
     judge = original = None
     # Before anything is loaded over the weights or put on them: this is the model that is kept to.
     if run.rank:
@@ -113,6 +125,8 @@ def _objective(
     else:
         judge = copy.deepcopy(unet) if form.fidelity else None
         original = copy.deepcopy(unet).requires_grad_(False) if form.distance else None
+        # Unlike the one that is tuned these are only read.
+        halve(precision, judge, original)
     _begin(run, unet)
     discriminator = None if judge is None else _discriminator(run, pipeline, judge)
     for part in (unet, judge, pipeline.vae) if run.gradient_checkpointing else ():

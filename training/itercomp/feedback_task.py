@@ -19,6 +19,7 @@ from ..data.pictures import save_grid
 from ..data.text import Tokenizer
 from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
+from ..engine.precision import sampling_in
 from ..engine.task import BatchPosition, Player, Task
 from ..noise import size_conditioning
 from .feedback_objective import (
@@ -41,7 +42,8 @@ class FeedbackTask(Task[FeedbackObjective]):
     """A pipeline's UNet, or a LoRA on it, tuned on prompts alone; size is (width, height) in pixels.
 
     `original` has latents of the original model for each prompt, where there is a discriminator, whose rate
-    is a multiple of the run's. `about` is what else must not change when a run is continued.
+    is a multiple of the run's. `about` is what else must not change when a run is continued. `held_out`
+    prompts are not trained on; `precision` is that of what is frozen, if it is a half one.
     """
 
     def __init__(
@@ -54,10 +56,13 @@ class FeedbackTask(Task[FeedbackObjective]):
         original: OriginalLatents | None = None,
         discriminator_rate: float = 1.0,
         about: dict[str, Any] | None = None,
+        held_out: Sequence[str] = (),
+        precision: torch.dtype | None = None,
     ) -> None:
         self.pipeline, self.rewards, self.prompts, self.size = pipeline, list(rewards), list(prompts), size
         self.objective = objective or FeedbackObjective(pipeline, rewards)
         self.original, self.discriminator_rate, self.about = original, discriminator_rate, about or {}
+        self._held_out, self.precision = list(held_out), precision
         self._tokenizer = Tokenizer(pipeline)
 
     @property
@@ -65,7 +70,7 @@ class FeedbackTask(Task[FeedbackObjective]):
         """The UNet or its LoRA, and after it the discriminator if there is one."""
         if self.objective.discriminator is None:
             return (Player(),)
-        generator = Player(GENERATOR, ("unet.",))
+        generator = Player(GENERATOR, ("unet.",), judged="judged")
         rates = {"": self.discriminator_rate}
         judge = Player(DISCRIMINATOR, ("discriminator.",), "telling", rates, beta1=_BETA1, clip=_CLIP)
         return (generator, judge)
@@ -78,6 +83,15 @@ class FeedbackTask(Task[FeedbackObjective]):
         if self.original is not None:
             batch["real"] = self.original(numbers)
         return batch
+
+    @property
+    def held_out_count(self) -> int:
+        return len(self._held_out)
+
+    def validation_batches(self, size: int) -> Sequence[dict[str, Any]]:
+        """What is held out, always in the same order."""
+        parts = [self._held_out[first : first + size] for first in range(0, len(self._held_out), size)]
+        return [{**self.conditions(part), "part": 0} for part in parts]
 
     def conditions(self, prompts: Sequence[str]) -> dict[str, Any]:
         """What the objective reads of prompts."""
@@ -110,8 +124,11 @@ class FeedbackTask(Task[FeedbackObjective]):
 
         first = generators[0]
         last = int(torch.randint(FIRST_LAST, STEPS, (), generator=first, device=first.device))
-        positive, without = objective.encode(ids, sizes), objective.encode(empty, sizes[:1])
-        with without_lora(judge.unet):
+        with (
+            torch.autocast(device.type, self.precision, self.precision is not None),
+            without_lora(judge.unet),
+        ):
+            positive, without = objective.encode(ids, sizes), objective.encode(empty, sizes[:1])
             return objective.sample(noise(0), noise, last, positive, without, unet=judge.unet)[0]
 
     @property
@@ -131,6 +148,8 @@ class FeedbackTask(Task[FeedbackObjective]):
             "aspects": self.objective.aspects,
             **self.about,
         }
+        if self._held_out:
+            described["held_out"] = of_texts(self._held_out)
         # Runs that were started before there was a choice go on.
         if self.objective.form != FeedbackForm():
             described["form"] = asdict(self.objective.form)
@@ -140,7 +159,8 @@ class FeedbackTask(Task[FeedbackObjective]):
         """The first prompts, each with a noise of its own."""
         width, height = self.size
         prompts = self.prompts[:_EXAMPLES]
-        save_grid(generate_base(self.pipeline, prompts, height, width), _COLUMNS, path)
+        with sampling_in(self.precision, self.pipeline):
+            save_grid(generate_base(self.pipeline, prompts, height, width), _COLUMNS, path)
 
     def export(self, folder: Path) -> None:
         """The UNet in a diffusers folder, as Load IterComp UNet and `convert` read it; or the LoRA."""

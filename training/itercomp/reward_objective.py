@@ -138,6 +138,10 @@ class RewardTask(Task[RewardObjective]):
         if self.frozen:
             yield f"the first {self.frozen:.0%} of both towers' layers are not trained"
 
+    @property
+    def held_out_count(self) -> int:
+        return len(self.validation)
+
     def validation_batches(self, size: int) -> Sequence[dict[str, Tensor]]:
         """What the best model is chosen by, without comparisons that nobody wins."""
         found = [self.validation[number] for number in range(len(self.validation))]

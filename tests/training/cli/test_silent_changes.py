@@ -1,4 +1,4 @@
-"""A run that is continued on something else: it follows what can be followed, and refuses the rest by name."""
+"""A run that is continued on something else: it follows what it can, and refuses the rest by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_rewards import write_tiny_rewards
@@ -56,7 +55,9 @@ def second_loss(folder: Path) -> float:
 
 
 @pytest.mark.slow
-def test_captions_and_pictures_are_followed(run, tiny_model, tmp_path, caplog):
+def test_captions_and_pictures_are_followed_and_all_else_is_refused(
+    run, tiny_model, tmp_path, caplog, capsys
+):
     """Both the edited caption and the new picture are in the very next step; only the picture is encoded."""
     caplog.set_level("INFO")
     losses = []
@@ -69,10 +70,15 @@ def test_captions_and_pictures_are_followed(run, tiny_model, tmp_path, caplog):
         losses.append(second_loss(copy))
         assert ("1 of 2 pictures have no latents yet" in caplog.text) == (color == "green")
     assert len(set(losses)) == 3
+    # What decides no number goes on, and is said.
+    caplog.clear()
+    assert trained(copy, tiny_model, 2, examples=copy / "data" / "one.json") == 0
+    assert "options have changed since the last start: examples was" in caplog.text
+    what_cannot_be_followed_is_refused(run, tiny_model, tmp_path, capsys)
 
 
-@pytest.mark.slow
-def test_another_folder_another_unet_and_another_start_are_refused(run, tiny_model, tmp_path, capsys):
+def what_cannot_be_followed_is_refused(run, tiny_model, tmp_path, capsys):
+    """Another folder, another UNet, another start; and the checkpoint stays as it was."""
     before = (run / "run" / "checkpoint.pt").read_bytes()
     for name in ("one", "three"):
         write_pair(tmp_path / "other", name, "red")
@@ -141,12 +147,3 @@ def test_exchanged_pairs_and_another_start_of_a_reward_are_refused(tmp_path, cap
     assert main([*words, *other, "--set", "steps=2"]) == 2
     assert "another start: weights to train from: model was" in capsys.readouterr().err
     assert main([*words, *start, "--set", "steps=2"]) == 0
-
-
-@pytest.mark.slow
-def test_other_options_are_told(run, tiny_model, caplog):
-    """What changes no number that is kept goes on, and is said."""
-    caplog.set_level("INFO")
-    assert trained(run, tiny_model, 2, examples=run / "data" / "one.json") == 0
-    assert "options have changed since the last start: examples was" in caplog.text
-    assert torch.load(run / "run" / "checkpoint.pt", weights_only=True)["step"] == 2

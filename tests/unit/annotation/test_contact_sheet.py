@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from instance_composer.annotation import contact_sheet
-from instance_composer.annotation.contact_sheet import write_contact_sheet
+from instance_composer.annotation.contact_sheet import spread, write_contact_sheet
 from instance_composer.layout import (
     Box,
     Canvas,
@@ -99,3 +99,9 @@ def test_many_pictures_take_several_pages_and_what_is_no_layout_is_listed(tmp_pa
     assert counts == [1, 2, 1]
     linked = {attributes["href"] for tag, attributes in Tags(sheet.read_text()).tags if tag == "a"}
     assert linked == {page.name for page in pages[1:]}
+
+
+def test_of_many_pictures_some_are_shown_at_equal_distances():
+    assert spread(range(10), 5) == [0, 2, 4, 6, 8]
+    assert spread("abc", 600) == ["a", "b", "c"]
+    assert spread([], 600) == []

@@ -1,0 +1,83 @@
+"""A whole COCO file: the layout of every image in it, with captions from COCO's file of captions."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..document import Layout
+from ..problems import LayoutError
+from . import coco
+from .collection import CollectionError
+from .shared import Place, require_list, require_object, require_text
+
+
+class Described(NamedTuple):
+    """An image of the file by its name, and its layout; else why it has none."""
+
+    name: str
+    layout: Layout | None
+    reason: str = ""
+
+
+def read_set(
+    file: Path, captions: Path | None = None, *, most: int = 10, smallest: float = 0.01
+) -> Iterator[Described]:
+    """The images of a file of object annotations, in its order, each with its largest `most` boxes that cover
+    at least the share `smallest`.
+
+    The prompt is the first of an image's captions. Outlines are left out, and annotations of crowds, whose
+    box is of no single thing. `LayoutError` or `CollectionError` for a file that is
+    none.
+    """
+    data = _read(file)
+    annotations = _by_image(data, "annotations", file)
+    told = _by_image(_read(captions), "annotations", captions) if captions is not None else {}
+    categories = data.get("categories", [])
+    for image in _objects(data, "images", file):
+        name = require_text(image.get("file_name"), Place("an image's file name", ("images",)))
+        own = [
+            {key: one.get(key) for key in ("id", "image_id", "category_id", "bbox")}
+            for one in annotations.get(str(image.get("id")), ())
+            if not one.get("iscrowd")
+        ]
+        said = next((str(one.get("caption", "")) for one in told.get(str(image.get("id")), ())), "")
+        entry = {**image, "caption": " ".join(said.split()) or image.get("caption", "")}
+        try:
+            layout = coco.read({"images": [entry], "categories": categories, "annotations": own})
+        except LayoutError as error:
+            yield Described(name, None, str(error))
+            continue
+        yield Described(name, _largest(layout, most, smallest))
+
+
+def _largest(layout: Layout, most: int, smallest: float) -> Layout:
+    """The largest things, the largest first, as in training data that a detector makes."""
+    large = [one for one in layout.instances if one.box is not None and one.box.area >= smallest]
+    large.sort(key=lambda one: -one.box.area if one.box is not None else 0.0)
+    return replace(layout, instances=tuple(large[:most]))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    # Larger than a text may be: the file of a whole set has hundreds of megabytes.
+    with file.open(encoding="utf-8") as opened:
+        try:
+            return require_object(json.load(opened), Place("a COCO file"))
+        except ValueError as error:
+            raise CollectionError(f"{file} is no JSON: {error}") from error
+
+
+def _objects(data: dict[str, Any], key: str, file: Path) -> list[dict[str, Any]]:
+    items = require_list(data.get(key), Place(f'"{key}" of {file.name}', (key,)))
+    return [require_object(item, Place(f"each of {key}", (key, n))) for n, item in enumerate(items)]
+
+
+def _by_image(data: dict[str, Any], key: str, file: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in _objects(data, key, file):
+        found[str(one.get("image_id"))].append(one)
+    return found

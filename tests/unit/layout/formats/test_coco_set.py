@@ -1,0 +1,92 @@
+"""All images of a COCO file at once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from instance_composer.cli import main
+from instance_composer.layout import Layout
+from instance_composer.layout.formats.coco_set import read_set
+from instance_composer.layout.formats.collection import CollectionError
+
+
+def write(folder, annotations, captions=()):
+    images = [
+        {"id": n, "file_name": f"COCO_{n:03d}.jpg", "width": 100, "height": 50, "license": 1}
+        for n in (1, 2, 3)
+    ]
+    shared = {"info": {}, "images": images, "licenses": []}
+    names = [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]
+    objects, told = folder / "instances.json", folder / "captions.json"
+    objects.write_text(json.dumps({**shared, "categories": names, "annotations": annotations}))
+    told.write_text(json.dumps({**shared, "annotations": list(captions)}))
+    return objects, told
+
+
+def thing(image, category, box, number=1, **more):
+    return {"id": number, "image_id": image, "category_id": category, "bbox": box, **more}
+
+
+def test_every_image_has_its_boxes_and_the_first_of_its_captions(tmp_path):
+    outline = [[0, 0, 10, 0, 10, 10]]
+    objects, told = write(
+        tmp_path,
+        [
+            thing(1, 17, [0, 0, 20, 20], segmentation=outline, iscrowd=0),
+            thing(2, 18, [10, 0, 50, 50], 2, iscrowd=0),
+            thing(1, 18, [50, 0, 50, 50], 3, iscrowd=0),
+            thing(1, 18, [0, 0, 5, 5], 4, iscrowd=0),  # half a percent
+            thing(1, 18, [0, 0, 100, 50], 5, iscrowd=1, segmentation={"size": [50, 100], "counts": [5000]}),
+        ],
+        [
+            {"image_id": 1, "id": 1, "caption": "A cat\nand a dog. "},
+            {"image_id": 1, "id": 2, "caption": "Others say so."},
+        ],
+    )
+    found = {one.name: one.layout for one in read_set(objects, told)}
+    first, second, third = (found[f"COCO_{n:03d}.jpg"] for n in (1, 2, 3))
+    assert first.prompt == "A cat and a dog."
+    assert [one.caption for one in first.instances] == ["dog", "cat"], "the largest first, no crowd, no speck"
+    assert list(first.instances[1].box) == pytest.approx([0, 0, 0.2, 0.4])
+    assert first.instances[1].mask is None
+    assert (second.prompt, len(second.instances), third.instances) == ("", 1, ())
+    assert len(next(read_set(objects, told, most=1)).layout.instances) == 1
+
+
+def test_what_is_wrong_with_one_image_is_its_own(tmp_path):
+    objects, _ = write(tmp_path, [thing(1, 99, [0, 0, 20, 20]), thing(2, 17, [0, 0, 50, 50])])
+    first, second, _ = read_set(objects)
+    assert first.layout is None
+    assert "99" in first.reason
+    assert second.layout is not None
+    objects.write_text("{")
+    with pytest.raises(CollectionError, match=r"instances\.json is no JSON"):
+        list(read_set(objects))
+
+
+def test_one_call_makes_a_data_set(tmp_path, capsys):
+    objects, told = write(
+        tmp_path,
+        [thing(n, 17, [0, 0, 50, 50], n) for n in (1, 2, 3)],
+        [{"image_id": 1, "id": 1, "caption": "a cat"}],
+    )
+    (tmp_path / "images").mkdir()
+    for n in (1, 2):
+        Image.new("RGB", (100, 50)).save(tmp_path / "images" / f"COCO_{n:03d}.jpg")
+    words = ["layout", "coco", str(objects), "--captions", str(told), "--images", str(tmp_path / "images")]
+    words += ["--out", str(tmp_path / "data")]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("2 written, 0 were there, 0 have no instance of that size, 1 failed")
+    assert "COCO_003.jpg: it is not in " in said.err
+    names = sorted(file.name for file in (tmp_path / "data").iterdir())
+    assert names == ["COCO_001.jpg", "COCO_001.json", "COCO_002.jpg", "COCO_002.json"]
+    document = tmp_path / "data" / "COCO_001.json"
+    assert Layout.from_json(document.read_bytes()).prompt == "a cat"
+    document.write_text('{"version": 1, "canvas": {"width": 8, "height": 8}, "prompt": "mine"}')
+    assert main(words) == 1
+    assert capsys.readouterr().out.startswith("0 written, 2 were there")
+    assert "mine" in document.read_text()
