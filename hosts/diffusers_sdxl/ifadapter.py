@@ -16,7 +16,7 @@ from ...models.ifadapter import (
     IFAdapter,
     InstancePrompt,
     StackedPrompts,
-    semantic_map,
+    prompts_semantic_map,
 )
 from ...models.regions import Placement, Regions
 from .errors import UnsuitableModelError
@@ -58,13 +58,7 @@ class Attachment:
             if placement is None:
                 continue
             prompts = group.on(query.device)
-            own = semantic_map(
-                group.rows.of(query),
-                prompts.keys[number],
-                prompts.values[number],
-                self._gates[number],
-                placement,
-            )
+            own = prompts_semantic_map(group.rows.of(query), prompts, number, self._gates[number], placement)
             own = own if self._strength == 1.0 else self._strength * own
             if len(own) == len(query):
                 return own
@@ -226,5 +220,5 @@ def _adding(unet: UNet2DConditionModel, layers: Sequence[AdaptedLayer], term: Te
     def visit(layer: LayerInputs) -> Tensor | None:
         return term(numbers[layer.name], layer.query, layer.grid)
 
-    with visiting(unet, list(numbers), visit):
+    with visiting(unet, list(numbers), visit, ("to_q",)):
         yield

@@ -64,11 +64,19 @@ Visit = Callable[[LayerInputs], "Tensor | None"]
 
 
 @contextmanager
-def visiting(unet: UNet2DConditionModel, names: Sequence[str], visit: Visit) -> Iterator[None]:
-    """Inside the `with` block `visit` sees every call of the layers with these names and may add to it."""
+def visiting(
+    unet: UNet2DConditionModel,
+    names: Sequence[str],
+    visit: Visit,
+    projections: Sequence[str] = PROJECTIONS,
+) -> Iterator[None]:
+    """Inside the `with` block `visit` sees every call of the layers with these names and may add to it.
+
+    It is shown only these `projections` of a layer: each takes a hook, at every step.
+    """
     with ExitStack() as hooks:
         for name in names:
-            for handle in _Carrier(unet, name, visit).handles():
+            for handle in _Carrier(unet, name, visit).handles(projections):
                 hooks.callback(handle.remove)
         yield
 
@@ -85,9 +93,9 @@ class _Carrier:
         self.grid: Grid = (0, 0)
         self.projections: dict[str, Tensor] = {}
 
-    def handles(self) -> Iterator[Any]:
+    def handles(self, projections: Sequence[str]) -> Iterator[Any]:
         yield self.transformer.register_forward_pre_hook(self.note_grid, with_kwargs=True)
-        for projection in PROJECTIONS:
+        for projection in projections:
             yield getattr(self.attention, projection).register_forward_hook(self.note(projection))
         yield self.attention.to_out[0].register_forward_pre_hook(self.act)
 

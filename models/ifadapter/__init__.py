@@ -10,7 +10,7 @@ from .checkpoint import read_checkpoint, write_checkpoint
 from .config import IFAdapterConfig
 from .gate import Gate
 from .prompt import InstancePrompt, StackedPrompts
-from .semantic_map import semantic_map
+from .semantic_map import prompts_semantic_map, semantic_map
 from .semantic_map_cropped import cropped_semantic_map
 from .semantic_map_gathered import gathered_semantic_map
 
@@ -29,6 +29,7 @@ __all__ = [
     "cropped_semantic_map",
     "gathered_semantic_map",
     "number_attention_layers",
+    "prompts_semantic_map",
     "read_checkpoint",
     "semantic_map",
     "write_checkpoint",

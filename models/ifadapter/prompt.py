@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,11 +38,12 @@ class StackedPrompts:
     """Keys and values of G prompts over the same regions, made once for all steps and layers of a run.
 
     `keys` and `values` map official processor numbers to (G, P, heads, N, head_dim) in float32, which is
-    what `semantic_map` computes in.
+    what `semantic_map` computes in. `made` keeps what the users of the prompts make of them once.
     """
 
     keys: Mapping[int, Tensor]
     values: Mapping[int, Tensor]
+    made: dict[Any, Any] = field(default_factory=dict[Any, Any], init=False, repr=False)
 
     @classmethod
     def of(cls, prompts: Sequence[InstancePrompt], device: torch.device | str) -> StackedPrompts:

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from ..regions import Placement
 from .gate import Gate
+from .prompt import StackedPrompts
 from .semantic_map_cropped import cropped_semantic_map
 from .semantic_map_gathered import gathered_semantic_map
+from .semantic_map_listed import ListedSemanticMap, is_small
 
 
 def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement) -> Tensor:
@@ -49,3 +51,19 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
     trained = gate.trained or (torch.is_grad_enabled() and (keys.requires_grad or values.requires_grad))
     compute = cropped_semantic_map if query.device.type == "cpu" and not trained else gathered_semantic_map
     return compute(query, keys, values, gate, placement)
+
+
+def prompts_semantic_map(
+    query: Tensor, prompts: StackedPrompts, number: int, gate: Gate, placement: Placement
+) -> Tensor:
+    """The same for layer `number` of the prompts of a run, without gradients.
+
+    On a CPU with small grids what does not depend on the query is made once and kept with the prompts.
+    """
+    keys, values = prompts.keys[number], prompts.values[number]
+    if torch.is_grad_enabled() or not is_small(placement, query.shape[-1]):
+        return semantic_map(query, keys, values, gate, placement)
+    made = (number, gate, placement, len(query))
+    if made not in prompts.made:
+        prompts.made[made] = ListedSemanticMap(keys, values, gate, placement, len(query))
+    return prompts.made[made](query)

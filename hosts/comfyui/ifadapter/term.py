@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ....models.ifadapter import Gate, InstancePrompt, StackedPrompts, semantic_map
+from ....models.ifadapter import Gate, InstancePrompt, StackedPrompts, prompts_semantic_map
 from ....models.regions import Rectangle, Regions
 from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
@@ -120,10 +120,10 @@ class InstanceGroup:
         if placement is None:
             return [torch.zeros_like(query) for query in queries]
         number = self.layers.blocks[block]
-        term = semantic_map(
+        term = prompts_semantic_map(
             queries[0] if len(queries) == 1 else torch.cat(tuple(queries)),
-            self.prompts.keys[number],
-            self.prompts.values[number],
+            self.prompts,
+            number,
             self.layers.gates[number],
             placement,
         )

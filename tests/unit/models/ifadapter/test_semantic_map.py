@@ -1,4 +1,4 @@
-"""Both computations of the semantic map against the published algorithm written plainly, and their limits."""
+"""All computations of the semantic map against the published algorithm written plainly, and their limits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,13 +11,17 @@ from published_ifadapter import published_term
 from torch import Tensor
 
 from instance_composer.models.ifadapter import (
+    Gate,
     InstanceAttention,
+    StackedPrompts,
     cell_lists,
     cropped_semantic_map,
     gathered_semantic_map,
+    prompts_semantic_map,
     semantic_map,
 )
 from instance_composer.models.ifadapter.cell_lists import group_by_size
+from instance_composer.models.ifadapter.semantic_map_listed import ListedSemanticMap, is_small
 from instance_composer.models.regions import Placement, Regions
 
 WIDTH, HEAD_DIM, TEXT = 64, 16, 24
@@ -27,7 +31,26 @@ NOISE = 2e-5
 AGREEMENT = 1e-6
 
 Kernel = Callable[..., Tensor]
-KERNELS = pytest.mark.parametrize("kernel", [cropped_semantic_map, gathered_semantic_map])
+
+
+def listed_semantic_map(
+    query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement
+) -> Tensor:
+    """Each row by itself: the third computation knows one placement at a time, with cells in it."""
+    if placement.rows == 1:
+        return ListedSemanticMap(keys, values, gate, placement, len(query))(query)
+    out = torch.zeros_like(query)
+    for number in range(placement.rows):
+        own = placement.row(number)
+        if own.covered.any():
+            rows = slice(number, None, placement.rows)
+            out[rows] = listed_semantic_map(query[rows], keys, values, gate, own)
+    return out
+
+
+KERNELS = pytest.mark.parametrize(
+    "kernel", [cropped_semantic_map, gathered_semantic_map, listed_semantic_map]
+)
 
 
 def random_layer(seed: int = 0) -> InstanceAttention:
@@ -217,7 +240,7 @@ def test_half_precision_queries_get_the_float32_term_rounded(kernel: Kernel, dty
     assert torch.equal(half, term(kernel, layer, query.float(), tokens, regions, grid).to(dtype))
 
 
-@KERNELS
+@pytest.mark.parametrize("kernel", [cropped_semantic_map, gathered_semantic_map])
 def test_gradients_reach_every_weight_and_the_tokens(kernel: Kernel) -> None:
     grid = (4, 6)
     layer, (query, tokens) = random_layer().requires_grad_(), random_inputs(grid, [2, 1])
@@ -329,3 +352,45 @@ def test_work_follows_the_size_of_the_region() -> None:
     with counting_allocations() as largest:
         cropped_semantic_map(query, keys[None], values[None], gate, placement)
     assert largest[0] == query.numel()
+
+
+def test_what_is_kept_of_a_run_serves_its_own_layer_and_placement_alone() -> None:
+    """Layers, placements and numbers of rows do not take each other's lists; a second call is the same."""
+    layers = [random_layer(seed) for seed in (0, 1)]
+    gates = [layer.gate() for layer in layers]
+    tokens = torch.randn(4, 5, TEXT, generator=torch.Generator().manual_seed(3))
+    pairs = [tuple(x.unflatten(0, (2, 2)) for x in layer.keys_values(tokens)) for layer in layers]
+    prompts = StackedPrompts(
+        {n: k for n, (k, _) in enumerate(pairs)}, {n: v for n, (_, v) in enumerate(pairs)}
+    )
+    regions = Regions.of_boxes([(0.0, 0.0, 0.5, 0.6), (0.4, 0.3, 1.0, 1.0)])
+    for _ in range(2):
+        for number in (0, 1):
+            for grid in ((4, 4), (6, 3)):
+                for rows in (2, 4):
+                    placement = regions.place(grid)
+                    assert placement is not None
+                    assert is_small(placement, WIDTH)
+                    query, _ = random_inputs(grid, [1] * rows)
+                    with torch.no_grad():
+                        found = prompts_semantic_map(query, prompts, number, gates[number], placement)
+                    expected = semantic_map(query, *pairs[number], gates[number], placement)
+                    torch.testing.assert_close(found, expected, atol=AGREEMENT, rtol=1e-5)
+    assert len(prompts.made) == 8
+
+
+def test_large_grids_and_gradients_are_left_to_the_others() -> None:
+    regions = Regions.of_boxes([(0.0, 0.0, 1.0, 1.0)] * 5)
+    placement = regions.place((64, 64))
+    assert placement is not None
+    assert not is_small(placement, 640)
+    layer, (query, tokens) = random_layer(), random_inputs((4, 4), [1])
+    keys, values = layer.keys_values(tokens)
+    prompts = StackedPrompts({0: keys[None]}, {0: values[None]})
+    placement = Regions.of_boxes([(0.0, 0.0, 0.5, 0.5)]).place((4, 4))
+    assert placement is not None
+    query.requires_grad_(True)
+    prompts_semantic_map(query, prompts, 0, layer.gate(), placement).sum().backward()
+    assert query.grad is not None
+    assert query.grad.any()
+    assert not prompts.made
