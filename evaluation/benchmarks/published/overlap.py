@@ -41,9 +41,9 @@ quoted: tuple[Quoted, ...] = ()
 notes = (
     "mIoU is over all instances, O-mIoU over what pairs of boxes share. OverLayBench (arXiv 2509.19282) "
     "measures the same on boxes that Qwen2.5-VL-32B finds, each for one instance of its category, and "
-    "averages over pictures, so that its published rows compare by their order at most. The order is ours: of pairs "
-    "that share a fifth of the smaller box and are both found, the share whose later instance is the nearer "
-    "by a map of depth.",
+    "averages over pictures, so that its published rows compare by their order at most. The order is ours: "
+    "of pairs that share a fifth of the smaller box and are both found, the share whose later instance is "
+    "the nearer by a map of depth.",
 )
 
 
