@@ -316,6 +316,7 @@ def test_a_published_benchmark_is_drawn_in_comfyui(folder, tmp_path, capsys):
     assert main(words) == 0, capsys.readouterr().err
     pictures = sorted((run / "pictures" / "regions").iterdir())
     assert [file.name for file in pictures] == ["scene-000.png", "scene-001.png"]
-    assert Image.open(pictures[0]).size == (128, 128)
+    with Image.open(pictures[0]) as first:
+        assert first.size == (128, 128)
     assert main([*words, "--lora", "x.safetensors"]) == 2
     assert "leave --lora" in capsys.readouterr().err
