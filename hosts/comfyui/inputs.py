@@ -18,12 +18,12 @@ from torch import Tensor
 _NAME = "Instance Composer"
 _PACK = __name__.removesuffix(".hosts.comfyui.inputs")
 
-# Types of the pack by the name of what they carry: this module knows none of the rooms that make them.
+# Types of the pack by the names of what they carry: this module knows none of the rooms that make them.
 _OWN = {
-    "INSTANCE_LAYOUT": ("Layout", "a layout"),
-    "COMPOSITION_REWARDS": ("CompositionRewards", "reward models"),
-    "ENTITIES": ("PromptEntities", "the entities of a prompt"),
-    "ATTENTION_RECORD": ("AttentionRecord", "a record of attention"),
+    "INSTANCE_LAYOUT": (("Layout",), "a layout"),
+    "COMPOSITION_REWARDS": (("CompositionRewards", "ChecklistJudge"), "reward models or a judge"),
+    "ENTITIES": (("PromptEntities",), "the entities of a prompt"),
+    "ATTENTION_RECORD": (("AttentionRecord",), "a record of attention"),
 }
 
 
@@ -89,8 +89,8 @@ def _wrong(one: Any, value: Any) -> str | None:
     """What an input needs, in words, if a value is not that."""
     kind = one.get_io_type()
     if kind in _OWN:
-        name, words = _OWN[kind]
-        return None if type(value).__name__ == name else f"{words}; connect an output {kind}"
+        names, words = _OWN[kind]
+        return None if type(value).__name__ in names else f"{words}; connect an output {kind}"
     if kind == "COMBO":
         options: list[str] = list(one.options or ())
         if isinstance(value, str) and (value in options or not options):

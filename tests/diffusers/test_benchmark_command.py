@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from demo_model import pack_fresh_demo
@@ -56,6 +58,27 @@ def test_a_benchmark_runs_from_data_to_report(name, demo, tmp_path, capsys):
     # The judge reads real renders nearly without error, and pictures of a fresh model as noise.
     assert main_measure[0] > 0.5
     assert any((run / "official").rglob("*.json")) == (name not in ("ifg", "overlap"))
+
+
+def test_processes_of_a_launcher_draw_the_union(demo, tmp_path):
+    # The launcher that `accelerate launch` hands several processes to.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    for run in (alone, shared):
+        assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "3"]) == 0
+    assert draw("overlap", alone, demo) == 0
+    words = ["benchmark", "overlap", "draw", str(shared), "--model", str(demo), "--device", "cpu"]
+    command = [*launcher, "-m", "instance_composer.cli", *words, "--steps", "1", "--cfg", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    pictures = [
+        {file.name: file.read_bytes() for file in (run / "pictures" / "plain").iterdir()}
+        for run in (alone, shared)
+    ]
+    assert len(pictures[0]) == 3
+    assert pictures[0] == pictures[1]
+    parts = {file.name for file in (tmp_path / "shared" / "findings" / "plain").iterdir()}
+    assert parts == {"seconds.1-of-2.jsonl", "seconds.2-of-2.jsonl"}
 
 
 def test_what_cannot_be_done_is_told(demo, tmp_path, capsys):

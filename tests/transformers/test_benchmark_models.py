@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +15,12 @@ from tiny_judges import TEXT_LENGTH, write_tiny_blip_vqa, write_tiny_clip, write
 from transformers import AutoProcessor, BlipForQuestionAnswering, CLIPModel
 
 from instance_composer.cli import main
+from instance_composer.evaluation.benchmarks.published.caption_stages import similarity_stage
+from instance_composer.evaluation.harness.cases import FILE, Case, CaseList
+from instance_composer.evaluation.harness.measuring import measure
+from instance_composer.evaluation.harness.run_folder import RunFolder
 from instance_composer.evaluation.scorers.library_models import LibraryModels
-from instance_composer.layout import Box
+from instance_composer.layout import Box, Canvas, Layout
 from instance_composer.models.vision.captioning import TransformersCaptioner
 from instance_composer.models.vision.depth import TransformersDepth
 from instance_composer.models.vision.interfaces import ModelError
@@ -138,6 +144,31 @@ def test_pictures_are_ranked_by_a_checklist(folders, tmp_path, capsys):
     assert "--vlm for the answers" in capsys.readouterr().err
     assert main([*words, "--vlm", folders["llava"], "--prompt", "x"]) == 2
     assert "leave --prompt" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="memory is read as Linux tells it")
+def test_a_thousand_pictures_take_no_more_memory_than_a_hundred(folders, tmp_path):
+    layout = Layout((), Canvas(16, 16), "a red cat")
+    cases = tuple(Case(str(n), f"{n}.png", layout, n, str(n)) for n in range(1000))
+    CaseList("ifg", "made up", cases).write(tmp_path / FILE)
+    run = RunFolder(tmp_path)
+    (tmp_path / "pictures" / "noise").mkdir(parents=True)
+    for case in cases:
+        noise(case.seed, 96, 96).save(run.picture("noise", case))
+    done, resident = [0], []
+
+    def note(count: int) -> None:
+        done.append(done[-1] + count)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+
+    models = LibraryModels({"clip": folders["clip"]}, "cpu", torch.float32, 50)
+    outcome = measure(run, "noise", [similarity_stage(models)], batch=50, on_pictures=note)
+    assert outcome.measured == done[-1] == 1000
+    # What is left is told from what is done, batch by batch.
+    assert done[-3:] == [900, 950, 1000]
+    # 900 pictures that were kept would be 25 MB.
+    assert resident[-1] - resident[2] < 8, resident
 
 
 def test_other_models_are_refused_in_words(folders, tmp_path):

@@ -21,10 +21,14 @@ from ...scorers.models import Models
 from .caption_stages import boxes_stage, similarity_stage
 from .detecting import pixels, with_scores
 from .ifg import read_layouts
+from .overlaybench import UNORDERED, read_rows
 from .world_data import SIDE, samples, write_layouts
 
 name, title, main = "overlap", "Overlap", "miou"
-DATA = "a folder of layouts in any format that is read; those with overlapping boxes are taken"
+DATA = (
+    "a folder of layouts in any format that is read, of which those with overlapping boxes are taken, or "
+    "OverLayBench's rows without pictures as JSON lines"
+)
 # The largest share of one thing that another covers, in scenes of Shapes World.
 _COVERED = 0.6
 columns = (
@@ -35,15 +39,19 @@ columns = (
 )
 quoted: tuple[Quoted, ...] = ()
 notes = (
-    "mIoU is over all instances, O-mIoU over what pairs of boxes share, both as OverLayBench (arXiv "
-    "2509.19282) has them. The order is ours: of pairs that share a fifth of the smaller box and are both "
-    "found, the share whose later instance is the nearer by a map of depth. No published row is of these "
-    "layouts.",
+    "mIoU is over all instances, O-mIoU over what pairs of boxes share. OverLayBench (arXiv 2509.19282) "
+    "measures the same on boxes that Qwen2.5-VL-32B finds, each for one instance of its category, and "
+    "averages over pictures, so that its published rows compare by their order at most. The order is ours: "
+    "of pairs that share a fifth of the smaller box and are both found, the share whose later instance is "
+    "the nearer by a map of depth.",
 )
 
 
 def read(data: Path, limit: int | None = None) -> CaseList:
-    """The layouts of a folder in which boxes overlap; `PlanError` where none does."""
+    """Layouts of a folder in which boxes overlap, or rows of OverLayBench; `PlanError` without any."""
+    if data.is_file():
+        rows = read_rows(data, limit)
+        return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows))
     layouts = {key: one for key, one in read_layouts(data).items() if rule.pairs(_corners(one.active))}
     if not layouts:
         raise PlanError(f"in no layout of {data} do two boxes overlap")
@@ -130,7 +138,7 @@ def official_files(rows: Sequence[tuple[Case, Found]]) -> Mapping[str, Any]:
 
 
 def _found_pairs(case: Case, found: Found) -> list[rule.Pair]:
-    if "boxes" not in found:
+    if "boxes" not in found or case.facts.get(UNORDERED):
         return []
     own = found["boxes"]["boxes"]
     pairs = rule.deep_pairs(_targets(case, found["boxes"]["size"]))

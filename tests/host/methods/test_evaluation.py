@@ -297,3 +297,26 @@ def test_what_cannot_be_done_is_told(words, complaint, folder, tmp_path, capsys)
     command = ["evaluate", "layout", str(tmp_path / "run"), "--model", str(folder)]
     assert main([*command, *(word.format(tmp_path) for word in words)]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_published_benchmark_is_drawn_in_comfyui(folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "2"]) == 0
+    words = [
+        "benchmark",
+        "overlap",
+        "draw",
+        str(run),
+        "--comfyui",
+        str(find_comfyui()),
+        "--model",
+        str(folder),
+    ]
+    words += ["--packs", str(PACKS), "--way", "regions", "--steps", "1", "--cfg", "2"]
+    assert main(words) == 0, capsys.readouterr().err
+    pictures = sorted((run / "pictures" / "regions").iterdir())
+    assert [file.name for file in pictures] == ["scene-000.png", "scene-001.png"]
+    with Image.open(pictures[0]) as first:
+        assert first.size == (128, 128)
+    assert main([*words, "--lora", "x.safetensors"]) == 2
+    assert "leave --lora" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import torch
 from tiny_captioners import write_tiny_git, write_tiny_qwen
 
 from instance_composer.hosts.comfyui.conversions import images_from
+from instance_composer.hosts.comfyui.inputs import checked
 from instance_composer.hosts.comfyui.rewards.judge import load_judge
 from instance_composer.hosts.comfyui.rewards.judge_folder import FOLDER, list_judges
 from instance_composer.layout import Box, Instance, Layout
@@ -66,7 +67,16 @@ def test_only_folders_of_the_model_folder_are_listed_and_read():
 
 def test_a_real_model_is_asked_the_checklist_and_scores_every_picture(judge):
     pictures = torch.rand(2, 48, 64, 3, generator=torch.Generator().manual_seed(0))
-    out = CompositionScore.execute(judge, pictures, "", 1.0, 1.0, 0.0, LAYOUT)
+    # As ComfyUI calls it, with its inputs looked at.
+    out = checked(CompositionScore).execute(
+        rewards=judge,
+        image=pictures,
+        text="",
+        attribute_weight=1.0,
+        spatial_weight=1.0,
+        non_spatial_weight=0.0,
+        layout=LAYOUT,
+    )
     combined, attribute, spatial, non_spatial, table = out.args
     expected = [check(picture, LAYOUT, judge.answerer).shares for picture in images_from(pictures)]
     assert attribute == pytest.approx([one["attribute"] for one in expected])

@@ -1,0 +1,53 @@
+"""OverLayBench's rows (arXiv 2509.19282) as JSON lines without pictures: a layout each, of whatever order."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ....layout import Box, Canvas, Instance, Layout
+from ...benchmark import PlanError
+from ...harness.cases import Case
+
+# Boxes are in pixels of a picture of this side; the authors' meter reads <split>/<seed>/<image_id>.png.
+SIDE, SEED = 1024, 42
+SPLITS = ("simple", "medium", "hard")
+# Rows do not say which of two is in front.
+UNORDERED = "unordered"
+
+
+def read_rows(file: Path, limit: int | None = None) -> list[Case]:
+    """The cases of a file of lines with `image_id` and `annotation`; `PlanError` for another form.
+
+    Which split it is says `split`, or the name of the file.
+    """
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][:limit]
+    cases: list[Case] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            cases.append(_case(json.loads(line), file.stem))
+        except (KeyError, TypeError, ValueError, SyntaxError, AttributeError) as error:
+            raise PlanError(f"line {number} of {file} is no row of OverLayBench: {error}") from error
+    if not cases:
+        raise PlanError(f"{file} has no rows")
+    return cases
+
+
+def _case(row: Mapping[str, Any], named: str) -> Case:
+    split = str(row.get("split") or next((one for one in SPLITS if one in named), ""))
+    if split not in SPLITS:
+        raise ValueError(f"the split is {split or named!r}; {', '.join(SPLITS)} are allowed")
+    said = row["annotation"]
+    # The data set holds it as the text of a Python value.
+    annotation: Mapping[str, Any] = ast.literal_eval(said) if isinstance(said, str) else said
+    instances = tuple(
+        Instance(str(place), Box(*(side / SIDE for side in one["bbox"])), one["local_prompts"])
+        for place, one in enumerate(annotation["annotations"].values(), 1)
+    )
+    layout = Layout(instances, Canvas(SIDE, SIDE), annotation["caption"])
+    name = f"{split}/{row['image_id']}"
+    file = f"{split}/{SEED}/{row['image_id']}.png"
+    return Case(name, file, layout, SEED, name, split, {UNORDERED: True})
