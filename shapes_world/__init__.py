@@ -3,13 +3,16 @@
 from .captions import (
     CaptionError,
     Phrase,
+    Related,
     caption,
     describe,
     join,
     parse,
     parse_figure,
+    parse_related,
 )
 from .painting import Painting, paint
+from .relations import RELATIONS
 from .scenes import Figure, Scene, draw_scene
 from .vocabulary import (
     BACKGROUNDS,
@@ -20,6 +23,7 @@ from .vocabulary import (
     SHAPES,
     Look,
     Split,
+    Weights,
     looks,
 )
 from .world import (
@@ -35,16 +39,19 @@ __all__ = [
     "HELD_OUT",
     "LOOKS",
     "PATTERNS",
+    "RELATIONS",
     "SHAPES",
     "CaptionError",
     "Figure",
     "Look",
     "Painting",
     "Phrase",
+    "Related",
     "Sample",
     "Scene",
     "ShapesWorld",
     "Split",
+    "Weights",
     "caption",
     "describe",
     "draw_scene",
@@ -55,4 +62,5 @@ __all__ = [
     "paint",
     "parse",
     "parse_figure",
+    "parse_related",
 ]

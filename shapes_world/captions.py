@@ -1,6 +1,8 @@
 """The grammar of captions, in both directions.
 
-caption   = figure {", " figure} [" and " figure] " on " background
+caption   = first {", " figure} [" and " figure] " on " background
+first     = figure [" " relation " " figure]
+relation  = "left of" | "right of" | "above" | "below"
 figure    = ("a" | "an") [" " size] " " color [" " pattern] " " shape        (plain goes without saying)
 """
 
@@ -10,6 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .relations import RELATIONS
 from .scenes import Figure, Scene
 from .vocabulary import (
     BACKGROUNDS,
@@ -27,6 +30,14 @@ class Phrase(NamedTuple):
     size: str
 
 
+class Related(NamedTuple):
+    """What a caption says; `relation` is that of its first figure to its second, or empty."""
+
+    phrases: tuple[Phrase, ...]
+    relation: str
+    background: str
+
+
 class CaptionError(ValueError):
     """A caption outside the grammar."""
 
@@ -40,8 +51,19 @@ def describe(figure: Figure) -> str:
 
 
 def caption(scene: Scene) -> str:
-    """The caption of a scene: "a red striped circle and a small blue square on grey"."""
-    return join([describe(figure) for figure in scene.figures], scene.background)
+    """The caption of a scene: "a red striped circle and a small blue square on grey".
+
+    With a relation that the scene states: "a red circle left of a blue square and a green star on grey".
+    """
+    return join(relate([describe(figure) for figure in scene.figures], scene.relation), scene.background)
+
+
+def relate(phrases: Sequence[str], relation: str) -> list[str]:
+    """The figures' captions with the first two made one by a relation; as they are without one."""
+    if not relation:
+        return [*phrases]
+    first, second, *others = phrases
+    return [f"{first} {relation} {second}", *others]
 
 
 def join(phrases: Sequence[str], background: str) -> str:
@@ -52,13 +74,33 @@ def join(phrases: Sequence[str], background: str) -> str:
 
 
 def parse(text: str) -> tuple[tuple[Phrase, ...], str]:
-    """Figures and background of a scene's caption; `CaptionError` says what cannot be read."""
+    """Figures and background of a scene's caption; `CaptionError` says what cannot be read.
+
+    A caption that states a relation is refused, because it says more than these: see `parse_related`.
+    """
+    phrases, relation, background = parse_related(text)
+    if relation:
+        raise CaptionError(
+            f'{text!r} says how two things stand ("{relation}"), where only things and a background are read'
+        )
+    return phrases, background
+
+
+def parse_related(text: str) -> Related:
+    """What a caption says, with or without a relation of its first two figures."""
     things, separator, background = text.rpartition(" on ")
     if not separator or background not in BACKGROUNDS:
         raise CaptionError(f'{text!r} does not end in "on" and one of {", ".join(BACKGROUNDS)}')
-    return tuple(parse_figure(part) for part in re.split(r", | and ", things)), background
+    first, *others = re.split(r", | and ", things)
+    related = _RELATION.split(first)
+    relation = "".join(related[1:2])
+    if len(related) > 3 or any(_RELATION.search(one) for one in others):
+        raise CaptionError(f"{text!r} says another relation than one of its first two things, which is read")
+    figures = tuple(parse_figure(one) for one in (*related[::2], *others))
+    return Related(figures, relation, background)
 
 
+_RELATION = re.compile(f" ({'|'.join(RELATIONS)}) ")
 _FIGURE = re.compile(
     rf"an? (?:(?P<size>small|large) )?(?P<color>{'|'.join(COLORS)})"
     rf"(?: (?P<pattern>{'|'.join(PATTERNS)}))? (?P<shape>{'|'.join(SHAPES)})"

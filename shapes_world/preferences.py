@@ -6,23 +6,20 @@ the stranger rank all of them in three aspects. The same measure, fed by the jud
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from .captions import CaptionError, Phrase, join, parse
+from .captions import Phrase, join, parse_related, relate
+from .edits import vary
 from .judge import read_background, read_things
-from .scenes import (
-    MOST_FIGURES,
-    Figure,
-    Scene,
-    draw_scene,
-)
+from .relations import RELATIONS, holds, relation_of
+from .scenes import Scene, draw_scene
 from .vocabulary import (
     BACKGROUNDS,
     COLORS,
@@ -35,9 +32,8 @@ from .vocabulary import (
 )
 from .world import FIGURE_SHARES
 
-RELATIONS = ("left of", "right of", "above", "below")
-# Centres this far apart, as a share of the side, stand in a relation; less is neither left nor right.
-_APART = 0.12
+Told = TypeVar("Told")
+
 # In this share of prompts two things are said to stand in a relation.
 _RELATED = 0.7
 # Differences in truth below this make no pair.
@@ -45,8 +41,6 @@ _LEAST = 1e-6
 # Shares of scenes with 1, 2, … things: with one or two, what is bound to what is learnt soonest.
 FEW_THINGS = (0.25, 0.35, 0.2, 0.12, 0.08)
 _VARIANTS = 2
-_EDITS = (0.55, 0.3, 0.15)
-_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,7 @@ class Wish:
     def prompt(self) -> str:
         """The wish in words: "a red circle left of a small blue square and a pink star on grey"."""
         words = [describe_phrase(phrase) for phrase in self.phrases]
-        if self.relation:
-            words = [f"{words[0]} {self.relation} {words[1]}", *words[2:]]
-        return join(words, self.background)
+        return join(relate(words, self.relation), self.background)
 
     @property
     def caption(self) -> str:
@@ -125,7 +117,7 @@ class Comparisons:
         count = int(random.choice(len(self.figures), p=self.figures)) + 1
         first, stranger = (draw_scene(random, self.width, self.height, count, self.split) for _ in range(2))
         allowed = frozenset(looks("all" if self.split == "held-out" else self.split))
-        scenes = (first, *(_vary(random, first, allowed) for _ in range(_VARIANTS)), stranger)
+        scenes = (first, *(vary(random, first, allowed) for _ in range(_VARIANTS)), stranger)
         # The stranger is only there to be worse: a prompt of its own would tell little.
         wishes = tuple(wish_for(random, scene) for scene in scenes[:-1])
         contents = [content_of(scene) for scene in scenes]
@@ -135,14 +127,7 @@ class Comparisons:
 
 def parse_wish(prompt: str) -> Wish:
     """The wish that a prompt says, with or without a relation; `CaptionError` says what cannot be read."""
-    things, separator, background = prompt.rpartition(" on ")
-    first, *others = re.split(r", | and ", things)
-    relation = next((one for one in RELATIONS if f" {one} " in first), "")
-    related = first.split(f" {relation} ") if relation else [first]
-    if len(related) > 2:
-        raise CaptionError(f"{prompt!r} says more than one relation; one, of its first two things, is read")
-    phrases, background = parse(join([*related, *others], background) if separator else prompt)
-    return Wish(phrases, relation, background)
+    return Wish(*parse_related(prompt))
 
 
 def content_of(scene: Scene) -> Content:
@@ -173,7 +158,7 @@ def wish_for(random: np.random.Generator, scene: Scene) -> Wish:
     content = content_of(scene)
     relation = ""
     if len(order) > 1 and random.random() < _RELATED:
-        relation = _relation(content.things[order[0]], content.things[order[1]])
+        relation = relation_of(*(content.things[number].center for number in order[:2]))
     phrases = (
         Phrase(thing.look, size_word(thing.size) if random.random() < 0.5 else "")
         for thing in (content.things[number] for number in order)
@@ -214,12 +199,29 @@ def word_truths(wish: Wish, content: Content) -> list[float]:
         words = [nothing, *([_sized(phrase, thing)] if phrase.size else []), color]
         words += [shape and pattern] if phrase.look.pattern == "plain" else [pattern, shape]
         truths.append([float(word) for word in words])
+    related = _related(wish, things) if wish.relation else nothing
+    said = _sentence(wish, truths, related, nothing)
+    return [*said, float(len(content.things) == len(things)), float(content.background == wish.background)]
+
+
+def word_places(wish: Wish, content: Content) -> list[tuple[float, float]]:
+    """For each word, as in `word_truths`, the centre of the thing it is about; nan where there is none."""
+    nowhere = (float("nan"), float("nan"))
+    places: list[list[tuple[float, float]]] = []
+    for phrase, thing in zip(wish.phrases, _assign(wish, content), strict=True):
+        _, *named = describe_phrase(phrase).split()
+        places.append([nowhere, *[nowhere if thing is None else thing.center for _ in named]])
+    return [*_sentence(wish, places, nowhere, nowhere), nowhere, nowhere]
+
+
+def _sentence(wish: Wish, said: Sequence[Sequence[Told]], relation: Told, between: Told) -> list[Told]:
+    """What is told of each word before "on": of the phrases, of the relation, and of what joins them."""
+    parts = [[*words] for words in said]
     if wish.relation:
-        relation = [_related(wish, things)] * len(wish.relation.split())
-        truths = [[*truths[0], *relation, *truths[1]], *truths[2:]]
+        middle = [relation] * len(wish.relation.split())
+        parts = [[*parts[0], *middle, *parts[1]], *parts[2:]]
     # Between any two stands one word, a comma or "and".
-    flat = [truth for words in truths for truth in (*words, nothing)][:-1]
-    return [*flat, float(len(content.things) == len(things)), float(content.background == wish.background)]
+    return [told for words in parts for told in (*words, between)][:-1]
 
 
 def _assign(wish: Wish, content: Content) -> list[Thing | None]:
@@ -244,7 +246,7 @@ def _related(wish: Wish, things: Sequence[Thing | None]) -> float:
     """1 if the relation holds between its two things, both there with two of three attributes."""
     a, b = things[:2]
     there = all(t and _agreement(p.look, t.look) > 0.5 for p, t in zip(wish.phrases, (a, b), strict=False))
-    return float(there and a is not None and b is not None and _holds(wish.relation, a, b))
+    return float(there and a is not None and b is not None and holds(wish.relation, a.center, b.center))
 
 
 def describe_phrase(phrase: Phrase) -> str:
@@ -263,150 +265,3 @@ def words() -> list[str]:
 
 def _agreement(one: Look, other: Look) -> float:
     return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
-
-
-def _relation(a: Thing, b: Thing) -> str:
-    """The relation of a to b along the axis that parts them more; empty when they are too close."""
-    dx, dy = b.center[0] - a.center[0], b.center[1] - a.center[1]
-    if max(abs(dx), abs(dy)) < _APART:
-        return ""
-    if abs(dx) > abs(dy):
-        return "left of" if dx > 0 else "right of"
-    return "above" if dy > 0 else "below"
-
-
-def _holds(relation: str, a: Thing, b: Thing) -> bool:
-    dx, dy = b.center[0] - a.center[0], b.center[1] - a.center[1]
-    offset = {"left of": dx, "right of": -dx, "above": dy, "below": -dy}[relation]
-    return offset >= _APART
-
-
-def _vary(random: np.random.Generator, scene: Scene, allowed: frozenset[Look]) -> Scene:
-    """The scene with one to three things changed, its looks still different and allowed."""
-    count = int(random.choice(len(_EDITS), p=_EDITS)) + 1
-    varied = scene
-    for _ in range(count):
-        for _ in range(_TRIES):
-            edit = _EDITORS[int(random.choice(len(_EDITORS), p=_SHARES))]
-            tried = edit(random, varied)
-            shown = [figure.look for figure in tried.figures]
-            if tried is not varied and len({*shown}) == len(shown) and allowed.issuperset(shown):
-                varied = tried
-                break
-    return varied
-
-
-def _exchange_attribute(random: np.random.Generator, scene: Scene) -> Scene:
-    """Two things exchange shape, colour or pattern: the same words, bound otherwise."""
-    if len(scene.figures) < 2:
-        return scene
-    first, second = (int(n) for n in random.choice(len(scene.figures), 2, replace=False))
-    a, b = scene.figures[first], scene.figures[second]
-    field = _FIELDS[int(random.integers(3))]
-    changed = [*scene.figures]
-    changed[first] = _with(a, field, getattr(b.look, field))
-    changed[second] = _with(b, field, getattr(a.look, field))
-    return replace(scene, figures=tuple(changed))
-
-
-def _change_attribute(random: np.random.Generator, scene: Scene) -> Scene:
-    """One thing gets another shape, colour or pattern."""
-    number = int(random.integers(len(scene.figures)))
-    field = _FIELDS[int(random.integers(3))]
-    choices = {"shape": SHAPES, "color": tuple(COLORS), "pattern": PATTERNS}[field]
-    changed = [*scene.figures]
-    changed[number] = _with(changed[number], field, str(random.choice(choices)))
-    return replace(scene, figures=tuple(changed))
-
-
-def _exchange_places(random: np.random.Generator, scene: Scene) -> Scene:
-    """Two things exchange their places and sizes."""
-    if len(scene.figures) < 2:
-        return scene
-    first, second = (int(n) for n in random.choice(len(scene.figures), 2, replace=False))
-    a, b = scene.figures[first], scene.figures[second]
-    changed = [*scene.figures]
-    changed[first] = replace(a, center=b.center, diameter=b.diameter)
-    changed[second] = replace(b, center=a.center, diameter=a.diameter)
-    return replace(scene, figures=tuple(changed))
-
-
-def _mirror(random: np.random.Generator, scene: Scene) -> Scene:
-    """Everything left goes right, or everything above below."""
-    upright = random.random() < 0.5
-    figures = (
-        replace(
-            f,
-            center=(f.center[0], scene.height - f.center[1])
-            if upright
-            else (scene.width - f.center[0], f.center[1]),
-        )
-        for f in scene.figures
-    )
-    return replace(scene, figures=tuple(figures))
-
-
-def _remove(random: np.random.Generator, scene: Scene) -> Scene:
-    """One thing less."""
-    if len(scene.figures) < 2:
-        return scene
-    gone = int(random.integers(len(scene.figures)))
-    return replace(scene, figures=tuple(f for n, f in enumerate(scene.figures) if n != gone))
-
-
-def _add(random: np.random.Generator, scene: Scene) -> Scene:
-    """One thing more where there is room: one of another scene with as many things as this one would have."""
-    count = len(scene.figures) + 1
-    if count > MOST_FIGURES:
-        return scene
-    for figure in draw_scene(random, scene.width, scene.height, count, "train").figures:
-        if all(_clear(figure, other) for other in scene.figures):
-            return replace(scene, figures=(*scene.figures, figure))
-    return scene
-
-
-def _resize(random: np.random.Generator, scene: Scene) -> Scene:
-    """One thing becomes much smaller."""
-    number = int(random.integers(len(scene.figures)))
-    changed = [*scene.figures]
-    changed[number] = replace(
-        changed[number], diameter=float(random.uniform(0.5, 0.65)) * changed[number].diameter
-    )
-    if changed[number].diameter < _SMALLEST * (scene.width * scene.height) ** 0.5:
-        return scene
-    return replace(scene, figures=tuple(changed))
-
-
-def _repaint(random: np.random.Generator, scene: Scene) -> Scene:
-    """Another background."""
-    background = str(random.choice([name for name in BACKGROUNDS if name != scene.background]))
-    red, green, blue = (float(value) for value in BACKGROUNDS[background])
-    return replace(scene, background=background, background_rgb=(red, green, blue))
-
-
-def _with(figure: Figure, field: str, value: str) -> Figure:
-    look = figure.look._replace(**{field: value})
-    red, green, blue = (float(part) for part in COLORS[look.color])
-    return replace(figure, look=look, rgb=(red, green, blue))
-
-
-def _clear(a: Figure, b: Figure) -> bool:
-    reach = 0.55 * (a.diameter + b.diameter) + 2
-    return abs(a.center[0] - b.center[0]) > reach or abs(a.center[1] - b.center[1]) > reach
-
-
-_FIELDS = ("shape", "color", "pattern")
-# The smallest thing that still shows its pattern.
-_SMALLEST = 0.18
-_Edit = Callable[[np.random.Generator, Scene], Scene]
-_EDITORS: Sequence[_Edit] = (
-    _exchange_attribute,
-    _change_attribute,
-    _exchange_places,
-    _mirror,
-    _remove,
-    _add,
-    _resize,
-    _repaint,
-)
-_SHARES = (0.25, 0.2, 0.15, 0.12, 0.06, 0.06, 0.1, 0.06)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .relations import relation_of
 from .vocabulary import (
     BACKGROUNDS,
     COLORS,
     Look,
     Split,
+    Weights,
+    look_chances,
     looks,
     size_word,
 )
@@ -58,13 +61,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture to be painted, the last figure in front. Width and height in pixels."""
+    """A picture to be painted, the last figure in front. Width and height in pixels.
+
+    `relation` is what its caption says of the first figure and the second, empty where it says nothing.
+    """
 
     width: int
     height: int
     background: str
     background_rgb: tuple[float, float, float]
     figures: tuple[Figure, ...]
+    relation: str = ""
 
 
 def draw_scene(
@@ -75,11 +82,13 @@ def draw_scene(
     split: Split = "all",
     overlap: float = 0.0,
     pattern: str | None = None,
+    weights: Weights = (),
 ) -> Scene:
     """A random scene of 1 to 8 figures whose looks belong to `split`, all different from each other.
 
     `overlap` is the largest share of a figure's square that another one may cover; at 0 they keep a gap of
     a few pixels. `pattern` leaves only looks with that pattern.
+    `weights` are words of looks, each with how much more likely it makes a look.
     """
     if not 1 <= figures <= MOST_FIGURES:
         raise ValueError(f"a scene has 1 to {MOST_FIGURES} figures, not {figures}")
@@ -91,7 +100,8 @@ def draw_scene(
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap is a share from 0 up to 1, not {overlap}")
     choices = looks(split, pattern)
-    chosen = [choices[i] for i in random.choice(len(choices), figures, replace=False)]
+    chances = look_chances(choices, weights) if weights else None
+    chosen = [choices[i] for i in random.choice(len(choices), figures, replace=False, p=chances)]
     background = str(random.choice(list(BACKGROUNDS)))
     placed = _place(random, width, height, figures, overlap)
     return Scene(
@@ -104,6 +114,14 @@ def draw_scene(
             for look, circle in zip(chosen, placed, strict=True)
         ),
     )
+
+
+def state_relation(scene: Scene) -> Scene:
+    """The scene whose caption says how its first two figures stand, if they are far enough apart."""
+    if len(scene.figures) < 2:
+        return scene
+    a, b = ((f.center[0] / scene.width, f.center[1] / scene.height) for f in scene.figures[:2])
+    return replace(scene, relation=relation_of(a, b))
 
 
 def _figure(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "heart")
@@ -39,6 +41,8 @@ HELD_OUT_SHARE = 0.15
 _SPLIT_SEED = 20240912
 
 Split = Literal["train", "held-out", "all"]
+# Words of looks, each with how many times as likely it makes a look.
+Weights = tuple[tuple[str, float], ...]
 
 
 class Look(NamedTuple):
@@ -91,6 +95,20 @@ def looks(split: Split, pattern: str | None = None) -> tuple[Look, ...]:
         for look in LOOKS
         if (split == "all" or (look in HELD_OUT) == (split == "held-out")) and pattern in (None, look.pattern)
     )
+
+
+def look_chances(choices: Sequence[Look], weights: Weights) -> list[float]:
+    """How likely each look is, 1 in all: in proportion to the weights of its words, 1 where none is given."""
+    of_word = dict(weights)
+    if unknown := sorted({*of_word} - {*SHAPES, *COLORS, *PATTERNS}):
+        raise ValueError(
+            f"no look has {', '.join(unknown)}; weights are of {', '.join((*SHAPES, *COLORS, *PATTERNS))}"
+        )
+    if wrong := [word for word, weight in weights if not 0 < weight < math.inf]:
+        raise ValueError(f"the weight of {', '.join(wrong)} must be more than 0; 1 is that of other words")
+    shares = [math.prod(of_word.get(word, 1.0) for word in look) for look in choices]
+    total = sum(shares)
+    return [share / total for share in shares]
 
 
 def size_word(diameter: float) -> str:

