@@ -57,8 +57,8 @@ def read_set(
 
 def _largest(layout: Layout, most: int, smallest: float) -> Layout:
     """The largest things, the largest first, as in training data that a detector makes."""
-    large = [one for one in layout.instances if one.box is not None and one.box.area >= smallest]
-    large.sort(key=lambda one: -one.box.area if one.box is not None else 0.0)
+    large = [one for one in layout.instances if one.box.area >= smallest]
+    large.sort(key=lambda one: -one.box.area)
     return replace(layout, instances=tuple(large[:most]))
 
 

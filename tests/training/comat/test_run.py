@@ -111,6 +111,24 @@ def test_what_cannot_be_done_is_told_in_one_line(words, complaint, command, tiny
     assert "Traceback" not in error
 
 
+def test_against_rivals_the_first_steps_learn(command, tmp_path, caplog, capsys):
+    """Without any other part; a prompt of four has no word to exchange and no say."""
+    caplog.set_level("INFO", "instance_composer")
+    words = ["--concept-loss", "rivals", "--rivals", "3", "--gradient-until", "0.7", "--token-weight", "0"]
+    words += ["--pixel-weight", "0", "--fidelity-weight", "0", "--set", "steps=1"]
+    # A tiny random captioner hardly sees a difference: gradients are below the usual epsilon.
+    words += ["--set", "epsilon=1e-30"]
+    assert main([*command, *words]) == 0
+    assert "1 of 4 prompts have no rivals" in caplog.text
+    ups = [value for name, value in weights(tmp_path / "run").items() if ".lora_B" in name]
+    assert ups
+    assert all(bool(value.any()) for value in ups)
+    (tmp_path / "prompts.txt").write_text("a cat\na dog\n")
+    refused = [word.replace(str(tmp_path / "run"), str(tmp_path / "other")) for word in command]
+    assert main([*refused, *words]) == 2
+    assert "none of the 2 prompts has rivals" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("left_out", ["--captioner", "--segmenter"])
 def test_a_part_without_its_model_names_both_ways_out(left_out, command, capsys):
     place = command.index(left_out)
