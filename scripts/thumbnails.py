@@ -1,7 +1,8 @@
 """Draws the thumbnails of the templates that the demo model can draw: a run of each template's own graph.
 
 `python scripts/thumbnails.py` starts ComfyUI (COMFYUI_PATH or ~/comfy/ComfyUI), runs each template as it is
-saved and writes `example_workflows/NAME.jpg`: the picture with its regions over it. Those for SDXL keep theirs.
+saved and writes `example_workflows/NAME.jpg`: the picture with its regions over it.
+Those for SDXL keep theirs.
 """
 
 from __future__ import annotations
