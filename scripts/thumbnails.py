@@ -1,8 +1,8 @@
 """Draws the thumbnails of the templates that the demo model can draw: a run of each template's own graph.
 
 `python scripts/thumbnails.py` starts ComfyUI (COMFYUI_PATH or ~/comfy/ComfyUI), runs each template as it is
-saved and writes `example_workflows/NAME.jpg`: the picture with its regions over it. Those for SDXL run with
-the demo model in its place, its shapes in their regions; what it cannot stand in for keeps its thumbnail.
+saved and writes `example_workflows/NAME.jpg`: the picture with its regions over it.
+Those for SDXL keep theirs.
 """
 
 from __future__ import annotations
@@ -26,24 +26,16 @@ from instance_composer.layout import Layout
 from instance_composer.pictures import draw_layout
 
 TEMPLATES = REPOSITORY / "example_workflows"
-WITH_THE_DEMO_MODEL = ("Try it", "With and without", "Draw regions", "Try everything")
-IN_ITS_PLACE = ("Place things by region",)
-SHAPES = (
-    "a purple striped square",
-    "a red circle",
-    "a yellow star",
-    "a green dotted heart",
-    "a blue triangle",
-)
+NAMES = ("Try it", "With and without", "Draw regions", "Try everything")
 LONGEST = 480  # pixels: the gallery shows cards of about 300
-OPACITY = 0.16  # of the regions, so that the picture is seen through them
+OPACITY = 0.08  # of the regions, so that the picture is seen through them
 QUALITY = 82
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="templates to draw (all that the demo model can)")
-    names = parser.parse_args().names or [*WITH_THE_DEMO_MODEL, *IN_ITS_PLACE]
+    names = parser.parse_args().names or NAMES
     comfyui = find_comfyui()
     if comfyui is None:
         parser.error(HOW_TO_GET_COMFYUI)
@@ -54,8 +46,6 @@ def main() -> int:
             for name in names:
                 workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
                 prompt = api_prompt(workflow, info)
-                if name in IN_ITS_PLACE:
-                    in_shapes(prompt)
                 target = TEMPLATES / f"{name}.jpg"
                 thumbnail(server, prompt).save(target, quality=QUALITY, optimize=True)
                 print(f"{target.name}: {target.stat().st_size} bytes", flush=True)
@@ -89,24 +79,6 @@ def picture(server: Server, prompt: dict[str, Any], entry: dict[str, Any], node:
     # Captions are drawn in pixels of the picture; on 128 of them they would have no room.
     factor = 2 * LONGEST / max(found.size)
     return found.resize((round(found.width * factor), round(found.height * factor)), Image.Resampling.LANCZOS)
-
-
-def in_shapes(prompt: dict[str, Any]) -> None:
-    """The demo model in SDXL's place, at its size, with its shapes in the regions of the template."""
-    checkpoint, loader = only(prompt, "CheckpointLoaderSimple"), only(prompt, "IC_LoadIFAdapter")
-    prompt[checkpoint] = {"class_type": "IC_LoadDemoCheckpoint", "inputs": {}}
-    del prompt[loader]
-    prompt[only(prompt, "IC_ApplyIFAdapter")]["inputs"]["ifadapter"] = [checkpoint, 3]
-    layout = prompt[only(prompt, "IC_InstanceLayout")]["inputs"]
-    document = json.loads(layout["document"])
-    for instance, caption in zip(document["instances"], SHAPES, strict=False):
-        instance["caption"] = caption
-    document["prompt"] = f"{', '.join(one['caption'] for one in document['instances'])} on white"
-    canvas = document["canvas"]
-    scale = 160 / max(canvas["width"], canvas["height"])
-    canvas |= {side: round(canvas[side] * scale / 8) * 8 for side in ("width", "height")}
-    layout |= {"width": canvas["width"], "height": canvas["height"], "document": json.dumps(document)}
-    prompt[only(prompt, "KSampler")]["inputs"] |= {"steps": 20, "cfg": 3.0, "seed": 42}
 
 
 def only(prompt: dict[str, Any], node: str) -> str:

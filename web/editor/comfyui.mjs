@@ -9,13 +9,11 @@ import { keep, listKept, readKept, removeKept } from "./comfyui_kept.mjs";
 import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } from "./comfyui_page.mjs";
 import { NodePictures } from "./comfyui_pictures.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
-import { keepUnsaved, takeUnsaved } from "./comfyui_unsaved.mjs";
 import { NodeNotes } from "./node_notes.mjs";
 import { EditorWindow } from "./window.mjs";
 
 const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to show its nodes
 const RESTORED_AFTER = [100, 500, 2000]; // milliseconds in which a workflow has its outputs again
-const UNSAVED_AFTER = 400; // milliseconds in which a node that was made has the values it was saved with
 const mounts = new Set();
 const notes = new Set();
 const memories = new Map();
@@ -180,7 +178,6 @@ class Mount {
     // A front end that changes workflows gives back what they showed after their nodes are made.
     for (const wait of RESTORED_AFTER) setTimeout(() => this.restoreLate(), wait);
     if (before && before !== this.model.element) this.takeOver(before, SETTLES_WITHIN);
-    setTimeout(() => this.restoreUnsaved(), UNSAVED_AFTER);
     if (memory?.inPanel) this.window.toggle("panel", this.title);
   }
 
@@ -193,14 +190,6 @@ class Mount {
     if (!this.isAlive || this.editor.pictures.images.result) return;
     this.restoreKept();
     this.pictures.showResult();
-  }
-
-  restoreUnsaved() {
-    const text = this.isAlive && isInside(this.node, rootGraph()) ? takeUnsaved(this.key) : null;
-    if (text === null || text === this.model.text) return;
-    this.editor.read(text);
-    this.widget.value = text;
-    this.commit();
   }
 
   takeOver(before, frames) {
@@ -386,7 +375,6 @@ function listenOnce() {
     each(name, (one) => one.pictures.endRun());
   // Before the page goes ComfyUI keeps the workflow as it knows it.
   window.addEventListener("beforeunload", () => mounts.forEach((one) => one.editor.flush()));
-  window.addEventListener("pagehide", () => keepUnsaved(mounts));
   window.addEventListener("wheel", keepForScrolling, { capture: true, passive: true });
   const repaint = new MutationObserver(() => mounts.forEach((one) => one.paint()));
   for (const element of [document.documentElement, document.body])

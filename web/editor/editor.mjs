@@ -37,7 +37,6 @@ export class Editor {
     this.naming = new Naming(host.readPrompt, () => this.destroyed || this.check());
     this.history = past.createHistory(commands.createState(parse("")));
     this.written = null;
-    this.writtenAt = -Infinity; // when the person last changed something
     this.commitTimer = null;
     buildParts(this);
     this.read(host.text);
@@ -150,7 +149,6 @@ export class Editor {
 
   /** Hand the document to the host; while typing, the graph's undo hears of it when the typing pauses. */
   write(later = false) {
-    this.writtenAt = performance.now();
     if (this.broken.text === null) {
       const { layout } = this;
       if (layout !== this.writtenLayout) {
