@@ -59,7 +59,9 @@ def ending_together() -> Iterator[None]:
             _count(store, _LEFT)
     # An error of its own is told, whatever the others say; what breaks where they were waited for is theirs.
     except (RuntimeError, SystemExit) as error:
-        said = _first_failure(_store()) or (_GONE if _is_of_others(error) else None)
+        store = _store()
+        gone = store is not None and _is_of_others(error)
+        said = _first_failure(store) or (_GONE if gone else None)
         if said is not None:
             raise OthersFailedError(said) from error
         _tell(error)
