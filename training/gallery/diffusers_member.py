@@ -79,7 +79,10 @@ def load_pipeline(options: Any, device: torch.device) -> Any:
     extra = {"safety_checker": None} if kind == StableDiffusionPipeline.__name__ else {}
     try:
         pipeline: Any = AutoPipelineForText2Image.from_pretrained(model, **{_DTYPE: dtype}, **extra)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        # Libraries say in many ways that a file is torn, missing or of another class, some in no common type.
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise GalleryError(f"{model} cannot be loaded as a text-to-image model ({reason})") from error
     return pipeline.to(device)

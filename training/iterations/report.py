@@ -17,6 +17,7 @@ from ...rankings.merging import Ranking, read_rankings
 from ...rankings.pictures import picture_file
 from ..data.pictures import save_grid
 from ..gallery.judges import load_judge
+from .picture_distance import SIDE, picture_distances
 from .ranking import RANKINGS
 from .scores import Shown, scores
 from .stage_names import STAGE_NAMES
@@ -53,6 +54,11 @@ def write_report(folder: Path, gallery: Gallery, iteration: int, judge: str | No
         by_judge = _judged(folder, judge, measured, members)
         found["scores by judge"] = _summary(by_judge, members)
         found["drift"] = _drift(by_reward, by_judge, members)
+    found["picture distance"] = {
+        member: own
+        for member in members[1:]
+        if (own := _moved(folder, members[0], member, [one for own in measured.values() for one in own]))
+    }
     found["places"] = _places(read_rankings(gallery, read_lines(target / RANKINGS)))
     write_json(target / DATA, found)
     shown = [one for prompts in measured.values() for one in prompts[:_SHEET_PROMPTS]]
@@ -96,7 +102,10 @@ def _judged(
 def _summary(
     values: Mapping[str, Mapping[Shown, float]], members: Sequence[str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Mean of each member in each aspect, and its difference from the base on the same prompts."""
+    """Mean of each member in each aspect, and its differences on the same prompts.
+
+    "difference" is from the base, "change" from the first tuned one.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for aspect, own in values.items():
         numbers = sorted({number for _, number in own})
@@ -105,6 +114,7 @@ def _summary(
             member: {
                 **_interval("mean", row),
                 **(_interval("difference", row - rows[members[0]]) if member != members[0] else {}),
+                **(_interval("change", row - rows[members[1]]) if member in members[2:] else {}),
                 "prompts": len(numbers),
             }
             for member, row in rows.items()
@@ -119,6 +129,17 @@ def _interval(name: str, values: np.ndarray) -> dict[str, Any]:
     return {
         name: round(float(values.mean()), 4),
         f"{name} interval": [round(float(v), 4) for v in (low, high)],
+    }
+
+
+def _moved(folder: Path, base: str, tuned: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    if not prompts:
+        return {}
+    moved, unrelated = picture_distances(folder, base, tuned, prompts)
+    return {
+        **_interval("mean", moved),
+        **({"unrelated": round(float(unrelated.mean()), 4)} if len(unrelated) else {}),
+        "prompts": len(prompts),
     }
 
 
@@ -230,6 +251,20 @@ def _text(
                 for member, own in of.items()
             ],
         )
+    lines += ["## Picture distance", ""]
+    lines += [
+        "From the base's picture of the same prompt and seed: root of the mean squared difference at "
+        f"{SIDE} × {SIDE} pixels, colours 0 to 1; held-out prompts of all aspects, 95 % intervals by drawing "
+        "prompts anew. Unrelated: the same of the base's pictures of two prompts.",
+        "",
+    ]
+    lines += _table(
+        ["member", "distance", "unrelated", "prompts"],
+        [
+            [member, _cell(own, "mean"), own.get("unrelated", ""), own["prompts"]]
+            for member, own in found["picture distance"].items()
+        ],
+    )
     lines += ["## Places", "", "Mean place from 0, the best, to 1; how often a member is first.", ""]
     lines += _table(
         ["aspect", "member", "mean place", "first", "prompts"],
@@ -251,19 +286,20 @@ def _text(
 
 
 def _scores(title: str, what: str, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    def cell(own: Mapping[str, Any], name: str) -> str:
-        if name not in own:
-            return ""
-        low, high = own[f"{name} interval"]
-        return f"{own[name]:.3f} [{low:.3f}, {high:.3f}]"
-
     rows = [
-        [aspect, member, cell(own, "mean"), cell(own, "difference"), own["prompts"]]
+        [aspect, member, *(_cell(own, name) for name in ("mean", "difference", "change")), own["prompts"]]
         for aspect, of in found.items()
         for member, own in of.items()
     ]
-    heads = ["aspect", "member", "mean", "less the base", "prompts"]
+    heads = ["aspect", "member", "mean", "less the base", f"less {TUNED}1", "prompts"]
     return [f"## {title}", "", f"{what}; 95 % intervals by drawing prompts anew.", "", *_table(heads, rows)]
+
+
+def _cell(own: Mapping[str, Any], name: str) -> str:
+    if name not in own:
+        return ""
+    low, high = own[f"{name} interval"]
+    return f"{own[name]:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -153,6 +153,14 @@ def test_the_report_says_what_became_of_it(two_iterations):
         assert "difference" not in own["base"]
         low, high = own["tuned-2"]["difference interval"]
         assert low <= own["tuned-2"]["difference"] <= high
+        # Iterations are compared on the same prompts: two differences from the base, and one of those.
+        change = own["tuned-2"]["difference"] - own["tuned-1"]["difference"]
+        assert own["tuned-2"]["change"] == pytest.approx(change, abs=2e-4)
+        assert "change" not in own["tuned-1"]
+    moved = report["picture distance"]
+    assert set(moved) == {"tuned-1", "tuned-2"}
+    low, high = moved["tuned-1"]["mean interval"]
+    assert 0 <= low <= moved["tuned-1"]["mean"] <= high < 1
     assert report["places"]["attribute"]["renders"]["first"] > 0
     text = (run / "iterations" / "1" / "report.md").read_text()
     for title in (
@@ -160,6 +168,7 @@ def test_the_report_says_what_became_of_it(two_iterations):
         "Scores by rewards",
         "Scores by the judge",
         "Drift",
+        "Picture distance",
         "Places",
         "Samples",
         "Cost",
