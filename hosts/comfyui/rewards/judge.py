@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import comfy.model_management
 import comfy.model_patcher
@@ -47,15 +47,17 @@ class ChecklistJudge:
 def load_judge(folder: str, dtype: str) -> ChecklistJudge:
     """The model of a folder below `models/vision_language_models`, in its own precision or one of `DTYPES`.
 
-    On a CPU always in full precision. Raises FileNotFoundError for a name that leads anywhere else,
+    Its own on a CPU is full precision. Raises FileNotFoundError for a name that leads anywhere else,
     `ModelError` for what is no model that chats about pictures. Nothing is fetched.
     """
     device = comfy.model_management.get_torch_device()
-    own = torch.float32 if comfy.model_management.is_device_cpu(device) else "auto"
+    precision: torch.dtype | Literal["auto"] = DTYPES.get(dtype, "auto")
+    if dtype not in DTYPES and comfy.model_management.is_device_cpu(device):
+        precision = torch.float32
     answerer = TransformersCaptioner.load(
         str(judge_path(folder)),
         "cpu",
-        DTYPES.get(dtype, own),
+        precision,
         option="folder",
         most_tokens=ANSWER_TOKENS,
         batch=_BATCH,
