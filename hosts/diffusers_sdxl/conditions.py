@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline, StableDiffusionXLPipeline
-from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
@@ -26,21 +25,21 @@ _KEYS = "to_k_ip.weight"
 class Conditions:
     """What a picture is steered by: the map for the pipeline's ControlNet, the example for its IP-Adapter.
 
-    Each is None where the pipeline has no such part. `control_window` is the share of the run, within 0..1,
-    in which the ControlNet acts.
+    Both are PIL pictures, each None where the pipeline has no such part. `control_window` is the share of the
+    run, within 0..1, in which the ControlNet acts.
     """
 
-    control: Image.Image | None = None
+    control: Any = None
     control_strength: float = 1.0
     control_window: tuple[float, float] = (0.0, 1.0)
-    example: Image.Image | None = None
+    example: Any = None
 
-    def arguments(self, size: tuple[int, int]) -> dict[str, Any]:
-        """Arguments of the pipeline for pictures of (width, height) pixels; maps are scaled to them."""
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the pipeline, which scales a map to its pictures' size."""
         found: dict[str, Any] = {}
         if self.control is not None:
             found |= {
-                "image": self.control.resize(size, Image.Resampling.LANCZOS),
+                "image": self.control,
                 "controlnet_conditioning_scale": self.control_strength,
                 "control_guidance_start": self.control_window[0],
                 "control_guidance_end": self.control_window[1],

@@ -143,7 +143,7 @@ def generate(
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             callback_on_step_end=_advance(attachment),
             output_type=output_type,
-            **({} if conditions is None else conditions.arguments((width, height))),
+            **({} if conditions is None else conditions.arguments()),
         ).images
 
 
