@@ -37,6 +37,30 @@ def number(lowest: float, highest: float = math.inf, whole: bool = False) -> Cal
     return read
 
 
+def numbers(lowest: int, highest: int, most: int) -> Callable[[str], list[int]]:
+    """A reader of whole numbers and ranges, such as 1,7,20-23; each may be there once."""
+
+    def read(text: str) -> list[int]:
+        found: list[int] = []
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdecimal() or (dash and not last.isdecimal()):
+                raise argparse.ArgumentTypeError(f'whole numbers such as 1,7,20-23 are needed, got "{text}"')
+            start, end = int(first), int(last if dash else first)
+            if not lowest <= start <= end <= highest:
+                raise argparse.ArgumentTypeError(
+                    f'numbers from {lowest} to {highest}, a range\'s smaller first, are needed, got "{part}"'
+                )
+            if end - start >= most or len(found) + end - start >= most:
+                raise argparse.ArgumentTypeError(f"at most {most} numbers are possible, got {text}")
+            found.extend(range(start, end + 1))
+        if len(set(found)) < len(found):
+            raise argparse.ArgumentTypeError(f'"{text}" names a number twice')
+        return found
+
+    return read
+
+
 def file_with_strength(text: str) -> tuple[str, float]:
     """A path and a strength from "path" or "path:strength"; the colon of a Windows drive is left alone."""
     path, colon, strength = text.rpartition(":")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .arguments import (
     best_device,
     device,
     file_with_strength,
     number,
+    numbers,
     size,
     usable_device,
 )
-from .files import is_pipe, read_pipe, whole
+from .files import is_pipe, read_pipe
+from .render_files import (
+    is_done,
+    seeds_of,
+    settings_of,
+    sheet_of,
+    targets_of,
+    write_beside,
+    write_picture,
+    write_sheet,
+)
+from .render_steering import check_steering, read_steering, steering_pictures
 from .share import add_share, own_device, share_of
 
 if TYPE_CHECKING:
@@ -27,10 +38,6 @@ if TYPE_CHECKING:
     from ..layout import Canvas, Layout
     from ..layout.formats import Reading
     from ..layout.formats.collection import Listed
-
-
-# The model's sizes come in steps of so many pixels at most.
-_MOST_UNIT = 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,12 +56,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the .png to write, or a folder for many layouts; a batch gets -1, -2, … before .png",
     )
     parser.add_argument("--beside", action="store_true", help="also write the layout beside each picture")
+    parser.add_argument(
+        "--grid", action="store_true", help="also write a contact sheet of each layout's pictures, …-grid.png"
+    )
 
     run = parser.add_argument_group("the run")
     run.add_argument("--steps", type=number(1, 1000, whole=True), default=30, help="sampling steps (30)")
     run.add_argument("--cfg", type=number(1), default=7.5, help="guidance; 1 turns it off (7.5)")
     run.add_argument("--seed", type=number(0, 2**53, whole=True), default=0, help="of the first picture (0)")
     run.add_argument("--batch", type=number(1, 64, whole=True), default=1, help="pictures, seed by seed (1)")
+    run.add_argument(
+        "--seeds",
+        type=numbers(0, 2**53, most=64),
+        help="the seed of each picture, such as 1,7,20-23, in place of --seed and --batch",
+    )
     run.add_argument("--size", type=size, help="width x height in pixels (the layout's canvas)")
     run.add_argument(
         "--keep-prompt",
@@ -69,6 +84,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start", type=number(0, 1), default=0.0, help="share of the run before it acts (0)"
     )
     adapter.add_argument("--end", type=number(0, 1), default=1.0, help="share of the run when it stops (1)")
+
+    steering = parser.add_argument_group("pictures that steer")
+    steering.add_argument(
+        "--controlnet",
+        type=file_with_strength,
+        metavar="FOLDER[:STRENGTH]",
+        help="a ControlNet of SDXL, as a diffusers folder",
+    )
+    steering.add_argument(
+        "--control-image",
+        help="its map (edges, depth, a pose): a picture, or a folder with one of each layout's name",
+    )
+    steering.add_argument(
+        "--control-start", type=number(0, 1), default=0.0, help="share of the run before it acts (0)"
+    )
+    steering.add_argument(
+        "--control-end", type=number(0, 1), default=1.0, help="share of the run when it stops (1)"
+    )
+    steering.add_argument(
+        "--ip-adapter",
+        type=file_with_strength,
+        metavar="FILE[:STRENGTH]",
+        help="an IP-Adapter of SDXL, .safetensors",
+    )
+    steering.add_argument(
+        "--ip-image", help="its example: a picture, or a folder with one of each layout's name"
+    )
+    steering.add_argument("--image-encoder", help="the folder of the IP-Adapter's image encoder")
 
     reading = parser.add_argument_group("reading")
     reading.add_argument("--from", dest="format", help="format of the layout (detected)")
@@ -91,6 +134,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--vae-tiling", action="store_true", help="decode pictures in tiles: less memory for large ones"
     )
+    machine.add_argument(
+        "--cpu-offload",
+        action="store_true",
+        help="keep on the graphics card only the model that computes: text encoders, UNet or VAE",
+    )
     add_share(machine)
 
 
@@ -99,6 +147,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("adapter", *(["config"] if arguments.config else [])):
         if not Path(getattr(arguments, name)).exists():
             raise ValueError(f"--{name}: there is nothing at {getattr(arguments, name)}")
+    if arguments.seeds and (arguments.seed or arguments.batch > 1):
+        raise ValueError("--seeds names the seed of every picture; leave --seed and --batch away")
+    check_steering(arguments)
     out = Path(arguments.out)
     return _run_one(arguments, out) if out.suffix.lower() == ".png" else _run_many(arguments, out)
 
@@ -110,7 +161,8 @@ def _run_one(arguments: argparse.Namespace, out: Path) -> int:
     if not out.parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.parent}")
     layout = _checked(_read_one(arguments))
-    _Drawer(arguments).draw(layout, _targets(out, arguments.batch))
+    steered = steering_pictures(arguments, Path(arguments.layout[0]).stem)
+    _Drawer(arguments).draw(layout, out, steered)
     return 0
 
 
@@ -126,25 +178,29 @@ def _run_many(arguments: argparse.Namespace, out: Path) -> int:
     own: list[Listed] = share.of(listed(arguments.layout))
     # All are looked at before anything is loaded: what is wrong is told at once, and the rest is drawn.
     failures = 0
-    due: list[tuple[Listed, list[Path]]] = []
+    due: list[tuple[Listed, Path, dict[str, Path]]] = []
+    seeds = seeds_of(arguments)
     for one in own:
-        targets = _targets(out / f"{one.name}.png", arguments.batch)
+        target = out / f"{one.name}.png"
         try:
             layout = _checked(one.read(arguments.format, canvas=_canvas(arguments)), f"{one}: ")
+            steered = steering_pictures(arguments, one.name)
         except (ValueError, OSError) as error:
             failures += 1
             print(f"{one}: {error}", file=sys.stderr)
             continue
-        if not all(_is_done(target, layout, arguments, number) for number, target in enumerate(targets)):
-            due.append((one, targets))
+        there = zip(targets_of(target, len(seeds)), seeds, strict=True)
+        done = all(is_done(path, layout, arguments, seed, steered) for path, seed in there)
+        if not done or (arguments.grid and not sheet_of(target).is_file()):
+            due.append((one, target, steered))
     done = len(own) - failures - len(due)
     drawer = _Drawer(arguments) if due else None
-    for one, targets in tqdm(due, desc="layouts", unit="layout", disable=None):
+    for one, target, steered in tqdm(due, desc="layouts", unit="layout", disable=None):
         assert drawer is not None
-        targets[0].parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             layout = one.read(arguments.format, canvas=_canvas(arguments)).layout
-            drawer.draw(layout, targets)
+            drawer.draw(layout, target, steered)
         except (ValueError, OSError) as error:
             failures += 1
             print(f"{one}: {error}", file=sys.stderr)
@@ -196,34 +252,6 @@ def _joined(layout: Layout) -> Layout:
     return replace(layout, prompt=prompt)
 
 
-def _targets(out: Path, batch: int) -> list[Path]:
-    if batch == 1:
-        return [out]
-    return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, batch + 1)]
-
-
-def _is_done(target: Path, layout: Layout, arguments: argparse.Namespace, number: int) -> bool:
-    """Whether the picture is there and was made of this layout with these settings."""
-    from PIL import Image
-
-    if not target.is_file():
-        return False
-    if arguments.beside and not _beside(target).is_file():
-        return False
-    try:
-        with Image.open(target) as picture:
-            texts: dict[str, str] = getattr(picture, "text", {})
-            found = json.loads(texts.get("instance-composer", "{}"))
-            size = (found["size"][0], found["size"][1])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return False
-    asked = arguments.size or (layout.canvas.width, layout.canvas.height)
-    # Sizes are made to fit the model by less than its unit.
-    fits = all(abs(one - other) < _MOST_UNIT for one, other in zip(asked, size, strict=True))
-    wanted = _settings(arguments, arguments.seed + number, size)
-    return fits and texts.get("layout") == layout.to_json() and found == json.loads(json.dumps(wanted))
-
-
 class _Drawer:
     """Model and adapter, loaded once; the adapter is let go where only one layout is drawn."""
 
@@ -231,33 +259,49 @@ class _Drawer:
         import torch
         from tqdm import tqdm
 
-        from ..hosts.diffusers_sdxl import load_loras, load_sdxl
+        from ..hosts.diffusers_sdxl import load_ip_adapter, load_loras, load_sdxl, offload, with_controlnet
         from ..models.ifadapter import IFAdapter
 
         self.arguments = arguments
         place = usable_device(arguments.device or own_device(best_device()))
         names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
         dtype = names[arguments.dtype or ("fp32" if place == "cpu" else "fp16")]
-        with tqdm(total=2 + bool(arguments.lora), desc="loading", disable=None) as bar:
+        steps = 2 + sum(map(bool, (arguments.lora, arguments.controlnet, arguments.ip_adapter)))
+        first = "cpu" if arguments.cpu_offload else place
+        if arguments.cpu_offload and place == "cpu":
+            raise ValueError(
+                "--cpu-offload moves models between memory and a graphics card; this runs on the CPU"
+            )
+        with tqdm(total=steps, desc="loading", disable=None) as bar:
             self.adapter: IFAdapter | None = IFAdapter.load(arguments.adapter).to(place)
             bar.update()
-            self.pipeline = load_sdxl(arguments.model, dtype=dtype, device=place, config=arguments.config)
+            self.pipeline = load_sdxl(arguments.model, dtype=dtype, device=first, config=arguments.config)
             bar.update()
             if arguments.lora:
                 load_loras(self.pipeline, arguments.lora)
                 bar.update()
+            if arguments.ip_adapter:
+                path, strength = arguments.ip_adapter
+                load_ip_adapter(self.pipeline, path, arguments.image_encoder, strength)
+                bar.update()
+            if arguments.controlnet:
+                self.pipeline = with_controlnet(self.pipeline, arguments.controlnet[0])
+                bar.update()
+        if arguments.cpu_offload:
+            offload(self.pipeline, place)
         if arguments.vae_tiling:
             self.pipeline.vae.enable_tiling()
         self.pipeline.set_progress_bar_config(desc="sampling", disable=None)
 
-    def draw(self, layout: Layout, targets: list[Path]) -> None:
+    def draw(self, layout: Layout, out: Path, steered: dict[str, Path]) -> None:
         """Sample and write the pictures of one layout, a seed each, and name them on standard output."""
-        from ..hosts.diffusers_sdxl import generate
+        from ..hosts.diffusers_sdxl import Conditions, generate
 
         arguments = self.arguments
         encoded = self._encode(layout if arguments.keep_prompt else _joined(layout))
         width, height = _picture_size(arguments, layout, self.pipeline)
-        seeds = [arguments.seed + index for index in range(arguments.batch)]
+        read = read_steering(steered)
+        seeds = seeds_of(arguments)
         pictures: list[Image] = generate(
             self.pipeline,
             encoded,
@@ -269,12 +313,21 @@ class _Drawer:
             scale=arguments.strength,
             start=arguments.start,
             end=arguments.end,
+            conditions=Conditions(
+                read.get("control"),
+                arguments.controlnet[1] if arguments.controlnet else 1.0,
+                (arguments.control_start, arguments.control_end),
+                read.get("example"),
+            ),
         )
+        targets = targets_of(out, len(seeds))
         for target, picture, seed in zip(targets, pictures, seeds, strict=True):
-            _write(target, picture, layout, _settings(arguments, seed, picture.size))
+            write_picture(target, picture, layout, settings_of(arguments, seed, picture.size, steered))
             print(target)
             if arguments.beside:
-                print(_write_beside(target, picture, layout))
+                print(write_beside(target, picture, layout))
+        if arguments.grid:
+            print(write_sheet(sheet_of(out), pictures, seeds, layout))
 
     def _encode(self, layout: Layout) -> EncodedLayout:
         from tqdm import tqdm
@@ -306,42 +359,3 @@ def _picture_size(
             file=sys.stderr,
         )
     return fitting
-
-
-def _settings(arguments: argparse.Namespace, seed: int, picture_size: tuple[int, int]) -> dict[str, Any]:
-    """Facts to render the picture again by; files by name, without the folders of this machine."""
-    return {
-        "model": Path(arguments.model).name,
-        "adapter": Path(arguments.adapter).name,
-        "loras": [[Path(path).name, strength] for path, strength in arguments.lora],
-        "seed": seed,
-        "size": list(picture_size),
-        **{
-            name: getattr(arguments, name)
-            for name in ("steps", "cfg", "strength", "start", "end", "negative", "keep_prompt", "dtype")
-        },
-    }
-
-
-def _write(target: Path, picture: Image, layout: Layout, settings: dict[str, Any]) -> None:
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_itxt("layout", layout.to_json())
-    info.add_itxt("instance-composer", json.dumps(settings, ensure_ascii=False))
-    with whole(target) as unfinished:
-        picture.save(unfinished, "PNG", pnginfo=info)
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f"{target.stem}-beside{target.suffix}")
-
-
-def _write_beside(target: Path, picture: Image, layout: Layout) -> Path:
-    from ..pictures import draw_layout, side_by_side
-
-    beside = _beside(target)
-    drawn = draw_layout(layout, picture.size)
-    with whole(beside) as unfinished:
-        side_by_side([drawn, picture], ["layout", layout.prompt or "picture"]).save(unfinished, "PNG")
-    return beside

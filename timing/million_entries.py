@@ -1,7 +1,7 @@
 """Start and memory of a data set of a million pictures in tar shards, with made-up pictures.
 
 The shards have real headers and real layouts; pictures are holes in sparse files, so they take no disk.
-`million_entries.py [COUNT]`, each number of processes of its own.
+`million_entries.py [COUNT [PROCESSES]]`: so many processes find them all at once, as those of a run do.
 """
 
 from __future__ import annotations
@@ -57,16 +57,21 @@ def write_shards(folder: Path, count: int) -> None:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    processes = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         write_shards(Path(place), count)
         print(f"made in {time.perf_counter() - started:.0f} s", file=sys.stderr)
         command = [sys.executable, "-c", LOOK, place]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found, seconds, cpu, held, layout = map(float, done.stdout.split())
-    print("| pictures | seconds to find them | of CPU | MiB held | µs to read and check a layout |")
-    print("|---|---|---|---|---|")
-    print(f"| {found:,.0f} | {seconds:.1f} | {cpu:.1f} | {held:.0f} | {layout:.0f} |")
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+        outputs = [one.communicate()[0] for one in running]
+        if any(one.returncode for one in running):
+            sys.exit("a process failed; what it said is above")
+    print("| process | pictures | seconds to find them | of CPU | MiB held | µs to read and check a layout |")
+    print("|---|---|---|---|---|---|")
+    for number, output in enumerate(outputs):
+        found, seconds, cpu, held, layout = map(float, output.split())
+        print(f"| {number} | {found:,.0f} | {seconds:.1f} | {cpu:.1f} | {held:.0f} | {layout:.0f} |")
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"this process, which only wrote: {own:.0f} MiB", file=sys.stderr)
 

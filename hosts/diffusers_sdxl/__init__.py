@@ -9,6 +9,7 @@ from .concentration import (
     record_attention,
     record_projections,
 )
+from .conditions import Conditions, load_ip_adapter, offload, with_controlnet
 from .errors import UnsuitableModelError
 from .ifadapter import Attachment, attach_ifadapter, attach_prompts
 from .loading import TextToImage, load_gligen, load_loras, load_sdxl, load_stable_diffusion
@@ -24,6 +25,7 @@ from .pipeline import (
 
 __all__ = [
     "Attachment",
+    "Conditions",
     "EncodedLayout",
     "Phrases",
     "TextToImage",
@@ -39,12 +41,15 @@ __all__ = [
     "generate",
     "generate_base",
     "load_gligen",
+    "load_ip_adapter",
     "load_loras",
     "load_sdxl",
     "load_stable_diffusion",
     "move_noise",
+    "offload",
     "preset_layers",
     "probabilities_of",
     "record_attention",
     "record_projections",
+    "with_controlnet",
 ]

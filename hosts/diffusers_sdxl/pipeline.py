@@ -13,6 +13,7 @@ from torch import Tensor
 from ...layout import Instance, Layout, LayoutError
 from ...models.ifadapter import Gate, IFAdapter, InstancePrompt
 from ...models.regions import Regions
+from .conditions import Conditions
 from .errors import UnsuitableModelError
 from .ifadapter import Attachment, attach_prompts, find_adapted_layers
 from .phrases import encode_phrases
@@ -106,14 +107,15 @@ def generate(
     scale: float = 1.0,
     start: float = 0.0,
     end: float = 1.0,
+    conditions: Conditions | None = None,
     output_type: str = "pil",
 ) -> Any:
     """One picture per seed, in one batch; a picture depends on its own seed, not on the others.
 
     height and width in pixels, multiples of 8; guidance 1 leaves the unconditional rows out; `scale` is the
     adapter's strength and start to end the part of the run, within 0..1, in which it acts: step i of n begins
-    at i / n (ComfyUI's nodes count in the noise schedule instead). Returns PIL images, or what diffusers
-    makes of another `output_type`.
+    at i / n (ComfyUI's nodes count in the noise schedule instead). `conditions` are pictures for a pipeline
+    with a ControlNet or an IP-Adapter. Returns PIL images, or what diffusers makes of another `output_type`.
     """
     # Distilled models take guidance as an input instead of unconditional rows.
     guided = guidance > 1 and pipeline.unet.config["time_cond_proj_dim"] is None
@@ -141,6 +143,7 @@ def generate(
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             callback_on_step_end=_advance(attachment),
             output_type=output_type,
+            **({} if conditions is None else conditions.arguments()),
         ).images
 
 

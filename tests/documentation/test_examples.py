@@ -54,7 +54,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
     ],
     "docs/command-line.md": [
         ANNOTATING,
-        (r"(render .*)", r"\1 --steps 2"),
+        (r"(render (?:.*\\\n)*.*)", r"\1 --steps 2"),
         (r"^instance-composer demo$", "instance-composer demo --steps 1"),
     ],
     "docs/measured/ways.md": [("--limit 10", "--limit 1"), ("--steps 15", "--steps 1")],
@@ -68,6 +68,9 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
 PARSED = {
     r"benchmark \S+ (prepare .*--data|draw .*--model|score .*--(detector|vlm)|report (?!runs/(mig|ways)$))": (
         "published data, which are not here, and hours on a GPU; tests/diffusers runs every step small"
+    ),
+    r"render layouts .*--controlnet": (
+        "models that are not here; tests/diffusers/test_render_conditions.py draws with tiny ones"
     ),
     r"annotate val2014 ": "a thousand pictures that are not here; docs/annotation.md runs the command",
     r"evaluate (layout|binding) ": "hundreds of pictures by ComfyUI; tests/host/methods runs both with a few",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import zlib
+from array import array
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -16,11 +18,16 @@ import numpy as np
 
 from ...pictures.reading import PICTURE_ENDINGS
 from .errors import SourceError
+from .names import NamesBuilder
 
 # What a layout is called in a shard: its own ending first, because img2dataset's .json is of the download.
 _LAYOUT, _JSON, _TAR = ".layout.json", ".json", ".tar"
 _BLOCK = 512
 _NOWHERE = -1
+# Fields of a tar header (POSIX.1-1988); the prefix of a long name begins at the last.
+_NAME, _LENGTH, _CHECKSUM, _TYPE, _LONG_NAME = slice(0, 100), slice(124, 136), slice(148, 156), 156, 345
+_REGULAR = frozenset(tarfile.REGTYPE + tarfile.AREGTYPE)
+_ADLER = 65_521
 
 
 class Member(NamedTuple):
@@ -42,22 +49,22 @@ class PictureFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._shards: list[str] = []
-        names: list[str] = []
-        places: list[tuple[int, ...]] = []
-        for name, place in sorted(_found(folder, self._shards)):
-            names.append(name)
-            places.append(place)
-        self.names = names
+        names = NamesBuilder()
         # Shard, then start and length of the picture and of its layout; -1 is a file of its own. Numbers and
         # no objects, because there may be a million.
-        self._places = np.array(places, np.int64).reshape(-1, 5)
+        places = array("q")
+        for name, place in _found(folder, self._shards):
+            names.append(name)
+            places.extend(place)
+        self.names, order = names.in_order()
+        self._places = np.frombuffer(places, np.int64).reshape(-1, 5)[order]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def keep(self, numbers: np.ndarray) -> None:
         """Go on with these alone."""
-        self.names = [self.names[number] for number in numbers]
+        self.names = self.names.select(numbers)
         self._places = self._places[numbers]
 
     def open(self, number: int) -> BinaryIO:
@@ -93,7 +100,9 @@ def _found(folder: Path, shards: list[str]) -> Iterator[tuple[str, tuple[int, ..
     if not folder.is_dir():
         return
     for where, below, files in os.walk(folder, followlinks=True):
+        # In order, so that little is left to sort.
         below[:] = sorted(one for one in below if not one.startswith("."))
+        files.sort()
         way = "" if where == str(folder) else f"{Path(where).relative_to(folder).as_posix()}/"
         seen = [file for file in files if not file.startswith(".")]
         layouts = {file[: -len(_JSON)] for file in seen if file.endswith(_JSON)}
@@ -119,7 +128,7 @@ def _in_shard(folder: Path, shard: str, number: int) -> Iterator[tuple[str, tupl
             layouts.setdefault(stem, member)
     beside = folder / shard[: -len(_TAR)]
     outside = {file.stem for file in beside.glob(f"*{_JSON}")} if beside.is_dir() else set[str]()
-    for picture in pictures:
+    for picture in sorted(pictures):
         stem = os.path.splitext(picture.name)[0]
         own = layouts.get(stem)
         if os.path.basename(stem) in outside and not (own and own.name.endswith(_LAYOUT)):
@@ -132,29 +141,52 @@ def _in_shard(folder: Path, shard: str, number: int) -> Iterator[tuple[str, tupl
 def members(shard: Path) -> Iterator[Member]:
     """Files of a tar archive from its headers alone; `SourceError` for one that is cut off or compressed."""
     size = shard.stat().st_size
-    with shard.open("rb") as file:
+    with shard.open("rb", buffering=0) as file:
         position = 0
         while position + _BLOCK <= size:
             file.seek(position)
             head = file.read(_BLOCK)
             if not head.strip(b"\0"):
                 return
-            try:
-                one = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-            except tarfile.HeaderError as error:
-                raise SourceError(
-                    f"{shard} is no plain tar archive, or a damaged one ({error}); unpack compressed ones"
-                ) from error
-            if one.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
-                # Long names and the like have headers of their own, which the library knows.
-                yield from _read_by_library(shard, position)
-                return
+            plain = _plain_file(head)
+            if plain is None:
+                try:
+                    one = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+                except tarfile.HeaderError as error:
+                    raise SourceError(
+                        f"{shard} is no plain tar archive, or a damaged one ({error}); unpack compressed ones"
+                    ) from error
+                if one.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+                    # Long names and the like have headers of their own, which the library knows.
+                    yield from _read_by_library(shard, position)
+                    return
+                plain = one.name, one.size, one.isfile()
+            name, length, is_file = plain
             start = position + _BLOCK
-            if start + one.size > size:
-                raise SourceError(f"{shard} is cut off within {one.name}; download it again")
-            if one.isfile():
-                yield Member(one.name.removeprefix("./"), start, one.size)
-            position = start + -(-one.size // _BLOCK) * _BLOCK
+            if start + length > size:
+                raise SourceError(f"{shard} is cut off within {name}; download it again")
+            if is_file:
+                yield Member(name.removeprefix("./"), start, length)
+            position = start + -(-length // _BLOCK) * _BLOCK
+
+
+def _plain_file(head: bytes) -> tuple[str, int, bool] | None:
+    """Name and length of a regular file from its header, None for what the library has to look at.
+
+    A tenth of the library's time, which counts where there are millions of headers.
+    """
+    if head[_TYPE] not in _REGULAR or head[_LONG_NAME] != 0:
+        return None
+    try:
+        told, length = (int(head[field].rstrip(b" \0"), 8) for field in (_CHECKSUM, _LENGTH))
+        name = head[_NAME].partition(b"\0")[0].decode("utf-8")
+    except ValueError:
+        return None
+    # The sum of all bytes with the checksum's own as spaces; Adler's low half is the sum, from 1, in C.
+    total = told - len(head[_CHECKSUM]) * ord(" ") + sum(head[_CHECKSUM])
+    if zlib.adler32(head) & 0xFFFF != (total + 1) % _ADLER or name.endswith("/"):
+        return None
+    return name, length, True
 
 
 def _read_by_library(shard: Path, position: int) -> Iterator[Member]:

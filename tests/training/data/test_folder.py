@@ -44,7 +44,7 @@ def test_pictures_come_in_the_order_of_their_names(tmp_path):
     for stem in ("b", "a", "a.b", "ü", "10", "9", "c", "without", "._a", ".b"):
         (tmp_path / f"{stem}.json").touch()
     (tmp_path / "d.json").mkdir()
-    assert LayoutFolder(tmp_path, 64, 64).names == sorted(names)
+    assert list(LayoutFolder(tmp_path, 64, 64).names) == sorted(names)
 
 
 def write_pair(folder, name, color, size=(80, 64), caption="a thing", suffix=".png"):

@@ -137,3 +137,35 @@ def test_pictures_go_to_the_bucket_of_their_proportion(tmp_path):
         assert one.latents([0]).shape[-2:] == (one.size[0] // 8, one.size[1] // 8)
         assert one.layout(0).canvas == Canvas(one.size[1], one.size[0])
     assert np.isfinite([one.conditioning(0) for one in sets]).all()
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_headers_are_read_as_the_library_reads_them(tmp_path, form):
+    """Long names, names of other letters, folders, a length of many digits."""
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=form) as archive:
+        for name in ("./a.png", "é.png", "f" * 60 + "/" + "n" * 80 + ".png", "folder/last.json"):
+            info = tarfile.TarInfo(name)
+            info.size = 3 * len(name)
+            archive.addfile(info, io.BytesIO(b"x" * info.size))
+        folder = tarfile.TarInfo("below/")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        info = tarfile.TarInfo("after.png")
+        info.size = 70_000
+        archive.addfile(info, io.BytesIO(b"y" * info.size))
+    with tarfile.open(path) as archive:
+        expected = [
+            (one.name.removeprefix("./"), one.offset_data, one.size) for one in archive if one.isfile()
+        ]
+    assert [tuple(one) for one in members(path)] == expected
+
+
+def test_a_damaged_header_is_refused(tmp_path):
+    path = tmp_path / "x.tar"
+    write_shard(path, {"a.png": b"1", "b.png": b"2"})
+    damaged = bytearray(path.read_bytes())
+    damaged[1024] ^= 1  # the second name, which its checksum does not fit any more
+    path.write_bytes(damaged)
+    with pytest.raises(SourceError, match="no plain tar archive, or a damaged one"):
+        list(members(path))

@@ -1,0 +1,143 @@
+"""Pictures of `render` as files: their names, what they carry, and whether one is there already."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .files import whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..layout import Layout
+
+# The model's sizes come in steps of so many pixels at most.
+_MOST_UNIT = 64
+# Pictures side by side in a contact sheet.
+_COLUMNS = 4
+
+
+def seeds_of(arguments: argparse.Namespace) -> list[int]:
+    """The seed of each picture of a layout."""
+    return arguments.seeds or [arguments.seed + index for index in range(arguments.batch)]
+
+
+def targets_of(out: Path, count: int) -> list[Path]:
+    """Where the pictures of one layout go."""
+    if count == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1)]
+
+
+def sheet_of(out: Path) -> Path:
+    """Where the contact sheet of one layout goes."""
+    return out.with_name(f"{out.stem}-grid{out.suffix}")
+
+
+def is_done(
+    target: Path, layout: Layout, arguments: argparse.Namespace, seed: int, steered: dict[str, Path]
+) -> bool:
+    """Whether the picture is there and was made of this layout with these settings."""
+    from PIL import Image
+
+    if not target.is_file():
+        return False
+    if arguments.beside and not beside_of(target).is_file():
+        return False
+    try:
+        with Image.open(target) as picture:
+            texts: dict[str, str] = getattr(picture, "text", {})
+            found = json.loads(texts.get("instance-composer", "{}"))
+            size = (found["size"][0], found["size"][1])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+    asked = arguments.size or (layout.canvas.width, layout.canvas.height)
+    # Sizes are made to fit the model by less than its unit.
+    fits = all(abs(one - other) < _MOST_UNIT for one, other in zip(asked, size, strict=True))
+    wanted = settings_of(arguments, seed, size, steered)
+    return fits and texts.get("layout") == layout.to_json() and found == json.loads(json.dumps(wanted))
+
+
+def settings_of(
+    arguments: argparse.Namespace, seed: int, picture_size: tuple[int, int], steered: dict[str, Path]
+) -> dict[str, Any]:
+    """Facts to render the picture again by; files by name, without the folders of this machine.
+
+    `steered` are the pictures that steer it, by what they are called here: they are told by a checksum too.
+    """
+    return {
+        "model": Path(arguments.model).name,
+        "adapter": Path(arguments.adapter).name,
+        "loras": [[Path(path).name, strength] for path, strength in arguments.lora],
+        "seed": seed,
+        "size": list(picture_size),
+        **{
+            name: getattr(arguments, name)
+            for name in ("steps", "cfg", "strength", "start", "end", "negative", "keep_prompt", "dtype")
+        },
+        # Only where there are some, so that pictures of before these settings are still known.
+        **{
+            name: [Path(path).name, strength]
+            for name in ("controlnet", "ip_adapter")
+            for path, strength in [getattr(arguments, name) or ("", 0.0)]
+            if path
+        },
+        **{name: [path.name, f"{zlib.crc32(path.read_bytes()):08x}"] for name, path in steered.items()},
+        **(
+            {"control_window": [arguments.control_start, arguments.control_end]}
+            if "control" in steered
+            else {}
+        ),
+    }
+
+
+def write_picture(target: Path, picture: Image, layout: Layout, settings: dict[str, Any]) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt("layout", layout.to_json())
+    info.add_itxt("instance-composer", json.dumps(settings, ensure_ascii=False))
+    with whole(target) as unfinished:
+        picture.save(unfinished, "PNG", pnginfo=info)
+
+
+def beside_of(target: Path) -> Path:
+    return target.with_name(f"{target.stem}-beside{target.suffix}")
+
+
+def write_beside(target: Path, picture: Image, layout: Layout) -> Path:
+    from ..pictures import draw_layout, side_by_side
+
+    beside = beside_of(target)
+    drawn = draw_layout(layout, picture.size)
+    with whole(beside) as unfinished:
+        side_by_side([drawn, picture], ["layout", layout.prompt or "picture"]).save(unfinished, "PNG")
+    return beside
+
+
+def write_sheet(path: Path, pictures: list[Image], seeds: list[int], layout: Layout) -> Path:
+    """The pictures of one layout under their seeds, four in a row, the layout before them."""
+    from PIL import Image
+
+    from ..pictures import draw_layout, side_by_side
+
+    images = [draw_layout(layout, pictures[0].size), *pictures]
+    labels = ["layout", *(f"seed {seed}" for seed in seeds)]
+    rows = [
+        side_by_side(images[first : first + _COLUMNS], labels[first : first + _COLUMNS])
+        for first in range(0, len(images), _COLUMNS)
+    ]
+    sheet = Image.new(
+        "RGB", (max(row.width for row in rows), sum(row.height for row in rows)), rows[0].getpixel((0, 0))
+    )
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    with whole(path) as unfinished:
+        sheet.save(unfinished, "PNG")
+    return path
