@@ -64,10 +64,15 @@ class TextToImageObjective(nn.Module):
 
 
 class TextToImageTask(Task[TextToImageObjective]):
-    """A pipeline trained on encoded pictures of one or several sizes."""
+    """A pipeline trained on encoded pictures of one or several sizes.
 
-    def __init__(self, pipeline: StableDiffusionXLPipeline, sets: Sequence[LatentSet]) -> None:
-        self.pipeline = pipeline
+    `related` is the share of captions with a relation among those that samples are drawn from.
+    """
+
+    def __init__(
+        self, pipeline: StableDiffusionXLPipeline, sets: Sequence[LatentSet], related: float = 0.0
+    ) -> None:
+        self.pipeline, self.related = pipeline, related
         self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
         self._buckets = Buckets(sets)
@@ -106,7 +111,7 @@ class TextToImageTask(Task[TextToImageObjective]):
     def sample(self, path: Path) -> None:
         """Eight captions of known combinations above eight of combinations never seen."""
         height, width = max((one.size for one in self._buckets.sets), key=min)
-        worlds = [ShapesWorld(2**31, width, height, split) for split in _EXAMPLES]
+        worlds = [ShapesWorld(2**31, width, height, split, related=self.related) for split in _EXAMPLES]
         captions = [caption(world.scene(number)) for world in worlds for number in range(8)]
         save_grid(generate_base(self.pipeline, captions, height, width), 8, path)
 
