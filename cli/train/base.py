@@ -22,6 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="only this stage; may be repeated (all, in order)",
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help="diffusers folder that one base stage starts from (what the stage before it has made)",
+    )
     parser.add_argument("--pictures", type=int, help="how many pictures to encode for a base stage")
     add_settings(parser)
 
@@ -31,9 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ...training.demo_model.recipe import choose_stage
     from ...training.demo_model.stage import train_or_tell
 
+    if arguments.init is not None and len(arguments.stage or ()) != 1:
+        raise ValueError("--init is where one stage starts; say which with one --stage")
     tables = settings_file(arguments)
     stages = [
-        choose_stage(name, {**tables.get(name, {}), **changes(arguments)}, arguments.pictures)
+        choose_stage(name, {**tables.get(name, {}), **changes(arguments)}, arguments.pictures, arguments.init)
         for name in arguments.stage or STAGE_NAMES
     ]
     for stage in stages:

@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model if there is one)"
     )
+    parser.add_argument(
+        "--relations", action="store_true", help="keep the words of relations, which the model has learnt"
+    )
     parser.add_argument("--adapter", type=Path, help="(FOLDER/ifadapter/model/ifadapter.safetensors)")
 
 
@@ -37,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")
     decoder = runs / "decoder" / "model"
     autoencoder = arguments.autoencoder or (decoder if decoder.is_dir() else None)
-    files = pack(model, adapter, arguments.out, autoencoder)
+    files = pack(model, adapter, arguments.out, autoencoder, relations=arguments.relations)
     places = {**{name: runs / name for name in STAGE_NAMES}, "ifadapter": adapter.parent.parent}
     found = {name: place / "metrics.jsonl" for name, place in places.items()}
     write_card(arguments.out, {name: file for name, file in found.items() if file.is_file()})

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+from ...training.demo_model.stage_names import REWARD_STAGE_NAMES
 from ...training.itercomp.reward_options import REWARD_SETTINGS, RewardRun
 from .options import CONTINUES, add_options, read_options
 from .settings import add_settings, changes, settings_file
@@ -20,6 +21,12 @@ DESCRIPTION = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the folder, the run's options, and settings."""
     parser.add_argument("folder", type=Path, help="where checkpoint, metrics and models are kept")
+    parser.add_argument(
+        "--stage",
+        choices=REWARD_STAGE_NAMES,
+        action="append",
+        help="without --data: only this stage, which --init may start; may be repeated (all, in order)",
+    )
     add_options(parser, RewardRun, required=False)
     add_settings(parser)
 
@@ -28,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train from a file of preferences if there is one, else from Shapes World."""
     needed = [one.name for one in fields(RewardRun) if one.default is MISSING]
     missing = [name for name in needed if getattr(arguments, name) is None]
-    if missing == needed:
+    if arguments.stage or missing == needed:
         return _world_rewards(arguments)
     if missing:
         given = ", ".join(f"--{name}" for name in missing)
@@ -50,9 +57,23 @@ def _reward(arguments: argparse.Namespace) -> int:
 def _world_rewards(arguments: argparse.Namespace) -> int:
     from ...training.demo_model.rewards import train_world_rewards
 
+    if given := [name for name in ("data", "validation", "aspect") if getattr(arguments, name) is not None]:
+        raise ValueError(
+            f"--stage is one of the demo's, which learn from Shapes World; leave out --{', --'.join(given)}"
+        )
+    if arguments.init is not None and len(arguments.stage) != 1:
+        raise ValueError("--init is where one stage starts; say which with one --stage")
     tables = settings_file(arguments)
-    tables["rewards"] = {**tables.get("rewards", {}), **changes(arguments)}
-    train_world_rewards(arguments.folder, tables, dry_run=arguments.dry_run)
+    for name in arguments.stage or REWARD_STAGE_NAMES[1:]:
+        tables[name] = {**tables.get(name, {}), **changes(arguments)}
+    train_world_rewards(
+        arguments.folder,
+        tables,
+        only=arguments.stage or (),
+        start=arguments.init,
+        dry_run=arguments.dry_run,
+    )
     if not arguments.dry_run:
-        print(arguments.folder / "rewards" / "model")
+        last = max(arguments.stage or REWARD_STAGE_NAMES, key=REWARD_STAGE_NAMES.index)
+        print(arguments.folder / last / "model")
     return 0

@@ -15,7 +15,8 @@ background. Means over prompts with 95 % intervals; "reward less chance" is the 
 pictures. For N below eight the eight pictures are cut into groups.
 
 `pairs`: accuracy of the rewards on held-out pairs of renders, of known looks and of combinations never seen;
-"alone" are pairs of pictures that differ in this aspect and in no other.
+"alone" are pairs of pictures that differ in this aspect and in no other; "spatial relations" are pictures in
+which two things have exchanged their places and nothing else is different, two pairs a comparison.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from ...models.rewards import (
     reward_files,
     share_with_error,
 )
-from ...shapes_world import ShapesWorld, paint
+from ...shapes_world import ShapesWorld, Split, paint
 from ...shapes_world.preferences import (
     FEW_THINGS,
     Comparisons,
@@ -56,11 +57,13 @@ from ...shapes_world.preferences import (
     read_content,
     wish_for,
 )
+from ...shapes_world.relation_pairs import RelationPairs
 
 # Reward models are trained on pictures of seed 11 and chosen by those of 12.
 _SEED = 13
 PICTURES = 8
 NUMBERS = (1, 2, 4, 8)
+_RELATIONS = "spatial relations"
 # Where noise hides neither everything nor nothing.
 TIMESTEPS = (200, 400, 600, 800)
 
@@ -203,6 +206,8 @@ def measure_pairs(arguments: argparse.Namespace) -> dict[str, Any]:
                 ]
                 shares[aspect].append((sum(right), len(right)))
                 shares[_alone(aspect)].append((sum(alone), len(alone)))
+        if "spatial" in rewards:
+            shares[_RELATIONS] = _relation_shares(rewards["spatial"], split, arguments.comparisons)
         found[split] = {}
         for name, own in shares.items():
             share, error = share_with_error([one for one in own if one[1]])
@@ -213,6 +218,19 @@ def measure_pairs(arguments: argparse.Namespace) -> dict[str, Any]:
                 "pairs": count,
             }
     return found
+
+
+def _relation_shares(reward: Reward, split: Split, count: int) -> list[tuple[int, int]]:
+    """Of each relation pair's two prompts, how many the spatial reward has right."""
+    world = RelationPairs(_SEED, split=split)
+    shares: list[tuple[int, int]] = []
+    for number in tqdm(range(count), desc=f"{split}, {_RELATIONS}", unit="comparison"):
+        comparison = world[number]
+        pictures = [Image.fromarray(paint(scene).image) for scene in comparison.scenes]
+        values = _rewards(reward, pictures, [wish.prompt for wish in comparison.wishes])
+        pairs = comparison.pairs(ASPECTS.index("spatial"))
+        shares.append((sum(bool(values[p, a] > values[p, b]) for p, a, b in pairs), len(pairs)))
+    return shares
 
 
 def _alone(aspect: str) -> str:

@@ -79,7 +79,7 @@ PARSED = {
     r"rank runs/loop": "a page that waits for people; tests/browser ranks on it",
     r"train base runs/demo": "days of training; tests/training runs its stages at tiny size",
     r"train pack runs/demo": "what days of training end in; tests/diffusers packs a fresh model",
-    r"train reward runs/demo$": "an hour of training; tests/training runs it at tiny size",
+    r"train reward runs/demo($| --stage)": "an hour of training; tests/training runs it at tiny size",
 }
 # Programs that are not ours: what makes them right is looked at instead.
 INSTALLING = ("accelerate", "cd", "git", "pip", "python")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,8 +19,10 @@ from ...shapes_world.preferences import (
     Comparison,
     Comparisons,
     content_of,
+    word_places,
     word_truths,
 )
+from ...shapes_world.relation_pairs import RelationPairs
 from ..engine.fingerprint import of_texts
 from .errors import SourceError
 
@@ -28,13 +31,14 @@ class Ranked(NamedTuple):
     """Pictures and prompts; `pairs` are (aspect, prompt, better picture, worse picture), by their numbers.
 
     `words`, where known, says for (prompt, picture) of each token whether it is true of the picture; nan is
-    neither.
+    neither. `places`, likewise, where in the picture (x, y in 0..1) the thing is that the token is about.
     """
 
     pictures: list[Image.Image]
     prompts: list[str]
     pairs: list[tuple[int, int, int, int]]
     words: Mapping[tuple[int, int], list[float]] = {}
+    places: Mapping[tuple[int, int], list[tuple[float, float]]] = {}
 
 
 class RankedSource(Protocol):
@@ -49,9 +53,9 @@ class RankedSource(Protocol):
 
 @dataclass(frozen=True)
 class WorldPreferences:
-    """The first `count` comparisons of Shapes World, in some aspects."""
+    """The first `count` comparisons of Shapes World, or of its relation pairs, in some aspects."""
 
-    comparisons: Comparisons
+    comparisons: Comparisons | RelationPairs
     count: int
     aspects: tuple[str, ...] = ASPECTS
 
@@ -66,12 +70,11 @@ class WorldPreferences:
             for pair in comparison.pairs(ASPECTS.index(aspect))
         ]
         contents = [content_of(scene) for scene in comparison.scenes]
-        words = {
-            (prompt, number): word_truths(wish, content)
-            for prompt, wish in enumerate(comparison.wishes)
-            for number, content in enumerate(contents)
-        }
-        return Ranked([*pictures], [wish.prompt for wish in comparison.wishes], pairs, words)
+        wishes = comparison.wishes
+        candidates = [*product(range(len(wishes)), range(len(contents)))]
+        words = {(p, n): word_truths(wishes[p], contents[n]) for p, n in candidates}
+        places = {(p, n): word_places(wishes[p], contents[n]) for p, n in candidates}
+        return Ranked([*pictures], [wish.prompt for wish in wishes], pairs, words, places)
 
     def describe(self) -> dict[str, Any]:
         world = self.comparisons
@@ -81,11 +84,31 @@ class WorldPreferences:
             "size": [world.width, world.height],
             "count": self.count,
             "aspects": list(self.aspects),
+            **({"pairs": "relations"} if isinstance(world, RelationPairs) else {}),
         }
 
 
+@dataclass(frozen=True)
+class Alternating:
+    """Comparisons of several sources in turn, until the shortest has none left."""
+
+    sources: tuple[RankedSource, ...]
+
+    def __len__(self) -> int:
+        return len(self.sources) * min(len(one) for one in self.sources)
+
+    def __getitem__(self, number: int) -> Ranked:
+        turn, source = divmod(number, len(self.sources))
+        return self.sources[source][turn]
+
+    def describe(self) -> dict[str, Any]:
+        return {"in turn": [one.describe() for one in self.sources]}
+
+
 @lru_cache(maxsize=4096)
-def _painted(comparisons: Comparisons, number: int) -> tuple[Comparison, tuple[Image.Image, ...]]:
+def _painted(
+    comparisons: Comparisons | RelationPairs, number: int
+) -> tuple[Comparison, tuple[Image.Image, ...]]:
     """Painting takes longer than learning from it, and pictures come again every epoch."""
     comparison = comparisons[number]
     return comparison, tuple(Image.fromarray(paint(scene).image) for scene in comparison.scenes)

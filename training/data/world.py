@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from diffusers import AutoencoderKL
 
-from ...shapes_world import ShapesWorld
+from ...shapes_world import ShapesWorld, Weights
 from .latents import LatentSet, blank_shards, encode_once
 
 # Pictures to train on; samples, calibration and evaluation draw from other seeds.
@@ -17,13 +17,18 @@ _FEW = 64
 
 
 class Pictures(NamedTuple):
-    """Encoded pictures of one size, each with so many figures, or with 1 to 5, of one pattern or of any."""
+    """Encoded pictures of one size, each with so many figures, or with 1 to 5, of one pattern or of any.
+
+    `related` is the share of captions with a relation, `weights` make looks with some words more likely.
+    """
 
     width: int
     height: int
     number: int
     figures: int | None = None
     pattern: str | None = None
+    related: float = 0.0
+    weights: Weights = ()
 
 
 def encoded_world(
@@ -40,8 +45,10 @@ def encoded_world(
     With `held_out` they are others than those of training, of the same looks.
     """
     seed = HELD_OUT_SEED if held_out else TRAINING_SEED
-    width, height, number, figures, pattern = pictures
-    world = ShapesWorld(seed, width, height, figures=figures, pattern=pattern)
+    width, height, number, figures, pattern, related, weights = pictures
+    world = ShapesWorld(
+        seed, width, height, figures=figures, pattern=pattern, related=related, weights=weights
+    )
     description: dict[str, Any] = {"world": "shapes", "seed": seed, "width": width, "height": height}
     name = f"latents-{width}x{height}"
     if figures is not None:
@@ -50,6 +57,12 @@ def encoded_world(
     if pattern is not None:
         description["pattern"] = pattern
         name += f"-{pattern}"
+    if related:
+        description["related"] = related
+        name += f"-related-{related:g}"
+    if weights:
+        description["weights"] = [[*one] for one in weights]
+        name += "".join(f"-{word}-{weight:g}" for word, weight in weights)
     if held_out:
         name += "-held-out"
     if blank:

@@ -21,6 +21,7 @@ from ...hosts.diffusers_sdxl.ifadapter import find_adapted_layers
 from ...models.ifadapter import IFAdapter
 from ...models.weights import save_weights
 from ...shapes_world.captions import join
+from ...shapes_world.relations import RELATIONS
 from ...shapes_world.vocabulary import (
     BACKGROUNDS,
     COLORS,
@@ -39,19 +40,27 @@ _PREFIX = "text_model."
 _EMBEDDING = "text_model.embeddings.token_embedding.weight"
 
 
-def pack(model: Path, adapter: Path, target: Path, autoencoder: Path | None = None) -> list[Path]:
+def pack(
+    model: Path,
+    adapter: Path,
+    target: Path,
+    autoencoder: Path | None = None,
+    *,
+    relations: bool = False,
+) -> list[Path]:
     """Write the demo model into `target`, over an older one; returns the weight files, largest first.
 
     `model` is a diffusers folder, `adapter` an IFAdapter made for it; the autoencoder of the diffusers folder
-    `autoencoder` takes the place of the model's own. Other files in `target` stay. Raises `SourceError` for
-    weights that half precision cannot hold.
+    `autoencoder` takes the place of the model's own. The words of relations are kept for a model that has
+    learnt them (`relations`), and otherwise forgotten with all that no caption has. Other files in `target`
+    stay. Raises `SourceError` for weights that half precision cannot hold.
     """
     pipeline = load_sdxl(model)
     if autoencoder is not None:
         pipeline.vae = load_autoencoder(autoencoder)
     fitting = IFAdapter.load(adapter)
     find_adapted_layers(pipeline.unet, fitting)
-    _forget_unknown_words(pipeline)
+    _forget_unknown_words(pipeline, known_tokens(relations))
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as place:
         beginning = Path(place)
@@ -70,7 +79,7 @@ def pack(model: Path, adapter: Path, target: Path, autoencoder: Path | None = No
     return sorted(target.rglob("*.safetensors"), key=lambda file: -file.stat().st_size)
 
 
-def known_tokens() -> list[int]:
+def known_tokens(relations: bool = False) -> list[int]:
     """The token ids a caption of Shapes World can have, those of start, end and padding included."""
     figures = [
         f"{article} {size}{color} {pattern}{shape}"
@@ -79,6 +88,7 @@ def known_tokens() -> list[int]:
         )
     ]
     captions = ["", join(figures, "grey"), *(join(figures[:2], background) for background in BACKGROUNDS)]
+    captions += RELATIONS if relations else ()
     tokenizers: list[Any] = [*make_tokenizers()]
     ids = {tokenizer.pad_token_id for tokenizer in tokenizers}
     for tokenizer in tokenizers:
@@ -86,13 +96,13 @@ def known_tokens() -> list[int]:
     return sorted(ids)
 
 
-def _forget_unknown_words(pipeline: StableDiffusionXLPipeline) -> None:
+def _forget_unknown_words(pipeline: StableDiffusionXLPipeline, ids: Sequence[int]) -> None:
     """Zero the embeddings of words no caption has.
 
     Training never touches them. Random numbers would be 90 % of the text encoders' files and could not be
     compressed; and to a word it does not know, nothing is a better answer than a random direction.
     """
-    known = torch.tensor(known_tokens())
+    known = torch.tensor(ids)
     for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
         for name, table in encoder.named_parameters():  # pyright: ignore[reportOptionalMemberAccess]
             if name.endswith("token_embedding.weight"):

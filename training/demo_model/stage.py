@@ -23,15 +23,27 @@ StageT = TypeVar("StageT", bound="Stage")
 
 @dataclass(frozen=True)
 class Stage(ABC):
-    """A run with settings of its own; `before` is the stage whose model it starts from."""
+    """A run with settings of its own; `before` is the stage whose model it starts from.
+
+    `start` is another place of that model, where the stage before was not trained here.
+    """
 
     name: str
     settings: Settings
     before: str | None = None
+    start: Path | None = None
 
     def changed(self: StageT, changes: Mapping[str, Any]) -> StageT:
         """The stage with some settings replaced; `SettingsError` for those there are not."""
         return replace(self, settings=read_settings(changes, self.settings))
+
+    def starting_from(self: StageT, start: Path) -> StageT:
+        """The stage with its first model at `start`."""
+        return replace(self, start=start)
+
+    def model_before(self, folder: Path) -> Path:
+        """Where the model is that the stage starts from."""
+        return self.start or folder / str(self.before) / "model"
 
     def train(self, folder: Path, *, dry_run: bool = False) -> None:
         """Run or continue it in `folder`, which holds one folder for each stage of the recipe.

@@ -64,15 +64,19 @@ class TextToImageObjective(nn.Module):
 
 
 class TextToImageTask(Task[TextToImageObjective]):
-    """A pipeline trained on encoded pictures of one or several sizes; `held_out` are never trained on."""
+    """A pipeline trained on encoded pictures of one or several sizes; `held_out` are never trained on.
+
+    `related` is the share of captions with a relation among those that samples are drawn from.
+    """
 
     def __init__(
         self,
         pipeline: StableDiffusionXLPipeline,
         sets: Sequence[LatentSet],
         held_out: Sequence[LatentSet] = (),
+        related: float = 0.0,
     ) -> None:
-        self.pipeline = pipeline
+        self.pipeline, self.related = pipeline, related
         self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
         self._buckets, self._held_out = Buckets(sets), held_out
@@ -125,7 +129,7 @@ class TextToImageTask(Task[TextToImageObjective]):
     def sample(self, path: Path) -> None:
         """Eight captions of known combinations above eight of combinations never seen."""
         height, width = max((one.size for one in self._buckets.sets), key=min)
-        worlds = [ShapesWorld(2**31, width, height, split) for split in _EXAMPLES]
+        worlds = [ShapesWorld(2**31, width, height, split, related=self.related) for split in _EXAMPLES]
         captions = [caption(world.scene(number)) for world in worlds for number in range(8)]
         save_grid(generate_base(self.pipeline, captions, height, width), 8, path)
 

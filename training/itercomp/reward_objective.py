@@ -28,19 +28,24 @@ from ..engine.order import sample_numbers
 from ..engine.task import BatchPosition, Task
 
 _EXAMPLES, _EXAMPLE_SIDE = 4, 128
+# Squared errors of places, of which a guess of the middle makes 0.06, weigh as much as words at chance do.
+_PLACE_WEIGHT = 10.0
 
 
 class RewardObjective(nn.Module):
     """The pairwise loss over raw rewards.
 
     With `words` the text tower also has to tell, at each word, whether it is true of the picture: what fresh
-    weights learn the meaning of prompts from, where pairs alone leave them at chance.
+    weights learn the meaning of prompts from, where pairs alone leave them at chance. With `places` it also
+    has to tell where the thing is that a word is about: which side one thing is on of another follows from
+    that, and from a bit a pair is hardly found.
     """
 
-    def __init__(self, model: RewardModel, words: bool = False) -> None:
+    def __init__(self, model: RewardModel, words: bool = False, places: bool = False) -> None:
         super().__init__()
         self.model = model
         self.probe = nn.Linear(model.config.text_width, 1) if words else None
+        self.locate = nn.Linear(model.config.text_width, 2) if places else None
 
     def forward(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         """batch: see `collate`. Dropout draws from torch's own generator, which a checkpoint keeps."""
@@ -56,6 +61,10 @@ class RewardObjective(nn.Module):
             known = ~truths.isnan()
             words = F.binary_cross_entropy_with_logits(self.probe(read)[..., 0][known], truths[known])
             report |= {"loss": report["loss"] + words, "pairs": report["loss"].detach(), "words": words}
+        if self.locate is not None:
+            known = ~batch["places"].isnan().any(dim=-1)
+            places = F.mse_loss(self.locate(read)[known], batch["places"][known])
+            report |= {"loss": report["loss"] + _PLACE_WEIGHT * places, "places": places.detach()}
         return report
 
     def read(self, batch: dict[str, Tensor]) -> Tensor:
@@ -72,12 +81,13 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
     """Comparisons as tensors: I pictures, C candidates, each a picture with a prompt, and N pairs of those.
 
     pixels (I, 3, side, side); picture (C,), the picture of each candidate; input_ids and attention_mask
-    (C, T); words (C, T), what is known of each token, else nan; pairs (N, 3): aspect, better candidate, worse
-    candidate. Candidates without a pair are left out.
+    (C, T); words (C, T) and places (C, T, 2), what is known of each token, else nan; pairs (N, 3): aspect,
+    better candidate, worse candidate. Candidates without a pair are left out.
     """
     pictures: list[Image.Image] = []
     candidates: dict[tuple[int, str], int] = {}
     words: list[Sequence[float]] = []
+    places: list[Sequence[tuple[float, float]]] = []
     pairs: list[tuple[int, int, int]] = []
     for comparison in comparisons:
         for aspect, prompt, *two in comparison.pairs:
@@ -86,21 +96,25 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
                 if key not in candidates:
                     candidates[key] = len(candidates)
                     words.append(comparison.words.get((prompt, number), ()))
+                    places.append(comparison.places.get((prompt, number), ()))
             better, worse = (candidates[len(pictures) + n, comparison.prompts[prompt]] for n in two)
             pairs.append((aspect, better, worse))
         pictures.extend(comparison.pictures)
     prompts = tokenizer([prompt for _, prompt in candidates])
     truths = torch.full(prompts.input_ids.shape, math.nan)
-    for row, own in zip(truths, words, strict=True):
-        # The first token is the start.
-        truth = torch.tensor(own[: len(row) - 2])
-        row[1 : 1 + len(truth)] = truth
+    centers = torch.full((*prompts.input_ids.shape, 2), math.nan)
+    for table, told in ((truths, words), (centers, places)):
+        for row, own in zip(table, told, strict=True):
+            # The first token is the start.
+            values = torch.tensor(own[: len(row) - 2])
+            row[1 : 1 + len(values)] = values.view(-1, *row.shape[1:])
     return {
         "pixels": prepare_pictures(pictures, side),
         "picture": torch.tensor([picture for picture, _ in candidates], dtype=torch.long),
         "input_ids": prompts.input_ids,
         "attention_mask": prompts.attention_mask,
         "words": truths,
+        "places": centers,
         "pairs": torch.tensor(pairs, dtype=torch.long).view(-1, 3),
     }
 
@@ -117,11 +131,12 @@ class RewardTask(Task[RewardObjective]):
         aspects: tuple[str, ...],
         frozen: float = 0.0,
         words: bool = False,
+        places: bool = False,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.source, self.validation = source, validation
         self.aspects, self.frozen = aspects, frozen
-        self.objective = RewardObjective(model.requires_grad_(True), words)
+        self.objective = RewardObjective(model.requires_grad_(True), words, places)
         freeze(model, frozen)
 
     def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Tensor]:

@@ -1,0 +1,130 @@
+"""Relations in training: new words, a base that goes on with them, rewards that are told where things are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_rewards import HEADS, tiny_state
+
+from instance_composer.cli import main
+from instance_composer.demo import FOLDER
+from instance_composer.models.rewards import RewardModel, RewardTokenizer
+from instance_composer.shapes_world import RELATIONS
+from instance_composer.shapes_world.preferences import Comparisons, words
+from instance_composer.shapes_world.relation_pairs import RelationPairs
+from instance_composer.training.data.comparisons import Alternating, WorldPreferences
+from instance_composer.training.data.latents import LatentSet
+from instance_composer.training.demo_model.new_words import add_words
+from instance_composer.training.demo_model.packing import known_tokens
+from instance_composer.training.demo_model.pipeline import make_tokenizers
+from instance_composer.training.demo_model.recipe import choose_stage
+from instance_composer.training.demo_model.rewards import STAGES as REWARD_STAGES
+from instance_composer.training.engine.settings import SettingsError
+from instance_composer.training.itercomp.reward_objective import RewardTask
+
+BRIEF = {"batch": 2, "warm_up": 0, "cool_down": 0, "every_sample": 0, "every_log": 1, "every_checkpoint": 1}
+
+
+def test_words_without_an_embedding_get_one_and_no_other_changes(pipeline):
+    ids = [pipeline.tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("left of", "red")]
+    new = sorted({*ids[0]} - {*ids[1]})
+    tables = [e.get_input_embeddings().weight for e in (pipeline.text_encoder, pipeline.text_encoder_2)]
+    for table in tables:
+        table.data[new] = 0
+    before = [table.detach().clone() for table in tables]
+    add_words(pipeline, ["left of", "red"])
+    for table, old in zip(tables, before, strict=True):
+        changed = (table != old).any(dim=1).nonzero().flatten().tolist()
+        assert changed == new
+        # As large as the others: a third either way at 32 numbers a word.
+        whole = float(old[old.abs().amax(dim=1) > 0].std())
+        assert float(table.detach()[new].std()) == pytest.approx(whole, rel=0.34)
+
+
+def test_the_shipped_vocabulary_has_the_words_and_packing_keeps_them_where_asked():
+    known, related = set(known_tokens()), set(known_tokens(relations=True))
+    tokenizer, _ = make_tokenizers()
+    read = {n for one in RELATIONS for n in tokenizer(one, add_special_tokens=False)["input_ids"]}
+    assert len(read) == len({word for one in RELATIONS for word in one.split()})
+    assert related - known == read
+    for part in ("text_encoder", "text_encoder_2"):
+        weights = load_file(Path(FOLDER) / part / "model.safetensors")
+        (table,) = (value for name, value in weights.items() if name.endswith("token_embedding.weight"))
+        assert not table[sorted(read)].any()
+        assert table[sorted(known)].any(dim=1).all()
+
+
+def test_a_base_goes_on_with_relations_from_another_model_and_then_from_its_checkpoint(tiny_model, tmp_path):
+    for steps in (1, 2):
+        stage = choose_stage("base-relations", {**BRIEF, "steps": steps}, 8, tiny_model)
+        stage.train(tmp_path)
+    run = tmp_path / "base-relations"
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    assert (run / "model" / "model_index.json").is_file()
+    (folder,) = tmp_path.glob("latents-128x128*")
+    assert folder.name == "latents-128x128-related-0.6-checked-2.5-star-2"
+    captions = [LatentSet.load(folder).document(number)["prompt"] for number in range(6)]
+    assert any(f" {relation} " in one for one in captions for relation in RELATIONS)
+
+
+def test_a_stage_starts_only_where_it_can(tmp_path, capsys):
+    with pytest.raises(SettingsError, match="choose a base stage"):
+        choose_stage("crops", {}, start=tmp_path)
+    for words_, complaint in (
+        (["base", str(tmp_path), "--init", str(tmp_path)], "one --stage"),
+        (["reward", str(tmp_path), "--stage", "patches", "--init", str(tmp_path)], "starts from nothing"),
+        (["reward", str(tmp_path), "--stage", "relations", "--aspect", "spatial"], "leave out --aspect"),
+        (["reward", str(tmp_path), "--stage", "relations", "--init", str(tmp_path)], "no reward model"),
+    ):
+        assert main(["train", *words_]) != 0
+        assert complaint in capsys.readouterr().err
+
+
+def test_rewards_learn_from_relation_pairs_and_from_where_things_are():
+    torch.manual_seed(0)
+    vocabulary = words()
+    state = tiny_state()
+    key = next(name for name in state if name.endswith("word_embeddings.weight"))
+    state[key] = torch.randn(len(vocabulary), state[key].shape[1])
+    model = RewardModel.from_state_dict(state, {**HEADS, "words": vocabulary})
+    source = Alternating(
+        (
+            WorldPreferences(RelationPairs(1, 64, 64), 2, ("spatial",)),
+            WorldPreferences(Comparisons(1, 64, 64), 3, ("spatial",)),
+        )
+    )
+    assert len(source) == 4
+    assert len(source[0].pictures) == 2 < len(source[1].pictures)
+    pairs = WorldPreferences(RelationPairs(2, 64, 64), 2, ("spatial",))
+    tokenizer = RewardTokenizer.of_words(vocabulary, 35)
+    task = RewardTask(model, tokenizer, source, pairs, ("spatial",), words=True, places=True)
+    (batch,) = task.validation_batches(2)
+    assert batch["places"].shape == (*batch["input_ids"].shape, 2)
+    known = ~batch["places"].isnan()
+    assert known.any(dim=(1, 2)).all()
+    assert not known[:, 0].any()
+    assert (known.any(dim=-1) & (batch["attention_mask"] == 0)).sum() == 0
+    report = task.objective(batch, torch.Generator())
+    assert {"places", "words", "pairs"} <= set(report)
+    report["loss"].backward()
+    assert task.objective.locate.weight.grad.abs().sum() > 0
+    assert source.describe() == {"in turn": [one.describe() for one in source.sources]}
+    assert source.sources[0].describe()["pairs"] == "relations"
+
+
+def test_the_shipped_spatial_reward_can_be_gone_on_with(tmp_path):
+    """Its vocabulary has the words of relations already."""
+    start = Path(FOLDER) / "rewards" / "spatial.safetensors"
+    stage = next(one for one in REWARD_STAGES if one.name == "relations")
+    task = stage.starting_from(start).task(tmp_path)
+    assert task.samples == 6000
+    assert {word for one in RELATIONS for word in one.split()} <= set(task.model.metadata["words"])
+    folder = stage.starting_from(start.parent).task(tmp_path)
+    for one, other in zip(task.model.parameters(), folder.model.parameters(), strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)
