@@ -149,9 +149,9 @@ def test_every_parameter_has_one_player(tmp_path, players, complaint):
 
 
 def test_one_player_writes_what_it_always_has(tmp_path):
-    """Checkpoints of earlier versions hold these, but for `frozen`, and nothing else."""
+    """Checkpoints of earlier versions hold these, but for `frozen` and `start`, and nothing else."""
     Trainer(LineTask(), settings(), tmp_path).run()
     assert sorted(read_run(tmp_path)) == [
-        "average", "frozen", "optimizer", "processes", "random", "scaler", "settings", "step", "task",
-        "weights",
+        "average", "frozen", "optimizer", "processes", "random", "scaler", "settings", "start", "step",
+        "task", "weights",
     ]  # fmt: skip
