@@ -8,13 +8,19 @@ const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
 const NOTED = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout"];
 // Nodes that tell something when they have run: tables, and sentences, which are wrapped.
-const REPORTS = { IC_PromptEntities: "pre", IC_ExtractIterCompLoRA: "pre", IC_LayoutFromText: "pre-wrap" };
+const REPORTS = {
+  IC_PromptEntities: "pre",
+  IC_ExtractIterCompLoRA: "pre",
+  IC_LayoutFromText: "pre-wrap",
+  IC_RepairInstance: "pre-wrap",
+};
 const PACK = "instance-composer"; // in the registry: a workflow says by it where its nodes come from
 // In which order the templates are best met; the server lists files as the disk has them.
 const TEMPLATES = [
   "Try it",
   "Place things by region",
   "Draw regions",
+  "Repair an instance",
   "Bind attributes",
   "Regions and attributes",
   "Choose the best",

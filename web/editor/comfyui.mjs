@@ -8,6 +8,7 @@ import { Editor } from "./editor.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
 import { adaptersAfter, halfWired, isConnected, keptPictures, sampledThrough } from "./comfyui_flow.mjs";
 import { executionScope, isInside, locator, upstreamPicture } from "./comfyui_graph.mjs";
+import { drawAgain } from "./comfyui_repair.mjs";
 import { NodeNotes } from "./node_notes.mjs";
 
 const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
@@ -147,6 +148,7 @@ class Mount {
       readLayout,
       writeLayout,
       examine,
+      drawAgain: (instances, all) => drawAgain(app, this.node, instances, all),
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };
