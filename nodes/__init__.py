@@ -14,6 +14,8 @@ FAMILIES = (
     "loaders",
     "ifadapter",
     "regions",
+    "repair",
+    "instance_lora",
     "demo",
     "entities",
     "concentration",

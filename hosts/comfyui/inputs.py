@@ -148,6 +148,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "boxes; connect an output BOUNDING_BOX",
     ),
     "MODEL": (_has("model", "model_options", "clone"), "a model; connect an output MODEL"),
+    "VAE": (_has("encode", "decode"), "an autoencoder; connect an output VAE"),
     "CLIP": (_has("tokenize", "tokenizer", "cond_stage_model"), "text encoders; connect an output CLIP"),
     "IFADAPTER": (
         lambda value: type(getattr(value, "model", None)).__name__ == "IFAdapter",

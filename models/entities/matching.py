@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from ...layout import Instance, Layout
+from ...layout.choosing import find_instance
 from .prompt_reading import read_phrases
 
 WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
@@ -99,11 +100,10 @@ def _names(entity: Named) -> tuple[str, ...]:
 def _find_instance(place: str, layout: Layout) -> int | None:
     if place.casefold() in NOTHING:
         return None
+    index = find_instance(layout, place)
+    if index is not None:
+        return index
     ids = [instance.id for instance in layout.instances]
-    if place in ids:
-        return ids.index(place)
-    if place.isdigit() and 1 <= int(place) <= len(ids):
-        return int(place) - 1
     raise OverrideError(
         f"the layout has no instance {place!r}; name one by its number from 1 to {len(ids)} or by its id "
         f"({', '.join(ids) or 'there are none'}), or write none"

@@ -9,6 +9,7 @@ import { keep, listKept, readKept, removeKept } from "./comfyui_kept.mjs";
 import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } from "./comfyui_page.mjs";
 import { NodePictures } from "./comfyui_pictures.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
+import { drawAgain } from "./comfyui_repair.mjs";
 import { NodeNotes } from "./node_notes.mjs";
 import { EditorWindow } from "./window.mjs";
 
@@ -150,6 +151,7 @@ class Mount {
       readLayout,
       writeLayout,
       examine,
+      drawAgain: (instances, all) => drawAgain(app, this.node, instances, all),
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };

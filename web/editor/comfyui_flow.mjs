@@ -80,8 +80,9 @@ export function sampledThrough(node, root) {
   return found;
 }
 
-/** Whether a node takes a layout and gives pictures: it draws the one into the other. */
+/** Whether a node takes a layout and gives pictures: it draws the one into the other, unless it samples. */
 const drawsLayout = (node) =>
+  node.comfyClass !== "IC_RepairInstance" &&
   (node.inputs ?? []).some((input) => isType(input, "INSTANCE_LAYOUT") && input.link != null) &&
   (node.outputs ?? []).some((output) => isType(output, "IMAGE"));
 
@@ -127,8 +128,13 @@ export function halfWired(node, root) {
 }
 
 /** The nodes that a layout reaches and that place it. @returns {any[]} */
-export function adaptersAfter(node, root) {
-  const found = new Set();
+export const adaptersAfter = (node, root) => [
+  ...new Set(nodesAfter(node, root, PLACING).map((place) => place.node)),
+];
+
+/** Places of the nodes of these classes that a layout reaches. @returns {Place[]} */
+export function nodesAfter(node, root, classes) {
+  const found = [];
   const seen = new Set();
   const queue = placesOf(node, root).map((place) => ({ ...place, slots: slotsOf(node, LAYOUT) }));
   while (queue.length) {
@@ -138,12 +144,12 @@ export function adaptersAfter(node, root) {
         const id = executionId(next);
         if (seen.has(id)) continue;
         seen.add(id);
-        if (PLACING.includes(next.node.comfyClass)) found.add(next.node);
+        if (classes.includes(next.node.comfyClass)) found.push(next);
         else queue.push({ ...next, slots: slotsOf(next.node, LAYOUT) });
       }
     }
   }
-  return [...found];
+  return found;
 }
 
 /** Whether the output of a name goes anywhere. */

@@ -65,6 +65,7 @@ export class Menus extends Popups {
         disabled: !one || Boolean(selected[0].mask?.polygon),
       }),
       entry(t("editor.to_box"), () => this.toBox(), { drawing: "box", disabled: !one || !selected[0].mask }),
+      entry(t("editor.draw_again"), () => this.drawAgain(), { drawing: "redo" }),
       line(),
       this.item(t("editor.select_all"), () => editor.run("selectAll"), {
         shortcut: "Ctrl+A",
@@ -72,6 +73,13 @@ export class Menus extends Popups {
       }),
       this.item(t("editor.paste_layout"), () => editor.exchange.openPaste(), { drawing: "paste" }),
     ];
+  }
+
+  /** The host draws the selected instances of the last picture again, and tells how that goes. */
+  drawAgain() {
+    const { editor } = this;
+    const { code, params } = editor.host.drawAgain(editor.selected, editor.layout.instances);
+    editor.say(editor.t(code, params), true);
   }
 
   openSizes(button) {

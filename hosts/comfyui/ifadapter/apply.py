@@ -12,10 +12,10 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ....layout import Layout
+from ....layout import Box, Layout, transform
 from ....models.ifadapter import IFAdapter, InstancePrompt
 from ....models.ifadapter.phrases import Phrases
-from ....models.regions import Regions
+from ....models.regions import Rectangle, Regions
 from ..attention.errors import ModelMismatchError
 from ..attention.terms import carry
 from ..attention.unet.layers import adapted_blocks
@@ -56,9 +56,14 @@ def apply_ifadapter(
     if not layout.active:
         return model, positive, negative
     blocks = adapted_blocks(model, adapter.model.config)
-    conditional, unconditional = _prompts(clip, adapter, layout)
+    conditional, unconditional = prompts = _prompts(clip, adapter, layout)
+
+    def place_in(rectangle: Rectangle) -> dict[InstancePrompt, InstancePrompt]:
+        part = transform.crop(layout, Box(*rectangle))
+        return dict(zip(prompts, _prompts(clip, adapter, part), strict=True))
+
     layers = AdaptedLayers(adapter.model.gates(), blocks).to(_resting_place())
-    term = InstanceTerm(layers, conditional, unconditional, strength, (start, end))
+    term = InstanceTerm(layers, conditional, unconditional, strength, (start, end), place_in=place_in)
     guidance = replace(term, prompt=unconditional)
     return bind(model), carry(positive, term), carry(negative, guidance)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,9 @@ from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
 from ..attention.terms import Text
 from ..attention.window import Sampling, Window, acts
+
+# From a rectangle of the picture to what takes the place of each prompt there.
+PlaceIn = Callable[[Rectangle], Mapping[InstancePrompt, InstancePrompt]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,8 @@ class InstanceTerm:
     """One adapter applied to one conditioning.
 
     `prompt` belongs to the captions or, for a negative, to the unconditional tokens; `when_zeroed` takes its
-    place once the conditioning has been zeroed out after the adapter was applied.
+    place once the conditioning has been zeroed out after the adapter was applied. `place_in` makes the
+    adapter's tokens anew for a part of the picture, because they tell where an instance is.
     """
 
     layers: AdaptedLayers
@@ -41,10 +45,19 @@ class InstanceTerm:
     strength: float
     window: Window
     node: str = "Apply IFAdapter"
+    place_in: PlaceIn | None = None
 
     def on_zeros(self) -> InstanceTerm:
         # Zeros before the adapter was applied are a choice: a picture from its regions alone.
         return replace(self, when_zeroed=self.prompt)
+
+    def in_part(self, rectangle: Rectangle, cache: RunCache) -> InstanceTerm:
+        """The term of the same instances in a picture that is a rectangle of this one."""
+        place_in = self.place_in
+        if place_in is None:
+            return self
+        made = cache.get((place_in, rectangle), lambda: place_in(rectangle))
+        return replace(self, prompt=made[self.prompt], when_zeroed=made[self.when_zeroed], place_in=None)
 
     def at(self, sigma: float, sampling: Sampling, text: Text) -> InstanceStep | None:
         prompt = self.when_zeroed if text.zeroed else self.prompt

@@ -48,7 +48,10 @@ FITTING = {
 
 def right_values(model: Any, clip: Any, adapter: Any) -> dict[str, Any]:
     """A value for every type of socket."""
+    from tiny_comfyui import tiny_vae
+
     return {
+        "VAE": tiny_vae(),
         "MODEL": model,
         "CLIP": clip,
         "IFADAPTER": adapter,

@@ -1,0 +1,1 @@
+"""A LoRA that acts on one instance of a layout alone."""

@@ -1,0 +1,1 @@
+"""Repair: one instance of a finished picture drawn again."""

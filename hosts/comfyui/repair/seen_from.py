@@ -1,0 +1,87 @@
+"""Prompts and models as a part of the picture sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ....models.regions import Rectangle
+from ..attention.run_cache import RunCache
+from ..attention.terms import KEY, CarriedTerms, StepTerm, Term, Text
+from ..attention.window import Sampling
+from ..ifadapter.term import InstanceTerm
+
+# What places a prompt in the picture by itself: seen from a part of it, it would lie elsewhere.
+_PLACED = {"area": "an area", "mask": "a mask"}
+_FITTED = {"control": "ControlNet", "gligen": "GLIGEN"}
+# Of inpainting models: made of the whole picture. ComfyUI makes them anew of the part.
+_OF_THE_PICTURE = ("concat_latent_image", "concat_mask")
+
+
+@dataclass(frozen=True, eq=False)
+class SeenTerm:
+    """A term of the whole picture, for a latent that is a part of it."""
+
+    term: Term
+    rectangle: Rectangle
+    cache: RunCache = field(repr=False)
+
+    @property
+    def node(self) -> str:
+        return self.term.node
+
+    def on_zeros(self) -> SeenTerm:
+        return replace(self, term=self.term.on_zeros())
+
+    def at(self, sigma: float, sampling: Sampling, text: Text) -> StepTerm | None:
+        step = self.term.at(sigma, sampling, text)
+        return None if step is None else step.crop(self.rectangle, self.cache)
+
+
+def conditioning_seen_from(
+    conditioning: list[Any], rectangle: Rectangle, cache: RunCache
+) -> tuple[list[Any], set[str]]:
+    """A CONDITIONING for a part of the picture, and what of it had to be left out, in words.
+
+    What our nodes placed is seen from there. Entries with an area or a mask are left out, ControlNet and
+    GLIGEN are taken off the others: both say where they act in ways that fit the whole picture alone.
+    ValueError if no entry is left.
+    """
+    left_out: set[str] = set()
+    entries: list[Any] = []
+    for text, values in conditioning:
+        placed = _named(_PLACED, values)
+        if placed:
+            left_out.update(f"prompts with {name}" for name in placed)
+            continue
+        left_out.update(_named(_FITTED, values))
+        dropped = (*_FITTED, "control_apply_to_uncond", *_OF_THE_PICTURE)
+        kept = {name: value for name, value in values.items() if name not in dropped}
+        entries.append([text, _with_terms(kept, rectangle, cache)])
+    if not entries:
+        raise ValueError(
+            "Every part of this prompt has an area or a mask, which fit the whole picture alone; Repair "
+            "Instance draws a part of it. Connect a prompt without them: the whole one, or that of Apply "
+            "IFAdapter or Draw Regions."
+        )
+    return entries, left_out
+
+
+def _named(names: dict[str, str], values: Any) -> Iterable[str]:
+    return [word for name, word in names.items() if values.get(name) is not None]
+
+
+def _with_terms(values: dict[str, Any], rectangle: Rectangle, cache: RunCache) -> dict[str, Any]:
+    others = values.get("model_conds", {})
+    if KEY not in others:
+        return values
+    terms = CarriedTerms(tuple(_seen(term, rectangle, cache) for term in others[KEY].cond))
+    return {**values, "model_conds": {**others, KEY: terms}}
+
+
+def _seen(term: Term, rectangle: Rectangle, cache: RunCache) -> Term:
+    # A term that can be made for the part by itself knows more of it than one that is cropped.
+    if isinstance(term, InstanceTerm) and term.place_in is not None:
+        return term.in_part(rectangle, cache)
+    return SeenTerm(term, rectangle, cache)

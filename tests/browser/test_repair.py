@@ -1,0 +1,73 @@
+"""Draw this again: from a region to a Repair Instance that runs alone, and one made where there is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from comfyui_location import REPOSITORY
+from playwright.sync_api import expect
+
+TRY_IT, REPAIR = (
+    json.loads((REPOSITORY / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    for name in ("Try it", "Repair an instance")
+)
+# One front end and one renderer: what is tried is how nodes are found and wired.
+pytestmark = [
+    pytest.mark.parametrize("server", ["pinned"], indirect=True),
+    pytest.mark.parametrize("page", ["classic"], indirect=True),
+]
+NODE = "app.graph.nodes.find((node) => node.comfyClass === 'IC_RepairInstance')"
+ORIGINS = f"""() => Object.fromEntries({NODE}.inputs.flatMap((input, slot) => {{
+  const origin = {NODE}.getInputNode(slot);
+  return origin ? [[input.name, origin.comfyClass ?? origin.type]] : [];
+}}))"""
+
+
+def load(editor, workflow):
+    editor.page.evaluate("(graph) => app.loadGraphData(graph, true, true)", workflow)
+    editor.page.wait_for_timeout(1500)
+    editor.page.evaluate("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [20, 40]; }")
+    editor.page.wait_for_timeout(300)
+
+
+def press_draw_again(editor, x, y):
+    editor.click(x, y)
+    editor.click(x, y, button="right")
+    editor.root.get_by_role("menuitem", name="Draw this again").click(no_wait_after=True)
+
+
+def asked_to_run(editor, x, y):
+    """What the page asks the server to run after a press; the run itself is called off."""
+    with editor.page.expect_request("**/prompt") as asked:
+        press_draw_again(editor, x, y)
+    editor.page.evaluate("import('/scripts/api.js').then(({ api }) => api.interrupt(null))")
+    return asked.value.post_data_json
+
+
+def test_a_region_is_drawn_again_by_its_node_alone(editor):
+    load(editor, REPAIR)
+    (number,) = (str(node["id"]) for node in REPAIR["nodes"] if node["type"] == "IC_RepairInstance")
+    asked = asked_to_run(editor, 0.28, 0.3)
+    assert asked["partial_execution_targets"] == [number]
+    star, diamond = asked["prompt"][number]["inputs"]["instances"].split(", ")
+    assert star == "star@3", "what was repaired before stays as it was"
+    assert diamond.startswith("diamond@")
+    again = asked_to_run(editor, 0.28, 0.3)["prompt"][number]["inputs"]["instances"].split(", ")
+    assert again[0] == star
+    assert again[1] != diamond, "another press is another try"
+
+
+def test_a_graph_without_such_a_node_gets_one_or_is_told_what_to_connect(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    press_draw_again(editor, 0.4, 0.4)
+    expect(editor.root.locator(".ic-toast")).to_contain_text("add the node Repair Instance")
+    load(editor, TRY_IT)
+    made = [one for one in asked_to_run(editor, 0.28, 0.3)["prompt"].values() if "instances" in one["inputs"]]
+    assert [one["inputs"]["cfg"] for one in made] == [3.0]
+    assert editor.page.evaluate(ORIGINS) == {
+        "image": "VAEDecode",
+        "vae": "IC_LoadDemoCheckpoint",
+        **dict.fromkeys(("model", "positive", "negative"), "IC_ComposeLayout"),
+        "layout": "IC_InstanceLayout",
+    }

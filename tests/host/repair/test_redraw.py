@@ -1,0 +1,166 @@
+"""Repair Instance on a tiny SDXL: what changes, what must not, and what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import node_helpers
+import pytest
+import torch
+from host_cases import encode
+
+from instance_composer.hosts.comfyui.attention.run_cache import RunCache
+from instance_composer.hosts.comfyui.attention.terms import KEY, Text
+from instance_composer.hosts.comfyui.regions.apply import draw_regions
+from instance_composer.hosts.comfyui.repair.redraw import (
+    Sampling,
+    UnknownInstanceError,
+    Wanted,
+    read_wanted,
+    redraw,
+)
+from instance_composer.hosts.comfyui.repair.seen_from import conditioning_seen_from
+from instance_composer.layout import Box, Canvas, Instance, Layout, LayoutError
+from instance_composer.layout.transform import crop
+from instance_composer.models.regions import Regions
+from instance_composer.nodes.repair import RepairInstance
+
+SETTINGS = Sampling(seed=3, steps=2, cfg=3.0)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    from tiny_comfyui import tiny_vae
+
+    return tiny_vae()
+
+
+@pytest.fixture(scope="module")
+def small(layout):
+    return replace(layout, canvas=Canvas(96, 96))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.rand(1, 120, 120, 3, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("context", [0.2, 9.0])
+def test_everything_outside_the_mask_keeps_its_bits(applied, vae, small, pictures, context):
+    done = redraw(pictures, vae, *applied, small, [Wanted(2, None)], SETTINGS, context=context, tries=2)
+    inside = done.mask[0] > 0
+    assert done.images.shape == (2, *pictures.shape[1:])
+    assert 0 < inside.float().mean() < 0.2
+    for one in done.images:
+        assert torch.equal(one[~inside], pictures[0][~inside])
+        assert (one[inside] - pictures[0][inside]).abs().mean() > 0.01
+    assert not torch.equal(*done.images)
+    assert "instance 3" in done.report
+
+
+def test_instances_in_front_and_beside_keep_their_bits(applied, vae, small, pictures):
+    """The book lies behind the vase: of its region the vase's part is not drawn again."""
+    done = redraw(pictures, vae, *applied, small, [Wanted(0, None)], SETTINGS, grow=0.5)
+    vase = slice(12, 72), slice(48, 108)
+    assert torch.equal(done.images[0][vase], pictures[0][vase])
+    assert done.mask[0, 60, 30] == 1
+
+
+def test_several_are_drawn_one_after_the_other(applied, vae, small, pictures):
+    both = redraw(pictures, vae, *applied, small, read_wanted("cup, 1@9", small), SETTINGS)
+    first = redraw(pictures, vae, *applied, small, [Wanted(2, None)], SETTINGS)
+    second = redraw(first.images, vae, *applied, small, [Wanted(0, None)], replace(SETTINGS, seed=9))
+    assert torch.equal(both.images, second.images)
+    assert torch.equal(both.mask, (first.mask + second.mask).clamp(max=1))
+
+
+def test_nothing_named_is_the_picture_as_it_came(applied, vae, small, pictures):
+    done = redraw(pictures, vae, *applied, small, read_wanted(" , ", small), SETTINGS)
+    assert torch.equal(done.images, pictures)
+    assert not done.mask.any()
+    assert "Nothing to draw again" in done.report
+
+
+def test_what_is_handed_in_stays_as_it_was(applied, vae, small, pictures):
+    before = pictures.clone()
+    first, second = (
+        redraw(pictures, vae, *applied, small, [Wanted(1, None)], SETTINGS).images for _ in range(2)
+    )
+    assert torch.equal(first, second)
+    assert torch.equal(pictures, before)
+
+
+def test_terms_see_the_window_as_if_it_were_the_picture(model, clip, layout, applied, prompts):
+    rectangle = (0.25, 0.0, 1.0, 0.75)
+    drawn = draw_regions(model, clip, layout, applied[1])[1]
+    seen, left_out = conditioning_seen_from(drawn, rectangle, RunCache())
+    assert not left_out
+    sampling = model.get_model_object("model_sampling")
+    sigma, text = float(sampling.sigmas[900]), Text.of(prompts[0][0][0], {})
+    whole, part = (entry[0][1]["model_conds"][KEY].cond for entry in (drawn, seen))
+    assert len(whole) == len(part) == 2
+    assert [one.node for one in whole] == [one.node for one in part]
+    drawn_there = [term.at(sigma, sampling, text).placed.regions for term in (whole[1], part[1])]
+    assert drawn_there[0].crop(*rectangle).boxes == drawn_there[1].boxes
+    # The adapter's tokens tell where an instance is, so they are made anew; the cup lies outside.
+    prompt = part[0].at(sigma, sampling, text).prompt
+    assert prompt.regions.boxes == Regions.from_layout(crop(layout, Box(*rectangle))).boxes
+    assert len(prompt.regions) == 2
+    number = next(iter(prompt.keys))
+    assert not torch.allclose(prompt.keys[number], whole[0].prompt.keys[number][:2])
+
+
+def test_what_fits_the_whole_picture_alone_is_left_out_and_said(clip, applied, vae, small, pictures):
+    here = node_helpers.conditioning_set_values(
+        encode(clip, "a cup"), {"area": (4, 4, 0, 0), "strength": 1.0}
+    )
+    controlled = node_helpers.conditioning_set_values(applied[1], {"control": object()})
+    model, _, negative = applied
+    done = redraw(pictures, vae, model, controlled + here, negative, small, [Wanted(2, None)], SETTINGS)
+    assert done.report.endswith("Left out there: ControlNet, prompts with an area.")
+    assert torch.equal(
+        done.images, redraw(pictures, vae, *applied, small, [Wanted(2, None)], SETTINGS).images
+    )
+    with pytest.raises(ValueError, match="fit the whole picture alone"):
+        redraw(pictures, vae, model, here, negative, small, [Wanted(2, None)], SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("4", UnknownInstanceError, "no instance '4'.*3 \\(a blue cup with a handle\\)"),
+        ("cups@3", UnknownInstanceError, "no instance 'cups@3'"),
+        ("cup@x", ValueError, "no seed after the @"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_in_words(small, text, error, words):
+    with pytest.raises(error, match=words):
+        read_wanted(text, small)
+
+
+def test_an_id_may_hold_what_the_text_has_for_itself():
+    box = Box(0.1, 0.1, 0.4, 0.4)
+    layout = Layout((Instance("a@1", box, "a"), Instance("b", box, "b")))
+    assert read_wanted("a@1, b@7", layout) == (Wanted(0, None), Wanted(1, 7))
+
+
+def test_a_hidden_instance_and_a_broken_layout_are_refused(applied, vae, small, pictures):
+    book = small.instances[0]
+    hidden = replace(small, instances=(small.instances[2], replace(book, box=small.instances[2].box)))
+    with pytest.raises(ValueError, match="no pixel that is its own"):
+        redraw(pictures, vae, *applied, hidden, [Wanted(0, None)], SETTINGS, grow=0.0)
+    twice = replace(small, instances=(book, book))
+    with pytest.raises(LayoutError):
+        redraw(pictures, vae, *applied, twice, [Wanted(0, None)], SETTINGS)
+
+
+def test_the_node_shows_its_picture_and_says_what_it_drew(applied, vae, small, pictures):
+    model, positive, negative = applied
+    answer = RepairInstance.execute(
+        pictures, vae, model, positive, negative, small, "cup@5", 0, 2, 3.0, "euler", "normal", 1.0
+    )
+    again = redraw(pictures, vae, *applied, small, [Wanted(2, 5)], SETTINGS)
+    assert torch.equal(answer.result[0], again.images)
+    assert torch.equal(answer.result[1], again.mask)
+    assert len(answer.ui["images"]) == 1
+    assert "seed 5" in answer.ui["text"][0]
