@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
@@ -51,9 +51,7 @@ def load_judge(folder: str, dtype: str) -> ChecklistJudge:
     `ModelError` for what is no model that chats about pictures. Nothing is fetched.
     """
     device = comfy.model_management.get_torch_device()
-    own: torch.dtype | Literal["auto"] = (
-        torch.float32 if comfy.model_management.is_device_cpu(device) else "auto"
-    )
+    own = torch.float32 if comfy.model_management.is_device_cpu(device) else "auto"
     answerer = TransformersCaptioner.load(
         str(judge_path(folder)),
         "cpu",
