@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -64,7 +64,7 @@ class TransformersCaptioner:
         cls,
         name: str,
         device: str = "cpu",
-        dtype: torch.dtype | Literal["auto"] = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         *,
         option: str = "--vlm",
         **settings: Any,

@@ -57,7 +57,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
         (r"(render (?:.*\\\n)*.*)", r"\1 --steps 2"),
         (r"^instance-composer demo$", "instance-composer demo --steps 1"),
     ],
-    "docs/measured/ways.md": [("--limit 10", "--limit 1"), ("--steps 15", "--steps 1")],
+    "docs/measured/ways.md": [("--limit 40", "--limit 1"), ("--steps 15", "--steps 1")],
     "docs/python-api.md": [("=1024", "=64"), ("seeds=", "steps=2, seeds=")],
     "docs/rewards.md": [
         (r"(--init reward.safetensors)", r"\1 --set steps=1 --set batch=1 --set every_sample=0")
