@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -26,10 +25,13 @@ from .account import (
     steps_line,
     weights_line,
 )
+from .batches import to_device
 from .card import write_card
 from .checkpoint import BEST, FILE, ResumeError, check_same, earlier, keep_best, read_run, write_run
 from .fingerprint import of_frozen, of_start, same_start
+from .held_out import held_out_loss
 from .interruption import Interrupted, Interruption
+from .metrics import forget_metrics, mean, write_metrics
 from .order import generator_at
 from .players import Turn, make_turns
 from .processes import wait_for_all
@@ -45,8 +47,6 @@ logger = logging.getLogger("instance_composer")
 _FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision", "optimizer")
 # Steps after which the time that is left is told: the first ones are slower.
 _TIMED = 10
-# What is held out is always judged with the same noise.
-_HELD_OUT_SEED = 2**31 - 1
 # Steps in a row without a finite gradient after which a run ends. Half precision begins with up to about 16
 # of them, until its loss scale fits.
 _MOST_SKIPPED = 25
@@ -166,7 +166,7 @@ class Trainer:
         for line in (*lines, held_out_line(settings, self.task.held_out_count)):
             self._say(line)
         try:
-            cost = measure(self.task, settings, device, lambda batch: _to_device(batch, device))
+            cost = measure(self.task, settings, device, lambda batch: to_device(batch, device))
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(
                 self._advice(f"a batch of one does not fit into the memory of {device}")
@@ -203,25 +203,11 @@ class Trainer:
         batches = self.task.validation_batches(self.settings.batch)
         if not batches or self._skipped:
             return False
-        player, objective = self.turns[0].player, self.task.objective
-        whose = {"player": player.name} if len(self.turns) > 1 else {}
-        accelerator = self.accelerator
-        total, processes = 0.0, accelerator.num_processes
-        with torch.random.fork_rng(), torch.no_grad(), self.averaged():
-            for number in range(accelerator.process_index, len(batches), processes):
-                position = BatchPosition(number, 0, 0, 1, 1)
-                generator = generator_at(position, _HELD_OUT_SEED, accelerator.device)
-                with accelerator.autocast():
-                    report = objective(_to_device(batches[number], accelerator.device), generator, **whose)
-                self.task.after_backward()
-                total += float(report[player.judged or player.loss])
-        if accelerator.mixed_precision != "no":
-            # Halves of averaged weights, made without gradients, are of no use to the next step.
-            torch.clear_autocast_cache()
-        if processes > 1:
-            found = torch.tensor([total], device=accelerator.device)
-            total = float(accelerator.reduce(found).item())  # pyright: ignore[reportAttributeAccessIssue]
-        self._validation = total / len(batches)
+        player = self.turns[0].player
+        with torch.random.fork_rng(), self.averaged():
+            self._validation = held_out_loss(
+                self.task, player, batches, self.accelerator, **self._whose(player)
+            )
         best = math.inf if self._best is None else self._best["validation"]
         if not self._validation < best:
             return False
@@ -292,16 +278,19 @@ class Trainer:
         position = BatchPosition(
             self.step, part, accelerator.process_index, self._parts, accelerator.num_processes
         )
-        batch = _to_device(self.task.batch(position, settings.batch, settings.seed), accelerator.device)
+        batch = to_device(self.task.batch(position, settings.batch, settings.seed), accelerator.device)
         generator = generator_at(position, settings.seed, accelerator.device)
-        whose = {"player": player.name} if len(self.turns) > 1 else {}
         last = part == self._parts - 1
         with nullcontext() if last else accelerator.no_sync(self.objective):
             with accelerator.autocast():
-                report = self.objective(batch, generator, **whose)
+                report = self.objective(batch, generator, **self._whose(player))
             accelerator.backward(report[player.loss] / self._parts)
             self.task.after_backward()
         return {name: float(value.detach()) for name, value in report.items()}
+
+    def _whose(self, player: Player) -> dict[str, str]:
+        """What the objective is told of whose turn it is, where there are several players."""
+        return {"player": player.name} if len(self.turns) > 1 else {}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -442,7 +431,8 @@ class Trainer:
         torch.set_rng_state(state["random"])
         self.step = self._saved = state["step"]
         self._best = state.get("best")
-        self._forget_metrics()
+        if self.accelerator.is_main_process:
+            forget_metrics(self.folder, self.step)
         logger.info("continuing %s after step %d", self.folder, self.step)
 
     def _log(self, recent: list[dict[str, float]], seconds: float) -> None:
@@ -451,33 +441,16 @@ class Trainer:
             return
         line = {
             "step": self.step,
-            **{name: _mean([step[name] for step in recent]) for name in recent[0]},
+            **{name: mean([step[name] for step in recent]) for name in recent[0]},
             "rate": self.settings.rate(self.step - 1) * self.settings.learning_rate,
             "seconds_per_step": round(seconds / len(recent), 4),
         }
         if self._validation is not None:
-            line["validation"] = _mean([self._validation])
+            line["validation"] = mean([self._validation])
             self._validation = None
         told = {name: value for name, value in line.items() if name != "step" and value is not None}
         self.accelerator.log(told, step=self.step)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _forget_metrics(self) -> None:
-        """Drop lines written after the checkpoint: those steps are done again."""
-        path = self.folder / "metrics.jsonl"
-        if self.accelerator.is_main_process and path.is_file():
-            text = path.read_text(encoding="utf-8")
-            # What a run that was killed left of its last line is dropped too.
-            lines = text[: text.rfind("\n") + 1].splitlines()
-            try:
-                kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ResumeError(
-                    f"{path} holds a line that is no metric of a step ({error}); move it away to continue"
-                ) from error
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_metrics(self.folder, line)
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -517,21 +490,3 @@ def _parts(batches: int, asked: int, processes: int) -> int:
         asked,
     )
     return batches // processes
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    """The mean of the finite values; None, which JSON has a word for, where there are none."""
-    finite = [value for value in values if math.isfinite(value)]
-    return round(sum(finite) / len(finite), 6) if finite else None
-
-
-def _to_device(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {key: _to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_to_device(value, device) for value in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(_to_device(value, device) for value in batch)
-    return batch
