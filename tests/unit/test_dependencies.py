@@ -105,6 +105,7 @@ OUTSIDE: dict[str, set[str]] = {
     "shapes_world": {"numpy", "PIL", "scipy"},
     "training": {
         "accelerate",
+        "bitsandbytes",
         "diffusers",
         "matplotlib",
         "numpy",
