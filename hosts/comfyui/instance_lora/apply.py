@@ -50,6 +50,8 @@ def lora_for_instance(
     regions = next(shared, None) or Regions.from_layout(layout)
     own = InstanceLora(lora, layout, regions, layout.active.index(chosen), strength)
     said = f"{file} acts on instance {found + 1} ({chosen.caption}) in {len(lora.deltas)} layers."
+    if (chosen.start, chosen.end) != (0.0, 1.0):
+        said += " It acts in all steps: the instance's start and end are not used."
     if lora.left_out:
         said += f" Left out: {'; '.join(lora.left_out)}."
         logger.warning("%s: %s", NODE, said)

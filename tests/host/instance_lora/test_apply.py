@@ -136,6 +136,10 @@ def test_what_of_a_file_cannot_act_is_said(model, loras: Path):
     assert "instance 2 (a dog)" in report
     assert "text encoder part (1 tensors)" in report
     assert "time and size embeddings" in report
+    assert "start and end" not in report
+    early = replace(PAIR, instances=(PAIR.instances[0], replace(PAIR.instances[1], end=0.5)))
+    _, report = lora_for_instance(model, early, "2", "linear.safetensors")
+    assert "start and end are not used" in report
     with pytest.raises(CheckpointError, match="no layer of this MODEL that can act on one instance"):
         lora_for_instance(model, PAIR, "2", "time.safetensors")
     with pytest.raises(FileNotFoundError):
