@@ -6,7 +6,7 @@ import { app } from "../../scripts/app.js";
 
 const WIDGET = "IC_LAYOUT";
 const NODE = "IC_InstanceLayout";
-const NOTED = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout"];
+const NOTED = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout", "IC_AttributeConcentration"];
 // Nodes that tell something when they have run: tables, and sentences, which are wrapped.
 const REPORTS = {
   IC_PromptEntities: "pre",
@@ -14,6 +14,7 @@ const REPORTS = {
   IC_LayoutFromText: "pre-wrap",
   IC_RepairInstance: "pre-wrap",
 };
+const COMMAND = "InstanceComposer.EditLayout";
 const PACK = "instance-composer"; // in the registry: a workflow says by it where its nodes come from
 // In which order the templates are best met; the server lists files as the disk has them.
 const TEMPLATES = [
@@ -31,11 +32,17 @@ const TEMPLATES = [
   "Import a layout",
   "Try everything",
 ];
-const SIZE = [480, 840];
+const SIZE = [560, 920];
+const REPORT_WIDTH = 480;
 const MINIMUM = 480;
 
 let adapter;
-const load = () => (adapter ??= import("./bundle/comfyui.mjs"));
+let loaded = null;
+const load = () =>
+  (adapter ??= import("./bundle/comfyui.mjs").then((module) => {
+    loaded = module;
+    return module;
+  }));
 
 /** A text area with the JSON, for when the editor cannot be loaded. */
 function plainText(model, error) {
@@ -94,7 +101,7 @@ function showReports(type, whiteSpace) {
         getMinHeight: () => 96,
       });
       widget.serialize = false;
-      this.setSize([Math.max(this.size[0], SIZE[0]), this.computeSize()[1]]);
+      this.setSize([Math.max(this.size[0], REPORT_WIDTH), this.computeSize()[1]]);
     }
     widget.element.textContent = [output.text].flat().join("\n");
   };
@@ -118,6 +125,17 @@ function orderTemplates() {
 orderTemplates();
 app.registerExtension({
   name: "InstanceComposer.LayoutEditor",
+  // Wherever in the workflow a layout is: its editor beside the graph. Its words in Chinese: locales/zh/commands.json.
+  commands: [
+    {
+      id: COMMAND,
+      label: "Edit a layout beside the graph",
+      icon: "pi pi-objects-column",
+      function: () => load().then((module) => module.openLayouts()),
+    },
+  ],
+  menuCommands: [{ path: ["Edit"], commands: [COMMAND] }],
+  getNodeMenuItems: (node) => loaded?.menuItems(node) ?? [],
   getCustomWidgets: () => ({ [WIDGET]: layoutWidget }),
   // The server speaks of plain text: without this script the node has a text field with the JSON.
   beforeRegisterNodeDef(type, definition) {

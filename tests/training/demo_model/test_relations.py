@@ -66,8 +66,9 @@ def test_a_base_goes_on_with_relations_from_another_model_and_then_from_its_chec
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
     assert (run / "model" / "model_index.json").is_file()
-    (folder,) = tmp_path.glob("latents-128x128*")
+    folder, held_out = sorted(tmp_path.glob("latents-128x128*"))
     assert folder.name == "latents-128x128-related-0.6-checked-2.5-star-2"
+    assert held_out.name == f"{folder.name}-held-out"
     captions = [LatentSet.load(folder).document(number)["prompt"] for number in range(6)]
     assert any(f" {relation} " in one for one in captions for relation in RELATIONS)
 
