@@ -161,10 +161,10 @@ def test_it_is_told_of_through_a_subgraph(editor):
 
 
 def load_demo(editor, document):
-    """The template with the demo model, at one step, with another layout."""
-    graph = json.loads((REPOSITORY / "example_workflows" / "Try it.json").read_text(encoding="utf-8"))
-    inner = [node for one in graph["definitions"]["subgraphs"] for node in one["nodes"]]
-    for node in [*graph["nodes"], *inner]:
+    """A template with the demo model and no subgraph, at one step, with another layout."""
+    path = REPOSITORY / "example_workflows" / "Draw regions.json"
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    for node in graph["nodes"]:
         if node["type"] == "KSampler":
             node["widgets_values"][2] = 1
         if node["type"] == "IC_InstanceLayout":

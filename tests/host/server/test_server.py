@@ -25,6 +25,8 @@ from instance_composer.demo import COMPOSITION_LORA
 FOLDER = "ComfyUI-Instance-Composer"
 WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
 NODE_IDS = {
+    "IC_RepairInstance",
+    "IC_InstanceLora",
     "IC_ApplyIterCompDelta",
     "IC_ExtractIterCompLoRA",
     "IC_LoadIterCompUNet",
@@ -135,8 +137,14 @@ def test_the_workflows_are_offered_as_templates(server):
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_fits_the_nodes(object_info, path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
+    insides = {one["id"]: one for one in workflow.get("definitions", {}).get("subgraphs", ())}
     nodes = {node["id"]: node for node in workflow["nodes"]}
-    for node in nodes.values():
+    for node in (*nodes.values(), *(node for one in insides.values() for node in one["nodes"])):
+        if inside := insides.get(node["type"]):
+            for end in ("inputs", "outputs"):
+                given = [(one["name"], one["type"]) for one in inside[end]]
+                assert [(one["name"], one["type"]) for one in node[end]] == given[: len(node[end])]
+            continue
         if node["type"] == "MarkdownNote":
             continue
         info = object_info[node["type"]]

@@ -212,12 +212,20 @@ def test_another_version_offers_the_same_nodes(other, tested):
     assert _sockets(other) == _sockets(tested)
 
 
+SAMPLING = ("sampler_name", "scheduler")
+
+
 def _sockets(run: Run) -> dict[str, Any]:
-    """Names, types and choices of inputs and outputs, in order; how an input is shown may differ."""
+    """Names, types and choices of inputs and outputs, in order; how an input is shown may differ, and which
+    samplers there are.
+    """
     return {
         name: {
             "inputs": {
-                kind: [(socket, spec[0], spec[1].get("options")) for socket, spec in sockets.items()]
+                kind: [
+                    (socket, *((spec[0], spec[1].get("options")) if socket not in SAMPLING else ()))
+                    for socket, spec in sockets.items()
+                ]
                 for kind, sockets in info["input"].items()
                 if kind != "hidden"
             },
