@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -100
-Reduction = Literal["mean", "sum", "rivals"]
+Reduction = Literal["mean", "sum"]
 
 
 class Likelihood(NamedTuple):

@@ -7,9 +7,8 @@ import math
 from typing import cast
 
 from ...models.comat.attention_losses import Form
-from ...models.comat.concept_matching import Reduction
 from ..data.errors import SourceError
-from .objective import Balance, Sampling
+from .objective import Balance, ConceptForm, Sampling
 from .options import WORLD, CoMatRun
 
 logger = logging.getLogger("instance_composer")
@@ -63,7 +62,7 @@ def balance_of(run: CoMatRun) -> Balance:
         run.pixel_weight,
         run.fidelity_weight,
         run.distance_weight,
-        cast(Reduction, run.concept_loss),
+        cast(ConceptForm, run.concept_loss),
         run.label_smoothing,
         cast(Form, run.token_loss),
     )
@@ -111,6 +110,8 @@ def _check_captioner(run: CoMatRun, given: bool) -> None:
             "concept matching needs a captioner that says how likely a prompt is: give --captioner a folder "
             "or a name on the hub, or leave this part out with --concept-weight 0"
         )
+    if run.concept_loss == "rivals" and run.label_smoothing:
+        logger.info("--label-smoothing is not used: it belongs to --concept-loss mean and sum")
     if not run.concept_weight and run.captioner is not None:
         logger.info("--captioner is not used, because --concept-weight is 0")
 

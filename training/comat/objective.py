@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -34,6 +34,10 @@ from .prompts import Conditions, PromptEncoder
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
+# "rivals": against other captions, by `rival_loss`; else the prompt's likelihood, reduced.
+ConceptForm = Literal[Reduction, "rivals"]
+
+
 @dataclass(frozen=True)
 class Balance:
     """Weights of the parts, each of which is left out at 0, and the forms of the losses.
@@ -46,7 +50,7 @@ class Balance:
     pixel: float = 5e-5
     fidelity: float = 1.0
     distance: float = 0.0
-    reduction: Reduction = "mean"
+    concept_form: ConceptForm = "mean"
     smoothing: float = 0.0
     token_form: Form = "released"
 
@@ -194,9 +198,10 @@ class CoMatObjective(nn.Module):
     def _concept(self, pictures: Tensor, batch: dict[str, Any]) -> Tensor:
         """What the captioner says of prompts, or of prompts against their rivals."""
         assert self.captioner is not None
-        if self.balance.reduction != "rivals":
+        form = self.balance.concept_form
+        if form != "rivals":
             said = self.captioner.likelihood(pictures, batch["prompts"])
-            return concept_loss(said, self.balance.reduction, self.balance.smoothing)
+            return concept_loss(said, form, self.balance.smoothing)
         both = [(own, *others) for own, others in zip(batch["prompts"], batch["rivals"], strict=True)]
         found = self.captioner.of_each(pictures, both)
         return rival_loss(torch.stack([one[0] for one in found]), [one[1:] for one in found])

@@ -57,7 +57,7 @@ def train_comat(
     _check_size(run, pipeline)
     concentrates = bool(balance.token or balance.pixel)
     entities = _entities(pipeline, every, run.pipeline) if concentrates else None
-    if balance.concept and balance.reduction == "rivals":
+    if balance.concept and balance.concept_form == "rivals":
         entities = _with_rivals(entities or [PromptEntities()] * len(every), every, run)
     precision = PRECISIONS.get(settings.mixed_precision)
     if balance.concept and captioner is None and run.captioner is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,11 @@ _SEED = 2**31 - 1
 
 @torch.no_grad()
 def held_out_loss(
-    task: Task[Any], player: Player, batches: Sequence[Any], accelerator: Accelerator, **whose: str
+    task: Task[Any],
+    player: Player,
+    batches: Sequence[Any],
+    accelerator: Accelerator,
+    whose: Mapping[str, str],
 ) -> float:
     """The mean of the player's loss over batches, shared by processes; `whose` goes to the objective."""
     total, processes = 0.0, accelerator.num_processes

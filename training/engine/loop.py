@@ -206,7 +206,7 @@ class Trainer:
         player = self.turns[0].player
         with torch.random.fork_rng(), self.averaged():
             self._validation = held_out_loss(
-                self.task, player, batches, self.accelerator, **self._whose(player)
+                self.task, player, batches, self.accelerator, self._whose(player)
             )
         best = math.inf if self._best is None else self._best["validation"]
         if not self._validation < best:

@@ -117,9 +117,10 @@ def test_against_rivals_the_first_steps_learn(command, tmp_path, caplog, capsys)
     words = ["--concept-loss", "rivals", "--rivals", "3", "--gradient-until", "0.7", "--token-weight", "0"]
     words += ["--pixel-weight", "0", "--fidelity-weight", "0", "--set", "steps=1"]
     # A tiny random captioner hardly sees a difference: gradients are below the usual epsilon.
-    words += ["--set", "epsilon=1e-30"]
+    words += ["--set", "epsilon=1e-30", "--label-smoothing", "0.1"]
     assert main([*command, *words]) == 0
     assert "1 of 4 prompts have no rivals" in caplog.text
+    assert "--label-smoothing is not used" in caplog.text
     ups = [value for name, value in weights(tmp_path / "run").items() if ".lora_B" in name]
     assert ups
     assert all(bool(value.any()) for value in ups)
