@@ -16,7 +16,9 @@ from comfyui_location import HOW_TO_GET_COMFYUI, REPOSITORY, find_comfyui
 from skipped_module import skipped
 
 try:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=15_000)  # other tests run beside these: five seconds were too few at times
 except ImportError:
     sync_playwright = None
 

@@ -85,13 +85,7 @@ def test_what_a_narrow_toolbar_has_no_room_for_is_in_its_menu(editor, size):
     editor.draw((0.2, 0.2, 0.6, 0.6), "a red fox")
     toolbar = editor.root.get_by_role("toolbar")
     everything = toolbar.locator("button").count() - 1
-    editor.page.evaluate(
-        """([width, height]) => {
-          const { element } = app.graph.nodes[0].widgets.find((one) => one.name === 'document');
-          element.querySelector('.ic-editor').style.width = `${width}px`;
-        }""",
-        size,
-    )
+    editor.root.evaluate("(element, width) => { element.style.width = `${width}px`; }", size[0])
     editor.settle()
     editor.page.wait_for_timeout(100)
     assert toolbar.evaluate("(element) => element.scrollWidth <= element.clientWidth")
@@ -110,7 +104,7 @@ def test_what_a_narrow_toolbar_has_no_room_for_is_in_its_menu(editor, size):
     assert menus or size[0] > 300
     editor.press("Escape")
     assert toolbar.locator("button[tabindex='0']").count() == 1
-    editor.page.evaluate("() => { document.querySelector('.ic-editor').style.width = ''; }")
+    editor.root.evaluate("(element) => { element.style.width = ''; }")
     editor.settle()
     expect(editor.button("More tools")).to_be_hidden()
 
@@ -119,7 +113,7 @@ def test_the_large_editor_can_be_closed_on_a_telephone(editor):
     page = editor.page
     page.set_viewport_size({"width": 390, "height": 844})
     try:
-        page.evaluate("() => document.querySelector('.ic-editor .ic-keys').focus()")
+        editor.root.locator(".ic-keys").focus()
         editor.press("f")
         dialog = page.locator("dialog[open]")
         close = dialog.get_by_role("button", name="Back to the node", exact=True)

@@ -128,6 +128,7 @@ def test_problems_are_listed_with_a_way_out(editor):
     problem = editor.root.locator(".ic-problem").filter(has=editor.page.locator(".ic-fix")).first
     expect(problem).to_contain_text("caption")
     problem.locator(".ic-fix").click()
+    expect(editor.root.locator("textarea:focus, input:focus")).to_have_count(1)
     editor.page.keyboard.type("a red fox")
     editor.press("Enter")
     expect(toggle).to_contain_text("All good")
