@@ -75,7 +75,7 @@ PARSED = {
     r"annotate val2014 ": "a thousand pictures that are not here; docs/annotation.md runs the command",
     r"evaluate (layout|binding) ": "hundreds of pictures by ComfyUI; tests/host/methods runs both with a few",
     r"train comat runs/comat ": "hours of training; tests/training runs it at tiny size",
-    r"train itercomp runs/loop ": "hours of training; tests/training/iterations runs it at tiny size",
+    r"train itercomp runs/(loop|demo-loop) ": "hours; tests/training/iterations runs it at tiny size",
     r"rank runs/loop": "a page that waits for people; tests/browser ranks on it",
     r"train base runs/demo": "days of training; tests/training runs its stages at tiny size",
     r"train pack runs/demo": "what days of training end in; tests/diffusers packs a fresh model",

@@ -1,0 +1,55 @@
+"""What `scripts/shapes_world_loop.py` writes: a gallery without a fault, layouts that show their prompts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from comfyui_location import REPOSITORY
+
+from instance_composer.layout import formats
+from instance_composer.rankings.gallery import ASPECTS, read_gallery
+from instance_composer.shapes_world.captions import parse
+from instance_composer.shapes_world.preferences import parse_wish
+
+PROMPTS = 3
+
+
+def write(folder: Path) -> subprocess.CompletedProcess[str]:
+    script = REPOSITORY / "scripts" / "shapes_world_loop.py"
+    words = [sys.executable, str(script), str(folder), "--prompts", str(PROMPTS)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("loop") / "run"
+    written = write(folder)
+    assert written.returncode == 0, written.stderr
+    return folder
+
+
+def test_every_prompt_has_a_layout_that_shows_it(loop):
+    gallery = read_gallery(loop / "gallery.toml")
+    assert gallery.base == "demo"
+    for aspect in ASPECTS:
+        prompts = [one for one in gallery.prompts if one.aspect == aspect]
+        assert len(prompts) == PROMPTS
+        for prompt in prompts:
+            wish = parse_wish(prompt.text)
+            layout = formats.read_file(loop / "layouts" / f"{aspect}-{prompt.number:05d}.json").layout
+            # So that the gallery's own prompt is drawn.
+            assert layout.prompt == ""
+            shown = sorted(parse(f"{one.caption} on grey")[0][0].look for one in layout.instances)
+            assert shown == sorted(phrase.look for phrase in wish.phrases)
+            assert wish.relation or aspect != "spatial"
+
+
+def test_a_gallery_that_is_there_is_not_written_over(loop):
+    before = (loop / "gallery.toml").read_bytes()
+    again = write(loop)
+    assert again.returncode == 2
+    assert "choose another folder" in again.stderr
+    assert (loop / "gallery.toml").read_bytes() == before
