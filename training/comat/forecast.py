@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.pictures import decode
-from ..engine.account import timed
+from ..engine.account.measure import timed
 from ..engine.settings import Settings
 from ..engine.task import Cost
 from .objective import CoMatObjective

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+logger = logging.getLogger("instance_composer")
 
 FILE = "checkpoint.pt"
 BEST = "checkpoint-best.pt"
@@ -109,3 +112,22 @@ def check_same(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
             f"this run was started with another {name}: {changes}. Continue with the same, or choose another "
             "folder for a new run"
         )
+
+
+def shared_parts(batches: int, asked: int, processes: int) -> int:
+    """Parts of a step for this number of processes that make as many batches as the run began with."""
+    if asked * processes == batches:
+        return asked
+    if batches % processes:
+        raise ResumeError(
+            f"this run makes {batches} batches a step, which {processes} processes cannot share evenly; "
+            f"continue it with a number of processes that divides {batches}"
+        )
+    logger.warning(
+        "this run makes %d batches a step: with %d processes accumulate is %d instead of %d",
+        batches,
+        processes,
+        batches // processes,
+        asked,
+    )
+    return batches // processes

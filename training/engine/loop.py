@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,13 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 
-from .account import (
-    duration,
-    gigabytes,
-    held_out_line,
-    measure,
-    memory_of,
-    needed,
-    steps_line,
-    weights_line,
-)
+from .account.announcement import announce, say
+from .account.memory import out_of_memory
+from .account.words import time_line
 from .batches import to_device
 from .card import write_card
-from .checkpoint import BEST, FILE, ResumeError, check_same, earlier, keep_best, read_run, write_run
+from .checkpoint import check_same, keep_best, read_run, shared_parts, write_run
+from .divergence import Divergence
 from .fingerprint import of_frozen, of_start, same_start
 from .held_out import held_out_loss
 from .interruption import Interrupted, Interruption
@@ -47,17 +41,6 @@ logger = logging.getLogger("instance_composer")
 _FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision", "optimizer")
 # Steps after which the time that is left is told: the first ones are slower.
 _TIMED = 10
-# Steps in a row without a finite gradient after which a run ends. Half precision begins with up to about 16
-# of them, until its loss scale fits.
-_MOST_SKIPPED = 25
-
-
-class OutOfMemoryError(ValueError):
-    """The model and a batch do not fit into the device's memory."""
-
-
-class DivergedError(ValueError):
-    """Weights or losses that are no numbers any more."""
 
 
 class Trainer:
@@ -101,7 +84,7 @@ class Trainer:
         )
         self.step = 0
         self._parts = settings.accumulate
-        self._skipped = self._saved = 0
+        self._divergence = Divergence(folder)
         self._best: dict[str, float] | None = None
         self._validation: float | None = None
         self._interruption = Interruption()
@@ -131,7 +114,7 @@ class Trainer:
                 progress.update()
                 progress.set_postfix(loss=f"{recent[-1][loss]:.4f}", refresh=False)
                 if self.step - first == _TIMED:
-                    self._tell_time(times)
+                    say(self.accelerator, time_line(times, max(0, self.settings.steps - self.step)))
                     times = []
                 improved = self._due(self.settings.every_validation) and self.validate()
                 if self._due(self.settings.every_log):
@@ -156,52 +139,13 @@ class Trainer:
 
         `OutOfMemoryError` where it would not fit into memory.
         """
-        settings, device = self.settings, self.accelerator.device
-        lines = [
-            *(changed_options(self.folder, self.options) if self.step else ()),
-            *self.task.account(),
-            weights_line(self.task.objective),
-            steps_line(settings, self.step, self._parts, self.accelerator.num_processes, self.task.samples),
-        ]
-        for line in (*lines, held_out_line(settings, self.task.held_out_count)):
-            self._say(line)
-        try:
-            cost = measure(self.task, settings, device, lambda batch: to_device(batch, device))
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(
-                self._advice(f"a batch of one does not fit into the memory of {device}")
-            ) from error
-        memory, there = needed(self.task.objective, cost, settings.optimizer), memory_of(device)
-        self._say(
-            f"memory: about {gigabytes(memory)}" + (f" of {gigabytes(there)} on {device}" if there else "")
-        )
-        if there and memory > there:
-            raise OutOfMemoryError(
-                self._advice(f"training needs about {gigabytes(memory)}, and {device} has {gigabytes(there)}")
-            )
-        step, left = cost.seconds * self._parts, max(0, settings.steps - self.step)
-        before = cost.before / self.accelerator.num_processes
-        self._say(
-            f"time: about {duration(left * step + before)} for {left} steps of {duration(step)}"
-            + (f", of it {duration(before)} before the first" if before else "")
-        )
-
-    def _tell_time(self, times: Sequence[float]) -> None:
-        """After the first steps: how long one takes, and how long that makes the rest."""
-        # The first step chooses kernels and fills caches.
-        own = sorted(times[1:])
-        step = own[len(own) // 2]
-        left = max(0, self.settings.steps - self.step)
-        self._say(f"a step takes {duration(step)}: about {duration(left * step)} are left, without samples")
-
-    def _say(self, line: str) -> None:
-        if self.accelerator.is_main_process:
-            logger.info("%s", line)
+        changes = changed_options(self.folder, self.options) if self.step else ()
+        announce(self.task, self.settings, self.accelerator, self.step, self._parts, changes)
 
     def validate(self) -> bool:
         """Measure the loss on what is held out; whether it is the lowest so far."""
         batches = self.task.validation_batches(self.settings.batch)
-        if not batches or self._skipped:
+        if not batches or self._divergence.skipped:
             return False
         player = self.turns[0].player
         with torch.random.fork_rng(), self.averaged():
@@ -215,7 +159,7 @@ class Trainer:
         return True
 
     def _keep_best(self) -> None:
-        if self.accelerator.is_main_process and not self._skipped:
+        if self.accelerator.is_main_process and not self._divergence.skipped:
             keep_best(self.folder)
         wait_for_all()
 
@@ -256,22 +200,11 @@ class Trainer:
                 turn.optimizer.step()
         except torch.OutOfMemoryError as error:
             device = self.accelerator.device
-            raise OutOfMemoryError(
-                self._advice(f"a batch of {self.settings.batch} does not fit into the memory of {device}")
-            ) from error
+            trouble = f"a batch of {self.settings.batch} does not fit into the memory of {device}"
+            raise out_of_memory(trouble, self.settings, self.task) from error
         turn.optimizer.zero_grad()
-        self._count_skipped(turn, math.isfinite(gradient))
+        self._divergence.count(self.step, math.isfinite(gradient), turn is self.turns[0])
         return {**totals, "gradient": gradient}
-
-    def _count_skipped(self, turn: Turn, finite: bool) -> None:
-        """Count steps in a row that moved nothing; `DivergedError` after too many."""
-        if turn is self.turns[0] or not finite:
-            self._skipped = 0 if finite else self._skipped + 1
-        if self._skipped >= _MOST_SKIPPED:
-            raise DivergedError(
-                f"the gradient of the last {_MOST_SKIPPED} steps up to step {self.step} is not finite, so "
-                f"nothing is learned any more; {self._way_back()}"
-            )
 
     def _backward(self, player: Player, part: int) -> dict[str, float]:
         accelerator, settings = self.accelerator, self.settings
@@ -306,7 +239,7 @@ class Trainer:
 
     def show(self) -> None:
         """Write a sample picture and the exported model, both from the averaged weights."""
-        self._check_finite()
+        self._divergence.check(self.step, self._weights())
         if self.accelerator.is_main_process:
             path = self.folder / "samples" / f"{self.step:06d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -332,39 +265,11 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; none while steps move nothing, which would push a good one out."""
-        self._check_finite()
-        if self.accelerator.is_main_process and not self._skipped:
+        self._divergence.check(self.step, self._weights())
+        if self.accelerator.is_main_process and not self._divergence.skipped:
             write_run(self.folder, self.state(), self.settings.keep_checkpoints)
-            self._saved = self.step
+            self._divergence.saved = self.step
         wait_for_all()
-
-    def _check_finite(self) -> None:
-        """`DivergedError` before anything that is not finite is written."""
-        wrong = [name for name, value in self._weights().items() if not torch.isfinite(value).all()]
-        if wrong:
-            raise DivergedError(
-                f"{len(wrong)} of {len(self._weights())} weights are not finite after step {self.step}, the "
-                f"first is {wrong[0]}; {self._way_back()}"
-            )
-
-    def _way_back(self) -> str:
-        kept = [FILE, *(file.name for file in earlier(self.folder)), BEST]
-        there = [name for name in kept if (self.folder / name).is_file()]
-        advice = "lower learning_rate, raise warm_up, or train in bf16 instead of fp16"
-        if not there:
-            return f"nothing was written. To mend it: {advice}"
-        if self.step - self._saved < self._skipped:
-            # Weights can be numbers still and be lost already.
-            back = f"rename {there[1]} to {FILE}" if there[1:] else "choose another folder to start over"
-            return (
-                f"no step after {self.folder / there[0]} was finite, so it may hold the weights that went "
-                f"wrong: {back}. To mend it: {advice}"
-            )
-        return (
-            f"{self.folder / there[0]} is from before"
-            + (f", so is {there[1]}" if there[1:] else "")
-            + f". To mend it: {advice}, and start the same command again"
-        )
 
     def state(self) -> dict[str, Any]:
         """Everything the next step depends on, besides the code and the data."""
@@ -418,7 +323,7 @@ class Trainer:
         if processes == state["processes"]:
             check_same("settings", *({"accumulate": one["accumulate"]} for one in (before, now)))
         parts = state.get("parts", before["accumulate"])
-        self._parts = _parts(parts * state["processes"], now["accumulate"], processes)
+        self._parts = shared_parts(parts * state["processes"], now["accumulate"], processes)
         self.task.objective.load_state_dict(state["weights"], strict=False)
         self.average.load_state_dict(state["average"])
         self.average.to(device=self.accelerator.device)
@@ -429,7 +334,7 @@ class Trainer:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
-        self.step = self._saved = state["step"]
+        self.step = self._divergence.saved = state["step"]
         self._best = state.get("best")
         if self.accelerator.is_main_process:
             forget_metrics(self.folder, self.step)
@@ -455,13 +360,6 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def _advice(self, trouble: str) -> str:
-        size = self.settings.batch
-        return (
-            f"{trouble}: set batch to {max(1, size // 2)} and accumulate to {2 * self.settings.accumulate} "
-            f"(the same step in smaller parts), {self.task.thrift}"
-        )
-
 
 def train(
     task: Task[Any], settings: Settings, folder: Path, options: Any = None, *, dry_run: bool = False
@@ -471,22 +369,3 @@ def train(
     trainer.tell()
     if not dry_run:
         trainer.run()
-
-
-def _parts(batches: int, asked: int, processes: int) -> int:
-    """Parts of a step for this number of processes that make as many batches as the run began with."""
-    if asked * processes == batches:
-        return asked
-    if batches % processes:
-        raise ResumeError(
-            f"this run makes {batches} batches a step, which {processes} processes cannot share evenly; "
-            f"continue it with a number of processes that divides {batches}"
-        )
-    logger.warning(
-        "this run makes %d batches a step: with %d processes accumulate is %d instead of %d",
-        batches,
-        processes,
-        batches // processes,
-        asked,
-    )
-    return batches // processes

@@ -34,6 +34,8 @@ COMPILED = [
 
 @pytest.fixture(scope="module")
 def script():
+    # Where Python looks for what a script imports; last, because another file there has the name of a helper.
+    sys.path.append(str(SCRIPT.parent))
     spec = spec_from_file_location("timing_gpu", SCRIPT)
     module = module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up

@@ -16,8 +16,8 @@ from comat_run import train
 
 from instance_composer.training.comat.original_latents import make_once, missing_latents
 from instance_composer.training.data.errors import SourceError
+from instance_composer.training.engine.account.memory import OutOfMemoryError
 from instance_composer.training.engine.checkpoint import read_run
-from instance_composer.training.engine.loop import OutOfMemoryError
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -110,9 +110,9 @@ def test_in_mixed_precision_the_lora_still_learns(tiny_model, tmp_path):
 
 
 def test_a_run_that_cannot_fit_is_refused_with_ways_out(tiny_model, tmp_path, monkeypatch):
-    from instance_composer.training.engine import loop
+    from instance_composer.training.engine.account import announcement
 
-    monkeypatch.setattr(loop, "memory_of", lambda device: 1000)
+    monkeypatch.setattr(announcement, "memory_of", lambda device: 1000)
     with pytest.raises(OutOfMemoryError, match=r"training needs about .* has 0.0 MB: set batch to 1"):
         train(tiny_model, tmp_path)
     assert read_run(tmp_path) is None

@@ -12,10 +12,11 @@ from gan_task import PairTask
 from gan_task import settings as pair_settings
 from line_task import Line, LineTask, settings
 
-from instance_composer.training.engine import loop
-from instance_composer.training.engine.account import gigabytes, held, steps_line
+from instance_composer.training.engine.account import announcement
+from instance_composer.training.engine.account.memory import OutOfMemoryError, held
+from instance_composer.training.engine.account.words import gigabytes, steps_line
 from instance_composer.training.engine.checkpoint import BEST, read_run
-from instance_composer.training.engine.loop import OutOfMemoryError, Trainer, train
+from instance_composer.training.engine.loop import Trainer, train
 from instance_composer.training.engine.task import Cost
 
 
@@ -97,7 +98,7 @@ def test_memory_counts_gradients_moments_averages_and_the_whole_batch(tmp_path, 
 
 
 def test_what_cannot_fit_is_refused_with_ways_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "memory_of", lambda device: 100)
+    monkeypatch.setattr(announcement, "memory_of", lambda device: 100)
     with pytest.raises(OutOfMemoryError, match=r"has 0\.0 MB: set batch to 2 and accumulate to 2"):
         train(LineTask(), settings(), tmp_path)
     assert read_run(tmp_path) is None

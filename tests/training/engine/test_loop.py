@@ -11,8 +11,10 @@ import torch
 from line_task import Line, LineTask, settings
 from torch import nn
 
+from instance_composer.training.engine.account.memory import OutOfMemoryError
 from instance_composer.training.engine.checkpoint import FILE, ResumeError, check_same, read_run, write_run
-from instance_composer.training.engine.loop import DivergedError, OutOfMemoryError, Trainer
+from instance_composer.training.engine.divergence import DivergedError
+from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.settings import Settings, SettingsError, read_settings
 from instance_composer.training.engine.task import BatchPosition, parameter_groups
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from line_task import LineTask, settings
 
-from instance_composer.training.engine.account import held
+from instance_composer.training.engine.account.memory import held
 from instance_composer.training.engine.checkpoint import ResumeError, read_run, write_run
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.settings import SettingsError

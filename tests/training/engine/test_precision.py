@@ -10,7 +10,7 @@ from PIL import Image
 from training_tasks import FIRST, make_task, open_gates, settings
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
-from instance_composer.training.engine.account import held
+from instance_composer.training.engine.account.memory import held
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.precision import halve
 

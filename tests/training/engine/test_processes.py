@@ -16,8 +16,7 @@ import torch
 from accelerate.state import AcceleratorState
 from line_task import LineTask, settings
 
-from instance_composer.training.engine import loop
-from instance_composer.training.engine.checkpoint import ResumeError, read_run, write_run
+from instance_composer.training.engine.checkpoint import ResumeError, read_run, shared_parts, write_run
 from instance_composer.training.engine.loop import Trainer
 
 
@@ -85,7 +84,7 @@ def test_a_step_that_processes_cannot_share_is_refused(tmp_path):
     # Two batches a step were made; one process shares them, in two parts.
     assert Trainer(LineTask(), settings(steps=2, accumulate=1), tmp_path).step == 1
     with pytest.raises(ResumeError, match="3 batches a step, which 2 processes cannot share evenly"):
-        loop._parts(3, 1, 2)
+        shared_parts(3, 1, 2)
 
 
 @pytest.mark.slow

@@ -1,0 +1,67 @@
+"""What a run says before its first step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from ..batches import to_device
+from ..settings import Settings
+from ..task import Task
+from .measure import measure
+from .memory import memory_of, needed, out_of_memory
+from .words import duration, gigabytes, held_out_line, steps_line, weights_line
+
+logger = logging.getLogger("instance_composer")
+
+
+def announce(
+    task: Task[Any],
+    settings: Settings,
+    accelerator: Accelerator,
+    done: int,
+    parts: int,
+    changes: Iterable[str] = (),
+) -> None:
+    """Say what a run learns from, what it will do after `done` steps of `parts` each, and what that takes.
+
+    `changes` are lines that come first. `OutOfMemoryError` where it would not fit into memory.
+    """
+    device = accelerator.device
+    say(
+        accelerator,
+        *changes,
+        *task.account(),
+        weights_line(task.objective),
+        steps_line(settings, done, parts, accelerator.num_processes, task.samples),
+        held_out_line(settings, task.held_out_count),
+    )
+    try:
+        cost = measure(task, settings, device, lambda batch: to_device(batch, device))
+    except torch.OutOfMemoryError as error:
+        trouble = f"a batch of one does not fit into the memory of {device}"
+        raise out_of_memory(trouble, settings, task) from error
+    memory, there = needed(task.objective, cost, settings.optimizer), memory_of(device)
+    of = f" of {gigabytes(there)} on {device}" if there else ""
+    say(accelerator, f"memory: about {gigabytes(memory)}{of}")
+    if there and memory > there:
+        trouble = f"training needs about {gigabytes(memory)}, and {device} has {gigabytes(there)}"
+        raise out_of_memory(trouble, settings, task)
+    step, left = cost.seconds * parts, max(0, settings.steps - done)
+    before = cost.before / accelerator.num_processes
+    first = f", of it {duration(before)} before the first" if before else ""
+    say(
+        accelerator,
+        f"time: about {duration(left * step + before)} for {left} steps of {duration(step)}{first}",
+    )
+
+
+def say(accelerator: Accelerator, *lines: str) -> None:
+    """Lines that one process says for all."""
+    if accelerator.is_main_process:
+        for line in lines:
+            logger.info("%s", line)

@@ -1,0 +1,104 @@
+"""What a step takes, measured on one and on two samples before the first one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..settings import Settings
+from ..task import BatchPosition, Cost, Task
+
+
+def measure(
+    task: Task[Any], settings: Settings, device: torch.device, to_device: Callable[[Any], Any]
+) -> Cost:
+    """What a task says of itself, else measured on one and on two samples; the run's numbers stay as they
+    were."""
+    sizes = (1, 2) if settings.batch > 1 else (1,)
+    with _undisturbed(task.objective):
+        own = task.cost(settings, device)
+        if own is not None:
+            return own
+        found = [_sample(task, size, settings, device, to_device) for size in sizes]
+    if len(found) == 1:
+        return Cost(found[0].kept, found[0].seconds)
+    # What does not grow with the batch, such as halves of weights, counts once.
+    one, two = found
+    more = settings.batch - 1
+    return Cost(
+        one.kept + more * max(0, two.kept - one.kept),
+        one.seconds + more * max(0.0, two.seconds - one.seconds),
+    )
+
+
+def _sample(
+    task: Task[Any], size: int, settings: Settings, device: torch.device, to_device: Callable[[Any], Any]
+) -> Cost:
+    player = task.players[0]
+    batch = to_device(task.batch(BatchPosition(0, 0, 0, 1, 1), size, settings.seed))
+    whose = {"player": player.name} if len(task.players) > 1 else {}
+    precision = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settings.mixed_precision)
+    trained = [
+        p
+        for name, p in task.objective.named_parameters()
+        if p.requires_grad and name.startswith(player.parameters)
+    ]
+
+    def call() -> Tensor:
+        generator = torch.Generator(device).manual_seed(0)
+        with torch.autocast(device.type, dtype=precision or torch.float32, enabled=precision is not None):
+            return task.objective(batch, generator, **whose)[player.loss]
+
+    try:
+        return timed(call, task.objective, device, trained)
+    finally:
+        task.after_backward()
+        torch.clear_autocast_cache()
+
+
+def timed(
+    call: Callable[[], Tensor], objective: nn.Module, device: torch.device, inputs: Sequence[Tensor] = ()
+) -> Cost:
+    """Seconds of a call, with its backward pass to `inputs` if there are any, and the bytes kept for that."""
+    own = {p.data_ptr() for p in objective.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    _wait(device)
+    started = time.perf_counter()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = call()
+    if inputs:
+        torch.autograd.grad(result.float().sum(), inputs, allow_unused=True)
+    _wait(device)
+    return Cost(sum(kept.values()), time.perf_counter() - started)
+
+
+@contextmanager
+def _undisturbed(objective: nn.Module) -> Iterator[None]:
+    """Inside the block neither random numbers nor buffers of the model move on for good."""
+    before = {name: buffer.clone() for name, buffer in objective.named_buffers()}
+    training = objective.training
+    try:
+        with torch.random.fork_rng():
+            objective.train()
+            yield
+    finally:
+        objective.train(training)
+        for name, buffer in objective.named_buffers():
+            buffer.copy_(before[name])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,54 @@
+"""How many bytes a run holds, and how many there are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..settings import ADAMW, ADAMW_8BIT, Settings
+from ..task import Cost, Task
+
+# A trained weight has a gradient, two moments and an average beside it, of four bytes each; moments of 8 bits
+# have a scale for every 256.
+_COPIES = {ADAMW: 4.0, ADAMW_8BIT: 2 + 2 * (1 + 4 / 256) / 4}
+# What allocators lose and single kernels need for a moment, as a share of the rest.
+_SPARE = 0.1
+
+
+class OutOfMemoryError(ValueError):
+    """The model and a batch do not fit into the device's memory."""
+
+
+def held(objective: nn.Module, optimizer: str = ADAMW) -> int:
+    """Bytes of a model, its gradients, moments and averages, as a run holds them beside a batch."""
+    tensors = (*objective.parameters(), *objective.buffers())
+    weights = {tensor.data_ptr(): tensor.nbytes for tensor in tensors}
+    trained = sum(p.nbytes for p in objective.parameters() if p.requires_grad)
+    return sum(weights.values()) + int(_COPIES[optimizer] * trained)
+
+
+def needed(objective: nn.Module, cost: Cost, optimizer: str = ADAMW) -> int:
+    """Bytes at the end of a forward pass, when there is most."""
+    return int((held(objective, optimizer) + cost.kept) * (1 + _SPARE))
+
+
+def memory_of(device: torch.device) -> int:
+    """All memory of a device in bytes, 0 if nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    names = getattr(os, "sysconf_names", {})
+    if device.type == "cpu" and "SC_PHYS_PAGES" in names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def out_of_memory(trouble: str, settings: Settings, task: Task[Any]) -> OutOfMemoryError:
+    """The error with ways out."""
+    size = settings.batch
+    return OutOfMemoryError(
+        f"{trouble}: set batch to {max(1, size // 2)} and accumulate to {2 * settings.accumulate} "
+        f"(the same step in smaller parts), {task.thrift}"
+    )
