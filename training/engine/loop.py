@@ -186,6 +186,13 @@ class Trainer:
             + (f", of it {duration(before)} before the first" if before else "")
         )
 
+    def prepare(self) -> None:
+        """Let the task make what it needs; `ResumeError` where that turns out to be something else."""
+        before = dict(self.task.describe())
+        self.task.prepare()
+        if self.step:
+            check_same("model or data", before, dict(self.task.describe()))
+
     def _tell_time(self, times: Sequence[float]) -> None:
         """After the first steps: how long one takes, and how long that makes the rest."""
         # The first step chooses kernels and fills caches.
@@ -470,6 +477,7 @@ def train(
     trainer = Trainer(task, settings, folder, options)
     trainer.tell()
     if not dry_run:
+        trainer.prepare()
         trainer.run()
 
 
