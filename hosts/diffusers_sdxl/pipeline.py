@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...layout import Instance, Layout, LayoutError
 from ...models.ifadapter import Gate, IFAdapter, InstancePrompt
+from ...models.ifadapter.phrases import Phrases
 from ...models.regions import Regions
 from .conditions import Conditions
 from .errors import UnsuitableModelError
@@ -39,6 +40,32 @@ class EncodedLayout:
     gates: dict[int, Gate]
 
 
+class Texts(Protocol):
+    """What text encoders make of texts, encoded now or earlier."""
+
+    def prompt(self, text: str) -> tuple[Tensor, Tensor]:
+        """Conditions (1, T, D) and pooled output (1, E) of a caption of the whole picture."""
+        ...
+
+    def phrases(self, captions: Sequence[str], names: Sequence[str]) -> Phrases:
+        """Features of captions of instances, which a warning calls by `names`."""
+        ...
+
+
+@dataclass(frozen=True)
+class _OwnTexts:
+    """Texts through the encoders of a pipeline."""
+
+    pipeline: StableDiffusionXLPipeline
+
+    def prompt(self, text: str) -> tuple[Tensor, Tensor]:
+        prompt, _, pooled, _ = self.pipeline.encode_prompt(text, do_classifier_free_guidance=False)
+        return prompt, pooled
+
+    def phrases(self, captions: Sequence[str], names: Sequence[str]) -> Phrases:
+        return encode_phrases(self.pipeline, captions, names)
+
+
 def active_instances(layout: Layout) -> tuple[Instance, ...]:
     """The instances that take part; `LayoutError` for errors in the layout and where there are none."""
     instances = layout.checked().active
@@ -57,34 +84,35 @@ def encode_layout(
     layout: Layout,
     negative: str | None = None,
     on_instances: Callable[[int], object] = lambda count: None,
+    texts: Texts | None = None,
 ) -> EncodedLayout:
     """Encode the prompt and every active instance of a layout.
 
     The unconditional rows get zero embeddings, and instances without words in the same boxes, as the released
     code does; `negative` (default: the layout's) and the negatives of instances take their place where given.
-    `on_instances` is called with the number of instances done since the last call. Raises `LayoutError` for
-    errors in the layout and for one without active instances.
+    `on_instances` is called with the number of instances done since the last call. `texts` take the place of
+    the pipeline's text encoders, which may be gone then. Raises `LayoutError` for errors in the layout and
+    for one without active instances.
     """
     instances = active_instances(layout)
     find_adapted_layers(pipeline.unet, adapter)
     negative = (layout.negative if negative is None else negative).strip()
-    prompt, pooled = _encode_prompt(pipeline, layout.prompt)
+    texts = _OwnTexts(pipeline) if texts is None else texts
+    prompt, pooled = texts.prompt(layout.prompt)
     without_prompt = (
-        _encode_prompt(pipeline, negative)
-        if negative
-        else (torch.zeros_like(prompt), torch.zeros_like(pooled))
+        texts.prompt(negative) if negative else (torch.zeros_like(prompt), torch.zeros_like(pooled))
     )
 
     regions = Regions.from_layout(layout)
     boxes = torch.tensor(regions.boxes, device=adapter.text_proj_model.latents.device)
     names = [instance.id for instance in instances]
-    positive = _tokens(pipeline, adapter, [i.caption for i in instances], names, boxes, on_instances)
+    positive = _tokens(texts, adapter, [i.caption for i in instances], names, boxes, on_instances)
     unconditional = adapter.unconditional_tokens(boxes)
     with_negative = [index for index, instance in enumerate(instances) if instance.negative.strip()]
     if with_negative:
-        texts = [instances[i].negative for i in with_negative]
+        negatives = [instances[i].negative for i in with_negative]
         of = [f"{names[i]} (negative)" for i in with_negative]
-        unconditional[with_negative] = _tokens(pipeline, adapter, texts, of, boxes[with_negative])
+        unconditional[with_negative] = _tokens(texts, adapter, negatives, of, boxes[with_negative])
     return EncodedLayout(
         prompt,
         pooled,
@@ -178,13 +206,8 @@ def fit_size(pipeline: StableDiffusionXLPipeline, width: int, height: int) -> tu
     return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
 
 
-def _encode_prompt(pipeline: StableDiffusionXLPipeline, text: str) -> tuple[Tensor, Tensor]:
-    prompt, _, pooled, _ = pipeline.encode_prompt(text, do_classifier_free_guidance=False)
-    return prompt, pooled
-
-
 def _tokens(
-    pipeline: StableDiffusionXLPipeline,
+    texts: Texts,
     adapter: IFAdapter,
     captions: Sequence[str],
     names: Sequence[str],
@@ -195,7 +218,7 @@ def _tokens(
     parts = []
     for first in range(0, len(captions), CAPTIONS_PER_PASS):
         some = slice(first, first + CAPTIONS_PER_PASS)
-        phrases = encode_phrases(pipeline, captions[some], names[some])
+        phrases = texts.phrases(captions[some], names[some])
         width = phrases.hidden_states.shape[-1]
         if width != adapter.config.phrase_width:
             raise UnsuitableModelError(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -19,8 +19,9 @@ from ...layout import Box, Layout, LayoutError
 from ...layout.transform import crop, resize_canvas
 from ...pictures.reading import PictureError, picture_size, read_picture
 from ..engine.fingerprint import of_texts
-from ..engine.progress import progress_bar
 from .errors import SourceError
+from .keys import LENGTH
+from .looks import Look, Looks, look_at_all
 from .picture_files import PictureFiles
 
 logger = logging.getLogger("instance_composer")
@@ -56,14 +57,20 @@ class LayoutFolder:
             raise SourceError(f"the size is {width} × {height}; multiples of 8 from 64 up are allowed")
         self.width, self.height = width, height
         self.folder, self._files = folder, PictureFiles(folder)
-        # Width and height of each picture, 0 where nobody has looked.
-        self._sizes = np.zeros((len(self._files), 2), np.int32)
-        self._remembered = lru_cache(maxsize=_KEPT)(self._document)
+        # How many pictures were there and are left out.
+        self.left_out = 0
+        self._looks = Looks.blank(len(self._files))
+        self._forget()
         if not len(self):
             raise SourceError(
                 f"{folder} holds no pictures with layouts; for each picture name.png (or jpg, webp) there "
                 "must be a layout document name.json"
             )
+
+    def _forget(self) -> None:
+        """Begin anew with what is remembered of pictures by their numbers."""
+        self._remembered = lru_cache(maxsize=_KEPT)(self._document)
+        self._fingerprint = self._stamps = None
 
     @property
     def names(self) -> Sequence[str]:
@@ -91,23 +98,36 @@ class LayoutFolder:
         fitted = picture.resize(size, Image.Resampling.LANCZOS, box=pixels)
         return Example(np.asarray(fitted), self._layout(number, picture.size))
 
-    def check(self, shown: bool = True) -> dict[str, str]:
-        """What is wrong with which picture or layout, by the picture's name; notes sizes on the way."""
-        wrong: dict[str, str] = {}
-        small = 0
-        with progress_bar("check", "picture", len(self), shown=shown) as progress:
-            for number, name in enumerate(self.names):
-                progress.update()
-                if self._sizes[number].all():
-                    continue  # looked at before
-                try:
-                    with self._files.open(number) as file:
-                        width, height = picture_size(file)
-                    Layout.from_json(self._files.layout(number)).checked()
-                    self._sizes[number] = width, height
-                    small += width < self.width or height < self.height
-                except (LayoutError, PictureError, OSError) as error:
-                    wrong[name] = " ".join(str(error).split())
+    def check(
+        self,
+        sizes: Sequence[tuple[int, int]] = (),
+        place: Path | None = None,
+        *,
+        write: bool = True,
+        shown: bool = True,
+    ) -> dict[str, str]:
+        """What is wrong with which picture or layout, by the picture's name.
+
+        Pictures are to be of the size, of `sizes` or else the folder's own, that is nearest to their
+        proportion. What is found is kept in the folder `place`, if there is one, and not looked at again;
+        without `write` it is only read there.
+        """
+        sizes = list(sizes) or [(self.width, self.height)]
+        missing = self._looks.missing
+        if not len(missing):
+            return {}
+        self._stamps = None if place is None else self._files.stamps(str(sizes))
+
+        def look(number: int) -> Look:
+            with self._files.open(number) as file:
+                own, key = picture_size(file), _key(file)
+            layout = Layout.from_json(self._files.layout(number)).checked()
+            width, height = sizes[int(_nearest(np.array([own]), sizes)[0])]
+            return Look(own, key, len(_fitted(layout, own, width, height).active))
+
+        found = look_at_all(self._looks, look, self._stamps, place, write=write, shown=shown)
+        known = self._looks.sizes[missing]
+        small = int((known[:, 0].astype(bool) & (known < (self.width, self.height)).any(axis=1)).sum())
         if small and shown:
             logger.warning(
                 "%d of %d pictures are smaller than %d × %d and are enlarged",
@@ -116,37 +136,38 @@ class LayoutFolder:
                 self.width,
                 self.height,
             )
-        return wrong
+        return {self.names[number]: reason for number, reason in sorted(found.items())}
 
     def leave_out(self, names: Iterable[str]) -> None:
         """Go on without these pictures."""
         left = frozenset(names)
         kept = np.flatnonzero([name not in left for name in self.names])
+        self.left_out += len(self) - len(kept)
+        stamps = self._stamps
         self._files.keep(kept)
-        self._sizes = self._sizes[kept]
-        self._remembered.cache_clear()
+        self._looks = self._looks.select(kept)
+        self._forget()
+        self._stamps = None if stamps is None else stamps[kept]
         if not len(self):
             raise SourceError(f"{self.folder} has no picture with a layout that can be read")
 
-    def by_proportion(self) -> list[LayoutFolder]:
+    def by_proportion(self, sizes: Sequence[tuple[int, int]]) -> list[LayoutFolder]:
         """The same pictures in folders of several sizes, each picture in that of the nearest proportion.
 
-        Sizes have about as many pixels as this one's and proportions of 1 : 2 to 2 : 1; only those that some
-        picture falls to are there.
+        Only those sizes that some picture falls to are there. All pictures have been looked at.
         """
-        sizes = proportions(self.width, self.height)
-        ratios = np.log([width / height for width, height in sizes])
-        own = np.array([self._size(number) for number in range(len(self))], np.float64)
-        nearest = np.abs(np.log(own[:, 0] / own[:, 1])[:, None] - ratios).argmin(axis=1)
+        nearest = _nearest(self._looks.sizes, sizes)
         chosen = [int(one) for one in np.unique(nearest)]
         return [self._part(sizes[one], np.flatnonzero(nearest == one)) for one in chosen]
 
     def _part(self, size: tuple[int, int], numbers: np.ndarray) -> LayoutFolder:
         part = copy.copy(self)
         part.width, part.height = size
-        part._files, part._sizes = copy.copy(self._files), self._sizes[numbers]
+        part.left_out = 0
+        part._files, part._looks = copy.copy(self._files), self._looks.select(numbers)
         part._files.keep(numbers)
-        part._remembered = lru_cache(maxsize=_KEPT)(part._document)
+        part._forget()
+        part._stamps = None if self._stamps is None else self._stamps[numbers]
         return part
 
     def document(self, number: int) -> dict[str, Any]:
@@ -164,27 +185,34 @@ class LayoutFolder:
         top, left = round(window.y0 * height * scale), round(window.x0 * width * scale)
         return (height, width, top, left, self.height, self.width)
 
-    def key(self, number: int) -> str:
-        """What the latent of a picture is found by: a digest of its file's length and both ends."""
-        with self._files.open(number) as file:
-            length = file.seek(0, os.SEEK_END)
-            digest = hashlib.sha256(length.to_bytes(8, "little"))
-            for start in {0, max(0, length - _ENDS)}:
-                file.seek(start)
-                digest.update(file.read(_ENDS))
-        return digest.hexdigest()
+    @property
+    def keys(self) -> np.ndarray:
+        """What the latents of pictures are found by (n, 16); all have been looked at."""
+        return self._looks.keys
+
+    @property
+    def things(self) -> np.ndarray:
+        """How many things each layout has in what is trained (n); all have been looked at."""
+        return self._looks.things
+
+    @property
+    def stamps(self) -> np.ndarray | None:
+        """Stamps (n, 16) of pictures and layouts as they are now, where what is found is kept."""
+        return self._stamps
 
     @property
     def fingerprint(self) -> str:
         """Which pictures these are, by name; what is in them may change."""
-        return of_texts(self.names)
+        if self._fingerprint is None:
+            self._fingerprint = of_texts(self.names)
+        return self._fingerprint
 
     def _size(self, number: int) -> tuple[int, int]:
-        if not self._sizes[number].all():
-            with self._files.open(number) as file:
-                self._sizes[number] = picture_size(file)
-        width, height = self._sizes[number]
-        return int(width), int(height)
+        width, height = self._looks.sizes[number]
+        if width:
+            return int(width), int(height)
+        with self._files.open(number) as file:
+            return picture_size(file)
 
     def _document(self, number: int) -> dict[str, Any]:
         return self._layout(number, self._size(number)).to_dict()
@@ -194,7 +222,7 @@ class LayoutFolder:
             layout = Layout.from_json(self._files.layout(number)).checked()
         except (LayoutError, OSError) as error:
             raise SourceError(f"{self.names[number]}: {error}") from error
-        return resize_canvas(crop(layout, _middle(*size, self.width / self.height)), self.width, self.height)
+        return _fitted(layout, size, self.width, self.height)
 
 
 def proportions(width: int, height: int) -> list[tuple[int, int]]:
@@ -210,6 +238,27 @@ def proportions(width: int, height: int) -> list[tuple[int, int]]:
         if high >= 64 and wide >= 64 and wide <= 2 * high and high <= 2 * wide:
             found.append((wide, high))
     return found
+
+
+def _nearest(pictures: np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """For each width and height (n, 2) the number of the size whose proportion is nearest."""
+    own, ratios = pictures.astype(np.float64), np.log([width / height for width, height in sizes])
+    return np.abs(np.log(own[:, 0] / own[:, 1])[:, None] - ratios).argmin(axis=1)
+
+
+def _key(file: BinaryIO) -> bytes:
+    """What the latent of a picture is found by: a digest of its file's length and both ends."""
+    length = file.seek(0, os.SEEK_END)
+    digest = hashlib.sha256(length.to_bytes(8, "little"))
+    for start in {0, max(0, length - _ENDS)}:
+        file.seek(start)
+        digest.update(file.read(_ENDS))
+    return digest.digest()[:LENGTH]
+
+
+def _fitted(layout: Layout, size: tuple[int, int], width: int, height: int) -> Layout:
+    """The layout of a picture of this size, scaled and cropped as the picture is."""
+    return resize_canvas(crop(layout, _middle(*size, width / height)), width, height)
 
 
 def told(wrong: Mapping[str, str]) -> str:

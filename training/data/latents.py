@@ -64,6 +64,16 @@ class Described(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def things(self) -> np.ndarray:
+        """How many instances take part in each."""
+        ...
+
+    @property
+    def stamps(self) -> np.ndarray | None:
+        """Stamps (n, 16) that change when a layout does, where they are known."""
+        ...
+
     def document(self, number: int) -> dict[str, Any]: ...
 
     def conditioning(self, number: int) -> tuple[float, ...]: ...
@@ -87,8 +97,9 @@ class LatentSet:
         fingerprint: str = "",
         notes: Sequence[str] = (),
     ) -> None:
-        self._shards, self._numbers, self._source = shards, numbers, source
-        self._entries = range(len(numbers)) if entries is None else entries
+        self._shards, self._source = shards, source
+        self._numbers = np.asarray(numbers, np.uint32)
+        self._entries = np.asarray(range(len(numbers)) if entries is None else entries, np.uint32)
         self.fingerprint = fingerprint if source is None else source.fingerprint
         self.notes = tuple(notes)
 
@@ -124,13 +135,21 @@ class LatentSet:
     def layout(self, number: int) -> Layout:
         return Layout.from_dict(self.document(number))
 
-    def select(self, numbers: Iterable[int]) -> LatentSet:
+    def things(self) -> np.ndarray:
+        """How many instances of each picture take part (n)."""
+        if self._source is not None:
+            return self._source.things[self._entries]
+        return np.array([len(self.layout(number).active) for number in range(len(self))])
+
+    def stamps(self) -> np.ndarray | None:
+        """Stamps (n, 16) that change when a picture's layout does, where they are known."""
+        stamps = None if self._source is None else self._source.stamps
+        return None if stamps is None else stamps[self._entries]
+
+    def select(self, numbers: Iterable[int] | np.ndarray) -> LatentSet:
         """The set of these pictures alone."""
-        chosen = list(numbers)
-        rows, entries = (
-            np.array([places[number] for number in chosen], np.uint32)
-            for places in (self._numbers, self._entries)
-        )
+        chosen = np.fromiter(numbers, np.int64)
+        rows, entries = self._numbers[chosen], self._entries[chosen]
         return LatentSet(self._shards, rows, self._source, entries, self.fingerprint, self.notes)
 
     def _find(self, number: int) -> tuple[Encoded, int]:
@@ -207,18 +226,15 @@ def encode(
     `description` says in plain values what the source is: a folder made from another source or by another
     autoencoder is refused with `SourceError`. `on_pictures` is called with the number of pictures done.
     """
-    index = {"count": count, "source": description, "encoder": encoder_digest(autoencoder)}
+    index = _index(count, autoencoder, description)
     if not (folder / "index.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         # Another process may be reading: it must find all of it or nothing.
         beginning = folder / f"index-{os.getpid()}.part"
         beginning.write_text(json.dumps(index), encoding="utf-8")
         os.replace(beginning, folder / "index.json")
-    elif _read_index(folder) != index:
-        raise SourceError(
-            f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
-            "delete it"
-        )
+    else:
+        _check_index(folder, index)
     shards = [range(first, min(first + SHARD, count)) for first in range(0, count, SHARD)]
     for shard in range(process, len(shards), processes):
         file = folder / _name(shard)
@@ -228,6 +244,26 @@ def encode(
     # A barrier would end the run where encoding takes longer than its limit; looking for files does not.
     while not all((folder / _name(shard)).is_file() for shard in range(len(shards))):
         time.sleep(_LOOK)
+
+
+def is_encoded(folder: Path, count: int, autoencoder: AutoencoderKL, description: dict[str, Any]) -> bool:
+    """Whether all of it is in `folder`; `SourceError` as `encode` raises it for other latents there."""
+    if not (folder / "index.json").is_file():
+        return False
+    _check_index(folder, _index(count, autoencoder, description))
+    return all((folder / _name(shard)).is_file() for shard in range(-(-count // SHARD)))
+
+
+def _index(count: int, autoencoder: AutoencoderKL, description: dict[str, Any]) -> dict[str, Any]:
+    return {"count": count, "source": description, "encoder": encoder_digest(autoencoder)}
+
+
+def _check_index(folder: Path, index: dict[str, Any]) -> None:
+    if _read_index(folder) != index:
+        raise SourceError(
+            f"{folder} holds latents of other pictures or of another autoencoder; choose another folder or "
+            "delete it"
+        )
 
 
 def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, file: Path) -> None:

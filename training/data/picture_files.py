@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tarfile
 import zlib
 from array import array
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from ...pictures.reading import PICTURE_ENDINGS
 from .errors import SourceError
+from .keys import LENGTH
 from .names import NamesBuilder
 
 # What a layout is called in a shard: its own ending first, because img2dataset's .json is of the download.
@@ -67,6 +70,23 @@ class PictureFiles:
         self.names = self.names.select(numbers)
         self._places = self._places[numbers]
 
+    def stamps(self, purpose: str) -> np.ndarray:
+        """A stamp (n, 16) of every picture and its layout, another one as soon as either file is written to.
+
+        It depends on `purpose` too, which says what is looked at.
+        """
+        shards = [_state(self.folder / shard) for shard in self._shards]
+        before = purpose.encode()
+        found = bytearray()
+        for number, (shard, _, _, start, _) in enumerate(self._places.tolist()):
+            own = shards[shard] if shard != _NOWHERE else _state(self.folder / self.names[number])
+            digest = blake2b(before, digest_size=LENGTH)
+            digest.update(own + self._places[number].tobytes() + self.names.encoded(number))
+            if start == _NOWHERE:
+                digest.update(_state(self._layout_file(number, shard)))
+            found += digest.digest()
+        return np.frombuffer(found, np.uint8).reshape(-1, LENGTH)
+
     def open(self, number: int) -> BinaryIO:
         """A picture's file, or its content out of a shard; OSError where it is gone."""
         shard, start, length, _, _ = map(int, self._places[number])
@@ -77,17 +97,28 @@ class PictureFiles:
     def layout(self, number: int) -> bytes:
         """The text of a picture's layout."""
         shard, _, _, start, length = map(int, self._places[number])
-        if shard == _NOWHERE:
-            return (self.folder / self.names[number]).with_suffix(_JSON).read_bytes()
         if start == _NOWHERE:
-            path = PurePosixPath(self.names[number])
-            return (self.folder / _beside(path)).read_bytes()
+            return self._layout_file(number, shard).read_bytes()
         return self._read(shard, start, length)
+
+    def _layout_file(self, number: int, shard: int) -> Path:
+        """Where a layout is that lies in no shard."""
+        path = PurePosixPath(self.names[number])
+        return self.folder / (path.with_suffix(_JSON) if shard == _NOWHERE else _beside(path))
 
     def _read(self, shard: int, start: int, length: int) -> bytes:
         with (self.folder / self._shards[shard]).open("rb") as file:
             file.seek(start)
             return file.read(length)
+
+
+def _state(path: Path) -> bytes:
+    """What changes with any writing to a file; nothing where it is gone, which reading it will tell."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return b""
+    return struct.pack("<3q", found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _beside(picture: PurePosixPath) -> PurePosixPath:

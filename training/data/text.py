@@ -12,6 +12,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
+from ...models.ifadapter.phrases import Phrases
+
 # Captions remembered, about 3 kB each.
 _KEPT = 65_536
 # Characters of a caption that a warning shows.
@@ -85,3 +87,31 @@ def encode_prompts(text_encoder: Any, text_encoder_2: Any, ids: TokenIds) -> tup
     first = text_encoder(ids.first, output_hidden_states=True)
     second = text_encoder_2(ids.second, output_hidden_states=True)
     return torch.cat((first.hidden_states[-2], second.hidden_states[-2]), dim=-1), second.text_embeds
+
+
+class EncodedPrompts(NamedTuple):
+    """Conditions of SDXL for whole captions: states of both encoders (B, T, D), pooled output (B, E)."""
+
+    states: Tensor
+    pooled: Tensor
+
+
+class EncodedPhrases(NamedTuple):
+    """What an adapter reads of captions of instances: states (P, K, T, D) of K layers, mask (P, T)."""
+
+    states: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of_tokens(cls, tokens: Sequence[Tensor]) -> EncodedPhrases:
+        """Phrases (T, K, D), each of its own length, beside each other: zeros fill up the shorter ones."""
+        lengths = torch.tensor([len(one) for one in tokens])
+        states = torch.nn.utils.rnn.pad_sequence(list(tokens), batch_first=True).transpose(1, 2)
+        return cls(states, (torch.arange(states.shape[2]) < lengths[:, None]).long())
+
+    def as_phrases(self) -> Phrases:
+        """As the adapter takes them, in float32."""
+        states = self.states.float()
+        end = self.mask.sum(-1) - 1
+        eot = states[torch.arange(len(end), device=end.device), 0, end]
+        return Phrases(states, self.mask, eot)

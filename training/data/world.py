@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffusers import AutoencoderKL
 
 from ...shapes_world import ShapesWorld, Weights
-from .latents import LatentSet, blank_shards, encode_once
+from .latents import LatentSet, blank_shards, encode_once, is_encoded
 
 # Pictures to train on; samples, calibration and evaluation draw from other seeds.
 TRAINING_SEED, HELD_OUT_SEED = 1, 2
@@ -41,7 +42,7 @@ def encoded_world(
 ) -> LatentSet:
     """The first training pictures of a size, encoded now or earlier, in a folder of their own in `folder`.
 
-    With `blank` nothing is painted or encoded but a few layouts, which stand for all: latents are zero.
+    With `blank` nothing is encoded: where not all is there, latents are zero and a few layouts stand for all.
     With `held_out` they are others than those of training, of the same looks.
     """
     seed = HELD_OUT_SEED if held_out else TRAINING_SEED
@@ -65,12 +66,16 @@ def encoded_world(
         name += "".join(f"-{word}-{weight:g}" for word, weight in weights)
     if held_out:
         name += "-held-out"
+    place = folder / name
+    if blank and is_encoded(place, number, autoencoder, description):
+        return LatentSet.load(place)
     if blank:
         few = min(number, _FEW)
         shown = [world[one].layout.to_dict() for one in range(few)]
-        note = f"{number} pictures of Shapes World are painted and encoded first, or were before"
+        note = f"{number} pictures of Shapes World are painted and encoded first"
         if few < number:
             note += f"; here the first {few} stand for all"
         places = [one % few for one in range(number)]
-        return LatentSet(blank_shards(width, height, shown), places, notes=(note,))
-    return encode_once(world, number, autoencoder, folder / name, description)
+        told = json.dumps(description, sort_keys=True)
+        return LatentSet(blank_shards(width, height, shown), places, fingerprint=told, notes=(note,))
+    return encode_once(world, number, autoencoder, place, description)

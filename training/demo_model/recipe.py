@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...shapes_world import RELATIONS
 from ..data.errors import SourceError
+from ..data.latents import LatentSet
 from ..data.world import Pictures, encoded_world
 from ..engine.checkpoint import read_run
 from ..engine.settings import Settings, SettingsError
@@ -36,7 +38,7 @@ class AutoencoderStage(Stage):
     crop: int = 0
     decoder_only: bool = False
 
-    def task(self, folder: Path, *, blank: bool = False) -> AutoencoderTask:
+    def task(self, folder: Path) -> AutoencoderTask:
         before = None if self.before is None else self.model_before(folder).parent
         if before is not None and self.decoder_only:
             return AutoencoderTask(
@@ -59,7 +61,7 @@ class TextToImageStage(Stage):
     pictures: tuple[Pictures, ...] = ()
     widened: bool = False
 
-    def task(self, folder: Path, *, blank: bool = False) -> TextToImageTask:
+    def task(self, folder: Path) -> TextToImageTask:
         model = self.model_before(folder)
         pipeline = (
             make_pipeline(load_autoencoder(model), NARROW_WIDTHS)
@@ -71,11 +73,17 @@ class TextToImageStage(Stage):
         related = max((one.related for one in self.pictures), default=0.0)
         if related:
             add_words(pipeline, RELATIONS)
-        sets = [encoded_world(pipeline.vae, one, folder, blank=blank) for one in self.pictures]
         # What else there is of a size, and a few: measuring is not to take a notable share of the time.
         fewer = [one._replace(number=min(_HELD_OUT, one.number)) for one in self.pictures]
-        held_out = [encoded_world(pipeline.vae, one, folder, blank=blank, held_out=True) for one in fewer]
-        return TextToImageTask(pipeline, sets, held_out, related)
+
+        def sets(blank: bool) -> tuple[list[LatentSet], list[LatentSet]]:
+            vae = pipeline.vae
+            return (
+                [encoded_world(vae, one, folder, blank=blank) for one in self.pictures],
+                [encoded_world(vae, one, folder, blank=blank, held_out=True) for one in fewer],
+            )
+
+        return TextToImageTask(pipeline, *sets(True), related, partial(sets, False))
 
 
 # Pictures of each size to measure the loss on.

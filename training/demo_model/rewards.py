@@ -30,7 +30,7 @@ _SPATIAL = ("spatial",)
 class PatchStage(Stage):
     """The vision tower of a fresh reward model learns to see."""
 
-    def task(self, folder: Path, *, blank: bool = False) -> PatchTask:
+    def task(self, folder: Path) -> PatchTask:
         model, _ = small_reward_model()
         return PatchTask(model, ShapesWorld(TRAINING_SEED))
 
@@ -39,7 +39,7 @@ class PatchStage(Stage):
 class RewardStage(Stage):
     """The whole model learns which picture is better, in all three aspects at once."""
 
-    def task(self, folder: Path, *, blank: bool = False) -> RewardTask:
+    def task(self, folder: Path) -> RewardTask:
         model, tokenizer = _read(self.model_before(folder), "reward")
         source, validation = (
             WorldPreferences(Comparisons(seed, figures=FEW_THINGS), count)
@@ -55,7 +55,7 @@ class RelationStage(Stage):
     The best model is chosen by held-out relation pairs alone.
     """
 
-    def task(self, folder: Path, *, blank: bool = False) -> RewardTask:
+    def task(self, folder: Path) -> RewardTask:
         model, tokenizer = _read(self.model_before(folder), _SPATIAL[0])
         source = Alternating(
             (

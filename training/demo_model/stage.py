@@ -51,15 +51,12 @@ class Stage(ABC):
         A dry run only says what that would take; `SourceError` where the stage before is not trained yet.
         """
         torch.manual_seed(WEIGHTS_SEED)
-        task = self.task(folder, blank=dry_run)
+        task = self.task(folder)
         train(task, self.settings, folder / self.name, dry_run=dry_run)
 
     @abstractmethod
-    def task(self, folder: Path, *, blank: bool = False) -> Task[Any]:
-        """The task of the run; fresh weights are drawn from the global random generator.
-
-        `blank` is one that nothing is encoded for, to see what it takes.
-        """
+    def task(self, folder: Path) -> Task[Any]:
+        """The task of the run; fresh weights are drawn from the global random generator."""
 
 
 def train_or_tell(stage: Stage, folder: Path, dry_run: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ class TextToImageObjective(nn.Module):
 class TextToImageTask(Task[TextToImageObjective]):
     """A pipeline trained on encoded pictures of one or several sizes; `held_out` are never trained on.
 
-    `related` is the share of captions with a relation among those that samples are drawn from.
+    `related` is the share of captions with a relation among those that samples are drawn from. Both may be
+    stand-ins, with `encode` making the real ones when all else is known to be well.
     """
 
     def __init__(
@@ -75,12 +76,20 @@ class TextToImageTask(Task[TextToImageObjective]):
         sets: Sequence[LatentSet],
         held_out: Sequence[LatentSet] = (),
         related: float = 0.0,
+        encode: Callable[[], tuple[Sequence[LatentSet], Sequence[LatentSet]]] | None = None,
     ) -> None:
+        self._encode = encode
         self.pipeline, self.related = pipeline, related
         self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
         self._buckets, self._held_out = Buckets(sets), held_out
         self._tokenizer = Tokenizer(pipeline)
+
+    def prepare(self) -> None:
+        """Paint and encode the pictures that are not encoded yet."""
+        if self._encode is not None:
+            sets, self._held_out = self._encode()
+            self._buckets = Buckets(sets)
 
     def _freeze_unused(self) -> None:
         # Nothing reads the first encoder beyond its penultimate layer, so no gradient ever arrives there.

@@ -142,6 +142,13 @@ class Trainer:
         changes = changed_options(self.folder, self.options) if self.step else ()
         announce(self.task, self.settings, self.accelerator, self.step, self._parts, changes)
 
+    def prepare(self) -> None:
+        """Let the task make what it needs; `ResumeError` where that turns out to be something else."""
+        before = dict(self.task.describe())
+        self.task.prepare()
+        if self.step:
+            check_same("model or data", before, dict(self.task.describe()))
+
     def validate(self) -> bool:
         """Measure the loss on what is held out; whether it is the lowest so far."""
         batches = self.task.validation_batches(self.settings.batch)
@@ -368,4 +375,5 @@ def train(
     trainer = Trainer(task, settings, folder, options)
     trainer.tell()
     if not dry_run:
+        trainer.prepare()
         trainer.run()

@@ -83,6 +83,12 @@ class Task(ABC, Generic[ObjectiveT]):
         """The players in their order: by default one, who trains everything."""
         return (Player(),)
 
+    def prepare(self) -> None:
+        """Make what takes long and is made once, before the first step, when all else is known to be well.
+
+        Before it, batches may hold stand-ins of the same sizes. What `describe` says stays the same.
+        """
+
     @abstractmethod
     def batch(self, position: BatchPosition, size: int, seed: int) -> Any:
         """The samples at a position, as (nested) tensors; a function of the arguments alone."""

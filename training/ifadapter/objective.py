@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from ...hosts.diffusers_sdxl import (
 )
 from ...layout import Layout
 from ...models.ifadapter import IFAdapter
+from ...models.ifadapter.phrases import Phrases
 from ...models.regions import Placement
 from ..data.errors import SourceError
 from ..data.held_out import hold_out
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
-from ..data.text import TokenIds, Tokenizer, encode_prompts
+from ..data.text import EncodedPhrases, EncodedPrompts, TokenIds, Tokenizer, encode_prompts
+from ..data.text_encoding import Text, TextEncoding, texts_of, texts_of_sample
+from ..data.text_features import SampleTexts
 from ..engine.precision import sampling_in
 from ..engine.task import BatchPosition, Task
 from ..noise import (
@@ -62,14 +65,19 @@ class IFAdapterObjective(nn.Module):
         super().__init__()
         self.adapter = adapter.requires_grad_(True)
         self.unet: Any = pipeline.unet.requires_grad_(False)
-        self.text_encoder: Any = pipeline.text_encoder.requires_grad_(False)
-        self.text_encoder_2: Any = pipeline.text_encoder_2.requires_grad_(False)
+        # None where captions come as features.
+        self.text_encoder, self.text_encoder_2 = (
+            one if one is None else one.requires_grad_(False)
+            for one in (pipeline.text_encoder, pipeline.text_encoder_2)
+        )
         self.region_weight, self.snr_power = region_weight, snr_power
         self.scheduler = noise_schedule(pipeline)
         self._attached = ExitStack()
 
     def forward(self, batch: dict[str, Any], generator: Generator) -> dict[str, Tensor]:
         """batch: latents (B, 4, h, w), ids (B, T), phrases (P, T), boxes (P, 4), counts (B), sizes (B, 6).
+
+        Captions are token ids, or what the text encoders have made of them.
 
         The adapter stays attached until `detach`, because gradient checkpointing calls the UNet once more
         during the backward pass.
@@ -79,8 +87,7 @@ class IFAdapterObjective(nn.Module):
         without_instances, without_prompt = (
             drop((len(latents),), share, generator) for share in (DROP_INSTANCES, DROP_PROMPT)
         )
-        with torch.no_grad():
-            prompt, pooled = encode_prompts(self.text_encoder, self.text_encoder_2, batch["ids"])
+        prompt, pooled = self._conditions(batch["ids"])
         tokens = self._instance_tokens(batch, without_instances)
         noisy, noise, timesteps = add_noise(latents, self.scheduler, generator)
         self._attached.enter_context(
@@ -105,12 +112,23 @@ class IFAdapterObjective(nn.Module):
         """Take the adapter off the UNet."""
         self._attached.close()
 
+    @torch.no_grad()
+    def _conditions(self, captions: TokenIds | EncodedPrompts) -> tuple[Tensor, Tensor]:
+        if isinstance(captions, EncodedPrompts):
+            return captions
+        return encode_prompts(self.text_encoder, self.text_encoder_2, captions)
+
+    @torch.no_grad()
+    def _features(self, phrases: TokenIds | EncodedPhrases) -> Phrases:
+        if isinstance(phrases, EncodedPhrases):
+            return phrases.as_phrases()
+        # Nothing looks beyond its own place in a text, so padding that no phrase needs is only work.
+        ids = TokenIds(*(part[:, : int(phrases.mask.sum(-1).max())] for part in phrases))
+        return encode_tokens((self.text_encoder, self.text_encoder_2), (ids.first, ids.second), ids.mask)
+
     def _instance_tokens(self, batch: dict[str, Any], without_instances: Tensor) -> Tensor:
         """Tokens of all instances; those of pictures `without_instances` have no words, in the same boxes."""
-        ids = batch["phrases"]
-        # Nothing looks beyond its own place in a text, so padding that no phrase needs is only work.
-        ids = TokenIds(*(part[:, : int(ids.mask.sum(-1).max())] for part in ids))
-        phrases = encode_tokens((self.text_encoder, self.text_encoder_2), (ids.first, ids.second), ids.mask)
+        phrases = self._features(batch["phrases"])
         counts = torch.tensor(batch["counts"], device=without_instances.device)
         worded = ~without_instances.repeat_interleave(counts)
         return self.adapter.instance_tokens(
@@ -135,7 +153,9 @@ class IFAdapterTask(Task[IFAdapterObjective]):
     """An adapter trained on encoded pictures with layouts; `examples` are drawn while it trains.
 
     `held_out` pictures of the largest set are not trained on: the loss is measured on them. `precision` is
-    that of what is frozen, if it is a half one.
+    that of what is frozen, if it is a half one. `sets` may be stand-ins, with `encode` making the real ones
+    when all else is known to be well; `texts`, given all captions of the run, encodes them likewise, and the
+    objective does without text encoders.
     """
 
     def __init__(
@@ -148,19 +168,47 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         examples: Sequence[Layout] = (),
         held_out: int = 0,
         precision: torch.dtype | None = None,
+        encode: Callable[[], Sequence[LatentSet]] | None = None,
+        texts: Callable[[Callable[[], Iterable[Text]]], TextEncoding] | None = None,
     ) -> None:
         self.pipeline, self.adapter, self.precision = pipeline, adapter, precision
+        self._encode, self._given_examples, self._hold_out = encode, list(examples), held_out
+        self._tokenizer = Tokenizer(pipeline)
+        self._take(sets)
+        self._text_encoding = None if texts is None else texts(self._every_text)
+        self._features = None
+        if self._text_encoding is not None:
+            self._features = self._text_encoding.blank()
+            self._account += self._text_encoding.notes
+        # Behind it, because the text encoders may be gone now.
         self.objective = IFAdapterObjective(pipeline, adapter, region_weight, snr_power)
+
+    def _take(self, sets: Sequence[LatentSet]) -> None:
+        """Learn from these."""
         self._account: list[str] = []
         used = [_with_instances(one, self._account) for one in sets]
         self._held_out = None
-        if held_out:
+        if self._hold_out:
             # Of the largest set, which has most to give.
             largest = max(range(len(used)), key=lambda place: len(used[place]))
-            self._held_out, used[largest] = _hold_out(used[largest], held_out)
+            self._held_out, used[largest] = _hold_out(used[largest], self._hold_out)
         self._buckets = Buckets(used)
-        self._tokenizer = Tokenizer(pipeline)
-        self._examples = list(examples) or _first_layouts(self._buckets.sets[0])
+        self._examples = self._given_examples or _first_layouts(self._buckets.sets[0])
+
+    def prepare(self) -> None:
+        """Encode pictures and captions, those that are not encoded yet."""
+        if self._encode is not None:
+            self._take(self._encode())
+        if self._text_encoding is not None:
+            self._features = self._text_encoding.encode()
+
+    def _every_text(self) -> Iterator[Text]:
+        """All captions of the run, those of samples first."""
+        for layout in self._examples:
+            yield from texts_of_sample(layout)
+        for one in (*self._buckets.sets, *(() if self._held_out is None else (self._held_out,))):
+            for number in range(len(one)):
+                yield from texts_of(one.layout(number))
 
     def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, captions of pictures and instances, boxes, and size conditioning."""
@@ -190,10 +238,12 @@ class IFAdapterTask(Task[IFAdapterObjective]):
     def _collate(self, one: LatentSet, numbers: Sequence[int]) -> dict[str, Any]:
         layouts = [one.layout(number) for number in numbers]
         instances = [instance for layout in layouts for instance in layout.active]
+        features, prompts = self._features, [layout.prompt for layout in layouts]
+        captions = [instance.caption for instance in instances]
         return {
             "latents": one.latents(numbers),
-            "ids": self._tokenizer([layout.prompt for layout in layouts]),
-            "phrases": self._tokenizer([instance.caption for instance in instances]),
+            "ids": self._tokenizer(prompts) if features is None else features.prompts(prompts),
+            "phrases": self._tokenizer(captions) if features is None else features.phrases(captions),
             "boxes": torch.tensor(
                 [list(instance.bounds.clipped() or instance.bounds) for instance in instances]
             ),
@@ -202,9 +252,11 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         }
 
     def describe(self) -> dict[str, Any]:
-        held_out = {} if self._held_out is None else {"held_out": len(self._held_out)}
+        more: dict[str, Any] = {} if self._held_out is None else {"held_out": len(self._held_out)}
+        if self._features is not None:
+            more["text_features"] = self._features.name
         return {
-            **held_out,
+            **more,
             "task": "ifadapter",
             "sets": [[len(one), *one.size] for one in self._buckets.sets],
             "pictures": [one.fingerprint for one in self._buckets.sets],
@@ -220,9 +272,10 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         """Examples without the adapter, above the same noise with it, regions drawn over."""
         self.pipeline.set_progress_bar_config(disable=True)
         rows: list[list[np.ndarray]] = [[], []]
+        texts = None if self._features is None else SampleTexts(self._features)
         for seed, layout in enumerate(self._examples):
             with sampling_in(self.precision, self.pipeline):
-                encoded = encode_layout(self.pipeline, self.adapter, layout)
+                encoded = encode_layout(self.pipeline, self.adapter, layout, texts=texts)
                 height, width = layout.canvas.height, layout.canvas.width
                 for row, scale in zip(rows, (0.0, 1.0), strict=True):
                     (picture,) = generate(
@@ -257,7 +310,7 @@ def _outlined(picture: Image.Image, layout: Layout) -> Image.Image:
 
 def _with_instances(one: LatentSet, account: list[str]) -> LatentSet:
     """Those pictures of a set that have an instance to learn from; what there is goes into the account."""
-    things = np.array([len(one.layout(number).active) for number in range(len(one))])
+    things = one.things()
     kept = np.flatnonzero(things)
     if not len(kept):
         raise SourceError("none of the pictures has an instance with a caption; there is nothing to learn")
@@ -270,7 +323,7 @@ def _with_instances(one: LatentSet, account: list[str]) -> LatentSet:
     if len(kept) == len(one):
         return one
     account.append(f"{len(one) - len(kept)} pictures are left out: they have no instance with a caption")
-    return one.select(kept.tolist())
+    return one.select(kept)
 
 
 def _hold_out(one: LatentSet, number: int) -> tuple[LatentSet, LatentSet]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from ..data.errors import SourceError
 from ..data.folder import LayoutFolder
 from ..data.folder_latents import encode_buckets, encode_folder
 from ..data.latents import LatentSet
+from ..data.text_encoding import Text, TextEncoding
 from ..data.world import Pictures, encoded_world
 from ..engine.loop import train
 from ..engine.precision import PRECISIONS, halve
@@ -45,33 +48,47 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path, *, dry_run:
     if run.buckets and run.data is None:
         raise SourceError("buckets are for pictures of --data; Shapes World's all have one size")
     pipeline = load_sdxl(run.model)
-    sets = _latents(run, pipeline, folder, dry_run)
+    sets = _sets(run, pipeline, folder, not dry_run)
     torch.manual_seed(WEIGHTS_SEED)
     adapter = make_adapter(pipeline.unet, small=run.small) if run.init is None else IFAdapter.load(run.init)
     precision = PRECISIONS.get(settings.mixed_precision)
     halve(precision, pipeline.unet, pipeline.text_encoder, pipeline.text_encoder_2)
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
+
+    def texts(every: Callable[[], Iterable[Text]]) -> TextEncoding:
+        return TextEncoding(pipeline, every, run.latents or folder / "latents", precision)
+
     task = IFAdapterTask(
-        pipeline, adapter, sets, run.region_weight, run.snr_power, _examples(run), run.held_out, precision
+        pipeline,
+        adapter,
+        sets(True),
+        run.region_weight,
+        run.snr_power,
+        _examples(run),
+        run.held_out,
+        precision,
+        partial(sets, False),
+        texts if run.text_features else None,
     )
     train(task, settings, folder, run, dry_run=dry_run)
 
 
-def _latents(
-    run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path, blank: bool
-) -> list[LatentSet]:
+def _sets(
+    run: AdapterRun, pipeline: StableDiffusionXLPipeline, folder: Path, write: bool
+) -> Callable[[bool], list[LatentSet]]:
+    """The encoded pictures; given True, stand-ins for those that are not encoded yet."""
     width, height = run.size
     if run.data is None:
         chosen = [Pictures(width, height, run.pictures)]
         if run.checked_pattern_pictures:
             chosen.append(Pictures(width, height, run.checked_pattern_pictures, pattern="checked"))
-        return [encoded_world(pipeline.vae, one, folder, blank=blank) for one in chosen]
+        return lambda blank: [encoded_world(pipeline.vae, one, folder, blank=blank) for one in chosen]
     source = LayoutFolder(run.data, width, height)
     latents = run.latents or folder / "latents"
-    if run.buckets:
-        return encode_buckets(source, pipeline.vae, latents, run.leave_out, blank=blank)
-    return [encode_folder(source, pipeline.vae, latents, run.leave_out, blank=blank)]
+    encode = partial(encode_folder, source, pipeline.vae, latents, run.leave_out, write=write)
+    buckets = partial(encode_buckets, source, pipeline.vae, latents, run.leave_out, write=write)
+    return lambda blank: buckets(blank=blank) if run.buckets else [encode(blank=blank)]
 
 
 def _examples(run: AdapterRun) -> list[Layout]:

@@ -82,8 +82,12 @@ def what_cannot_be_followed_is_refused(run, tiny_model, tmp_path, capsys):
     before = (run / "run" / "checkpoint.pt").read_bytes()
     for name in ("one", "three"):
         write_pair(tmp_path / "other", name, "red")
+    latents = {file: file.stat().st_mtime_ns for file in (run / "run" / "latents").rglob("*/*")}
     assert trained(run, tiny_model, 2, data=tmp_path / "other") == 2
     assert "pictures was" in capsys.readouterr().err
+    # Before anything of it is encoded, which can take days.
+    now = (run / "run" / "latents").rglob("64x64-*/*")
+    assert {file: file.stat().st_mtime_ns for file in now}.items() <= latents.items()
     shutil.copytree(tiny_model, tmp_path / "model")
     change_unet(tmp_path / "model")
     assert trained(run, tmp_path / "model", 2) == 2

@@ -69,12 +69,13 @@ def test_folders_and_shards_are_read_where_they_lie(tmp_path):
     }
     assert found["00000.tar/000.png"].image[0, 0].tolist() == [0, 255, 0]
     assert found["00000.tar/001.png"].image[0, 0].tolist() == [0, 0, 255]
-    keys = [source.key(number) for number in range(4)]
+    keys = source.keys.tolist()
     (tmp_path / "x.png").write_bytes(picture("lime"))
     (tmp_path / "x.json").write_bytes(layout("x"))
     again = LayoutFolder(tmp_path, 64, 64)
+    assert again.check(shown=False) == {}
     # The same picture has the same latent, in a shard and out of it.
-    assert again.key(again.names.index("x.png")) == keys[0]
+    assert again.keys[again.names.index("x.png")].tolist() == keys[0]
 
 
 def test_what_is_wrong_in_a_shard_is_named(tmp_path):
