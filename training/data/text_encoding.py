@@ -20,7 +20,7 @@ from ...hosts.diffusers_sdxl import encode_tokens
 from ...layout import Layout
 from ...models.ifadapter.phrases import LAYERS
 from ...models.weights import save_weights
-from ..engine.account import gigabytes
+from ..engine.account.words import gigabytes
 from ..engine.fingerprint import of_frozen, of_texts
 from ..engine.progress import progress_bar
 from .errors import SourceError
