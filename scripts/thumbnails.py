@@ -1,8 +1,8 @@
 """Draws the thumbnails of the templates that the demo model can draw: a run of each template's own graph.
 
 `python scripts/thumbnails.py` starts ComfyUI (COMFYUI_PATH or ~/comfy/ComfyUI), runs each template as it is
-saved and writes `example_workflows/NAME.jpg`: the picture with its regions over it.
-Those for SDXL keep theirs.
+saved and writes `example_workflows/NAME.jpg`: the picture with its regions over it. Some that are for SDXL
+run with the demo model and what it knows, and the thumbnail says so; the others show their layout.
 """
 
 from __future__ import annotations
@@ -15,19 +15,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support" / "host"))
 
 from comfyui_location import HOW_TO_GET_COMFYUI, REPOSITORY, find_comfyui
 from comfyui_server import Server, api_prompt, running_server
 
-from instance_composer.layout import Layout
+from instance_composer.layout import Canvas, Layout
 from instance_composer.pictures import draw_layout
 
 TEMPLATES = REPOSITORY / "example_workflows"
+DEMO_LAYOUTS = REPOSITORY / "demo" / "layouts"
 NAMES = ("Try it", "With and without", "Draw regions", "Try everything")
+# For SDXL, with what they draw here: a layout of the demo's gallery, or a prompt.
+ON_DEMO = {
+    "Regions and attributes": "2-the-same-words-swapped.json",
+    "Bind attributes": "a red circle and a blue square on grey",
+    "See where words look": "a green triangle and an orange cross on grey",
+}
+SAID = "drawn by the demo model, not by SDXL"
 LONGEST = 480  # pixels: the gallery shows cards of about 300
+LINE = 28  # pixels of the line below
+GROUND = (38, 40, 44)
 OPACITY = 0.08  # of the regions, so that the picture is seen through them
 QUALITY = 82
 
@@ -35,7 +45,7 @@ QUALITY = 82
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="templates to draw (all that the demo model can)")
-    names = parser.parse_args().names or NAMES
+    names = parser.parse_args().names or (*NAMES, *ON_DEMO)
     comfyui = find_comfyui()
     if comfyui is None:
         parser.error(HOW_TO_GET_COMFYUI)
@@ -47,33 +57,109 @@ def main() -> int:
                 workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
                 prompt = api_prompt(workflow, info)
                 target = TEMPLATES / f"{name}.jpg"
-                thumbnail(server, prompt).save(target, quality=QUALITY, optimize=True)
+                drawn = said(thumbnail_on_demo(server, prompt, ON_DEMO[name])) if name in ON_DEMO else None
+                (drawn or thumbnail(server, prompt)).save(target, quality=QUALITY, optimize=True)
                 print(f"{target.name}: {target.stat().st_size} bytes", flush=True)
     return 0
 
 
 def thumbnail(server: Server, prompt: dict[str, Any]) -> Image.Image:
     """The picture of a run with its regions; beside the one that the graph draws without them, if it does."""
-    entry = server.run(prompt, seconds=1800)
-    if entry["status"]["status_str"] != "success":
-        raise RuntimeError(f"the run failed: {entry['status']}")
+    entry = run(server, prompt)
     document = prompt[only(prompt, "IC_InstanceLayout")]["inputs"]["document"]
     layout = Layout.from_json(document)
     shown = [draw_layout(layout, background=picture(server, prompt, entry, "SaveImage"), opacity=OPACITY)]
     if any(one["class_type"] == "PreviewImage" for one in prompt.values()):
         shown.insert(0, picture(server, prompt, entry, "PreviewImage"))
-    side = LONGEST // len(shown)
+    return beside(shown)
+
+
+def run(server: Server, prompt: dict[str, Any]) -> dict[str, Any]:
+    entry = server.run(prompt, seconds=1800)
+    if entry["status"]["status_str"] != "success":
+        raise RuntimeError(f"the run failed: {entry['status']}")
+    return entry
+
+
+def thumbnail_on_demo(server: Server, prompt: dict[str, Any], wanted: str) -> Image.Image:
+    """The picture with its regions, or beside its attention maps."""
+    if wanted.endswith(".json"):
+        layout = Layout.from_json((DEMO_LAYOUTS / wanted).read_text(encoding="utf-8"))
+    else:
+        layout = Layout(canvas=Canvas(128, 128), prompt=wanted)
+    put_on_demo(prompt, layout)
+    entry = run(server, prompt)
+    drawn = picture(server, prompt, entry, "SaveImage")
+    classes = {one["class_type"] for one in prompt.values()}
+    if "IC_InstanceLayout" in classes:
+        return beside([draw_layout(layout, background=drawn, opacity=OPACITY)])
+    if "IC_ShowAttentionMaps" in classes:
+        return beside([drawn, *pictures(server, prompt, entry, "IC_ShowAttentionMaps")])
+    return beside([drawn])
+
+
+def put_on_demo(prompt: dict[str, Any], layout: Layout) -> None:
+    """The demo model, a layout and its prompt in the place of a template's own; nodes and links stay."""
+    checkpoint = only(prompt, "CheckpointLoaderSimple")  # model, clip, vae come first there as well
+    adapters = [key for key, one in prompt.items() if one["class_type"] == "IC_LoadIFAdapter"]
+    for adapter in adapters:
+        del prompt[adapter]
+    prompt[checkpoint] = {"class_type": "IC_LoadDemoCheckpoint", "inputs": {}}
+    size = {"width": layout.canvas.width, "height": layout.canvas.height}
+    values = {
+        "PrimitiveStringMultiline": {"value": layout.prompt},
+        "EmptyLatentImage": size,
+        "IC_InstanceLayout": {**size, "document": layout.to_json()},
+        "KSampler": {"steps": 20, "cfg": 3.0},
+    }
+    for one in prompt.values():
+        inputs = one["inputs"]
+        given = values.get(one["class_type"], {})
+        inputs |= {name: value for name, value in given.items() if not isinstance(inputs[name], list)}
+        inputs |= {
+            name: [checkpoint, 3]
+            for name, value in inputs.items()
+            if isinstance(value, list) and value[0] in adapters
+        }
+        if one["class_type"] == "CLIPTextEncode" and isinstance(inputs["text"], str):
+            inputs["text"] = ""  # what SDXL is told to avoid
+
+
+def said(image: Image.Image) -> Image.Image:
+    """The same above a line that says whose picture it is."""
+    whole = Image.new("RGB", (image.width, image.height + LINE), GROUND)
+    whole.paste(image)
+    draw = ImageDraw.Draw(whole)
+    font = ImageFont.load_default(size=14)
+    draw.text((LONGEST / 2, image.height + LINE / 2), SAID, font=font, fill="white", anchor="mm")
+    return whole
+
+
+def beside(shown: list[Image.Image]) -> Image.Image:
+    """Up to three in a row, four in two."""
+    columns = 2 if len(shown) == 4 else len(shown)
+    side = LONGEST // columns
     parts = [
         one.resize((side, round(one.height * side / one.width)), Image.Resampling.LANCZOS) for one in shown
     ]
-    whole = Image.new("RGB", (LONGEST, max(part.height for part in parts)), (38, 40, 44))
+    height = max(part.height for part in parts)
+    whole = Image.new("RGB", (LONGEST, height * -(-len(parts) // columns)), GROUND)
     for place, part in enumerate(parts):
-        whole.paste(part, (place * side, 0))
+        whole.paste(part, (place % columns * side, place // columns * height))
     return whole
 
 
 def picture(server: Server, prompt: dict[str, Any], entry: dict[str, Any], node: str) -> Image.Image:
-    (image,) = entry["outputs"][only(prompt, node)]["images"]
+    (found,) = pictures(server, prompt, entry, node)
+    return found
+
+
+def pictures(server: Server, prompt: dict[str, Any], entry: dict[str, Any], node: str) -> list[Image.Image]:
+    """What the only node of a class shows, enlarged."""
+    return [enlarged(server, image) for image in entry["outputs"][only(prompt, node)]["images"]]
+
+
+def enlarged(server: Server, image: dict[str, str]) -> Image.Image:
     file = server.base / image["type"] / image["subfolder"] / image["filename"]
     found = Image.open(io.BytesIO(file.read_bytes())).convert("RGB")
     # Captions are drawn in pixels of the picture; on 128 of them they would have no room.

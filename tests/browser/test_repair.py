@@ -7,15 +7,20 @@ import json
 import pytest
 from comfyui_location import REPOSITORY
 from playwright.sync_api import expect
+from test_templates import overlaps
 
-REPAIR = json.loads(
-    (REPOSITORY / "example_workflows" / "Repair an instance.json").read_text(encoding="utf-8")
+REPAIR, TRY_IT = (
+    json.loads((REPOSITORY / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    for name in ("Repair an instance", "Try it")
 )
-# One front end and one renderer: what is tried is how nodes are found and wired.
-pytestmark = [
-    pytest.mark.parametrize("server", ["pinned"], indirect=True),
-    pytest.mark.parametrize("page", ["classic"], indirect=True),
-]
+
+
+def once(test):
+    """One front end and one renderer: what is tried is how nodes are found and wired."""
+    test = pytest.mark.parametrize("server", ["pinned"], indirect=True)(test)
+    return pytest.mark.parametrize("page", ["classic"], indirect=True)(test)
+
+
 NODE = "app.graph.nodes.find((node) => node.comfyClass === 'IC_RepairInstance')"
 ORIGINS = f"""() => Object.fromEntries({NODE}.inputs.flatMap((input, slot) => {{
   const origin = {NODE}.getInputNode(slot);
@@ -38,12 +43,13 @@ def press_draw_again(editor, x, y):
 
 def asked_to_run(editor, x, y):
     """What the page asks the server to run after a press; the run itself is called off."""
-    with editor.page.expect_request("**/prompt") as asked:
+    with editor.page.expect_request("**/api/prompt") as asked:
         press_draw_again(editor, x, y)
     editor.page.evaluate("import('/scripts/api.js').then(({ api }) => api.interrupt(null))")
     return asked.value.post_data_json
 
 
+@once
 def test_a_region_is_drawn_again_by_its_node_alone(editor):
     load(editor, REPAIR)
     (number,) = (str(node["id"]) for node in REPAIR["nodes"] if node["type"] == "IC_RepairInstance")
@@ -57,6 +63,7 @@ def test_a_region_is_drawn_again_by_its_node_alone(editor):
     assert again[1] != diamond, "another press is another try"
 
 
+@once
 def test_a_graph_without_such_a_node_gets_one_or_is_told_what_to_connect(editor):
     editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
     press_draw_again(editor, 0.4, 0.4)
@@ -72,3 +79,29 @@ def test_a_graph_without_such_a_node_gets_one_or_is_told_what_to_connect(editor)
         **dict.fromkeys(("model", "positive", "negative"), "IC_ComposeLayout"),
         "layout": "IC_InstanceLayout",
     }
+
+
+def test_a_picture_sampled_in_a_subgraph_is_repaired_beside_it(editor):
+    """What the node needs comes out of the subgraph, which keeps its nodes and gets outputs, once."""
+    load(editor, TRY_IT)
+    (inside,) = (str(node["id"]) for node in TRY_IT["nodes"] if "-" in node["type"])
+    compose, _, decode = (f"{inside}:{node['id']}" for node in TRY_IT["definitions"]["subgraphs"][0]["nodes"])
+    asked = asked_to_run(editor, 0.28, 0.3)
+    (number,) = asked["partial_execution_targets"]
+    made = asked["prompt"][number]["inputs"]
+    assert made["instances"].startswith("diamond@")
+    links = {name: made[name] for name in ("image", "model", "positive", "negative")}
+    assert links == {
+        "image": [decode, 0],
+        **{name: [compose, at] for at, name in enumerate(("model", "positive", "negative"))},
+    }
+    assert {asked["prompt"][made[name][0]]["class_type"] for name in ("vae", "layout")} == {
+        "IC_LoadDemoCheckpoint",
+        "IC_InstanceLayout",
+    }
+    assert (made["steps"], made["cfg"]) == (20, 3.0), "as the subgraph's node says it"
+    assert overlaps(editor) == []
+    outputs = f"() => app.graph.getNodeById({inside}).outputs.map((output) => output.name)"
+    assert editor.page.evaluate(outputs) == ["IMAGE", "model", "positive", "negative"]
+    assert asked_to_run(editor, 0.28, 0.3)["partial_execution_targets"] == [number]
+    assert editor.page.evaluate(outputs) == ["IMAGE", "model", "positive", "negative"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from comfyui_location import REPOSITORY
+from PIL import Image, ImageSequence
 
 try:
     import tomllib
@@ -68,3 +69,29 @@ def test_a_template_has_named_groups_around_all_of_its_nodes_and_a_note(path: Pa
 def test_the_template_to_try_is_small():
     graph = read(REPOSITORY / "example_workflows" / "Try it.json")
     assert sum(node["type"] != "MarkdownNote" for node in graph["nodes"]) <= MOST_NODES_TO_TRY
+
+
+@pytest.mark.parametrize("path", [*TEMPLATES, *BLUEPRINTS], ids=lambda path: path.stem)
+def test_numbers_of_nodes_and_links_are_unique_subgraphs_included(path: Path) -> None:
+    """A front end gives the second of two a new number, with a warning, whenever the workflow is opened."""
+    graph = read(path)
+    inner = graph.get("definitions", {}).get("subgraphs", ())
+    nodes = [node["id"] for one in (graph, *inner) for node in one["nodes"]]
+    links = [link[0] for link in graph["links"]] + [link["id"] for one in inner for link in one["links"]]
+    assert len(set(nodes)) == len(nodes)
+    assert len(set(links)) == len(links)
+    assert graph["last_node_id"] >= max(nodes)
+    assert graph["last_link_id"] >= max(links, default=0)
+
+
+def test_the_film_of_the_readme_is_short_and_small():
+    film = REPOSITORY / "docs" / "draw.webp"
+    assert f"({film.relative_to(REPOSITORY).as_posix()})" in (REPOSITORY / "README.md").read_text("utf-8")
+    assert film.stat().st_size <= 400_000
+    with Image.open(film) as opened:
+        times = []
+        for frame in ImageSequence.Iterator(opened):
+            frame.load()
+            times.append(frame.info["duration"])
+    assert len(times) > 20
+    assert sum(times) < 12_000  # milliseconds

@@ -10,6 +10,7 @@ import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } 
 import { NodePictures } from "./comfyui_pictures.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
 import { drawAgain } from "./comfyui_repair.mjs";
+import { keepUnsaved, takeUnsaved, Unsaved } from "./comfyui_unsaved.mjs";
 import { NodeNotes } from "./node_notes.mjs";
 import { EditorWindow } from "./window.mjs";
 
@@ -94,6 +95,7 @@ class Mount {
   constructor(node, widget, model, t) {
     Object.assign(this, { node, widget, model });
     this.pictures = new NodePictures(this);
+    this.unsaved = new Unsaved();
     this.editor = new Editor(this.host(), t);
     this.window = new EditorWindow(this.editor, model.element, () => this.commit());
     model.element.replaceChildren(this.editor.root);
@@ -118,7 +120,7 @@ class Mount {
       get text() {
         return self.model.text;
       },
-      setText: (text) => (this.widget.value = text),
+      setText: (text) => this.setText(text),
       get size() {
         return self.size;
       },
@@ -157,8 +159,18 @@ class Mount {
     };
   }
 
+  get text() {
+    return this.model.text;
+  }
+
+  setText(text) {
+    this.unsaved.replaced(this.text);
+    this.widget.value = text;
+  }
+
   commit() {
     this.place = this.key;
+    this.unsaved.told();
     app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
   }
 
@@ -175,6 +187,9 @@ class Mount {
     const memory = memories.get(key);
     memories.delete(key);
     if (memory) this.editor.recall(memory);
+    const unsaved = takeUnsaved(key, this.text);
+    if (unsaved !== null) this.setText(unsaved);
+    this.isBehind = unsaved !== null; // the graph is still being loaded: it hears of it later
     this.restoreKept();
     this.connectionsChanged();
     // A front end that changes workflows gives back what they showed after their nodes are made.
@@ -189,6 +204,7 @@ class Mount {
   }
 
   restoreLate() {
+    if (this.isAlive && this.isBehind) this.commit();
     if (!this.isAlive || this.editor.pictures.images.result) return;
     this.restoreKept();
     this.pictures.showResult();
@@ -377,6 +393,7 @@ function listenOnce() {
     each(name, (one) => one.pictures.endRun());
   // Before the page goes ComfyUI keeps the workflow as it knows it.
   window.addEventListener("beforeunload", () => mounts.forEach((one) => one.editor.flush()));
+  window.addEventListener("pagehide", () => keepUnsaved(mounts));
   window.addEventListener("wheel", keepForScrolling, { capture: true, passive: true });
   const repaint = new MutationObserver(() => mounts.forEach((one) => one.paint()));
   for (const element of [document.documentElement, document.body])

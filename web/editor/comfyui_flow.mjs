@@ -17,6 +17,12 @@ export const executionId = ({ node, around }) => [...around, node].map(({ id }) 
 
 const linksOf = (graph) => [...(graph.links?.values?.() ?? Object.values(graph.links ?? {}))];
 
+/** The link that arrives at an input. */
+export const linkTo = (node, slot) =>
+  linksOf(node.graph ?? {}).find(
+    (link) => String(link.target_id) === String(node.id) && link.target_slot === slot,
+  );
+
 /** Where the links from one output arrive: places with the input's number. */
 function* arrivals(graph, around, id, slot) {
   for (const link of linksOf(graph)) {
@@ -41,7 +47,7 @@ export function* allPlaces(graph, around = []) {
 }
 
 /** All places of a node: several where its subgraph is used more than once. */
-const placesOf = (node, root) => [...allPlaces(root)].filter((place) => place.node === node);
+export const placesOf = (node, root) => [...allPlaces(root)].filter((place) => place.node === node);
 
 const isType = (port, type) => String(port?.type) === type;
 const slotsOf = (node, wanted) =>
@@ -80,10 +86,13 @@ export function sampledThrough(node, root) {
   return found;
 }
 
+const takes = (node, type) =>
+  (node.inputs ?? []).some((input, slot) => isType(input, type) && linkTo(node, slot));
+
 /** Whether a node takes a layout and gives pictures: it draws the one into the other, unless it samples. */
 const drawsLayout = (node) =>
   node.comfyClass !== "IC_RepairInstance" &&
-  (node.inputs ?? []).some((input) => isType(input, "INSTANCE_LAYOUT") && input.link != null) &&
+  takes(node, "INSTANCE_LAYOUT") &&
   (node.outputs ?? []).some((output) => isType(output, "IMAGE"));
 
 /** Places that end a flow of one type from outputs of a node: samplers, guiders. @returns {Map<string, Place>} */
@@ -107,8 +116,6 @@ function ends(place, names, type) {
   }
   return found;
 }
-
-const takes = (node, type) => (node.inputs ?? []).some((input) => isType(input, type) && input.link != null);
 
 /**
  * What is wrong with how a node that places a layout is wired: "wired_model" where only its MODEL reaches a

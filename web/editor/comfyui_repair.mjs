@@ -1,6 +1,7 @@
 // "Draw this again": names instances in a Repair Instance that has the layout, makes one where there is none, and
 // runs that node alone.
-import { executionId, nodesAfter, sampledThrough } from "./comfyui_flow.mjs";
+import { executionId, nodesAfter, placesOf, sampledThrough } from "./comfyui_flow.mjs";
+import { give, sourceOf } from "./comfyui_wiring.mjs";
 
 const REPAIR = "IC_RepairInstance";
 const SAMPLERS = ["KSampler"];
@@ -43,35 +44,60 @@ function kept(text, names, all) {
     });
 }
 
-/** A Repair Instance beside the decoder of a picture that was sampled through the layout; null if none is found. */
+/**
+ * A Repair Instance for a picture that was sampled through the layout; null if none is found. It lies where both the
+ * layout and the decoder are in the same graph or in subgraphs of it, beside the one or the other.
+ */
 function makeRepair(app, node, root) {
-  const sampled = [...sampledThrough(node, root).values()].filter((place) => place.node.graph === node.graph);
-  const ofType = (types) =>
-    sampled.find((place) => types.includes(place.node.type) && place.node.mode === 0)?.node;
-  const [sampler, decoder] = [ofType(SAMPLERS), ofType(DECODERS)];
-  const made = sampler && decoder && LiteGraph.createNode(REPAIR);
+  const sampled = [...sampledThrough(node, root).values()].filter(isOn);
+  const decoder = sampled.find((place) => DECODERS.includes(place.node.type));
+  const samplers = sampled.filter((place) => SAMPLERS.includes(place.node.type));
+  const latent = decoder && sourceOf(decoder, "samples")?.output;
+  const sampler = samplers.find((place) => place.node === latent?.node) ?? samplers[0];
+  const made = decoder && sampler && LiteGraph.createNode(REPAIR);
   if (!made) return null;
-  node.graph.add(made);
-  made.pos = [decoder.pos[0] + Math.max(decoder.size[0], sampler.size[0]) + GAP, decoder.pos[1]];
-  for (const name of SETTINGS) {
-    const [from, to] = [sampler, made].map((one) => one.widgets.find((widget) => widget.name === name));
-    if (from && to) to.value = from.value;
-  }
-  const slot = (one, name) => one.inputs.findIndex((input) => input.name === name);
-  const follow = (one, name) => {
-    const origin = one.getInputNode(slot(one, name));
-    origin?.connect(one.getInputLink(slot(one, name)).origin_slot, made, slot(made, name));
-  };
-  const give = (one, type, name) =>
-    one.connect(
-      one.outputs.findIndex((output) => output.type === type),
-      made,
-      slot(made, name),
-    );
-  for (const name of ["model", "positive", "negative"]) follow(sampler, name);
-  follow(decoder, "vae");
-  give(decoder, "IMAGE", "image");
-  give(node, "INSTANCE_LAYOUT", "layout");
+  const near = (place) => shared([place, decoder]);
+  const [own] = placesOf(node, root).sort((one, other) => near(other) - near(one));
+  const depth = shared([own, decoder, sampler]);
+  const beside = decoder.around[depth] ?? decoder.node;
+  beside.graph.add(made);
+  for (const name of [...SETTINGS, "model", "positive", "negative"])
+    give(sourceOf(sampler, name), made, name, depth);
+  give(sourceOf(decoder, "vae"), made, "vae", depth);
+  give({ output: outputOf(decoder, "IMAGE") }, made, "image", depth);
+  give({ output: outputOf(own, "INSTANCE_LAYOUT") }, made, "layout", depth);
+  made.pos = freePlace(made, beside.pos[0] + beside.size[0] + GAP, beside.pos[1]);
   app.canvas.setDirty(true, true);
   return nodesAfter(node, root, [REPAIR]).find((place) => place.node === made) ?? null;
+}
+
+const isOn = ({ node, around }) => [node, ...around].every(({ mode }) => mode === 0);
+
+/** In how many subgraph nodes, outwards in, all places are together. */
+function shared([first, ...others]) {
+  const end = first.around.findIndex((one, at) => others.some(({ around }) => around[at] !== one));
+  return end < 0 ? first.around.length : end;
+}
+
+const outputOf = ({ node, around }, type) => ({
+  node,
+  around,
+  slot: node.outputs.findIndex((output) => output.type === type),
+});
+
+/** The first place downwards where a node covers no other. */
+function freePlace(made, x, y) {
+  const title = LiteGraph.NODE_TITLE_HEIGHT;
+  const others = made.graph.nodes.filter((one) => one !== made);
+  const covered = (top) =>
+    others.find(
+      ({ pos, size }) =>
+        pos[0] < x + made.size[0] + GAP &&
+        x < pos[0] + size[0] + GAP &&
+        pos[1] - title < top + made.size[1] + GAP &&
+        top - title < pos[1] + size[1] + GAP,
+    );
+  let top = y;
+  for (let over = covered(top); over; over = covered(top)) top = over.pos[1] + over.size[1] + title + GAP + 1;
+  return [x, top];
 }
