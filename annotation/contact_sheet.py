@@ -59,6 +59,11 @@ def write_contact_sheet(
             on_pictures(1)
         page = _page(entries, number, len(starts), len(files))
         (folder / _file_name(number)).write_text(page, encoding="utf-8")
+    # Pages of an earlier sheet that was longer.
+    stale = len(starts) + 1
+    while (page := folder / _file_name(stale)).is_file():
+        page.unlink()
+        stale += 1
     return folder / _file_name(1), failures
 
 

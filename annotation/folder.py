@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from ..layout import Canvas, Layout
 from ..pictures.reading import PICTURE_ENDINGS, list_pictures, read_noted
 from .annotator import Annotator, Subject
+from .sifting import FILE as LEFT_OUT
 from .words import read_words
 
 CAPTION_ENDING, TAGS_ENDING = ".txt", ".tags"
@@ -31,6 +32,7 @@ class Outcome:
     annotated: int = 0
     empty: int = 0
     kept: int = 0
+    left_out: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -62,7 +64,7 @@ class PictureFolder:
 
     def others(self) -> tuple[Path, ...]:
         """Files of the source that are neither pictures nor belong to one."""
-        return list_pictures(self.source).others
+        return tuple(file for file in list_pictures(self.source).others if file.name != LEFT_OUT)
 
     def layout_file(self, picture: Path) -> Path:
         """The path of a picture's layout, whether it is there or not."""
@@ -97,13 +99,15 @@ def annotate_folder(
     batch: int = 1,
     force: bool = False,
     share: tuple[int, int] = (0, 1),
+    left_out: Collection[str] = (),
     on_pictures: Callable[[int], object] = lambda count: None,
 ) -> Outcome:
     """Annotate what has no layout yet (`force`: everything), `batch` pictures at a time.
 
-    `share` (n, count): every count-th picture from the n-th on, so that processes do nothing twice. A picture
-    that cannot be read, or on which the models fail, is left out and listed; what they raise goes on only if
-    they never succeed. Stopped at any time, the same call goes on.
+    Those whose names are `left_out` are passed over. `share` (n, count): every count-th picture from the
+    n-th on, so that processes do nothing twice. A picture that cannot be read, or on which the models fail,
+    is left out and listed; what they raise goes on only if they never succeed. Stopped at any time, the same
+    call goes on.
     """
     pictures, outcome = folder.pictures(), Outcome()
     folder.target.mkdir(parents=True, exist_ok=True)
@@ -114,7 +118,9 @@ def annotate_folder(
         first = names.setdefault(picture.stem, picture.name)
         if number % total != place:
             continue
-        if first != picture.name:
+        if picture.name in left_out:
+            outcome.left_out += 1
+        elif first != picture.name:
             outcome.failures.append((picture.name, f"{first} would have the same layout file; rename one"))
         elif not force and folder.layout_file(picture).is_file():
             outcome.kept += 1

@@ -26,6 +26,7 @@ COMMANDS = {
     "convert": "convert an IFAdapter file or an SDXL UNet; apply or extract the delta of IterComp",
     "score": "say how well pictures show a prompt, in three aspects of composition",
     "rank": "put pictures of a gallery of models into order, by people on a local page or by a judge",
+    "sift": "list pictures of a folder that are small, or copies of others",
     "annotate": "make training data of pictures: find what is in them and describe it",
     "train": "train an IFAdapter on any SDXL, reward models, or the demo model from scratch",
     "doctor": "say what of this machine helps or hinders the pack, as a text for a report",

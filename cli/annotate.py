@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, help="folder for layouts, with the pictures linked beside them (the same folder)"
     )
+    parser.add_argument(
+        "--left-out", type=Path, metavar="FILE", help="list of pictures to pass over, as sift writes it"
+    )
     parser.add_argument("--force", action="store_true", help="also do again what has a layout")
     parser.add_argument("--no-sheet", action="store_true", help="no contact-sheet.html of the results")
     parser.add_argument(
@@ -84,11 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..annotation.contact_sheet import spread, write_contact_sheet
     from ..annotation.folder import PictureFolder, annotate_folder
+    from ..annotation.sifting import read_list
 
     folder = PictureFolder(
         arguments.images, arguments.out or arguments.images, arguments.caption_files, arguments.tag_files
     )
     pictures = folder.pictures()  # before minutes of loading
+    left_out = read_list(arguments.left_out) if arguments.left_out else set[str]()
+    if strangers := len(left_out - {picture.name for picture in pictures}):
+        print(f"{arguments.left_out} names {strangers} pictures that are not here", file=sys.stderr)
     share = share_of(arguments)
     annotator = _annotator(arguments, folder)
     with tqdm(total=len(share.of(pictures)), desc="annotating", unit="picture", disable=None) as bar:
@@ -98,12 +105,13 @@ def run(arguments: argparse.Namespace) -> int:
             batch=arguments.batch,
             force=arguments.force,
             share=(share.place, share.total),
+            left_out=left_out,
             on_pictures=bar.update,
         )
     if share.total > 1:
         print(f"share {share}; the same command without shares writes the contact sheet", file=sys.stderr)
     elif not arguments.no_sheet:
-        failed = {name for name, _ in outcome.failures}
+        failed = left_out | {name for name, _ in outcome.failures}
         good = [picture for picture in pictures if picture.name not in failed]
         done = [(picture, folder.layout_file(picture)) for picture in good]
         shown = spread(done, int(arguments.sheet))
@@ -199,7 +207,7 @@ def _report(outcome: Outcome, folder: PictureFolder) -> int:
         print(f"not annotated, being no {', '.join(PICTURE_ENDINGS)}: {named(others)}", file=sys.stderr)
     print(
         f"{outcome.annotated} annotated ({outcome.empty} without instances), {outcome.kept} had a layout, "
-        f"{len(outcome.failures)} failed"
+        f"{outcome.left_out} left out, {len(outcome.failures)} failed"
     )
     for name, reason in outcome.failures:
         print(f"{name}: {reason}", file=sys.stderr)

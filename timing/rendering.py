@@ -1,7 +1,8 @@
 """What an IFAdapter adds to a picture of a plain diffusers pipeline, on the demo model.
 
 Side by side, picture by picture in turns, in CPU time of the process: the pipeline with the prompt's
-conditions and nothing attached, the same with a layout of five things at strength 1, and at strength 0.
+conditions and nothing attached, the same with a layout of five things at strength 1, and at strength 0. The
+ratio is of pictures of one turn, its median and quartiles over all turns.
 Sampling only; what a layout takes once (captions to tokens, keys and values) stands beside it. `--operations`
 counts those of a picture with and without.
 """
@@ -94,7 +95,7 @@ def main() -> None:
     pipeline = load_sdxl(DEMO)
     pipeline.set_progress_bar_config(disable=True)
     adapter = IFAdapter.load(DEMO / "ifadapter.safetensors")
-    print(f"torch {torch.__version__}, 1 thread, float32, {arguments.steps} steps, median of CPU time")
+    print(f"torch {torch.__version__}, 1 thread, float32, {arguments.steps} steps, medians of CPU time")
     print("\n| layout | pixels, batch | plain | adapter | at strength 0 | ratio | once a layout |")
     print("|---|---|---|---|---|---|---|")
     kept: dict[str, torch.Tensor] = {}
@@ -125,12 +126,13 @@ def main() -> None:
                 continue
             times = in_turns(calls, arguments.repeats)
         middle = {call: statistics.median(taken) for call, taken in times.items()}
-        ratio = statistics.median(
-            own / base for own, base in zip(times["adapter"], times["plain"], strict=True)
+        low, ratio, high = statistics.quantiles(
+            (own / base for own, base in zip(times["adapter"], times["plain"], strict=True)), n=4
         )
         print(
             f"| {name} | {side}, {batch} | {middle['plain']:.0f} ms | {middle['adapter']:.0f} ms "
-            f"| {middle['without']:.0f} ms | {ratio:.2f} | {middle['once']:.0f} ms |",
+            f"| {middle['without']:.0f} ms | {ratio:.2f} ({low:.2f} to {high:.2f}) "
+            f"| {middle['once']:.0f} ms |",
             flush=True,
         )
     if arguments.save:

@@ -18,6 +18,7 @@ from .conditions import Conditions
 from .errors import UnsuitableModelError
 from .ifadapter import Attachment, attach_prompts, find_adapted_layers
 from .phrases import encode_phrases
+from .text_projections import keeping_text
 
 # Instances in one pass: the text encoders hand out all their layers, 13 MB a caption for SDXL.
 CAPTIONS_PER_PASS = 8
@@ -156,7 +157,7 @@ def generate(
     rows = [negative] * (batch if guided else 0) + [positive] * batch
     gates = {number: gate.to(device) for number, gate in encoded.gates.items()}
     run: Any = pipeline
-    with attach_prompts(pipeline.unet, gates, rows, scale) as attachment:
+    with keeping_text(pipeline.unet), attach_prompts(pipeline.unet, gates, rows, scale) as attachment:
         return run(
             prompt_embeds=encoded.prompt,
             pooled_prompt_embeds=encoded.pooled,

@@ -32,7 +32,8 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
     arithmetic is float32.
 
     A CPU is kept busy by one instance after the other on its own rectangle; a GPU waits for launches, so
-    there all instances are computed together. So they are where weights are trained, on both.
+    there all instances are computed together. So they are where weights are trained, on both, and without
+    gradients on small grids, where a CPU waits for operations too.
 
     Source: IFAdapter, equations 4-8, as the released code computes them: the area term multiplies the gate
     logit, and the softmax runs over ten slots.
@@ -48,6 +49,8 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
         )
     if not placement.indices:
         return torch.zeros_like(query)
+    if not torch.is_grad_enabled() and is_small(placement, query.shape[-1]):
+        return ListedSemanticMap(keys, values, gate, placement, rows)(query)
     trained = gate.trained or (torch.is_grad_enabled() and (keys.requires_grad or values.requires_grad))
     compute = cropped_semantic_map if query.device.type == "cpu" and not trained else gathered_semantic_map
     return compute(query, keys, values, gate, placement)
@@ -56,7 +59,7 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
 def prompts_semantic_map(
     query: Tensor, prompts: StackedPrompts, number: int, gate: Gate, placement: Placement
 ) -> Tensor:
-    """The same for layer `number` of the prompts of a run, without gradients.
+    """The same for layer `number` of the prompts of a run, without gradients, bit for bit.
 
     On a CPU with small grids what does not depend on the query is made once and kept with the prompts.
     """

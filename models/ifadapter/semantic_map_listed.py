@@ -33,8 +33,9 @@ def is_small(placement: Placement, channels: int) -> bool:
     """Whether `ListedSemanticMap` is what a layer of so many channels is best computed by."""
     if placement.rows != 1 or placement.device.type != "cpu":
         return False
-    cells = len(placement.indices) * _length(placement)
-    return cells * channels <= MOST_NUMBERS and 3 * cells * _length(placement) <= MOST_WEIGHTS
+    length = _length(placement)
+    cells = len(placement.indices) * length
+    return 0 < cells * channels <= MOST_NUMBERS and 3 * cells * length <= MOST_WEIGHTS
 
 
 class ListedSemanticMap:
@@ -224,6 +225,12 @@ class _Ways:
 
 
 def _length(placement: Placement) -> int:
-    """One more than the cells of the largest, so that every list has a zero in it, unless one fills all."""
-    cells = placement.grid[0] * placement.grid[1]
-    return min(int(placement.covered.flatten(1).sum(1).max()) + 1, cells)
+    """One more than the cells of the largest, so that every list has a zero in it, unless one fills all; 0
+    without cells."""
+
+    def count() -> int:
+        most = int(placement.covered.flatten(1).sum(1).max())
+        return min(most + 1, placement.grid[0] * placement.grid[1]) if most else 0
+
+    # Asked for at every step and layer.
+    return _kept(placement, "length of lists", count)

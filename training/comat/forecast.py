@@ -31,7 +31,8 @@ class Forecast(Protocol):
 def cost_of(task: Forecast, settings: Settings, device: torch.device) -> Cost:
     """What a step takes, and the latents of the original model that are still to be made."""
     measured = _Measured(task, settings, device)
-    return Cost(measured.kept(), measured.step(), measured.originals(task.to_make))
+    originals = measured.originals(task.to_make)
+    return Cost(measured.kept(), measured.step(), originals, measured.largest)
 
 
 class _Measured:
@@ -59,7 +60,8 @@ class _Measured:
                 self.plain, _ = self._timed(call)
             # Halves of the LoRA made without gradients would cut it off from its own.
             torch.clear_autocast_cache()
-            self.learning, self.saved = self._timed(call, self.weights)
+            learning = timed(call, objective, device, self.weights)
+            self.learning, self.saved, self.largest = learning.seconds, learning.kept, learning.largest
         picture = torch.zeros(1, *shape, device=device, requires_grad=True)
         self.judging, self.saved_in_judging = self._timed(lambda: self._judge(picture), [picture])
         objective.train(training)

@@ -54,12 +54,13 @@ class Player:
 
 
 class Cost(NamedTuple):
-    """What a run takes: bytes kept for a batch's backward pass, seconds of a part of a step with it, and
-    seconds of what is made before the first step."""
+    """What a run takes: bytes kept for a batch's backward pass, seconds of a part of a step with it, seconds
+    of what is made before the first step, and bytes of the largest tensor that is kept."""
 
     kept: int
     seconds: float
     before: float = 0.0
+    largest: int = 0
 
 
 class Task(ABC, Generic[ObjectiveT]):

@@ -259,3 +259,14 @@ def test_models_that_never_succeed_end_the_run(tmp_path):
         FolderError, match=r"failed on every picture so far, last on 08\.png \(RuntimeError: too small"
     ):
         annotate_folder(one, PictureFolder(tmp_path, tmp_path), batch=4)
+
+
+def test_what_a_list_names_is_left_out_and_counted(tmp_path):
+    for name in ("a", "b", "c"):
+        picture().save(tmp_path / f"{name}.png")
+    (tmp_path / "left-out.tsv").write_text("b.png\tsmall: 80 × 40 pixels\n")
+    folder = PictureFolder(tmp_path, tmp_path)
+    outcome = annotate_folder(annotator(), folder, left_out={"b.png"})
+    assert (outcome.annotated, outcome.left_out, outcome.failures) == (2, 1, [])
+    assert not (tmp_path / "b.json").exists()
+    assert folder.others() == ()

@@ -45,7 +45,8 @@ def announce(
     except torch.OutOfMemoryError as error:
         trouble = f"a batch of one does not fit into the memory of {device}"
         raise out_of_memory(trouble, settings, task) from error
-    memory, there = needed(task.objective, cost, settings.optimizer), memory_of(device)
+    there = memory_of(device)
+    memory = needed(task.objective, cost, settings.optimizer, parts, accelerator.num_processes)
     of = f" of {gigabytes(there)} on {device}" if there else ""
     say(accelerator, f"memory: about {gigabytes(memory)}{of}")
     if there and memory > there:

@@ -26,13 +26,14 @@ def measure(
             return own
         found = [_sample(task, size, settings, device, to_device) for size in sizes]
     if len(found) == 1:
-        return Cost(found[0].kept, found[0].seconds)
+        return found[0]
     # What does not grow with the batch, such as halves of weights, counts once.
     one, two = found
     more = settings.batch - 1
     return Cost(
         one.kept + more * max(0, two.kept - one.kept),
         one.seconds + more * max(0.0, two.seconds - one.seconds),
+        largest=one.largest + more * max(0, two.largest - one.largest),
     )
 
 
@@ -81,7 +82,8 @@ def timed(
     if inputs:
         torch.autograd.grad(result.float().sum(), inputs, allow_unused=True)
     _wait(device)
-    return Cost(sum(kept.values()), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Cost(sum(kept.values()), seconds, largest=max(kept.values(), default=0))
 
 
 @contextmanager

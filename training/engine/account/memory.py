@@ -14,7 +14,10 @@ from ..task import Cost, Task
 # A trained weight has a gradient, two moments and an average beside it, of four bytes each; moments of 8 bits
 # have a scale for every 256.
 _COPIES = {ADAMW: 4.0, ADAMW_8BIT: 2 + 2 * (1 + 4 / 256) / 4}
-# What allocators lose and single kernels need for a moment, as a share of the rest.
+# Tensors as large as the largest one kept, which the end of a forward pass and the beginning of a backward
+# one hold for a moment.
+_PASSING = 4
+# What allocators lose, as a share of the rest.
 _SPARE = 0.1
 
 
@@ -30,9 +33,18 @@ def held(objective: nn.Module, optimizer: str = ADAMW) -> int:
     return sum(weights.values()) + int(_COPIES[optimizer] * trained)
 
 
-def needed(objective: nn.Module, cost: Cost, optimizer: str = ADAMW) -> int:
-    """Bytes at the end of a forward pass, when there is most."""
-    return int((held(objective, optimizer) + cost.kept) * (1 + _SPARE))
+def needed(
+    objective: nn.Module, cost: Cost, optimizer: str = ADAMW, parts: int = 1, processes: int = 1
+) -> int:
+    """Bytes at the end of a forward pass or while weights are updated, whichever is more.
+
+    A step of one part has no gradients yet when its forward pass ends. Several processes hold gradients once
+    more, in the buckets that they exchange.
+    """
+    trained = sum(p.nbytes for p in objective.parameters() if p.requires_grad)
+    update = held(objective, optimizer) + (trained if processes > 1 else 0)
+    forward = update - (trained if parts == 1 else 0) + cost.kept + _PASSING * cost.largest
+    return int(max(forward, update) * (1 + _SPARE))
 
 
 def memory_of(device: torch.device) -> int:

@@ -374,9 +374,21 @@ def test_what_is_kept_of_a_run_serves_its_own_layer_and_placement_alone() -> Non
                     query, _ = random_inputs(grid, [1] * rows)
                     with torch.no_grad():
                         found = prompts_semantic_map(query, prompts, number, gates[number], placement)
-                    expected = semantic_map(query, *pairs[number], gates[number], placement)
+                        assert torch.equal(
+                            found, semantic_map(query, *pairs[number], gates[number], placement)
+                        )
+                    expected = cropped_semantic_map(query, *pairs[number], gates[number], placement)
                     torch.testing.assert_close(found, expected, atol=AGREEMENT, rtol=1e-5)
     assert len(prompts.made) == 8
+
+
+@torch.no_grad()
+def test_instances_without_a_cell_add_nothing() -> None:
+    layer, (query, tokens) = random_layer(), random_inputs((4, 4), [1])
+    keys, values = layer.keys_values(tokens)
+    placement = Placement.of_boxes([(0.5, 0.5, 0.5, 0.5)], [1], (4, 4))
+    assert not placement.covered.any()
+    assert not semantic_map(query, keys[None], values[None], layer.gate(), placement).any()
 
 
 def test_large_grids_and_gradients_are_left_to_the_others() -> None:

@@ -1,0 +1,123 @@
+"""What is compared of pictures instead of the pictures: size, digest, edges and colours, kept in files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..pictures.reading import read_picture
+
+FOLDER = "fingerprints"
+_EDGES, _COLORS = 8, 2
+# Of 256 levels; cells of a plain background differ by less, by chance.
+_NOISE = 3
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A picture's width and height in pixels, a digest of its pixels, its edges and its colours.
+
+    `edges`: 128 bits, whether a cell of an 8 × 8 grid is darker than its neighbour to the right, then below.
+    `colors`: the means of red, green and blue in the four quarters, a byte each. All in hexadecimal digits.
+    """
+
+    width: int
+    height: int
+    digest: str
+    edges: str
+    colors: str
+
+    @classmethod
+    def of(cls, picture: Image.Image) -> Fingerprint:
+        """The fingerprint of a picture in RGB."""
+        grey = picture.convert("L").resize((_EDGES + 1, _EDGES + 1), Image.Resampling.BOX)
+        cells = np.asarray(grey, dtype=np.int16)
+        own = cells[:-1, :-1] + _NOISE
+        right, down = own < cells[:-1, 1:], own < cells[1:, :-1]
+        edges = np.packbits(np.concatenate((right.ravel(), down.ravel())))
+        colors = picture.resize((_COLORS, _COLORS), Image.Resampling.BOX).tobytes()
+        digest = hashlib.blake2b(picture.tobytes(), digest_size=16)
+        return cls(picture.width, picture.height, digest.hexdigest(), edges.tobytes().hex(), colors.hex())
+
+
+# What is known of a file by its name: its fingerprint, or why it cannot be read.
+Known = dict[str, "Fingerprint | str"]
+
+
+def fingerprint_pictures(
+    pictures: Iterable[Path],
+    folder: Path,
+    share: tuple[int, int] = (0, 1),
+    on_pictures: Callable[[int], object] = lambda count: None,
+) -> Known:
+    """Fingerprints of all pictures, each made once and kept in `folder`; a file that changed is read again.
+
+    `share` (n, count): only every count-th picture from the n-th on is read, into a file of its own; the
+    others are as known as other shares have made them by now. Stopped at any time, the same call goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place, total = share
+    kept = _read_all(folder)
+    known: Known = {}
+    own = folder / f"{place}-of-{total}.jsonl"
+    _end_line(own)
+    with own.open("a", encoding="utf-8") as file:
+        for number, picture in enumerate(pictures):
+            mine = number % total == place
+            stamp = _stamp(picture)
+            before = kept.get((picture.name, *stamp))
+            if before is not None:
+                known[picture.name] = before
+            elif mine:
+                known[picture.name] = found = _made(picture)
+                said = {"failure": found} if isinstance(found, str) else asdict(found)
+                file.write(json.dumps({"name": picture.name, "stamp": stamp, **said}) + "\n")
+                file.flush()
+            if mine:
+                on_pictures(1)
+    return known
+
+
+def _made(picture: Path) -> Fingerprint | str:
+    try:
+        return Fingerprint.of(read_picture(picture))
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
+def _stamp(file: Path) -> list[int]:
+    """What changes with a file's content: its bytes and the time of its last change."""
+    try:
+        status = file.stat()
+    except OSError:  # a link that leads nowhere; reading it says so
+        return [0, 0]
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _read_all(folder: Path) -> dict[tuple[Any, ...], Fingerprint | str]:
+    """By name and stamp: files of other shares may know a picture from before it changed."""
+    found: dict[tuple[Any, ...], Fingerprint | str] = {}
+    for file in sorted(folder.glob("*-of-*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                values: dict[str, Any] = json.loads(line)
+                key = (values.pop("name"), *values.pop("stamp"))
+                found[key] = values["failure"] if "failure" in values else Fingerprint(**values)
+            # The end of a line that was being written when its process was killed: the picture is read again.
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+    return found
+
+
+def _end_line(file: Path) -> None:
+    """Let what is appended begin a line, where the last one was cut off."""
+    if file.is_file() and (text := file.read_bytes()) and not text.endswith(b"\n"):
+        with file.open("ab") as opened:
+            opened.write(b"\n")
