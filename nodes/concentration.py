@@ -15,8 +15,8 @@ from ..hosts.comfyui.prompts.entities import PromptEntities
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from ..models.concentration.find_targets import WITHOUT_REGION
-from .inputs import layers_input, window_inputs
-from .notes import noted
+from .inputs import layers_input, silhouettes_input, window_inputs
+from .notes import noted, told_on
 from .sockets import EntitiesSocket, InstanceLayoutSocket
 
 DEFAULTS = Concentration()
@@ -154,7 +154,9 @@ class AttributeConcentration(io.ComfyNode):
                         "and so on. They come before those of the layout."
                     ),
                 ),
+                silhouettes_input("the attention to each entity's noun"),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Model.Output("out_model", display_name="model", tooltip="Samples with the guidance."),
                 io.Conditioning.Output(
@@ -181,11 +183,23 @@ class AttributeConcentration(io.ComfyNode):
         overrides: str = "",
         layout: Layout | None = None,
         masks: Any = None,
+        silhouettes_from: float = 0.0,
     ) -> io.NodeOutput:
         settings = Concentration(
-            token_weight, pixel_weight, strength, mode, start, end, layers, without_region, inner_steps
+            token_weight,
+            pixel_weight,
+            strength,
+            mode,
+            start,
+            end,
+            layers,
+            without_region,
+            inner_steps,
+            silhouettes_from,
         )
-        applied = apply_concentration(model, positive, entities.entities, settings, layout, masks, overrides)
+        applied = apply_concentration(
+            model, positive, entities.entities, settings, layout, masks, overrides, told_on(cls)
+        )
         return io.NodeOutput(*applied, ui=noted(layout, strength))
 
 

@@ -10,8 +10,8 @@ from ..hosts.comfyui.ifadapter.apply import apply_ifadapter
 from ..hosts.comfyui.ifadapter.compose import compose
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
-from .inputs import window_inputs
-from .notes import noted
+from .inputs import silhouettes_input, window_inputs
+from .notes import noted, told_on
 from .sockets import IFAdapterSocket, InstanceLayoutSocket
 
 
@@ -77,7 +77,9 @@ class ApplyIFAdapter(io.ComfyNode):
                         "and detail to checkpoint and LoRAs. After it nothing is computed."
                     ),
                 ),
+                silhouettes_input("the attention to each caption"),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Model.Output(
                     "out_model", display_name="model", tooltip="Samples with the instances placed."
@@ -105,8 +107,21 @@ class ApplyIFAdapter(io.ComfyNode):
         strength: float,
         start: float,
         end: float,
+        silhouettes_from: float = 0.0,
     ) -> io.NodeOutput:
-        applied = apply_ifadapter(model, clip, ifadapter, layout, positive, negative, strength, start, end)
+        applied = apply_ifadapter(
+            model,
+            clip,
+            ifadapter,
+            layout,
+            positive,
+            negative,
+            strength,
+            start,
+            end,
+            silhouettes_from,
+            told_on(cls),
+        )
         return io.NodeOutput(*applied, ui=noted(layout, strength))
 
 

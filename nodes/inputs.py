@@ -32,3 +32,21 @@ def layers_input(use: str, *, advanced: bool = False) -> io.Input:
         tooltip=f"{use}: {choices}.",
         **({"advanced": True} if advanced else {}),
     )
+
+
+def silhouettes_input(whose: str) -> io.Input:
+    """The input silhouettes_from, off by default; `whose` attention they are grown from."""
+    return socket(
+        io.Float,
+        "silhouettes_from",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        optional=True,
+        advanced=True,
+        tooltip=(
+            "From this share of the noise schedule on a box is the silhouette that the picture is growing in "
+            f"it, read from {whose} in the steps before. Try 0.3. 0: boxes to the end. Drawn masks stay."
+        ),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from ....models.concentration.energy import ConcentrationObjective, Objective
 from ....models.concentration.find_targets import OWN_MAP, WITHOUT_REGION, find_targets
 from ....models.entities.extraction import EntityTokens
 from ..attention.layer_call import Block
+from ..attention.silhouettes import Growing, check_since
 from ..attention.terms import Term, Text, carry
 from ..attention.unet.presets import preset_blocks
 from ..attention.window import check_window
@@ -41,6 +42,7 @@ class Concentration:
     layers: str = "middle and decoder"
     without_region: str = OWN_MAP
     inner_steps: int = 1
+    silhouettes_from: float = 0.0
 
 
 def apply_concentration(
@@ -51,14 +53,16 @@ def apply_concentration(
     layout: Layout | None = None,
     masks: Tensor | None = None,
     overrides: str = "",
+    tell: Callable[[str], None] = logger.info,
 ) -> tuple[Any, list[Any]]:
     """MODEL and CONDITIONING in which the attention of each entity's words gathers in its region.
 
     `find_targets` says which regions those are; `settings` say what happens to entities without one. Without
-    anything to concentrate, at strength 0 or without weights both are handed back as they came. Source: the
-    energy of CoMat (arXiv 2404.03653), followed while sampling.
+    anything to concentrate, at strength 0 or without weights both are handed back as they came. `tell` hears
+    of silhouettes. Source: the energy of CoMat (arXiv 2404.03653), followed while sampling.
     """
     check_window(settings.start, settings.end)
+    check_since(settings.silhouettes_from, (settings.start, settings.end))
     _check_choices(settings)
     targets = find_targets(entities, layout, masks, overrides, settings.without_region, logger.warning)
     if targets is None:
@@ -68,17 +72,29 @@ def apply_concentration(
         return model, conditioning
     for text, _ in conditioning:
         check_tokens(targets, Text.of(text, model.model_options).tokens)
-    return bind(model), carry(conditioning, _term(targets, settings, preset_blocks(model, settings.layers)))
+    growing = None
+    if settings.silhouettes_from:
+        growing = Growing(settings.silhouettes_from, _names(entities, targets), tell)
+    term = _term(targets, settings, preset_blocks(model, settings.layers), growing)
+    return bind(model), carry(conditioning, term)
 
 
-def _term(targets: Targets, settings: Concentration, layers: tuple[Block, ...]) -> Term:
+def _names(entities: Sequence[EntityTokens], targets: Targets) -> tuple[str, ...]:
+    """Words of the targets' entities, in their order."""
+    words = {each.tokens: each.entity.text for each in entities}
+    return tuple(words[group] for group in targets.groups)
+
+
+def _term(
+    targets: Targets, settings: Concentration, layers: tuple[Block, ...], growing: Growing | None
+) -> Term:
     window = (settings.start, settings.end)
     weights = (settings.token_weight, settings.pixel_weight)
     if settings.mode == "latent":
         objective = partial(_objective, weights=weights)
-        return LatentTerm(targets, objective, settings.strength, layers, window)
+        return LatentTerm(targets, objective, settings.strength, layers, window, growing=growing)
     guidance = LocalGuidance(*weights, settings.strength, settings.inner_steps)
-    return LocalTerm(targets, guidance, layers, window)
+    return LocalTerm(targets, guidance, layers, window, growing=growing)
 
 
 def _objective(targets: Targets, weights: tuple[float, float]) -> Objective:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -22,6 +23,7 @@ from ....models.concentration.energy import (
 from ....models.regions import Rectangle
 from ..attention.layer_call import AllReadError, Block, LayerCall
 from ..attention.run_cache import RunCache
+from ..attention.silhouettes import Growing
 from ..attention.terms import Text
 from ..attention.window import Sampling, Window
 from .differentiable_unet import (
@@ -36,6 +38,7 @@ from .differentiable_unet import (
     needs_checkpoints,
 )
 from .local import NODE, acting_entities, cropped, own_keys
+from .silhouettes import GrownTargets
 
 # Loss scale of the gradient, without which half precision would make zeros of it: an energy is a mean over
 # cells, heads and layers. Where a gradient overflows, the smaller scales are tried in turn. The scale cancels
@@ -60,6 +63,7 @@ class LatentTerm:
     layers: tuple[Block, ...]
     window: Window
     node: str = NODE
+    growing: Growing | None = None
     # Of what the user has been told, once.
     told: list[str] = field(default_factory=list, init=False)
 
@@ -70,15 +74,19 @@ class LatentTerm:
         active = acting_entities(self.targets, self.window, sigma, sampling, text)
         if active is None:
             return None
-        return LatentStep(self, self.targets, active, text)
+        gathers = self.growing is not None and self.growing.gathers(sigma, sampling)
+        return LatentStep(self, self.targets, active, text, gathers)
 
 
 @dataclass
 class Captured:
-    """Maps (B, h, w, T) of one conditioning, one for each layer; closed once the backward pass begins."""
+    """Maps (B, h, w, T) of one conditioning, one for each layer; closed once the backward pass begins.
 
+    `objectives` gives those of so many pictures, one each.
+    """
+
+    objectives: Callable[[int], Sequence[Objective]]
     maps: list[Tensor] = field(default_factory=list)
-    objective: Objective | None = None
     closed: bool = False
 
 
@@ -90,6 +98,7 @@ class LatentStep:
     targets: Targets
     active: tuple[bool, ...]
     text: Text
+    gathers: bool = False
     captured: list[Captured] = field(default_factory=list)
 
     @property
@@ -103,9 +112,17 @@ class LatentStep:
     def group(
         self, members: Sequence[tuple[int, LatentStep]], device: torch.device, cache: RunCache
     ) -> CaptureGroup:
-        captured = Captured(objective=self.term.make_objective(self.targets))
+        growing = self.term.growing
+        grown = None if growing is None else GrownTargets.of(growing, self.targets, cache)
+        captured = Captured(partial(self._objectives, None if self.gathers else grown))
         self.captured.append(captured)
-        return CaptureGroup(self, tuple(index for index, _ in members), captured)
+        chunks = tuple(index for index, _ in members)
+        return CaptureGroup(self, chunks, captured, grown if self.gathers else None)
+
+    def _objectives(self, grown: GrownTargets | None, rows: int) -> Sequence[Objective]:
+        if grown is None:
+            return [self.term.make_objective(self.targets)] * rows
+        return [self.term.make_objective(targets) for targets in grown.rows(rows)]
 
     def options(self, options: dict[str, Any]) -> dict[str, Any]:
         if OVERRIDE in options and not self.term.told:
@@ -173,10 +190,9 @@ class LatentStep:
 
     def _energies(self, captured: Captured) -> list[Energy]:
         """The energy of every picture of the batch."""
-        assert captured.objective is not None
-        rows = range(len(captured.maps[0]))
         return [
-            captured.objective([one[row : row + 1] for one in captured.maps], self.active) for row in rows
+            objective([one[row : row + 1] for one in captured.maps], self.active)
+            for row, objective in enumerate(captured.objectives(len(captured.maps[0])))
         ]
 
 
@@ -187,6 +203,7 @@ class CaptureGroup:
     step: LatentStep
     chunks: tuple[int, ...]
     captured: Captured
+    gathered: GrownTargets | None = None
 
     @property
     def blocks(self) -> Collection[Block]:
@@ -200,6 +217,8 @@ class CaptureGroup:
         found = found.mean(1).unflatten(1, call.grid)
         if self.captured.closed:
             return  # a checkpoint runs the layer again
+        if self.gathered is not None:
+            self.gathered.add(found.detach()[..., list(self.step.targets.tokens)])
         self.captured.maps.append(found)
         if len(self.captured.maps) == len(self.blocks):
             raise AllReadError

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ....models.attention.probabilities import token_probabilities
 from ....models.concentration import LocalGuidance, Targets, concentrate
 from ....models.regions import Rectangle
 from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
+from ..attention.silhouettes import Growing
 from ..attention.terms import Text
 from ..attention.window import Sampling, Window, acts
+from .silhouettes import GrownTargets
 
 NODE = "Attribute Concentration"
 
@@ -32,6 +35,7 @@ class LocalTerm:
     layers: tuple[Block, ...]
     window: Window
     node: str = NODE
+    growing: Growing | None = None
 
     def on_zeros(self) -> LocalTerm:
         return self
@@ -40,7 +44,8 @@ class LocalTerm:
         active = acting_entities(self.targets, self.window, sigma, sampling, text)
         if active is None:
             return None
-        return LocalStep(self.targets, self.guidance, self.layers, active, text)
+        gathers = self.growing is not None and self.growing.gathers(sigma, sampling)
+        return LocalStep(self.targets, self.guidance, self.layers, active, text, self.growing, gathers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +57,13 @@ class LocalStep:
     layers: tuple[Block, ...]
     active: tuple[bool, ...]
     text: Text
+    growing: Growing | None = None
+    gathers: bool = False
 
     @property
     def kind(self) -> Hashable:
-        return self.targets, self.guidance, self.layers, self.active, self.text
+        own = (self.targets, self.guidance, self.layers, self.active, self.text)
+        return *own, self.growing, self.gathers
 
     def crop(self, rectangle: Rectangle, cache: RunCache) -> LocalStep:
         return replace(self, targets=cropped(self.targets, rectangle, cache))
@@ -63,7 +71,9 @@ class LocalStep:
     def group(
         self, members: Sequence[tuple[int, LocalStep]], device: torch.device, cache: RunCache
     ) -> LocalGroup:
-        return LocalGroup(self, tuple(index for index, _ in members))
+        chunks = tuple(index for index, _ in members)
+        grown = self.growing and GrownTargets.of(self.growing, self.targets, cache)
+        return LocalGroup(self, chunks, grown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +82,7 @@ class LocalGroup:
 
     step: LocalStep
     chunks: tuple[int, ...]
+    grown: GrownTargets | None = None
 
     @property
     def blocks(self) -> Collection[Block]:
@@ -85,12 +96,28 @@ class LocalGroup:
             own = own_keys(step.targets, step.text, key, call)
             key, value = key[:, :own], value[:, :own]
             plain = call.plain(chunk)
-            call.add(
-                chunk,
-                concentrate(
-                    query, key, value, plain, call.heads, step.targets, call.grid, step.guidance, step.active
-                ),
-            )
+            if self.grown is not None and step.gathers:
+                maps = token_probabilities(query, key, call.heads, step.targets.tokens).mean(1)
+                self.grown.add(maps.unflatten(1, call.grid))
+            if self.grown is None or step.gathers:
+                targets: tuple[Targets, ...] = (step.targets,)
+            else:
+                targets = self.grown.rows(len(query))
+            rows = [
+                concentrate(q, k, v, attended, call.heads, seen, call.grid, step.guidance, step.active)
+                for seen, q, k, v, attended in _parts(targets, query, key, value, plain)
+            ]
+            call.add(chunk, rows[0] if len(rows) == 1 else torch.cat(rows))
+
+
+def _parts(
+    targets: Sequence[Targets], *tensors: Tensor
+) -> Iterator[tuple[Targets, Tensor, Tensor, Tensor, Tensor]]:
+    """Targets with their own rows of each of four tensors; all rows where there is one for all."""
+    for at, own in enumerate(targets):
+        rows = slice(None) if len(targets) == 1 else slice(at, at + 1)
+        query, key, value, attended = (one[rows] for one in tensors)
+        yield own, query, key, value, attended
 
 
 def acting_entities(

@@ -17,15 +17,21 @@ from ....models.ifadapter import IFAdapter, InstancePrompt
 from ....models.ifadapter.phrases import Phrases
 from ....models.regions import Rectangle, Regions
 from ..attention.errors import ModelMismatchError
+from ..attention.silhouettes import Growing, check_since
 from ..attention.terms import carry
 from ..attention.unet.layers import adapted_blocks
+from ..attention.unet.presets import preset_blocks
 from ..attention.window import check_window
 from ..attention.wrappers import bind
+from ..regions.captions import encode_captions
+from .caption_attention import CaptionAttention
 from .phrases import count_passes, encode_phrases
-from .term import AdaptedLayers, InstanceTerm
+from .term import AdaptedLayers, InstanceTerm, Part
 
 # Instances in one pass of the resampler; few, because a run can be interrupted between passes alone.
 INSTANCES_PER_PASS = 4
+# Layers whose attention silhouettes are grown from.
+READ = "middle and decoder"
 
 logger = logging.getLogger("instance_composer")
 
@@ -40,15 +46,19 @@ def apply_ifadapter(
     strength: float = 1.0,
     start: float = 0.0,
     end: float = 1.0,
+    silhouettes_from: float = 0.0,
+    tell: Callable[[str], None] = logger.info,
 ) -> tuple[Any, list[Any], list[Any]]:
     """MODEL, positive and negative that place the layout's instances.
 
     `adapter` is the ModelPatcher of an `IFAdapter`. The negative gets the unconditional tokens of the same
     boxes, as the released code guides, or an instance's own negative where it has one. At strength 0, and
-    where there is nothing to place, everything is handed back as it came. LayoutError for errors of the
-    layout; warnings go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
+    where there is nothing to place, everything is handed back as it came. From `silhouettes_from` on (0: not
+    at all) boxes are silhouettes, and `tell` hears of what size. LayoutError for errors of the layout;
+    warnings go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
     """
     check_window(start, end)
+    check_since(silhouettes_from, (start, end))
     if strength == 0.0:
         return model, positive, negative
     for problem in layout.checked().problems():
@@ -58,14 +68,30 @@ def apply_ifadapter(
     blocks = adapted_blocks(model, adapter.model.config)
     conditional, unconditional = prompts = _prompts(clip, adapter, layout)
 
-    def place_in(rectangle: Rectangle) -> dict[InstancePrompt, InstancePrompt]:
+    captions = None
+    if silhouettes_from:
+        names = tuple(instance.caption or instance.id for instance in layout.active)
+        growing = Growing(silhouettes_from, names, tell)
+        captions = _caption_attention(model, clip, layout, positive, growing)
+
+    def place_in(rectangle: Rectangle) -> Part:
         part = transform.crop(layout, Box(*rectangle))
-        return dict(zip(prompts, _prompts(clip, adapter, part), strict=True))
+        placed = dict(zip(prompts, _prompts(clip, adapter, part), strict=True))
+        return Part(placed, captions and captions.of([instance.id for instance in part.active]))
 
     layers = AdaptedLayers(adapter.model.gates(), blocks).to(_resting_place())
     term = InstanceTerm(layers, conditional, unconditional, strength, (start, end), place_in=place_in)
-    guidance = replace(term, prompt=unconditional)
+    term = replace(term, captions=captions, reads=True)
+    guidance = replace(term, prompt=unconditional, reads=False)
     return bind(model), carry(positive, term), carry(negative, guidance)
+
+
+def _caption_attention(
+    model: Any, clip: Any, layout: Layout, positive: list[Any], growing: Growing
+) -> CaptionAttention:
+    captions = encode_captions(clip, layout, positive)
+    ids = tuple(instance.id for instance in layout.active)
+    return CaptionAttention(ids, captions, preset_blocks(model, READ), growing)
 
 
 def _prompts(clip: Any, adapter: Any, layout: Layout) -> tuple[InstancePrompt, InstancePrompt]:

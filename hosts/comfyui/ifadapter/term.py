@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,11 +13,20 @@ from ....models.ifadapter import Gate, InstancePrompt, StackedPrompts, prompts_s
 from ....models.regions import Rectangle, Regions
 from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
+from ..attention.silhouettes import Grown
 from ..attention.terms import Text
 from ..attention.window import Sampling, Window, acts
+from .caption_attention import CaptionAttention
 
-# From a rectangle of the picture to what takes the place of each prompt there.
-PlaceIn = Callable[[Rectangle], Mapping[InstancePrompt, InstancePrompt]]
+
+class Part(NamedTuple):
+    """A rectangle of the picture: what takes the place of each prompt there, and of the captions read."""
+
+    prompts: Mapping[InstancePrompt, InstancePrompt]
+    captions: CaptionAttention | None
+
+
+PlaceIn = Callable[[Rectangle], Part]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +46,8 @@ class InstanceTerm:
 
     `prompt` belongs to the captions or, for a negative, to the unconditional tokens; `when_zeroed` takes its
     place once the conditioning has been zeroed out after the adapter was applied. `place_in` makes the
-    adapter's tokens anew for a part of the picture, because they tell where an instance is.
+    adapter's tokens anew for a part of the picture, because they tell where an instance is. With `captions`
+    boxes become silhouettes, from what the picture attends to where the term `reads` it.
     """
 
     layers: AdaptedLayers
@@ -46,6 +57,8 @@ class InstanceTerm:
     window: Window
     node: str = "Apply IFAdapter"
     place_in: PlaceIn | None = None
+    captions: CaptionAttention | None = None
+    reads: bool = False
 
     def on_zeros(self) -> InstanceTerm:
         # Zeros before the adapter was applied are a choice: a picture from its regions alone.
@@ -56,8 +69,14 @@ class InstanceTerm:
         place_in = self.place_in
         if place_in is None:
             return self
-        made = cache.get((place_in, rectangle), lambda: place_in(rectangle))
-        return replace(self, prompt=made[self.prompt], when_zeroed=made[self.when_zeroed], place_in=None)
+        made, captions = cache.get((place_in, rectangle), lambda: place_in(rectangle))
+        return replace(
+            self,
+            prompt=made[self.prompt],
+            when_zeroed=made[self.when_zeroed],
+            place_in=None,
+            captions=captions,
+        )
 
     def at(self, sigma: float, sampling: Sampling, text: Text) -> InstanceStep | None:
         prompt = self.when_zeroed if text.zeroed else self.prompt
@@ -68,7 +87,14 @@ class InstanceTerm:
         active = tuple(window in open_windows for window in windows)
         if not any(active):
             return None
-        return InstanceStep(self.layers, prompt, self.strength, prompt.regions, active)
+        step = InstanceStep(self.layers, prompt, self.strength, prompt.regions, active)
+        if self.captions is None:
+            return step
+        gathers = self.captions.growing.gathers(sigma, sampling)
+        doubled = text.rows == 2 * text.tokens
+        # What was zeroed out after the adapter is the unconditional half.
+        reads = self.reads and prompt is self.prompt
+        return replace(step, captions=self.captions, gathers=gathers, reads=reads, doubled=doubled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +106,15 @@ class InstanceStep:
     strength: float
     regions: Regions
     active: tuple[bool, ...]
+    captions: CaptionAttention | None = None
+    gathers: bool = False
+    reads: bool = False
+    doubled: bool = False
 
     @property
     def kind(self) -> Hashable:
-        """Terms of one kind differ in keys and values alone."""
-        return self.layers, self.strength, self.regions, self.active
+        """Terms of one kind differ in keys and values alone, and in whether captions are read."""
+        return self.layers, self.strength, self.regions, self.active, self.captions, self.gathers
 
     def crop(self, rectangle: Rectangle, cache: RunCache) -> InstanceStep:
         return replace(
@@ -102,12 +132,34 @@ class InstanceStep:
             strength=self.strength,
             regions=self.regions,
             active=self.active,
+            silhouettes=self._silhouettes(members, cache),
         )
+
+    def _silhouettes(
+        self, members: Sequence[tuple[int, InstanceStep]], cache: RunCache
+    ) -> Reading | Grown | None:
+        if self.captions is None:
+            return None
+        grown = Grown.of(self.captions.growing, self.regions, cache)
+        if not self.gathers:
+            return grown
+        return Reading(self.captions, grown, {at: one.doubled for at, one in members if one.reads})
+
+
+class Reading(NamedTuple):
+    """Captions whose maps are gathered, and the chunks they are read in: whether texts are doubled there."""
+
+    captions: CaptionAttention
+    grown: Grown
+    chunks: Mapping[int, bool]
 
 
 @dataclass(frozen=True, eq=False)
 class InstanceGroup:
-    """Chunks of a UNet batch that share gates, regions and strength, each with its own keys and values."""
+    """Chunks of a UNet batch that share gates, regions and strength, each with its own keys and values.
+
+    `silhouettes`: those of the run instead of the regions, or what they are going to be grown from.
+    """
 
     layers: AdaptedLayers
     chunks: tuple[int, ...]
@@ -115,13 +167,19 @@ class InstanceGroup:
     strength: float
     regions: Regions
     active: tuple[bool, ...]
+    silhouettes: Reading | Grown | None = None
 
     @property
     def blocks(self) -> Collection[Block]:
-        return self.layers.blocks.keys()
+        own = self.layers.blocks.keys()
+        return own | set(self.silhouettes.captions.blocks) if isinstance(self.silhouettes, Reading) else own
 
     def act(self, call: LayerCall) -> None:
         """Adds the instances of every chunk to the layer."""
+        if isinstance(self.silhouettes, Reading):
+            self._read(call, self.silhouettes)
+        if call.block not in self.layers.blocks:
+            return
         term = self.term(call.block, [call.query(chunk) for chunk in self.chunks], call.grid)
         for chunk, part in zip(self.chunks, term, strict=True):
             # Couple masks sum to 1 in every place, so each copy of a chunk gets the whole term.
@@ -129,7 +187,20 @@ class InstanceGroup:
 
     def term(self, block: Block, queries: Sequence[Tensor], grid: tuple[int, int]) -> Sequence[Tensor]:
         """The sum that one layer adds for the queries (rows, L, C) of each of the group's chunks."""
-        placement = self.regions.place(grid, self.active, queries[0].device)
+        count = len(queries[0])
+        grown = self.silhouettes.rows(count) if isinstance(self.silhouettes, Grown) else (self.regions,)
+        if len(grown) == 1:
+            return self._term(block, queries, grid, grown[0])
+        rows = [
+            self._term(block, [query[row : row + 1] for query in queries], grid, regions)
+            for row, regions in enumerate(grown)
+        ]
+        return [torch.cat(parts) for parts in zip(*rows, strict=True)]
+
+    def _term(
+        self, block: Block, queries: Sequence[Tensor], grid: tuple[int, int], regions: Regions
+    ) -> Sequence[Tensor]:
+        placement = regions.place(grid, self.active, queries[0].device)
         if placement is None:
             return [torch.zeros_like(query) for query in queries]
         number = self.layers.blocks[block]
@@ -141,3 +212,9 @@ class InstanceGroup:
             placement,
         )
         return (term if self.strength == 1.0 else self.strength * term).split(len(queries[0]))
+
+    def _read(self, call: LayerCall, reading: Reading) -> None:
+        if call.block not in reading.captions.blocks:
+            return
+        for chunk, doubled in reading.chunks.items():
+            reading.grown.add(reading.captions.maps(call, chunk, doubled))
