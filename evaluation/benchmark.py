@@ -1,13 +1,14 @@
 """Benchmark: a plan of pictures, a drawer of its jobs, scorers of what they show, a report of the records.
 
-Each benchmark is a folder below `benchmarks` with its `plan` and its `report`, and an action of
-`cli/evaluate`, listed there; drawers are in `generation`, scorers in `scorers`.
+`run` draws and scores on the bones of `harness`, as published benchmarks do. Each benchmark is a folder
+below `benchmarks` with its `plan` and its `report`, and an action of `cli/evaluate`, listed there; drawers
+are in `generation`, scorers in `scorers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,9 @@ REAL = Point("real")
 class Plan(Protocol):
     """The pictures of a benchmark: the first `count` of each point, and what they depend on besides."""
 
+    family: ClassVar[str]
+    """The family of its methods."""
+
     @property
     def count(self) -> int: ...
 
@@ -53,6 +57,10 @@ class Plan(Protocol):
 
     def identity(self) -> dict[str, Any]:
         """All that the pictures depend on but point and number, in plain JSON values."""
+        ...
+
+    def layout(self, number: int) -> Layout:
+        """What picture `number` is measured against at every point."""
         ...
 
     def job(self, point: Point, number: int) -> Job:

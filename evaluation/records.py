@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ..generation.methods import NOT_SAMPLED
 from .benchmark import Plan, PlanError, Point
+from .harness.cases import FILE, Case, CaseList
+from .harness.drawing import SECONDS
+from .harness.run_folder import RunFolder
 
 Record = dict[str, Any]
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
+# What scorers found in a picture, all of them together.
+SCORES = "scores"
 # Settings that were once written into a method's name, as "local@2,1,0", in their order.
 _SETTINGS_IN_NAMES = ("strength", "token_weight", "pixel_weight")
 
 
 class Evaluation(Generic[AnyPlan]):
-    """A folder with `plan.json`, `records.jsonl` (one line a picture) and `pictures/<point>/<number>.png`.
+    """The run folder of a plan, with `plan.json` and `records.jsonl` (one line a picture) besides.
 
-    It continues where it stopped: methods and numbers may be added at any time, what is there is kept. Two
-    processes may share the folder as long as no method is run by both.
+    A point's way is called by its name, picture n of the plan is case n. It continues where it stopped:
+    methods and numbers may be added at any time, what is there is kept. Two processes may share the folder as
+    long as no method is run by both. A record stands for its picture, even where that is gone: folders of
+    versions that kept records alone are continued.
     """
 
     def __init__(self, folder: Path, plan: AnyPlan) -> None:
@@ -27,6 +36,16 @@ class Evaluation(Generic[AnyPlan]):
         folder.mkdir(parents=True, exist_ok=True)
         self._check_plan(folder / "plan.json")
         self.records = {(_point(one), int(one["number"])): one for one in self._read()}
+
+    @cached_property
+    def run(self) -> RunFolder:
+        """Cases, pictures and findings; the cases that the folder does not have are made and frozen."""
+        file, count = self.folder / FILE, self.plan.count
+        frozen = CaseList.read(file).cases if file.is_file() else ()
+        if len(frozen) < count:
+            frozen = (*frozen, *(self._case(number) for number in range(len(frozen), count)))
+            self._list(frozen).write(file)
+        return RunFolder(self.folder, self._list(frozen[:count]))
 
     def missing(self) -> list[tuple[Point, int]]:
         """Point and number of every picture of the plan without a record, number by number.
@@ -38,12 +57,24 @@ class Evaluation(Generic[AnyPlan]):
 
     def picture(self, point: Point, number: int) -> Path:
         """The file of a picture; its folder is made."""
-        file = self.folder / "pictures" / point.name / f"{number:05d}.png"
+        file = self.run.picture(point.name, self.run.cases[number])
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
 
-    def add(self, point: Point, number: int, values: Mapping[str, Any]) -> None:
-        """Keep what was measured of a picture, in plain JSON values."""
+    def collect(self) -> None:
+        """Make records of what was found in pictures that have none, in plain JSON values."""
+        missing = self.missing()
+        points = dict.fromkeys(point for point, _ in missing)
+        scores = {point: self.run.findings(point.name, SCORES) for point in points}
+        seconds = {point: self.run.findings(point.name, SECONDS) for point in points}
+        for point, number in missing:
+            case = self.run.cases[number]
+            if case.id in scores[point]:
+                taken = None if point.method in NOT_SAMPLED else seconds[point].get(case.id)
+                things = len(case.layout.active)
+                self._add(point, number, {"things": things, "seconds": taken, **scores[point][case.id]})
+
+    def _add(self, point: Point, number: int, values: Mapping[str, Any]) -> None:
         settings = {"settings": dict(point.settings)} if point.settings else {}
         lora = {"lora": point.lora} if point.lora else {}
         record: Record = {"method": point.method, "number": number, **settings, **lora, **values}
@@ -62,6 +93,14 @@ class Evaluation(Generic[AnyPlan]):
             names = ", ".join(point.name for point in points)
             raise ValueError(f"{len(numbers)} layouts have been run with all of {names}; 3 are needed")
         return {point: [self.records[point, number] for number in numbers] for point in points}
+
+    def _case(self, number: int) -> Case:
+        name = f"{number:05d}"
+        layout, seed = self.plan.layout(number), self.plan.job(self.plan.points()[0], number).sampling.seed
+        return Case(name, f"{name}.png", layout, seed, name)
+
+    def _list(self, cases: Sequence[Case]) -> CaseList:
+        return CaseList(self.plan.family, "Shapes World", tuple(cases))
 
     def _check_plan(self, file: Path) -> None:
         now = self.plan.identity()

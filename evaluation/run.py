@@ -1,78 +1,122 @@
-"""Run of an evaluation: what is missing is drawn, scored and recorded, picture by picture."""
+"""Run of an evaluation on the bones of `harness`: what is missing is drawn, then scored and recorded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..generation.jobs import Drawer, Job, Seconds
+from ..generation.jobs import Drawer, Job
 from ..generation.methods import NOT_SAMPLED
-from ..pictures.reading import PictureError, read_picture
-from .benchmark import REAL, Point, Scorer
-from .records import AnyPlan, Evaluation
+from .benchmark import REAL, Plan, Point, Scorer
+from .harness.cases import Case
+from .harness.drawing import SECONDS, draw_each
+from .harness.measuring import Item, Measure, Stage, measure
+from .harness.run_folder import Found, Shard
+from .records import SCORES, AnyPlan, Evaluation
 
 
-def draw_and_score(
+@dataclass(frozen=True)
+class PlannedWay:
+    """A point of a plan as the harness draws it; `original(number)` is the file of a real picture."""
+
+    plan: Plan
+    point: Point
+    original: Callable[[int], str]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder of pictures."""
+        return self.point.name
+
+    def job(self, case: Case) -> Job:
+        """The picture of a case; what is not sampled starts from the real one."""
+        job = self.plan.job(self.point, int(case.id))
+        not_sampled = self.point.method in NOT_SAMPLED
+        return replace(job, original=self.original(int(case.id))) if not_sampled else job
+
+
+def draw_missing(
     evaluation: Evaluation[AnyPlan],
-    scorers: Sequence[Scorer],
     open_drawer: Callable[[], AbstractContextManager[Drawer]],
-    on_picture: Callable[[], object] = lambda: None,
+    on_picture: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Draw, score and record every missing picture; `on_picture` is called after each.
+    """Draw every picture that has no record; `on_picture` is called with numbers of those that are there.
 
     `open_drawer` is called once, and only if something has to be drawn.
     """
+
+    def original(number: int) -> str:
+        return str(evaluation.picture(REAL, number).resolve())
+
+    drawn: list[tuple[PlannedWay, Case]] = []
     missing = evaluation.missing()
-    with ExitStack() as stack:
-        drawer: Drawer | None = None
-        if any(point != REAL for point, _ in missing):
-            drawer = stack.enter_context(open_drawer())
-            _warm_up(evaluation, drawer, missing)
-        for point, number in missing:
-            job = evaluation.plan.job(point, number)
-            seconds = _draw(evaluation, drawer, job, point, number)
-            picture = _read(evaluation.picture(point, number))
-            scores = {k: v for scorer in scorers for k, v in scorer(picture, job.layout).items()}
-            values = {"things": len(job.layout.active), "seconds": seconds, **scores}
-            evaluation.add(point, number, values)
-            on_picture()
+    seconds = {point: evaluation.run.findings(point.name, SECONDS) for point in evaluation.plan.points()}
+    for point, number in missing:
+        file, case = evaluation.picture(point, number), evaluation.run.cases[number]
+        if point.method in NOT_SAMPLED and not (real := evaluation.picture(REAL, number)).is_file():
+            Image.fromarray(evaluation.plan.real(number)).save(real)
+        # A picture whose seconds are not known would take them from all of its point.
+        if not file.is_file() or (point.method not in NOT_SAMPLED and case.id not in seconds[point]):
+            drawn.append((PlannedWay(evaluation.plan, point, original), case))
+    on_picture(len(missing) - len(drawn))
+
+    @contextmanager
+    def warmed_up() -> Iterator[Drawer]:
+        with open_drawer() as drawer:
+            _warm_up(evaluation, drawer, drawn)
+            yield drawer
+
+    draw_each(evaluation.run, drawn, warmed_up, Shard(), on_picture)
 
 
-def _read(file: Path) -> np.ndarray:
-    try:
-        return np.array(read_picture(file))
-    except PictureError as error:
-        raise PictureError(f"{file} {error}; delete it to have it drawn again") from error
+def score_drawn(
+    evaluation: Evaluation[AnyPlan],
+    scorers: Sequence[Scorer],
+    on_pictures: Callable[[int], object] = lambda count: None,
+) -> dict[str, str]:
+    """Score and record every picture that is there and has no record; what cannot be read, with reasons.
+
+    `on_pictures` is called with numbers of pictures done.
+    """
+
+    def load() -> Measure:
+        return lambda items: [_scores(item, scorers) for item in items]
+
+    broken: dict[str, str] = {}
+    missing = set(evaluation.missing())
+    for point in dict.fromkeys(point for point in evaluation.plan.points()):
+
+        def asks(case: Case, found: Found, point: Point = point) -> bool:
+            return (point, int(case.id)) in missing
+
+        if any(one == point for one, _ in missing):
+            stages = (Stage(SCORES, load, asks),)
+            outcome = measure(evaluation.run, point.name, stages, on_pictures=on_pictures)
+            broken |= {f"{point.name}/{file}": reason for file, reason in outcome.broken.items()}
+    evaluation.collect()
+    return broken
 
 
-def _draw(
-    evaluation: Evaluation[AnyPlan], drawer: Drawer | None, job: Job, point: Point, number: int
-) -> Seconds | None:
-    """Write a picture; the seconds it took, None for what was not sampled."""
-    file = evaluation.picture(point, number)
-    if point.method in NOT_SAMPLED:
-        original = evaluation.picture(REAL, number)
-        Image.fromarray(evaluation.plan.real(number)).save(original)
-        if point != REAL:
-            assert drawer is not None
-            drawer.draw(replace(job, original=str(original.resolve())), file)
-        return None
-    assert drawer is not None
-    return drawer.draw(job, file)
+def _scores(item: Item, scorers: Sequence[Scorer]) -> dict[str, Any]:
+    pixels = np.array(item.picture)
+    return {k: v for scorer in scorers for k, v in scorer(pixels, item.case.layout).items()}
 
 
-def _warm_up(evaluation: Evaluation[AnyPlan], drawer: Drawer, missing: Sequence[tuple[Point, int]]) -> None:
+def _warm_up(
+    evaluation: Evaluation[AnyPlan], drawer: Drawer, drawn: Sequence[tuple[PlannedWay, Case]]
+) -> None:
     """Draw a picture that is thrown away: the first of a process pays for what is loaded and cached once."""
-    sampled = next((one for one in missing if one[0].method not in NOT_SAMPLED), None)
+    sampled = next((one for one in drawn if one[0].point.method not in NOT_SAMPLED), None)
     if sampled is None:
         return
-    job = evaluation.plan.job(*sampled)
+    way, case = sampled
+    job = way.job(case)
     file = evaluation.folder / "pictures" / f"warm-up-{os.getpid()}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     drawer.draw(replace(job, sampling=replace(job.sampling, steps=1)), file)

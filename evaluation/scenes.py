@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..generation.jobs import Job, Sampling
+from ..layout import Layout
 from ..shapes_world import (
     Look,
     Sample,
@@ -80,6 +81,10 @@ class ScenePlan(ABC):
         """All that the pictures depend on but point and number, in plain JSON values."""
         values = {**asdict(self.scenes), **asdict(self.sampling), **self.settings()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def layout(self, number: int) -> Layout:
+        """The layout of scene `number`, with the prompt that names everything."""
+        return self.scenes.sample(number).layout
 
     def job(self, point: Point, number: int) -> Job:
         """Picture `number` of a point."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -96,12 +97,15 @@ def evaluate(
     noun: str,
     packs: Path | None = None,
 ) -> int:
-    """Draw and score what is missing of a plan, write the report and name it on standard output."""
+    """Draw and score what is missing of a plan, write the report and name it on standard output.
+
+    1 if some pictures cannot be read, which are named and cost their own rows.
+    """
     from tqdm import tqdm
 
     from ...demo import FOLDER, demo_folder
     from ...evaluation.records import Evaluation
-    from ...evaluation.run import draw_and_score
+    from ...evaluation.run import draw_missing, score_drawn
     from ...evaluation.scorers.features import PictureFeatures
     from ...hosts.comfyui_process import ComfyUIProcess, running_comfyui
 
@@ -115,12 +119,16 @@ def evaluate(
 
     if not arguments.report_only:
         with tqdm(total=len(evaluation.missing()), desc="pictures", disable=None) as bar:
-            draw_and_score(evaluation, (scorer, features), open_drawer, bar.update)
+            draw_missing(evaluation, open_drawer, bar.update)
+    with tqdm(desc="scores", unit="picture", disable=None) as bar:
+        broken = score_drawn(evaluation, (scorer, features), bar.update)
+    for file, reason in broken.items():
+        print(f"{file} {reason}; delete it to have it drawn again", file=sys.stderr)
     report = arguments.report or arguments.folder / "report.md"
     kept = arguments.folder / "reference.npy"
     count = write_report(evaluation, lambda n: features.reference(plan.scenes, n, kept), report)
     print(f"{report} ({count} {noun})")
-    return 0
+    return int(bool(broken))
 
 
 def listed(text: str) -> list[str]:

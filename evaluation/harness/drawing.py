@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -16,11 +16,22 @@ from ...layout import Layout
 from ...pictures.reading import read_picture
 from ...shapes_world import CaptionError, join, parse
 from .cases import Case
-from .run_folder import RunFolder, Shard
+from .run_folder import Findings, RunFolder, Shard
 
 # Of benchmarks whose pictures have a name that ends in .jpg.
 _JPEG_QUALITY = 95
 SECONDS = "seconds"
+
+
+class Drawn(Protocol):
+    """What pictures are drawn by: the name of their folder, and the job of each."""
+
+    @property
+    def name(self) -> str: ...
+
+    def job(self, case: Case, /) -> Job:
+        """The picture of a case, asked for in this way."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,36 +59,50 @@ class Way:
 
 def draw(
     run: RunFolder,
-    way: Way,
+    way: Drawn,
     open_drawer: Callable[[], AbstractContextManager[Drawer]],
     shard: Shard | None = None,
     on_picture: Callable[[int], object] = lambda count: None,
 ) -> int:
-    """Draw what is missing of a part of the cases; the number of pictures drawn.
+    """Draw what is missing of a part of the cases; the number of pictures drawn."""
+    part = shard or Shard()
+    cases = part.of(run.cases)
+    missing = [(way, case) for case in cases if not run.picture(way.name, case).is_file()]
+    on_picture(len(cases) - len(missing))
+    draw_each(run, missing, open_drawer, part, on_picture)
+    return len(missing)
+
+
+def draw_each(
+    run: RunFolder,
+    missing: Sequence[tuple[Drawn, Case]],
+    open_drawer: Callable[[], AbstractContextManager[Drawer]],
+    part: Shard,
+    on_picture: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Draw these pictures in this order, of one way or of several.
 
     A picture is written whole or not at all, and depends on its case alone: stopped at any time, continued,
     or shared by processes, the same files come out. The drawer is opened only if something is missing.
     """
-    part = shard or Shard()
-    cases = part.of(run.cases)
-    missing = [case for case in cases if not run.picture(way.name, case).is_file()]
-    on_picture(len(cases) - len(missing))
     if not missing:
-        return 0
-    seconds = run.open_findings(way.name, SECONDS, part)
+        return
+    seconds: dict[str, Findings] = {}
     with open_drawer() as drawer:
-        for case in missing:
+        for way, case in missing:
             target = run.picture(way.name, case)
             target.parent.mkdir(parents=True, exist_ok=True)
             unfinished = target.with_name(f".unfinished-{part.index}-{os.getpid()}.png")
             try:
                 taken = drawer.draw(way.job(case), unfinished)
+                # Noted first, so that no picture that is there lacks its seconds.
+                if way.name not in seconds:
+                    seconds[way.name] = run.open_findings(way.name, SECONDS, part)
+                seconds[way.name].add({case.id: taken})
                 _finish(unfinished, target)
             finally:
                 unfinished.unlink(missing_ok=True)
-            seconds.add({case.id: taken})
             on_picture(1)
-    return len(missing)
 
 
 def _sentences(layout: Layout) -> list[str]:

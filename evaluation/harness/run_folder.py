@@ -31,11 +31,14 @@ class Shard:
 
 
 class RunFolder:
-    """`cases.jsonl`, `ways/<way>.json`, `pictures/<way>/…`, `models.json`, `findings/<way>/…`."""
+    """`cases.jsonl`, `ways/<way>.json`, `pictures/<way>/…`, `models.json`, `findings/<way>/…`.
 
-    def __init__(self, folder: Path) -> None:
+    `cases` are those of the file, where they were read already.
+    """
+
+    def __init__(self, folder: Path, cases: CaseList | None = None) -> None:
         self.folder = folder
-        self.list = CaseList.read(folder / FILE)
+        self.list = cases or CaseList.read(folder / FILE)
 
     @property
     def cases(self) -> tuple[Case, ...]:

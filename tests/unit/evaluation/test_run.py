@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from instance_composer.evaluation.benchmark import REAL, PlanError, Point
+from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
+from instance_composer.evaluation.harness.cases import CaseList
 from instance_composer.evaluation.records import Evaluation
-from instance_composer.evaluation.run import draw_and_score
+from instance_composer.evaluation.run import draw_missing, score_drawn
 from instance_composer.generation.jobs import Job, Sampling
 from instance_composer.layout import Canvas, Layout
-from instance_composer.pictures.reading import PictureError
 
 LIGHT = Point("paint", (("light", 2.0),))
 
@@ -26,6 +27,7 @@ class GreyPlan:
 
     count: int = 3
     method: str = "paint"
+    family: str = "grey"
 
     def points(self):
         return [REAL, Point("reconstructed"), Point(self.method), LIGHT]
@@ -33,10 +35,12 @@ class GreyPlan:
     def identity(self):
         return {"method": self.method}
 
+    def layout(self, number):
+        return Layout((), Canvas(8, 8), f"grey {number}")
+
     def job(self, point, number):
         options = {"grey": 10 * number * dict(point.settings).get("light", 1.0)}
-        layout = Layout((), Canvas(8, 8), f"grey {number}")
-        return Job("grey", point.method, layout, 8, 8, Sampling(seed=number), options)
+        return Job("grey", point.method, self.layout(number), 8, 8, Sampling(seed=number), options)
 
     def real(self, number):
         return np.full((8, 8, 3), 10 * number, dtype=np.uint8)
@@ -49,7 +53,7 @@ class Painter:
         self.drawn = []
 
     def draw(self, job, file):
-        self.drawn.append((job.method, job.sampling.steps, file.name))
+        self.drawn.append((job.method, job.sampling.steps, job.layout.prompt))
         if job.original:
             with Image.open(job.original) as original:
                 original.save(file)
@@ -69,7 +73,9 @@ def opened(drawer):
 
 def run(folder, drawer, **settings):
     evaluation = Evaluation(folder, GreyPlan(**settings))
-    draw_and_score(evaluation, [mean, lambda picture, _: {"side": len(picture)}], lambda: opened(drawer))
+    draw_missing(evaluation, lambda: opened(drawer))
+    broken = score_drawn(evaluation, [mean, lambda picture, _: {"side": len(picture)}])
+    assert not broken
     return evaluation
 
 
@@ -100,29 +106,75 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     records = tmp_path / "records.jsonl"
     whole = records.read_text()
     records.write_text(whole[:-30])
+    (tmp_path / "pictures" / "paint" / "00001.png").unlink()
     painter = Painter()
-    assert records.read_text() != run(tmp_path, painter).folder.joinpath("records.jsonl").read_text() == whole
-    # The last line was cut, so that its picture is drawn again, after a first of one step.
-    assert [name for *_, name in painter.drawn][1:] == ["00002.png"]
+    # The last line was cut, and is found again; a record stands for its picture.
+    assert run(tmp_path, painter).folder.joinpath("records.jsonl").read_text() == whole
+    assert not painter.drawn
+    # More of it, where one picture lost its record, its findings and itself.
+    lines = whole.splitlines()
+    lost = next(line for line in lines if '"paint", "number": 1' in line and "light" not in line)
+    records.write_text("\n".join(line for line in lines if line != lost) + "\n")
+    for file in (tmp_path / "findings" / "paint").iterdir():
+        kept = [line for line in file.read_text().splitlines() if '"00001"' not in line]
+        file.write_text("\n".join(kept) + "\n")
+    evaluation = run(tmp_path, painter, count=4)
+    assert [prompt for *_, prompt in painter.drawn][1:] == ["grey 1", "grey 3", "grey 3", "grey 3"]
+    assert json.loads(lost) in evaluation.records.values()
     assert not Evaluation(tmp_path, GreyPlan()).missing()
     with pytest.raises(PlanError, match="method was paint and is now draw"):
         Evaluation(tmp_path, GreyPlan(method="draw"))
 
 
+def test_a_run_that_is_stopped_while_it_draws_is_scored_as_far_as_it_came(tmp_path):
+    class Stopped(Painter):
+        def draw(self, job, file):
+            if len(self.drawn) == 8:
+                raise KeyboardInterrupt
+            return super().draw(job, file)
+
+    evaluation = Evaluation(tmp_path, GreyPlan())
+    with pytest.raises(KeyboardInterrupt):
+        draw_missing(evaluation, lambda: opened(Stopped()))
+    assert not evaluation.records
+    score_drawn(evaluation, [mean])
+    # Number by number: two whole ones, and the first of the third, whose real picture is there already.
+    assert [sum(n == number for _, n in evaluation.records) for number in range(3)] == [4, 4, 2]
+    assert not list(tmp_path.rglob(".unfinished*"))
+
+
+def test_cases_are_frozen_as_the_plan_has_them_and_grow_with_it(tmp_path):
+    plan = PlacementPlan(("plain",), 3)
+    evaluation = Evaluation(tmp_path, plan)
+    assert [case.layout for case in evaluation.run.cases] == [plan.layout(number) for number in range(3)]
+    first = CaseList.read(tmp_path / "cases.jsonl")
+    assert [case.layout for case in first.cases] == [plan.layout(number) for number in range(3)]
+    assert [case.seed for case in first.cases] == [plan.sampling.seed + number for number in range(3)]
+    assert len(Evaluation(tmp_path, replace(plan, count=4)).run.cases) == 4
+    assert CaseList.read(tmp_path / "cases.jsonl").cases[:3] == first.cases
+    assert Evaluation(tmp_path, replace(plan, count=2)).run.cases == first.cases[:2]
+
+
 def test_nothing_is_opened_where_nothing_has_to_be_drawn(tmp_path):
     run(tmp_path, Painter())
-    draw_and_score(Evaluation(tmp_path, GreyPlan()), [mean], lambda: pytest.fail("opened"))
+    draw_missing(Evaluation(tmp_path, GreyPlan()), lambda: pytest.fail("opened"))
 
 
-def test_a_picture_that_cannot_be_read_is_no_record(tmp_path):
+def test_a_picture_that_cannot_be_read_costs_its_own_record(tmp_path):
     class Broken(Painter):
         def draw(self, job, file):
-            file.write_bytes(b"no picture")
-            return {"cpu": 0.0, "clock": 0.0}
+            seconds = super().draw(job, file)
+            if job.method == "paint" and job.layout.prompt == "grey 1":
+                file.write_bytes(b"no picture")
+            return seconds
 
-    with pytest.raises(PictureError, match="cannot be read"):
-        run(tmp_path, Broken())
-    assert {point for point, _ in Evaluation(tmp_path, GreyPlan()).records} == {REAL}
+    evaluation = Evaluation(tmp_path, GreyPlan())
+    draw_missing(evaluation, lambda: opened(Broken()))
+    broken = score_drawn(evaluation, [mean])
+    assert list(broken) == ["paint/00001.png", "paint@2/00001.png"]
+    assert "cannot be read" in broken["paint/00001.png"]
+    assert len(evaluation.records) == 4 * 3 - 2
+    assert evaluation.missing() == [(Point("paint"), 1), (LIGHT, 1)]
 
 
 def test_settings_that_stood_in_a_method_s_name_are_read_as_settings(tmp_path):

@@ -22,7 +22,8 @@ from instance_composer.evaluation.benchmarks.binding.plan import (
 )
 from instance_composer.evaluation.benchmarks.binding.report import write_report
 from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
-from instance_composer.evaluation.records import Evaluation
+from instance_composer.evaluation.harness.run_folder import Shard
+from instance_composer.evaluation.records import SCORES, Evaluation
 from instance_composer.evaluation.scenes import Scenes
 from instance_composer.evaluation.scorers.binding import assign, bindings, score
 from instance_composer.evaluation.statistics import (
@@ -193,11 +194,13 @@ def test_several_loras_share_an_evaluation_by_name_content_and_strength(tmp_path
     assert "lora" not in plan.job(plain, 0).options
     with pytest.raises(PlanError, match="lora draws with a LoRA, and none is given"):
         PLAN.job(Point("lora"), 0)
+    plan = replace(plan, count=1)
     evaluation = Evaluation(tmp_path / "run", plan)
     for point in plan.points():
-        evaluation.add(point, 0, {})
+        evaluation.run.open_findings(point.name, SCORES, Shard()).add({"00000": {}})
+    evaluation.collect()
     # What was drawn stays true with other LoRAs and without; other contents or strengths are other pictures.
-    again = Evaluation(tmp_path / "run", replace(plan, count=1))
+    again = Evaluation(tmp_path / "run", plan)
     assert again.missing() == []
     assert Evaluation(tmp_path / "run", replace(plan, count=1, loras=(second,))).missing() == []
     files[1].write_bytes(b"changed")
