@@ -142,6 +142,17 @@ def test_the_panel_edits_a_layout_inside_a_subgraph_while_the_graph_is_used(draw
     expect(panel).to_have_count(0)
 
 
+def test_from_the_large_view_the_panel_opens_and_stays(drawn):
+    drawn.button("Large editor").click()
+    drawn.page.locator("dialog[open]").get_by_role("button", name="Panel beside the graph").click()
+    drawn.page.wait_for_timeout(500)
+    panel = drawn.page.locator("dialog.ic-floating")
+    expect(panel.locator(".ic-editor")).to_be_visible()
+    panel.get_by_role("button", name="Large editor").click()
+    drawn.page.wait_for_timeout(500)
+    expect(drawn.page.locator("dialog[open]:not(.ic-floating) .ic-editor")).to_be_visible()
+
+
 def test_several_layouts_are_chosen_from(drawn):
     page = drawn.page
     drawn.add_node(900, 90)

@@ -61,7 +61,7 @@ test("one click takes every problem away, or the caret to where it is written aw
   }
   const many = layoutOf("a red fox and a blue owl", "a red fox");
   for (const problem of editorProblems(many)) used.add(problem.fix);
-  for (const problem of hidden()) used.add(problem.fix);
+  for (const problem of [...hidden(), ...narrow()]) used.add(problem.fix);
   for (const problem of editorProblems(many, { joined: JOINED })) used.add(problem.fix);
   assert.deepEqual([...used].sort(), Object.keys(FIX_LABELS).sort());
 });
@@ -96,6 +96,38 @@ test("an instance behind another one is told, one in front is not", () => {
   assert.deepEqual(
     hidden().map(({ instance, params }) => [instance, params.other]),
     [["1", "2"]],
+  );
+});
+
+/** A wide box of 24 pixels, on a canvas of 128 more than the hundredth of it. */
+const narrow = (side = 128, mask = null) =>
+  editorProblems(
+    createLayout(side, side, {
+      instances: [createInstance("1", [0.5, 0.8125, 1, 1], { caption: "a green heart", mask })],
+    }),
+  );
+
+test("a box of less than two cells of the model's attention is told, and one click makes it as large", () => {
+  const [problem, ...others] = narrow();
+  assert.deepEqual(others, []);
+  assert.equal(problem.code, "problem.box_narrow");
+  assert.deepEqual(problem.params, { id: "1", width: 64, height: 24, least: 32 });
+  const layout = createLayout(128, 128, { instances: [createInstance("1", [0.5, 0.8125, 1, 1])] });
+  assert.deepEqual(fix(createState(layout), problem).state.layout.instances[0].box, [0.5, 0.75, 1, 1]);
+});
+
+test("a narrow box is left alone on a canvas that is itself small, and where pixels are enough", () => {
+  assert.deepEqual(narrow(48), []);
+  assert.deepEqual(narrow(256), []);
+  assert.deepEqual(
+    narrow(128, {
+      polygon: [
+        [0.5, 0.85],
+        [1, 0.85],
+        [1, 1],
+      ],
+    }),
+    [],
   );
 });
 

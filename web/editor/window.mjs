@@ -35,7 +35,9 @@ export class EditorWindow {
     );
     for (const name of isPanel ? POINTER : [...POINTER, ...KEYS])
       this.dialog.addEventListener(name, (event) => event.stopPropagation());
-    this.dialog.addEventListener("close", () => this.close()); // by Escape
+    const { dialog } = this;
+    // By Escape; the event comes later, when another window may be open in its place.
+    dialog.addEventListener("close", () => this.dialog === dialog && this.close());
     document.body.append(this.dialog);
     editor.large = true;
     editor.fit();

@@ -3,7 +3,7 @@
 import * as commands from "./commands.mjs";
 import { isActive, LARGEST_CANVAS, SMALLEST_CANVAS, strip, STRONGEST } from "./document.mjs";
 import * as geometry from "./geometry.mjs";
-import { MOST_TRAINED_INSTANCES, SMALLEST_TRAINED_AREA } from "./problems.mjs";
+import { LEAST_SIDE, MOST_TRAINED_INSTANCES, SMALLEST_TRAINED_AREA } from "./problems.mjs";
 import { bounds, withMask } from "./regions.mjs";
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -29,6 +29,16 @@ function enlarged(box) {
   size[1] = Math.min(1, Math.max(high * factor, least ** 2 / size[0]));
   const [cx, cy] = geometry.centre(inside);
   const grown = [cx - size[0] / 2, cy - size[1] / 2, cx + size[0] / 2, cy + size[1] / 2];
+  return geometry.moved(grown, ...geometry.clampMove(grown, 0, 0));
+}
+
+/** Both sides as long as a model sees them, about the same middle. */
+function widened(box, canvas) {
+  const inside = box.map((value) => clamp(value, 0, 1));
+  const [w, h] = [canvas.width, canvas.height].map((side) => Math.min(1, LEAST_SIDE / side));
+  const [wide, high] = [Math.max(geometry.width(inside), w), Math.max(geometry.height(inside), h)];
+  const [cx, cy] = geometry.centre(inside);
+  const grown = [cx - wide / 2, cy - high / 2, cx + wide / 2, cy + high / 2];
   return geometry.moved(grown, ...geometry.clampMove(grown, 0, 0));
 }
 
@@ -95,6 +105,7 @@ const FIXES = {
   read_as_pixels: reshaped(fromPixels),
   sort_edges: reshaped(sorted),
   enlarge: reshaped(enlarged),
+  widen: reshaped(widened),
   move_inside: reshaped((box) => geometry.moved(box, ...geometry.clampMove(box, 0, 0))),
   clip: reshaped((box) => geometry.clipped(box) ?? box),
   remove_mask: changing((item) => ({ ...item, mask: null })),
@@ -119,6 +130,7 @@ export const FIX_LABELS = Object.freeze({
   read_as_pixels: "fix.read_as_pixels",
   sort_edges: "fix.sort_edges",
   enlarge: "fix.enlarge",
+  widen: "fix.enlarge",
   move_inside: "fix.move_inside",
   clip: "fix.clip",
   remove_mask: "fix.remove_mask",

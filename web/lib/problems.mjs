@@ -12,6 +12,8 @@ import { bounds } from "./regions.mjs";
 
 // IFAdapter's training data holds boxes of at least 1 % of the picture and at most ten instances.
 export const SMALLEST_TRAINED_AREA = 0.01;
+/** Pixels of two cells of the finest grid on which SDXL's attention, and the demo model's, sees captions. */
+export const LEAST_SIDE = 32;
 export const MOST_TRAINED_INSTANCES = 10;
 /** Positions of CLIP's text encoders, the start and the end among them. */
 export const MOST_TOKENS = 77;
@@ -153,6 +155,7 @@ export function editorProblems(layout, { tokens = new Map(), joined = null } = {
   return [
     ...findProblems(layout),
     ...unnamed(layout, joined),
+    ...narrow(layout),
     ...longCaptions(layout, tokens),
     ...notEnglish(layout),
     ...hidden(layout),
@@ -177,6 +180,21 @@ const note = (severity, item, layout, field, code, params, fix) => ({
   params: { id: item.id, ...params },
   fix,
 });
+
+/** Boxes that a model hardly sees; smaller canvases than its own are left alone, and what is said of small boxes. */
+function narrow(layout) {
+  const { width: wide, height: high } = layout.canvas;
+  if (Math.min(wide, high) < 2 * LEAST_SIDE) return [];
+  return layout.instances.filter(document.isActive).flatMap((item) => {
+    const inside = item.mask === null && clipped(item.box);
+    if (!inside || area(inside) < SMALLEST_TRAINED_AREA) return [];
+    const [w, h] = [width(inside) * wide, height(inside) * high].map(Math.round);
+    const params = { width: w, height: h, least: LEAST_SIDE };
+    return Math.min(w, h) < LEAST_SIDE
+      ? [note("warning", item, layout, "box", "problem.box_narrow", params, "widen")]
+      : [];
+  });
+}
 
 function longCaptions(layout, tokens) {
   return layout.instances.filter(document.isActive).flatMap((item) => {
