@@ -77,6 +77,21 @@ class ApplyIFAdapter(io.ComfyNode):
                         "and detail to checkpoint and LoRAs. After it nothing is computed."
                     ),
                 ),
+                socket(
+                    io.Float,
+                    "occlusion",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "How much an instance hides of those behind it in the stack where they overlap: 0 "
+                        "mixes them, as published; at 1 what is in front hides all behind it where it is "
+                        "strongest."
+                    ),
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -105,8 +120,11 @@ class ApplyIFAdapter(io.ComfyNode):
         strength: float,
         start: float,
         end: float,
+        occlusion: float = 0.0,
     ) -> io.NodeOutput:
-        applied = apply_ifadapter(model, clip, ifadapter, layout, positive, negative, strength, start, end)
+        applied = apply_ifadapter(
+            model, clip, ifadapter, layout, positive, negative, strength, start, end, occlusion
+        )
         return io.NodeOutput(*applied, ui=noted(layout, strength))
 
 

@@ -6,14 +6,13 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from ....models.concentration import LocalGuidance, Targets, concentrate
+from ....models.concentration import LocalGuidance, Targets, concentrate_tokens
 from ....models.regions import Rectangle
 from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
-from ..attention.terms import Text
+from ..attention.text import Text
 from ..attention.window import Sampling, Window, acts
 
 NODE = "Attribute Concentration"
@@ -68,7 +67,7 @@ class LocalStep:
 
 @dataclass(frozen=True, eq=False)
 class LocalGroup:
-    """Chunks of a UNet batch whose entities are the same."""
+    """Chunks of a batch whose entities are the same."""
 
     step: LocalStep
     chunks: tuple[int, ...]
@@ -77,20 +76,23 @@ class LocalGroup:
     def blocks(self) -> Collection[Block]:
         return self.step.layers
 
+    @property
+    def adds(self) -> bool:
+        return True
+
     def act(self, call: LayerCall) -> None:
         """Adds what concentration changes to the prompt's own rows of every chunk."""
-        step = self.step
+        step, text = self.step, self.step.text
+        own_tokens(step.targets, text, call)
         for chunk in self.chunks:
-            query, key, value = call.inputs(chunk)
-            own = own_keys(step.targets, step.text, key, call)
-            key, value = key[:, :own], value[:, :own]
             plain = call.plain(chunk)
-            call.add(
-                chunk,
-                concentrate(
-                    query, key, value, plain, call.heads, step.targets, call.grid, step.guidance, step.active
-                ),
+            members = step.targets.members(plain.device, step.active)
+            before = call.probabilities(chunk, text, members.tokens)
+            values = call.values(chunk, text, members.tokens)
+            term = concentrate_tokens(
+                before, values, plain, step.targets, call.grid, step.guidance, step.active
             )
+            call.add(chunk, term)
 
 
 def acting_entities(
@@ -111,12 +113,12 @@ def acting_entities(
     return tuple(own in open_windows for own in windows)
 
 
-def own_keys(targets: Targets, text: Text, key: Tensor, call: LayerCall) -> int:
-    """The first keys of a layer's (B, T, C) that are the text's own.
+def own_tokens(targets: Targets, text: Text, call: LayerCall) -> int:
+    """The tokens of a text that a layer has keys of.
 
-    Raises `UnexplainedRowsError` where those of the targets' tokens are not among them.
+    Raises `UnexplainedRowsError` where those of the targets are not among them.
     """
-    own = text.own_keys(key.shape[1], call.text_rows)
+    own = call.own_tokens(text)
     if targets.tokens[-1] >= own:
         raise UnexplainedRowsError(
             f"A cross-attention layer has {own} keys for a text of {text.tokens} tokens, and {NODE} needs "

@@ -40,11 +40,13 @@ def apply_ifadapter(
     strength: float = 1.0,
     start: float = 0.0,
     end: float = 1.0,
+    occlusion: float = 0.0,
 ) -> tuple[Any, list[Any], list[Any]]:
     """MODEL, positive and negative that place the layout's instances.
 
     `adapter` is the ModelPatcher of an `IFAdapter`. The negative gets the unconditional tokens of the same
-    boxes, as the released code guides, or an instance's own negative where it has one. At strength 0, and
+    boxes, as the released code guides, or an instance's own negative where it has one. `occlusion`, 0 to 1:
+    how much of what is behind an instance of the stack hides where they overlap. At strength 0, and
     where there is nothing to place, everything is handed back as it came. LayoutError for errors of the
     layout; warnings go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
     """
@@ -63,7 +65,9 @@ def apply_ifadapter(
         return dict(zip(prompts, _prompts(clip, adapter, part), strict=True))
 
     layers = AdaptedLayers(adapter.model.gates(), blocks).to(_resting_place())
-    term = InstanceTerm(layers, conditional, unconditional, strength, (start, end), place_in=place_in)
+    term = InstanceTerm(
+        layers, conditional, unconditional, strength, (start, end), place_in=place_in, occlusion=occlusion
+    )
     guidance = replace(term, prompt=unconditional)
     return bind(model), carry(positive, term), carry(negative, guidance)
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ....models.ifadapter import Gate, InstancePrompt, StackedPrompts, prompts_semantic_map
 from ....models.regions import Rectangle, Regions
-from ..attention.layer_call import Block, LayerCall
+from ..attention.layer_call import Block, CrossedCall
 from ..attention.run_cache import RunCache
-from ..attention.terms import Text
+from ..attention.text import Text
 from ..attention.window import Sampling, Window, acts
 
 # From a rectangle of the picture to what takes the place of each prompt there.
@@ -36,7 +36,8 @@ class InstanceTerm:
 
     `prompt` belongs to the captions or, for a negative, to the unconditional tokens; `when_zeroed` takes its
     place once the conditioning has been zeroed out after the adapter was applied. `place_in` makes the
-    adapter's tokens anew for a part of the picture, because they tell where an instance is.
+    adapter's tokens anew for a part of the picture, because they tell where an instance is. `occlusion` is
+    how much of what is behind an instance hides.
     """
 
     layers: AdaptedLayers
@@ -46,6 +47,7 @@ class InstanceTerm:
     window: Window
     node: str = "Apply IFAdapter"
     place_in: PlaceIn | None = None
+    occlusion: float = 0.0
 
     def on_zeros(self) -> InstanceTerm:
         # Zeros before the adapter was applied are a choice: a picture from its regions alone.
@@ -68,7 +70,7 @@ class InstanceTerm:
         active = tuple(window in open_windows for window in windows)
         if not any(active):
             return None
-        return InstanceStep(self.layers, prompt, self.strength, prompt.regions, active)
+        return InstanceStep(self.layers, prompt, self.strength, prompt.regions, active, self.occlusion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +82,12 @@ class InstanceStep:
     strength: float
     regions: Regions
     active: tuple[bool, ...]
+    occlusion: float = 0.0
 
     @property
     def kind(self) -> Hashable:
         """Terms of one kind differ in keys and values alone."""
-        return self.layers, self.strength, self.regions, self.active
+        return self.layers, self.strength, self.regions, self.active, self.occlusion
 
     def crop(self, rectangle: Rectangle, cache: RunCache) -> InstanceStep:
         return replace(
@@ -102,6 +105,7 @@ class InstanceStep:
             strength=self.strength,
             regions=self.regions,
             active=self.active,
+            occlusion=self.occlusion,
         )
 
 
@@ -115,12 +119,17 @@ class InstanceGroup:
     strength: float
     regions: Regions
     active: tuple[bool, ...]
+    occlusion: float = 0.0
 
     @property
     def blocks(self) -> Collection[Block]:
         return self.layers.blocks.keys()
 
-    def act(self, call: LayerCall) -> None:
+    @property
+    def adds(self) -> bool:
+        return True
+
+    def act(self, call: CrossedCall) -> None:
         """Adds the instances of every chunk to the layer."""
         term = self.term(call.block, [call.query(chunk) for chunk in self.chunks], call.grid)
         for chunk, part in zip(self.chunks, term, strict=True):
@@ -139,5 +148,6 @@ class InstanceGroup:
             number,
             self.layers.gates[number],
             placement,
+            self.occlusion,
         )
         return (term if self.strength == 1.0 else self.strength * term).split(len(queries[0]))
