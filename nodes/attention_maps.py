@@ -31,9 +31,13 @@ class RecordAttentionMaps(io.ComfyNode):
             ),
             search_aliases=["daam", "cross attention", "heat map", "attention heatmap", "diagnose prompt"],
             inputs=[
-                socket(io.Model, "model", tooltip="An SDXL checkpoint, LoRAs and other patches included."),
+                socket(
+                    io.Model,
+                    "model",
+                    tooltip="A model that Draw Regions works with, LoRAs and other patches included.",
+                ),
                 socket(EntitiesSocket, "entities", tooltip="From Prompt Entities, of the positive prompt."),
-                layers_input("Which cross-attention layers are averaged"),
+                layers_input("Which layers, in which the picture reads text, are averaged"),
                 *window_inputs(
                     start="Where in the sampling run recording begins: 0 is the first step.",
                     end=(

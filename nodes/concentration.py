@@ -44,7 +44,11 @@ class AttributeConcentration(io.ComfyNode):
                 "character",
             ],
             inputs=[
-                socket(io.Model, "model", tooltip="An SDXL checkpoint, LoRAs and other patches included."),
+                socket(
+                    io.Model,
+                    "model",
+                    tooltip="A model that Draw Regions works with, LoRAs and other patches included.",
+                ),
                 socket(io.Conditioning, "positive", tooltip="The prompt that the entities were found in."),
                 socket(
                     EntitiesSocket,
@@ -98,8 +102,8 @@ class AttributeConcentration(io.ComfyNode):
                     default=DEFAULTS.mode,
                     tooltip=(
                         "local moves attention inside the layers: cheap, works with every MODEL. latent "
-                        "(experimental) moves the picture itself along a gradient: slower, needs memory, not "
-                        "with quantised or paged weights."
+                        "(experimental) moves the picture itself along a gradient: SDXL alone, slower, needs "
+                        "memory, not with quantised or paged weights."
                     ),
                 ),
                 *window_inputs(
@@ -107,7 +111,7 @@ class AttributeConcentration(io.ComfyNode):
                     end="Where in the sampling run it stops. After it nothing is computed.",
                     advanced=True,
                 ),
-                layers_input("Which cross-attention layers", advanced=True),
+                layers_input("Which layers, in which the picture reads text", advanced=True),
                 socket(
                     io.Combo,
                     "without_region",

@@ -27,7 +27,7 @@ class PromptEntities(io.ComfyNode):
                 socket(
                     io.Clip,
                     "clip",
-                    tooltip="SDXL's text encoders, the same that encode the prompt: they number the words.",
+                    tooltip="The text encoders of the prompt: they number the words.",
                 ),
                 socket(
                     io.String,

@@ -78,6 +78,21 @@ class ApplyIFAdapter(io.ComfyNode):
                     ),
                 ),
                 silhouettes_input("the attention to each caption"),
+                socket(
+                    io.Float,
+                    "occlusion",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "How much an instance hides of those behind it in the stack where they overlap: 0 "
+                        "mixes them, as published; at 1 what is in front hides all behind it where it is "
+                        "strongest."
+                    ),
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -108,6 +123,7 @@ class ApplyIFAdapter(io.ComfyNode):
         start: float,
         end: float,
         silhouettes_from: float = 0.0,
+        occlusion: float = 0.0,
     ) -> io.NodeOutput:
         applied = apply_ifadapter(
             model,
@@ -121,6 +137,7 @@ class ApplyIFAdapter(io.ComfyNode):
             end,
             silhouettes_from,
             told_on(cls),
+            occlusion,
         )
         return io.NodeOutput(*applied, ui=noted(layout, strength))
 

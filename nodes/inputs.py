@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..hosts.comfyui.schema import socket
-from ..models.sdxl.layer_presets import LAYER_PRESETS
+from ..models.sdxl.layer_presets import IN_TRANSFORMERS, LAYER_PRESETS
 
 
 def window_inputs(start: str, end: str, *, advanced: bool = False) -> list[io.Input]:
@@ -29,7 +29,7 @@ def layers_input(use: str, *, advanced: bool = False) -> io.Input:
         "layers",
         options=list(LAYER_PRESETS),
         default=next(iter(LAYER_PRESETS)),
-        tooltip=f"{use}: {choices}.",
+        tooltip=f"{use}: {choices}. {IN_TRANSFORMERS}",
         **({"advanced": True} if advanced else {}),
     )
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..hosts.comfyui.conversions import (
     boxes_of,
+    elements_of,
     image_tensor,
     images_from,
     masks_of,
@@ -25,7 +26,7 @@ from ..layout.formats import FORMATS, READERS, read_noted
 from ..layout.formats.conventions import CORNERS, UNITS
 from ..models.entities.naming import join_captions
 from ..pictures import draw_layout
-from .sockets import BoundingBoxesSocket, BoundingBoxSocket, InstanceLayoutSocket
+from .sockets import ArraySocket, BoundingBoxesSocket, BoundingBoxSocket, InstanceLayoutSocket
 
 CATEGORY = "instance composer/layout"
 AUTOMATIC = "auto"
@@ -114,6 +115,16 @@ class InstanceLayout(io.ComfyNode):
                     tooltip="Shown under the regions while drawing; it changes nothing in the picture.",
                 ),
                 _join_input(),
+                socket(
+                    ArraySocket,
+                    "elements",
+                    optional=True,
+                    tooltip=(
+                        "Elements of core's Create Bounding Boxes: the first one's region goes to the first "
+                        "instance and so on, with words and palette where it has none; further ones become "
+                        "instances."
+                    ),
+                ),
             ],
             outputs=[
                 _layout_output(),
@@ -131,6 +142,13 @@ class InstanceLayout(io.ComfyNode):
                 io.String.Output("negative", tooltip="The negative prompt of the whole picture."),
                 io.Int.Output("width", tooltip="Width of the picture in pixels, for the empty latent."),
                 io.Int.Output("height", tooltip="Height of the picture in pixels, for the empty latent."),
+                ArraySocket.Output(
+                    "elements",
+                    tooltip=(
+                        "The enabled instances for core's nodes that build a prompt with boxes: Ideogram, "
+                        "FLUX 3, MOSS."
+                    ),
+                ),
             ],
         )
 
@@ -144,10 +162,11 @@ class InstanceLayout(io.ComfyNode):
         masks: Tensor | None = None,
         image: Tensor | None = None,
         join_captions: bool = True,
+        elements: Any = None,
     ) -> io.NodeOutput:
         drawn = Layout.from_json(document) if document.strip() else Layout()
         drawn = transform.resize_canvas(drawn, width, height)
-        layout = with_upstream_regions(drawn, bounding_boxes, masks)
+        layout = with_upstream_regions(drawn, bounding_boxes, masks, elements)
         shown: dict[str, Any] = {"width": width, "height": height}
         if layout is not drawn:
             shown |= {"document": layout.to_json(), "seeded_from": document}
@@ -161,6 +180,7 @@ class InstanceLayout(io.ComfyNode):
             _prompt(layout, join_captions),
             layout.negative,
             *size,
+            elements_of(layout),
             ui={"instance_layout": [shown], "instance_layout_reference": reference},
         )
 

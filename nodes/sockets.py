@@ -12,3 +12,4 @@ AttentionRecordSocket = io.Custom("ATTENTION_RECORD")
 # By name rather than as io.BoundingBox: known to core from v0.28 on, a plain socket before.
 BoundingBoxSocket = io.Custom("BOUNDING_BOX")
 BoundingBoxesSocket = io.Custom("BOUNDING_BOXES")
+ArraySocket = io.Custom("ARRAY")

@@ -78,7 +78,7 @@ def locate_tokens(prompts: Sequence[str]) -> tuple[float, float, Any]:
     start_comfyui()
     from tiny_comfyui import tiny_clip
 
-    from instance_composer.hosts.comfyui.prompts.tokens import token_spans
+    from instance_composer.hosts.comfyui.prompts.text_axis import token_spans
 
     clip = tiny_clip()
     token_spans(clip, "a warm start")

@@ -21,7 +21,7 @@ from ...layout import (
     Polygon,
     RunLength,
 )
-from ...layout.formats import bounding_boxes
+from ...layout.formats import bounding_boxes, ideogram
 from ...layout.transform import combine
 from ...models.regions import COVERED
 
@@ -53,6 +53,31 @@ def with_boxes(layout: Layout, boxes: Any) -> Layout:
     return _with_regions(layout, found)
 
 
+def with_elements(layout: Layout, elements: Any) -> Layout:
+    """The layout with the elements of an ARRAY as Create Bounding Boxes makes it: boxes on a grid of 1000.
+
+    The first element's region goes to the first instance and so on; what an instance lacks (caption, text to
+    show, palette) comes with it. Further elements become instances.
+    """
+    found = ideogram.read(elements, canvas=layout.canvas).instances
+    taken = _with_regions(layout, found)
+    filled = tuple(
+        replace(
+            instance,
+            caption=instance.caption or element.caption,
+            color=instance.color or element.color,
+            extra={**element.extra, **instance.extra},
+        )
+        for instance, element in zip(taken.instances[: len(layout.instances)], found, strict=False)
+    )
+    return replace(taken, instances=(*filled, *taken.instances[len(filled) :]))
+
+
+def elements_of(layout: Layout) -> list[dict[str, Any]]:
+    """The same of the enabled instances, for the nodes that build prompts for Ideogram, FLUX 3 and MOSS."""
+    return ideogram.write_drawn_elements(layout)
+
+
 def with_masks(layout: Layout, masks: Tensor) -> Layout:
     """The layout with the regions of a MASK (N, H, W), the first mask for the first instance and so on."""
     shapes = [run_length(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
@@ -60,17 +85,21 @@ def with_masks(layout: Layout, masks: Tensor) -> Layout:
     return _with_regions(layout, found)
 
 
-def with_upstream_regions(layout: Layout, boxes: Any, masks: Tensor | None) -> Layout:
-    """The layout with the regions of a BOUNDING_BOX and a MASK; itself if it has taken in the same before.
+def with_upstream_regions(layout: Layout, boxes: Any, masks: Tensor | None, elements: Any = None) -> Layout:
+    """The layout with the regions of an ARRAY of elements, a BOUNDING_BOX and a MASK, in this order.
+
+    Itself if it has taken in the same before.
 
     The key "upstream" of the document names the regions taken in last: edits made since then win until other
     regions come in.
     """
-    if boxes is None and masks is None:
+    if boxes is None and masks is None and elements is None:
         return layout
-    name = _name_of(boxes, masks)
+    name = _name_of(boxes, masks, elements)
     if layout.extra.get(UPSTREAM) == name:
         return layout
+    if elements is not None:
+        layout = with_elements(layout, elements)
     if boxes is not None:
         layout = with_boxes(layout, boxes)
     if masks is not None:
@@ -97,8 +126,10 @@ def masks_of(layout: Layout) -> Tensor:
     return masks
 
 
-def _name_of(boxes: Any, masks: Tensor | None) -> str:
+def _name_of(boxes: Any, masks: Tensor | None, elements: Any) -> str:
     digest = hashlib.sha256(json.dumps(boxes, sort_keys=True, default=str).encode())
+    if elements is not None:
+        digest.update(json.dumps(elements, sort_keys=True, default=str).encode())
     if masks is not None:
         digest.update(repr(tuple(masks.shape)).encode())
         digest.update((masks >= COVERED).to("cpu", torch.uint8).numpy().tobytes())

@@ -25,6 +25,7 @@ from .shared import (
     require_numbers,
     require_object,
     require_text,
+    shown,
 )
 
 GRID = 1000
@@ -109,6 +110,18 @@ def write(layout: Layout) -> dict[str, Any]:
 def write_elements(layout: Layout) -> list[dict[str, Any]]:
     """The elements alone; masks, negatives and strengths are lost."""
     return [_write_element(metadata_of(item), on_canvas(item.bounds)) for item in exported(layout)]
+
+
+def write_drawn_elements(layout: Layout) -> list[dict[str, Any]]:
+    """The elements as they were drawn: words that reading has put into a caption are in the text alone."""
+    return [_as_drawn(element) for element in write_elements(layout)]
+
+
+def _as_drawn(element: dict[str, Any]) -> dict[str, Any]:
+    words = shown(element.get("text", ""))
+    if not element["desc"].endswith(words):
+        return element
+    return {**element, "desc": element["desc"].removesuffix(words).removesuffix(", ")}
 
 
 def _write_element(metadata: dict[str, Any], box: Box) -> dict[str, Any]:

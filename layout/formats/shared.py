@@ -210,12 +210,16 @@ def caption_and_extra(
     if words:
         metadata |= {"type": "text", "text": words}
         if words not in caption:
-            shown = f'the text "{words}"'
-            caption = f"{caption}, {shown}" if caption.strip() else shown
+            caption = f"{caption}, {shown(words)}" if caption.strip() else shown(words)
     color = valid_color(colors[0]) if colors else None
     if colors and colors != [color]:
         metadata["palette"] = colors
     return caption, color, {"metadata": metadata} if metadata else {}
+
+
+def shown(words: str) -> str:
+    """The words that a text region shows, as a part of its caption."""
+    return f'the text "{words}"'
 
 
 def metadata_of(item: Instance) -> dict[str, Any]:

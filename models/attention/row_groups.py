@@ -73,6 +73,10 @@ class RowGroups:
         key and value (B, h, T, d); H is a multiple of h (grouped-query attention). What most rows see is
         computed in one call, what an instance's rows see beside it in a small one.
         """
+        return self.attend_with_sums(query, key, value)[0]
+
+    def attend_with_sums(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """`attend`, and the log-sum-exp (B, H, L) of all that each row sees, weights included."""
         key, value = for_heads(key, query.shape[1]), for_heads(value, query.shape[1])
         whole = torch.zeros_like(query)
         total = query.new_full(query.shape[:3], -math.inf, dtype=torch.float32)
@@ -89,7 +93,17 @@ class RowGroups:
             share = (sums - before).sigmoid()[..., None].to(output.dtype)
             whole[:, :, rows] = torch.lerp(earlier, output, share)
             total[:, :, rows] = torch.logaddexp(before, sums)
-        return whole
+        return whole, total
+
+    def weights_of(self, piece: int, rows: slice) -> Tensor:
+        """How many times each key of a piece counts in these rows: (L,) float32, 0 where it is not seen."""
+        if (piece, rows.stop) not in self._weights:
+            weights = torch.zeros(rows.stop, device=self.pieces[piece].device)
+            for group in self.groups:
+                own = group.rows[group.rows < rows.stop]
+                weights[own] = next((seen.weight for seen in group.sees if seen.piece == piece), 0.0)
+            self._weights[piece, rows.stop] = weights
+        return self._weights[piece, rows.stop][rows]
 
     def attend_each(self, query: Tensor, key: Tensor, value: Tensor, kernel: Kernel) -> Tensor:
         """The same by any kernel: an ordinary call for each group, with exactly the keys that it sees.
@@ -134,6 +148,10 @@ class RowGroups:
         """Rows that see these pieces, times keys."""
         rows = sum(len(group.rows) for group, seen in zip(self.groups, left, strict=True) if pieces <= seen)
         return rows * sum(len(self.pieces[one.piece]) for one in pieces)
+
+    @cached_property
+    def _weights(self) -> dict[tuple[int, int], Tensor]:
+        return {}
 
     @cached_property
     def _calls(self) -> tuple[tuple[Tokens, Tokens], ...]:

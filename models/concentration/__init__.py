@@ -5,7 +5,7 @@ from ..baselines.attend_and_excite import max_attention_loss
 from ..entities.extraction import extract_entities
 from ..entities.matching import OverrideError, match_entities, read_overrides
 from .gradient import logit_gradient
-from .local import LocalGuidance, concentrate
+from .local import LocalGuidance, concentrate, concentrate_tokens
 from .losses import (
     pixel_loss,
     pixel_loss_official,
@@ -20,6 +20,7 @@ __all__ = [
     "OverrideError",
     "Targets",
     "concentrate",
+    "concentrate_tokens",
     "extract_entities",
     "logit_gradient",
     "match_entities",

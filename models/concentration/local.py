@@ -61,12 +61,31 @@ def concentrate(
     normaliser scales them. With c_k = p_k (exp(move_k) - 1) and 1 / rho = 1 + sum_k c_k:
     softmax' V = rho (softmax V + sum_k c_k V_k).
     """
-    members = targets.members(query.device, active)
-    before = token_rows(query, key, heads, members.tokens)
+    tokens = targets.members(query.device, active).tokens
+    before = token_rows(query, key, heads, tokens)
+    return concentrate_tokens(
+        before, value.index_select(1, tokens), attended, targets, grid, guidance, active
+    )
+
+
+def concentrate_tokens(
+    before: Tensor,
+    values: Tensor,
+    attended: Tensor,
+    targets: Targets,
+    grid: tuple[int, int],
+    guidance: LocalGuidance,
+    active: tuple[bool, ...] | None = None,
+) -> Tensor:
+    """`concentrate` from the attention of the K tokens, (B, heads, K, L), and their values (B, K, heads * d).
+
+    Whatever else the softmax was over, picture tokens among them, is in `attended` alone.
+    """
+    members, heads = targets.members(before.device, active), before.shape[1]
     moves = _moves(before, targets, grid, guidance, active)
     change, share = _changed(before, moves, members)
-    values = split_heads(value.index_select(1, members.tokens), heads)
-    added = torch.bmm(change.flatten(0, 1).transpose(1, 2), values).unflatten(0, (-1, heads))
+    added = torch.bmm(change.flatten(0, 1).transpose(1, 2), split_heads(values, heads))
+    added = added.unflatten(0, (-1, heads))
     # rho sum - (1 - rho) plain, as the interpolation from -plain to the sum.
     minus_plain = (attended * members.minus).unflatten(-1, (heads, -1)).transpose(1, 2)
     return torch.lerp(minus_plain, added, share.transpose(2, 3)).transpose(1, 2).flatten(2)

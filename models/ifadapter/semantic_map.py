@@ -23,7 +23,9 @@ from .semantic_map_gathered import gathered_semantic_map
 from .semantic_map_listed import ListedSemanticMap, is_small
 
 
-def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement) -> Tensor:
+def semantic_map(
+    query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement, occlusion: float = 0.0
+) -> Tensor:
     """The term added to one layer's attention before its output projection, tanh gate included.
 
     query: (R, L, C) the layer's frozen query projection, L = h * w cells; the R rows repeat the rows of the
@@ -33,7 +35,8 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
 
     A CPU is kept busy by one instance after the other on its own rectangle; a GPU waits for launches, so
     there all instances are computed together. So they are where weights are trained, on both, and without
-    gradients on small grids, where a CPU waits for operations too.
+    gradients on small grids, where a CPU waits for operations too. `occlusion`: see `occluded`; at 0 the
+    published sum.
 
     Source: IFAdapter, equations 4-8, as the released code computes them: the area term multiplies the gate
     logit, and the softmax runs over ten slots.
@@ -49,23 +52,28 @@ def semantic_map(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placem
         )
     if not placement.indices:
         return torch.zeros_like(query)
-    if not torch.is_grad_enabled() and is_small(placement, query.shape[-1]):
+    if not occlusion and not torch.is_grad_enabled() and is_small(placement, query.shape[-1]):
         return ListedSemanticMap(keys, values, gate, placement, rows)(query)
     trained = gate.trained or (torch.is_grad_enabled() and (keys.requires_grad or values.requires_grad))
     compute = cropped_semantic_map if query.device.type == "cpu" and not trained else gathered_semantic_map
-    return compute(query, keys, values, gate, placement)
+    return compute(query, keys, values, gate, placement, occlusion)
 
 
 def prompts_semantic_map(
-    query: Tensor, prompts: StackedPrompts, number: int, gate: Gate, placement: Placement
+    query: Tensor,
+    prompts: StackedPrompts,
+    number: int,
+    gate: Gate,
+    placement: Placement,
+    occlusion: float = 0.0,
 ) -> Tensor:
     """The same for layer `number` of the prompts of a run, without gradients, bit for bit.
 
     On a CPU with small grids what does not depend on the query is made once and kept with the prompts.
     """
     keys, values = prompts.keys[number], prompts.values[number]
-    if torch.is_grad_enabled() or not is_small(placement, query.shape[-1]):
-        return semantic_map(query, keys, values, gate, placement)
+    if occlusion or torch.is_grad_enabled() or not is_small(placement, query.shape[-1]):
+        return semantic_map(query, keys, values, gate, placement, occlusion)
     made = (number, gate, placement, len(query))
     if made not in prompts.made:
         prompts.made[made] = ListedSemanticMap(keys, values, gate, placement, len(query))

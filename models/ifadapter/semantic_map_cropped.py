@@ -14,23 +14,26 @@ from torch import Tensor
 from ..regions import Placement
 from .cell_lists import SLOTS
 from .gate import Gate
+from .occlusion import occluded
 from .resampler import RMS_EPSILON
 
 
 def cropped_semantic_map(
-    query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement
+    query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement, occlusion: float = 0.0
 ) -> Tensor:
     """The contract of `semantic_map`."""
     if placement.rows == 1:
-        return _one_row(query, keys, values, gate, placement)
+        return _one_row(query, keys, values, gate, placement, occlusion)
     out = torch.zeros_like(query)
     for row in sorted(set(placement.row_of)):
         own = slice(row, None, placement.rows)
-        out[own] = _one_row(query[own], keys, values, gate, placement.row(row))
+        out[own] = _one_row(query[own], keys, values, gate, placement.row(row), occlusion)
     return out
 
 
-def _one_row(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement) -> Tensor:
+def _one_row(
+    query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement, occlusion: float
+) -> Tensor:
     """The map of rows that share a placement of one row."""
     height, width = placement.grid
     rows, length, channels = query.shape
@@ -49,6 +52,8 @@ def _one_row(query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement:
         planes[:, slot, :, y, x] = _gate_planes(feature, gate, length, placement.covers_grid(slot))
 
     weights = _slot_weights(planes, gate, placement)
+    if occlusion:
+        weights = occluded(weights, placement, occlusion)
     out = torch.zeros(image.shape, dtype=torch.float32, device=image.device)
     for slot in slots:
         (y, x), index, mask = placement.crop(slot), placement.indices[slot], placement.masks[slot]

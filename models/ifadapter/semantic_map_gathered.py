@@ -15,11 +15,12 @@ from torch import Tensor
 from ..regions import Placement
 from .cell_lists import CellGroup, CellLists, cell_lists
 from .gate import Gate
+from .occlusion import occluded
 from .resampler import RMS_EPSILON
 
 
 def gathered_semantic_map(
-    query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement
+    query: Tensor, keys: Tensor, values: Tensor, gate: Gate, placement: Placement, occlusion: float = 0.0
 ) -> Tensor:
     """The contract of `semantic_map`."""
     lists = cell_lists(placement)
@@ -30,7 +31,7 @@ def gathered_semantic_map(
     planes = [
         _gate_planes(one, group, gate, cells) for one, group in zip(attended, lists.groups, strict=True)
     ]
-    weights = _slot_weights(_joined(planes), gate, lists, placement.grid)
+    weights = _slot_weights(_joined(planes), gate, lists, placement, occlusion)
     terms = [_weighted(one, group, weights) for one, group in zip(attended, lists.groups, strict=True)]
     return _summed(_joined(terms), lists).view_as(query).to(query.dtype)
 
@@ -76,14 +77,18 @@ def _gate_planes(attended: _Attended, group: CellGroup, gate: Gate, cells: int) 
     return torch.cat((peak, vectors @ feature), dim=2).flatten(1)
 
 
-def _slot_weights(planes: Tensor, gate: Gate, lists: CellLists, grid: tuple[int, int]) -> Tensor:
+def _slot_weights(
+    planes: Tensor, gate: Gate, lists: CellLists, placement: Placement, occlusion: float
+) -> Tensor:
     """Softmax over the slots of each row, times the output gate: (copies, rows * slots * L)."""
+    grid = placement.grid
     images = planes.index_select(1, lists.planes_at).view(-1, lists.slots, 3, *grid)
     spatial = gate.spatial_attention(images[:, :, :2])
     own = torch.addcmul(gate.logit_bias, spatial, images[:, :, 2])
     own = own.view(len(planes), -1, lists.slots, *grid)
     logits = torch.addcmul(lists.multiplicities, lists.area_gates, own)
-    return (logits.softmax(dim=2) * gate.opening).flatten(1)
+    weights = logits.softmax(dim=2) * gate.opening
+    return (occluded(weights, placement, occlusion) if occlusion else weights).flatten(1)
 
 
 def _weighted(attended: _Attended, group: CellGroup, weights: Tensor) -> Tensor:

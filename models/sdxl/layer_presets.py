@@ -1,4 +1,4 @@
-"""Choices of SDXL's cross-attention layers under names that fit any UNet of its shape.
+"""Choices of a model's layers in which the picture reads text, under names that fit SDXL's UNet.
 
 Names and meanings alone, so that commands can list them without loading torch; each host finds the layers.
 """
@@ -12,6 +12,11 @@ LAYER_PRESETS = {
     "fine": "of those the fine ones, 1/16 of the picture's side",
     "all": "the encoder too",
 }
+
+# What the same choices are where all layers have the picture at one size.
+IN_TRANSFORMERS = (
+    "Other models than UNets: all but the first third of the blocks, the middle third, the last third, all."
+)
 
 
 def check_preset(preset: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from .errors import ModelMismatchError
 from .layer_call import Block, Group, ModelCall
@@ -45,7 +47,19 @@ class Binder(Protocol):
         ...
 
     def text_blocks(self, model: Any) -> Collection[Block]:
-        """Keys of the layers in which a MODEL's picture reads text."""
+        """Keys of the layers in which regions are read one by one; none where they join the prompt."""
+        ...
+
+    def layers(self, model: Any, preset: str) -> tuple[Block, ...]:
+        """Keys of a preset's layers in which the picture reads text; ValueError for an unknown preset."""
+        ...
+
+    def padding(self, text: Tensor) -> int:
+        """How many rows ComfyUI has put before a prompt's text (1, rows, width)."""
+        ...
+
+    def tokens(self, text: Tensor, values: Mapping[str, Any], model_options: Mapping[str, Any]) -> int:
+        """How many tokens a model with these options reads of a CONDITIONING's text and values."""
         ...
 
 

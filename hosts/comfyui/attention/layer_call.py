@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from .text import Text
+
 # Key of one attention layer: kind of block, number of the block, number of the layer in it.
 Block = tuple[str, int, int]
 
@@ -38,7 +40,8 @@ class LayerCall(Protocol):
     """One layer in one call of the model: its inputs, and what is added to its attention.
 
     The conditionings of the call are numbered chunks of equal size. Methods that take a chunk raise
-    `UnexplainedRowsError` where another pack has changed the batch so that chunks cannot be found.
+    `UnexplainedRowsError` where another pack has changed the batch so that chunks cannot be found. Frames of
+    a video are rows of their chunk.
     """
 
     @property
@@ -50,7 +53,43 @@ class LayerCall(Protocol):
         ...
 
     @property
+    def frames(self) -> int:
+        """How many neighbouring rows are frames of one picture's video."""
+        ...
+
+    @property
     def heads(self) -> int: ...
+
+    def unreadable(self, chunk: int, text: Text) -> str | None:
+        """Why what a chunk's words attend to cannot be told, as a sentence; None where it can."""
+        ...
+
+    def own_tokens(self, text: Text) -> int:
+        """How many tokens of a text, from its first one on, the layer has keys of."""
+        ...
+
+    def probabilities(self, chunk: int, text: Text, tokens: Tensor) -> Tensor:
+        """Attention that K tokens of a chunk's text get, (rows, heads, K, L) in float32.
+
+        A softmax over all that the picture's places see in this layer.
+        """
+        ...
+
+    def values(self, chunk: int, text: Text, tokens: Tensor) -> Tensor:
+        """(rows, K, C) of these tokens."""
+        ...
+
+    def plain(self, chunk: int) -> Tensor:
+        """Attention of one chunk as it is without any patch: (rows, L, C)."""
+        ...
+
+    def add(self, chunk: int, term: Tensor) -> None:
+        """Adds (rows, L, C) to the prompt's own rows of one chunk."""
+        ...
+
+
+class CrossedCall(LayerCall, Protocol):
+    """The same of a layer whose keys are texts alone."""
 
     @property
     def text_rows(self) -> int:
@@ -65,16 +104,8 @@ class LayerCall(Protocol):
         """Query (rows, L, C), key and value (rows, T, C) of one chunk."""
         ...
 
-    def plain(self, chunk: int) -> Tensor:
-        """Attention of one chunk as it is without any patch: (rows, L, C)."""
-        ...
-
     def project(self, for_keys: Tensor, for_values: Tensor) -> tuple[Tensor, Tensor]:
         """Key and value (1, T, C) that the layer makes of a text (1, T, width), given once for each."""
-        ...
-
-    def add(self, chunk: int, term: Tensor) -> None:
-        """Adds (rows, L, C) to the prompt's own rows of one chunk."""
         ...
 
     def add_to_copies(self, chunk: int, term: Tensor) -> None:
@@ -90,6 +121,14 @@ class Group(Protocol):
         """Keys of the layers it acts on."""
         ...
 
-    def act(self, call: LayerCall) -> None:
-        """Adds to the layer what its terms add, or reads what they read."""
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to attention, or reads alone and leaves every bit as it is."""
+        ...
+
+    def act(self, call: Any) -> None:
+        """Adds to the layer what its terms add, or reads what they read.
+
+        `call` is a `LayerCall`, in a UNet a `CrossedCall`.
+        """
         ...

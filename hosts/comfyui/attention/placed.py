@@ -17,9 +17,9 @@ from ....models.attention import seeing
 from ....models.attention.row_groups import RowGroups
 from ....models.attention.seeing import Sway
 from ....models.regions import Placement, Regions
-from .layer_call import Block, LayerCall
+from .layer_call import Block, CrossedCall
 from .run_cache import RunCache
-from .terms import Text
+from .text import Text
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,11 @@ class PlacedGroup:
     cache: RunCache
     blocks: Collection[Block]
 
-    def act(self, call: LayerCall) -> None:
+    @property
+    def adds(self) -> bool:
+        return True
+
+    def act(self, call: CrossedCall) -> None:
         """Adds what an instance's rows get when they see its caption, less what they got."""
         query, key, value = call.inputs(self.chunk)
         own = self.text.own_keys(key.shape[1], call.text_rows)

@@ -7,8 +7,8 @@ conditionings keep working and nobody has to guess which row of a batch is the p
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import comfy.conds
 import node_helpers
@@ -18,43 +18,14 @@ from torch import Tensor
 from ....models.regions import Rectangle
 from .layer_call import Group
 from .run_cache import RunCache
+from .text import Text, is_zero
 from .window import Sampling
 
 # Name of the terms among a conditioning's `model_conds`, and of the keyword with which ComfyUI hands them to
 # the diffusion model.
 KEY = "instance_composer"
-# Mark in model_options of ComfyUI-ppm's CLIP NegPip: its texts have two rows for each token, the first of
-# which makes the key and the second the value.
-NEGPIP = "ppm_negpip"
 
 logger = logging.getLogger("instance_composer")
-
-
-class Text(NamedTuple):
-    """A conditioning's text: how many tokens, the rows that they take in its tensor, and whether
-    ConditioningZeroOut made it all zeros.
-    """
-
-    tokens: int
-    rows: int
-    zeroed: bool = False
-
-    @classmethod
-    def of(cls, text: Tensor, model_options: Mapping[str, Any], zeroed: bool = False) -> Text:
-        """Of a text (1, rows, width), as a MODEL with these options reads it."""
-        rows = text.shape[1]
-        doubled = bool(model_options.get(NEGPIP)) and rows % 2 == 0
-        return cls(rows // 2 if doubled else rows, rows, zeroed)
-
-    def own_keys(self, keys: int, rows: int) -> int:
-        """The first keys in a layer that are this text's own, of all those it has.
-
-        `rows` is the length of all texts in the call: ComfyUI repeats a shorter text up to that of the others
-        in the batch, which changes no attention, and the first repeat stands for all. Where a pack halves or
-        cuts texts inside the UNet there are fewer keys than rows.
-        """
-        expected = max(rows, self.rows) * self.tokens // self.rows
-        return self.tokens if keys >= expected else self.tokens * keys // expected
 
 
 class Term(Protocol):
@@ -184,8 +155,3 @@ def _carry_one(entry: Any, term: Term) -> Any:
     earlier = others[KEY].cond if KEY in others else ()
     terms = CarriedTerms((*earlier, term.on_zeros() if is_zero(text) else term))
     return node_helpers.conditioning_set_values([entry], {"model_conds": {**others, KEY: terms}})[0]
-
-
-def is_zero(text: Tensor | None) -> bool:
-    """True for a text of zeros alone, as ConditioningZeroOut makes it: an unconditional prompt."""
-    return text is not None and not bool(text.any())

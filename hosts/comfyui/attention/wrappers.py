@@ -21,7 +21,8 @@ from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
 from .layer_call import AllReadError, Group, ModelCall
 from .run_cache import RunCache
-from .terms import KEY, GuidingStep, StepTerm, StepTerms, Text, is_zero
+from .terms import KEY, GuidingStep, StepTerm, StepTerms
+from .text import Text, is_zero
 from .window import CachedSampling, Sampling
 
 Chunks = tuple[tuple[StepTerm, ...], ...]
@@ -36,9 +37,11 @@ class Observer(Protocol):
         conds: Any,
         latent: Tensor,
         sigma: float,
-        model_options: Mapping[str, Any],
+        read: Callable[[Any], Text],
     ) -> bool:
         """Called at every step with the conditionings (a list of lists) and the latent (B, C, h, w).
+
+        `read` tells the text of one of them.
 
         True if it may read in this step; where none does, a compiled MODEL runs as it was compiled.
         """
@@ -92,10 +95,8 @@ class ModelWrappers:
         where something acts or is read: this wrapper is outside what is compiled, the other one inside.
         """
         sigma, sampling = float(sigmas[0]), CachedSampling(model.model_sampling, self.cache)
-        model_options = args[0] if args else kwargs["model_options"]
-        readings = [
-            observer.begin_step(sampling, conds, latent, sigma, model_options) for observer in self.observers
-        ]
+        read = partial(self._text, model_options=args[0] if args else kwargs["model_options"])
+        readings = [observer.begin_step(sampling, conds, latent, sigma, read) for observer in self.observers]
 
         def evaluate(conds: Any, latent: Tensor, acting: bool = True) -> Any:
             with self._plain.run(model) if acting or any(readings) else nullcontext():
@@ -105,9 +106,7 @@ class ModelWrappers:
             return evaluate(conds, latent, acting=False)
 
         size = (latent.shape[-2], latent.shape[-1])
-        terms = [
-            [self._terms_at(cond, sigma, sampling, model_options) for cond in group or ()] for group in conds
-        ]
+        terms = [[self._terms_at(cond, sigma, sampling, read) for cond in group or ()] for group in conds]
         within = [[_not_guiding(steps) for steps in group] for group in terms]
         acting = any(found for group in within for found in group)
         evaluated = [
@@ -149,19 +148,24 @@ class ModelWrappers:
                     yield step, partial(evaluate, alone)
 
     def _terms_at(
-        self, cond: Mapping[str, Any], sigma: float, sampling: Sampling, model_options: Mapping[str, Any]
+        self, cond: Mapping[str, Any], sigma: float, sampling: Sampling, read: Callable[[Any], Text]
     ) -> tuple[StepTerm, ...]:
         carried = cond["model_conds"].get(KEY)
         if carried is None:
             return ()
+        text = read(cond)
+        return tuple(step for term in carried.cond if (step := term.at(sigma, sampling, text)) is not None)
+
+    def _text(self, cond: Mapping[str, Any], model_options: Mapping[str, Any]) -> Text:
         # The text is that of `model_conds`, not `cross_attn`: ComfyUI makes the negative for an area out of a
         # copy of the positive, in which `model_conds` alone is the negative's.
         text = cond["model_conds"]["c_crossattn"].cond
-        zeroed = self.cache.get((text,), lambda: is_zero(text))
-        described = Text.of(text, model_options, zeroed)
-        return tuple(
-            step for term in carried.cond if (step := term.at(sigma, sampling, described)) is not None
-        )
+
+        def make() -> Text:
+            zeroed = is_zero(text)
+            return Text.of(text, model_options, zeroed, 0 if zeroed else self.binder.padding(text))
+
+        return self.cache.get((text,), make)
 
     def _with_terms(
         self, cond: dict[str, Any], terms: tuple[StepTerm, ...] | None, latent: tuple[int, int]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.latent_formats
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -102,14 +101,15 @@ class HeatMaps:
 def heat_maps(
     record: AttentionRecord, latents: Tensor | None, images: Tensor | None, layout: Layout | None
 ) -> HeatMaps:
-    """The heat maps over pictures of a record: LATENT samples (B, 4, h, w), IMAGE (B, H, W, 3), or both.
+    """The heat maps over pictures of a record: LATENT samples (B, C, h, w), IMAGE (B, H, W, 3), or both.
 
-    An entity's region is its instance of the layout, else where its noun's own map is hot.
+    An entity's region is its instance of the layout, else where its noun's own map is hot. Of a video,
+    latents (B, C, frames, h, w), the middle frame is shown.
     """
     if images is not None:
-        pictures = images_from(images)
+        pictures = images_from(_middle_frames(images, latents))
     elif latents is not None:
-        pictures = latent_pictures(latents)
+        pictures = latent_pictures(latents, record.latent_format)
     else:
         raise ValueError(
             "Connect the sampler's LATENT or the finished IMAGE: heat maps are of the pictures that were "
@@ -133,14 +133,32 @@ def heat_maps(
     return HeatMaps(pictures, names, stretch(maps.entities), regions, scores, instances)
 
 
-def latent_pictures(latents: Tensor) -> list[Image.Image]:
-    """SDXL latents as in ComfyUI's quick previews (latent to RGB), at the pictures' size."""
-    form = comfy.latent_formats.SDXL()
+def _middle_frames(images: Tensor, latents: Tensor | None) -> Tensor:
+    """The middle picture of each video; of other pictures all."""
+    videos = latents.shape[0] if latents is not None and latents.ndim == 5 and latents.shape[2] > 1 else 0
+    if not videos or len(images) % videos:
+        return images
+    frames = len(images) // videos
+    return images[frames // 2 :: frames]
+
+
+def latent_pictures(latents: Tensor, form: Any) -> list[Image.Image]:
+    """Latents as in ComfyUI's quick previews (latent to RGB), at the pictures' size.
+
+    Of a video the middle frame. `form` is ComfyUI's description of latents (`LatentFormat`); ValueError for
+    one without previews.
+    """
+    if not form.latent_rgb_factors:
+        raise ValueError("ComfyUI has no quick previews of this model's latents: connect the finished IMAGE.")
     factors = torch.tensor(form.latent_rgb_factors)
     bias = torch.tensor(form.latent_rgb_factors_bias or [0.0, 0.0, 0.0])
-    scaled = form.process_in(latents.float().cpu()).movedim(1, -1)
-    small = images_from((scaled @ factors + bias + 1) / 2)
-    size = (latents.shape[-1] * 8, latents.shape[-2] * 8)
+    scaled = form.process_in(latents.float().cpu())
+    scaled = scaled[:, :, scaled.shape[2] // 2] if scaled.ndim == 5 else scaled
+    if form.latent_rgb_factors_reshape is not None:
+        scaled = form.latent_rgb_factors_reshape(scaled)
+    small = images_from((scaled.movedim(1, -1) @ factors + bias + 1) / 2)
+    side = getattr(form, "spacial_downscale_ratio", 8)
+    size = (latents.shape[-1] * side, latents.shape[-2] * side)
     return [picture.resize(size, Image.Resampling.BICUBIC) for picture in small]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -20,11 +20,10 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....models.attention.heat_maps import average_maps
-from ....models.attention.probabilities import token_probabilities
+from ..attention.binder import find_binder
 from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block, LayerCall
-from ..attention.terms import Text
-from ..attention.unet.presets import preset_blocks
+from ..attention.text import Text
 from ..attention.window import (
     Sampling,
     Window,
@@ -91,10 +90,14 @@ _recent: deque[RecordedRun] = deque(maxlen=RUNS_KEPT)
 
 
 class AttentionRecord:
-    """Maps of its MODEL's sampling runs; empty until the first one has ended."""
+    """Maps of its MODEL's sampling runs; empty until the first one has ended.
 
-    def __init__(self, settings: Settings) -> None:
+    `latent_format` is ComfyUI's description of the MODEL's latents.
+    """
+
+    def __init__(self, settings: Settings, latent_format: Any) -> None:
         self.settings = settings
+        self.latent_format = latent_format
         self._runs: deque[RecordedRun] = deque(maxlen=RUNS_KEPT)
 
     def add(self, run: RecordedRun) -> None:
@@ -105,8 +108,9 @@ class AttentionRecord:
     def maps_of(self, latents: Tensor | None, count: int) -> Maps:
         """The maps of `count` pictures.
 
-        Of the run these latents (B, 4, h, w) came out of, whole or in part; if none did, of the last run.
-        Raises `EmptyRecordError`, and `OtherPicturesError` if the last run made another number of pictures.
+        Of the run these latents (B, C, h, w) or (B, C, frames, h, w) came out of, whole or in part; if none
+        did, of the last run. Raises `EmptyRecordError`, and `OtherPicturesError` if the last run made another
+        number of pictures.
         """
         if latents is not None and (found := self._find(latents)) is not None:
             return found
@@ -153,8 +157,9 @@ def record_attention(
     Without entities nothing is recorded and the MODEL is handed back as it came.
     """
     check_window(start, end)
-    settings = Settings(entities, preset_blocks(model, preset), (start, end))
-    record = AttentionRecord(settings)
+    blocks = find_binder(model).layers(model, preset)
+    settings = Settings(entities, blocks, (start, end))
+    record = AttentionRecord(settings, model.get_model_object("latent_format"))
     if not entities.entities:
         logger.warning("The prompt has no entities, so no attention is recorded: %.80s", entities.prompt)
         return model, record
@@ -189,12 +194,12 @@ class Recorder:
         conds: Any,
         latent: Tensor,
         sigma: float,
-        model_options: Mapping[str, Any],
+        read: Callable[[Any], Text],
     ) -> bool:
         """Notes which of the conditionings are the prompt; True if the step is recorded."""
         if self._run is None:
             return False
-        return self._run.begin_step(sampling, conds, latent, sigma, model_options)
+        return self._run.begin_step(sampling, conds, latent, sigma, read)
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
         """Reads one call of the UNet, if the prompt is among its conditionings."""
@@ -214,7 +219,7 @@ class Run:
     texts: Mapping[Any, Text] = field(default_factory=dict)
     latent: tuple[int, ...] = ()
     warned: set[str] = field(default_factory=set)
-    indices: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    indices: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def begin_step(
         self,
@@ -222,22 +227,18 @@ class Run:
         conds: Any,
         latent: Tensor,
         sigma: float,
-        model_options: Mapping[str, Any],
+        read: Callable[[Any], Text],
     ) -> bool:
         # The place of the prompt among `conds` depends on the guider; those of ComfyUI name it "positive".
         prompt = (getattr(self.guider, "conds", None) or {}).get("positive") or conds[0] or ()
         acting = acts(self.settings.window, sigma, sampling)
-        self.texts = {
-            cond["uuid"]: Text.of(cond["model_conds"]["c_crossattn"].cond, model_options)
-            for cond in prompt
-            if acting
-        }
+        self.texts = {cond["uuid"]: read(cond) for cond in prompt if acting}
         self.latent = tuple(latent.shape[-2:])
         self._check_tokens()
         return bool(self.texts)
 
     def _check_tokens(self) -> None:
-        last = max(chain.from_iterable(e.tokens for e in self.settings.entities.entities), default=0)
+        last = self.last_token
         longest = max((text.tokens for text in self.texts.values()), default=last + 1)
         if last >= longest:
             raise ValueError(
@@ -246,7 +247,7 @@ class Run:
             )
 
     def group(self, options: Mapping[str, Any], latent: Tensor) -> RecordingGroup | None:
-        """Reads a UNet call where a chunk of its batch is the prompt; None where none is."""
+        """Reads a call where a chunk of its batch is the prompt; None where none is."""
         if not self.texts:
             return None
         chunks = options.get("uuids", ())
@@ -256,23 +257,29 @@ class Run:
         if tuple(latent.shape[-2:]) != self.latent:
             self.warn("A prompt with an area is not recorded.")
             return None
-        return RecordingGroup(self, texts)
+        return RecordingGroup(self, texts, latent.device)
 
-    def tokens(self, length: int, repeats: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Indices of the N tokens of all entities in each repeat of the text, and (N, 2E) whose they are.
+    def tokens(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Indices of the N tokens of all entities, and (2E, N) whose they are: nouns', then modifiers'.
 
-        Nouns, then modifiers. Made once: a list would be copied to the device in every layer.
+        Made once: a list would be copied to the device in every layer.
         """
-        key = (length, repeats, device)
-        if key not in self.indices:
+        if device not in self.indices:
             entities = self.settings.entities.entities
             groups: list[Sequence[int]] = [entity.noun_tokens for entity in entities]
             groups += [entity.modifier_tokens for entity in entities]
             tokens = sorted(set(chain.from_iterable(groups)))
-            spread = [token + length * repeat for repeat in range(repeats) for token in tokens]
-            belongs = [[float(token in group) for group in groups] for token in tokens]
-            self.indices[key] = torch.tensor(spread, device=device), torch.tensor(belongs, device=device)
-        return self.indices[key]
+            belongs = [[float(token in group) for token in tokens] for group in groups]
+            self.indices[device] = (
+                torch.tensor(tokens, dtype=torch.long, device=device),
+                torch.tensor(belongs, device=device),
+            )
+        return self.indices[device]
+
+    @property
+    def last_token(self) -> int:
+        """The last token of all entities, -1 where none has any."""
+        return max(chain.from_iterable(e.tokens for e in self.settings.entities.entities), default=-1)
 
     def add(self, maps: Tensor) -> None:
         """The maps (B, N, h, w) of one layer at one step."""
@@ -297,41 +304,37 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class RecordingGroup:
-    """Reads the entities' probabilities in one UNet call.
+    """Reads the entities' probabilities in one call of the diffusion model.
 
     `texts` are the prompt's, for each chunk of the batch that is the prompt.
     """
 
     run: Run
     texts: Mapping[int, Text]
+    device: torch.device
 
     @property
     def blocks(self) -> Collection[Block]:
         return self.run.settings.blocks
 
+    @property
+    def adds(self) -> bool:
+        return False
+
     @torch.no_grad()
     def act(self, call: LayerCall) -> None:
         for chunk, text in self.texts.items():
             try:
-                query, key, _ = call.inputs(chunk)
+                reason = call.unreadable(chunk, text)
             except UnexplainedRowsError as error:
                 return self.run.warn(str(error))
-            if query.shape[1] != call.grid[0] * call.grid[1]:
-                return self.run.warn(
-                    "Another node pack changes the number of places in a layer; it is left out."
-                )
-            own = text.own_keys(key.shape[1], call.text_rows)
-            repeats, rest = divmod(key.shape[1], own) if own else (0, 1)
-            if rest or text.tokens % own:
-                self.run.warn("Another node pack changes the length of the prompt; its layers are left out.")
+            tokens, belongs = self.run.tokens(self.device)
+            if reason is None and call.own_tokens(text) <= self.run.last_token:
+                reason = "Another node pack cuts the prompt inside the model; its layers are left out."
+            if reason is not None:
+                self.run.warn(reason)
                 continue
-            maps = self._entity_maps(query, key, call.heads, own, repeats)
-            self.run.add(maps.unflatten(-1, call.grid))
+            # (rows, 2E, L): nouns, then modifiers.
+            maps = belongs @ call.probabilities(chunk, text, tokens).mean(1)
+            self.run.add(maps.unflatten(0, (-1, call.frames)).mean(1).unflatten(-1, call.grid))
         return None
-
-    def _entity_maps(self, query: Tensor, key: Tensor, heads: int, length: int, repeats: int) -> Tensor:
-        """(B, 2E, L): nouns, then modifiers. A text shorter than another of the batch comes repeated."""
-        spread, belongs = self.run.tokens(length, repeats, query.device)
-        probabilities = token_probabilities(query, key, heads, spread).mean(1)
-        each = probabilities.unflatten(-1, (repeats, len(belongs))).sum(-2)
-        return (each @ belongs).transpose(1, 2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import comfy.model_base
 from torch import Tensor
 
 from ....layout import Layout
@@ -15,10 +16,11 @@ from ....models.concentration import LocalGuidance, Targets
 from ....models.concentration.energy import ConcentrationObjective, Objective
 from ....models.concentration.find_targets import OWN_MAP, WITHOUT_REGION, find_targets
 from ....models.entities.extraction import EntityTokens
+from ..attention.binder import find_binder
+from ..attention.errors import ModelMismatchError
 from ..attention.layer_call import Block
 from ..attention.silhouettes import Growing, check_since
-from ..attention.terms import Term, Text, carry
-from ..attention.unet.presets import preset_blocks
+from ..attention.terms import Term, carry
 from ..attention.window import check_window
 from ..attention.wrappers import bind
 from .latent import LatentTerm
@@ -70,12 +72,18 @@ def apply_concentration(
         return model, conditioning
     if not settings.strength or not (settings.token_weight or settings.pixel_weight):
         return model, conditioning
-    for text, _ in conditioning:
-        check_tokens(targets, Text.of(text, model.model_options).tokens)
+    binder = find_binder(model)
+    if settings.mode == "latent" and not isinstance(model.model, comfy.model_base.SDXL):
+        raise ModelMismatchError(
+            f"This MODEL is {type(model.model.model_config).__name__}, and the mode latent moves pictures of "
+            "SDXL alone. Choose the mode local."
+        )
+    for text, values in conditioning:
+        check_tokens(targets, binder.tokens(text, values, model.model_options))
     growing = None
     if settings.silhouettes_from:
         growing = Growing(settings.silhouettes_from, _names(entities, targets), tell)
-    term = _term(targets, settings, preset_blocks(model, settings.layers), growing)
+    term = _term(targets, settings, binder.layers(model, settings.layers), growing)
     return bind(model), carry(conditioning, term)
 
 

@@ -21,10 +21,10 @@ from ....models.concentration.energy import (
     unit_step,
 )
 from ....models.regions import Rectangle
-from ..attention.layer_call import AllReadError, Block, LayerCall
+from ..attention.layer_call import AllReadError, Block, CrossedCall
 from ..attention.run_cache import RunCache
 from ..attention.silhouettes import Growing
-from ..attention.terms import Text
+from ..attention.text import Text
 from ..attention.window import Sampling, Window
 from .differentiable_unet import (
     OVERRIDE,
@@ -37,7 +37,7 @@ from .differentiable_unet import (
     memory_message,
     needs_checkpoints,
 )
-from .local import NODE, acting_entities, cropped, own_keys
+from .local import NODE, acting_entities, cropped, own_tokens
 from .silhouettes import GrownTargets
 
 # Loss scale of the gradient, without which half precision would make zeros of it: an energy is a mean over
@@ -209,10 +209,14 @@ class CaptureGroup:
     def blocks(self) -> Collection[Block]:
         return self.step.term.layers
 
-    def act(self, call: LayerCall) -> None:
+    @property
+    def adds(self) -> bool:
+        return False
+
+    def act(self, call: CrossedCall) -> None:
         (chunk,) = self.chunks
         query, key, _ = call.inputs(chunk)
-        key = key[:, : own_keys(self.step.targets, self.step.text, key, call)]
+        key = key[:, : own_tokens(self.step.targets, self.step.text, call)]
         found = token_probabilities(query, key, call.heads)
         found = found.mean(1).unflatten(1, call.grid)
         if self.captured.closed:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ....models.attention.probabilities import token_probabilities
-from ....models.concentration import LocalGuidance, Targets, concentrate
+from ....models.concentration import LocalGuidance, Targets, concentrate_tokens
 from ....models.regions import Rectangle
 from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block, LayerCall
 from ..attention.run_cache import RunCache
 from ..attention.silhouettes import Growing
-from ..attention.terms import Text
+from ..attention.text import Text
 from ..attention.window import Sampling, Window, acts
 from .silhouettes import GrownTargets
 
@@ -78,7 +77,7 @@ class LocalStep:
 
 @dataclass(frozen=True, eq=False)
 class LocalGroup:
-    """Chunks of a UNet batch whose entities are the same."""
+    """Chunks of a batch whose entities are the same."""
 
     step: LocalStep
     chunks: tuple[int, ...]
@@ -88,36 +87,39 @@ class LocalGroup:
     def blocks(self) -> Collection[Block]:
         return self.step.layers
 
+    @property
+    def adds(self) -> bool:
+        return True
+
     def act(self, call: LayerCall) -> None:
         """Adds what concentration changes to the prompt's own rows of every chunk."""
-        step = self.step
+        step, text = self.step, self.step.text
+        own_tokens(step.targets, text, call)
         for chunk in self.chunks:
-            query, key, value = call.inputs(chunk)
-            own = own_keys(step.targets, step.text, key, call)
-            key, value = key[:, :own], value[:, :own]
             plain = call.plain(chunk)
             if self.grown is not None and step.gathers:
-                maps = token_probabilities(query, key, call.heads, step.targets.tokens).mean(1)
-                self.grown.add(maps.unflatten(1, call.grid))
+                found = call.probabilities(chunk, text, step.targets.members(plain.device).tokens)
+                self.grown.add(found.mean(1).transpose(1, 2).unflatten(1, call.grid))
+            members = step.targets.members(plain.device, step.active)
+            before = call.probabilities(chunk, text, members.tokens)
+            values = call.values(chunk, text, members.tokens)
             if self.grown is None or step.gathers:
                 targets: tuple[Targets, ...] = (step.targets,)
             else:
-                targets = self.grown.rows(len(query))
+                targets = self.grown.rows(len(before))
             rows = [
-                concentrate(q, k, v, attended, call.heads, seen, call.grid, step.guidance, step.active)
-                for seen, q, k, v, attended in _parts(targets, query, key, value, plain)
+                concentrate_tokens(b, v, attended, seen, call.grid, step.guidance, step.active)
+                for seen, b, v, attended in _parts(targets, before, values, plain)
             ]
             call.add(chunk, rows[0] if len(rows) == 1 else torch.cat(rows))
 
 
-def _parts(
-    targets: Sequence[Targets], *tensors: Tensor
-) -> Iterator[tuple[Targets, Tensor, Tensor, Tensor, Tensor]]:
-    """Targets with their own rows of each of four tensors; all rows where there is one for all."""
+def _parts(targets: Sequence[Targets], *tensors: Tensor) -> Iterator[tuple[Targets, Tensor, Tensor, Tensor]]:
+    """Targets with their own rows of each of three tensors; all rows where there is one for all."""
     for at, own in enumerate(targets):
         rows = slice(None) if len(targets) == 1 else slice(at, at + 1)
-        query, key, value, attended = (one[rows] for one in tensors)
-        yield own, query, key, value, attended
+        before, values, attended = (one[rows] for one in tensors)
+        yield own, before, values, attended
 
 
 def acting_entities(
@@ -138,12 +140,12 @@ def acting_entities(
     return tuple(own in open_windows for own in windows)
 
 
-def own_keys(targets: Targets, text: Text, key: Tensor, call: LayerCall) -> int:
-    """The first keys of a layer's (B, T, C) that are the text's own.
+def own_tokens(targets: Targets, text: Text, call: LayerCall) -> int:
+    """The tokens of a text that a layer has keys of.
 
-    Raises `UnexplainedRowsError` where those of the targets' tokens are not among them.
+    Raises `UnexplainedRowsError` where those of the targets are not among them.
     """
-    own = text.own_keys(key.shape[1], call.text_rows)
+    own = call.own_tokens(text)
     if targets.tokens[-1] >= own:
         raise UnexplainedRowsError(
             f"A cross-attention layer has {own} keys for a text of {text.tokens} tokens, and {NODE} needs "

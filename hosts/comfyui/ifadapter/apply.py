@@ -48,14 +48,16 @@ def apply_ifadapter(
     end: float = 1.0,
     silhouettes_from: float = 0.0,
     tell: Callable[[str], None] = logger.info,
+    occlusion: float = 0.0,
 ) -> tuple[Any, list[Any], list[Any]]:
     """MODEL, positive and negative that place the layout's instances.
 
     `adapter` is the ModelPatcher of an `IFAdapter`. The negative gets the unconditional tokens of the same
     boxes, as the released code guides, or an instance's own negative where it has one. At strength 0, and
     where there is nothing to place, everything is handed back as it came. From `silhouettes_from` on (0: not
-    at all) boxes are silhouettes, and `tell` hears of what size. LayoutError for errors of the layout;
-    warnings go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
+    at all) boxes are silhouettes, and `tell` hears of what size. `occlusion`, 0 to 1: how much of what is
+    behind an instance of the stack hides where they overlap. LayoutError for errors of the layout; warnings
+    go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
     """
     check_window(start, end)
     check_since(silhouettes_from, (start, end))
@@ -80,7 +82,9 @@ def apply_ifadapter(
         return Part(placed, captions and captions.of([instance.id for instance in part.active]))
 
     layers = AdaptedLayers(adapter.model.gates(), blocks).to(_resting_place())
-    term = InstanceTerm(layers, conditional, unconditional, strength, (start, end), place_in=place_in)
+    term = InstanceTerm(
+        layers, conditional, unconditional, strength, (start, end), place_in=place_in, occlusion=occlusion
+    )
     term = replace(term, captions=captions, reads=True)
     guidance = replace(term, prompt=unconditional, reads=False)
     return bind(model), carry(positive, term), carry(negative, guidance)

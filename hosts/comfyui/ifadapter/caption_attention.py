@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ....models.attention.probabilities import token_probabilities
-from ..attention.layer_call import Block, LayerCall
+from ..attention.layer_call import Block, CrossedCall
 from ..attention.placed import Caption
 from ..attention.silhouettes import Growing
 
@@ -35,16 +35,16 @@ class CaptionAttention:
         )
 
     @torch.no_grad()
-    def maps(self, call: LayerCall, chunk: int, doubled: bool) -> Tensor:
+    def maps(self, call: CrossedCall, chunk: int, doubled: bool) -> Tensor:
         """The share of attention (rows, P, h, w) that each caption's words get, were it the prompt.
 
-        `doubled` where texts have two rows for each token (`terms.Text`).
+        `doubled` where texts have two rows for each token (`text.Text`).
         """
         query = call.query(chunk)
         found = [self._map(query, caption, call, doubled) for caption in self.captions]
         return torch.stack(found, 1).unflatten(-1, call.grid)
 
-    def _map(self, query: Tensor, caption: Caption, call: LayerCall, doubled: bool) -> Tensor:
+    def _map(self, query: Tensor, caption: Caption, call: CrossedCall, doubled: bool) -> Tensor:
         text = caption.text.to(query)
         text = text[:, 0::2] if doubled else text
         key, _ = call.project(text, text)

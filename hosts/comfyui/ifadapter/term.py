@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ....models.ifadapter import Gate, InstancePrompt, StackedPrompts, prompts_semantic_map
 from ....models.regions import Rectangle, Regions
-from ..attention.layer_call import Block, LayerCall
+from ..attention.layer_call import Block, CrossedCall
 from ..attention.run_cache import RunCache
 from ..attention.silhouettes import Grown
-from ..attention.terms import Text
+from ..attention.text import Text
 from ..attention.window import Sampling, Window, acts
 from .caption_attention import CaptionAttention
 
@@ -47,7 +47,8 @@ class InstanceTerm:
     `prompt` belongs to the captions or, for a negative, to the unconditional tokens; `when_zeroed` takes its
     place once the conditioning has been zeroed out after the adapter was applied. `place_in` makes the
     adapter's tokens anew for a part of the picture, because they tell where an instance is. With `captions`
-    boxes become silhouettes, from what the picture attends to where the term `reads` it.
+    boxes become silhouettes, from what the picture attends to where the term `reads` it. `occlusion` is how
+    much of what is behind an instance hides.
     """
 
     layers: AdaptedLayers
@@ -59,6 +60,7 @@ class InstanceTerm:
     place_in: PlaceIn | None = None
     captions: CaptionAttention | None = None
     reads: bool = False
+    occlusion: float = 0.0
 
     def on_zeros(self) -> InstanceTerm:
         # Zeros before the adapter was applied are a choice: a picture from its regions alone.
@@ -87,7 +89,7 @@ class InstanceTerm:
         active = tuple(window in open_windows for window in windows)
         if not any(active):
             return None
-        step = InstanceStep(self.layers, prompt, self.strength, prompt.regions, active)
+        step = InstanceStep(self.layers, prompt, self.strength, prompt.regions, active, self.occlusion)
         if self.captions is None:
             return step
         gathers = self.captions.growing.gathers(sigma, sampling)
@@ -106,6 +108,7 @@ class InstanceStep:
     strength: float
     regions: Regions
     active: tuple[bool, ...]
+    occlusion: float = 0.0
     captions: CaptionAttention | None = None
     gathers: bool = False
     reads: bool = False
@@ -114,7 +117,8 @@ class InstanceStep:
     @property
     def kind(self) -> Hashable:
         """Terms of one kind differ in keys and values alone, and in whether captions are read."""
-        return self.layers, self.strength, self.regions, self.active, self.captions, self.gathers
+        own = (self.layers, self.strength, self.regions, self.active, self.occlusion)
+        return *own, self.captions, self.gathers
 
     def crop(self, rectangle: Rectangle, cache: RunCache) -> InstanceStep:
         return replace(
@@ -132,6 +136,7 @@ class InstanceStep:
             strength=self.strength,
             regions=self.regions,
             active=self.active,
+            occlusion=self.occlusion,
             silhouettes=self._silhouettes(members, cache),
         )
 
@@ -167,6 +172,7 @@ class InstanceGroup:
     strength: float
     regions: Regions
     active: tuple[bool, ...]
+    occlusion: float = 0.0
     silhouettes: Reading | Grown | None = None
 
     @property
@@ -174,7 +180,11 @@ class InstanceGroup:
         own = self.layers.blocks.keys()
         return own | set(self.silhouettes.captions.blocks) if isinstance(self.silhouettes, Reading) else own
 
-    def act(self, call: LayerCall) -> None:
+    @property
+    def adds(self) -> bool:
+        return True
+
+    def act(self, call: CrossedCall) -> None:
         """Adds the instances of every chunk to the layer."""
         if isinstance(self.silhouettes, Reading):
             self._read(call, self.silhouettes)
@@ -210,10 +220,11 @@ class InstanceGroup:
             number,
             self.layers.gates[number],
             placement,
+            self.occlusion,
         )
         return (term if self.strength == 1.0 else self.strength * term).split(len(queries[0]))
 
-    def _read(self, call: LayerCall, reading: Reading) -> None:
+    def _read(self, call: CrossedCall, reading: Reading) -> None:
         if call.block not in reading.captions.blocks:
             return
         for chunk, doubled in reading.chunks.items():

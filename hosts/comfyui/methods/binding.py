@@ -28,7 +28,8 @@ from ..attention.wrappers import bind
 from ..checkpoints.unet import with_lora
 from ..concentration.apply import Concentration, apply_concentration
 from ..concentration.latent import LatentTerm
-from ..prompts.tokens import Span, token_spans
+from ..prompts.pieces import Span
+from ..prompts.text_axis import token_spans
 from .placing import (
     Applied,
     Parts,

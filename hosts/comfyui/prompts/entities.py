@@ -17,7 +17,7 @@ from ....models.entities.extraction import (
 from ....models.entities.matching import match_entities
 from ....models.entities.pipelines import DEFAULT_PIPELINE
 from ....models.entities.prompt_reading import read_phrases
-from .tokens import token_spans
+from .text_axis import token_spans
 
 __all__ = ["EntityTokens", "PromptEntities", "describe", "find_prompt_entities"]
 
@@ -31,7 +31,7 @@ class PromptEntities:
     """Value of an ENTITIES socket.
 
     `prompt`: the plain text, without weights and embeddings, that the spans of entities refer to. Tokens are
-    indices into the text axis of the CONDITIONING that SDXL's CLIP makes of the prompt as written.
+    indices into the text axis of the CONDITIONING that the CLIP makes of the prompt as written.
     `left_out`: parts that are syntax of other programs, of which no entity is made.
     """
 
@@ -52,7 +52,7 @@ def find_prompt_entities(
 
     What a caption of the layout is about has a region: the stop list does not count for its noun. Where the
     prompt says a caption's words, the caption tells which of them is the noun. A word without a token is
-    logged. Raises `PromptSyntaxError`, `PipelineError`; ValueError for a CLIP that is not SDXL's.
+    logged. Raises `PromptSyntaxError`, `PipelineError`, `UnknownEncoderError`.
     """
     plain, spans = token_spans(clip, prompt)
     captions = [instance.caption for instance in layout.active] if layout else []

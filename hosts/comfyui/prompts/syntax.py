@@ -38,8 +38,9 @@ class PlainPrompt:
     pieces: tuple[tuple[int, int], ...]
 
 
-def read_prompt(prompt: str, *, embeddings: bool = True) -> PlainPrompt:
-    """The plain text of a prompt; without `embeddings` the word `embedding:name` is text like any other.
+def read_prompt(prompt: str, *, embeddings: bool = True, weights: bool = True) -> PlainPrompt:
+    """The plain text of a prompt; without `embeddings` the word `embedding:name` is text like any other, and
+    without `weights` so are brackets.
 
     Raises `PromptSyntaxError` for `embedding:` without a name, for half a character (a lone surrogate) and
     for brackets more than `DEEPEST` deep.
@@ -52,7 +53,7 @@ def read_prompt(prompt: str, *, embeddings: bool = True) -> PlainPrompt:
     text: list[str] = []
     offsets: list[int] = []
     pieces: list[tuple[int, int]] = []
-    for characters, places in _pieces(prompt, embeddings):
+    for characters, places in _pieces(prompt, embeddings, weights):
         if text and text[-1].isalnum() and characters[0].isalnum():
             text.append(" ")
             offsets.append(places[0])
@@ -62,10 +63,11 @@ def read_prompt(prompt: str, *, embeddings: bool = True) -> PlainPrompt:
     return PlainPrompt("".join(text), tuple(offsets), tuple(pieces))
 
 
-def _pieces(prompt: str, embeddings: bool) -> Iterator[tuple[str, list[int]]]:
+def _pieces(prompt: str, embeddings: bool, weights: bool) -> Iterator[tuple[str, list[int]]]:
     """The texts the tokenizer gets, with the place of each character in the prompt; empty ones left out."""
     escaped = prompt.replace("\\)", "\0\1").replace("\\(", "\0\2")
-    for start, end in _segments(escaped, 0, len(escaped)):
+    whole = (0, len(escaped))
+    for start, end in _segments(escaped, *whole) if weights else [whole]:
         characters, places = _unescape(escaped, start, end)
         for first, last in _texts(characters) if embeddings else [(0, len(characters))]:
             if first < last:

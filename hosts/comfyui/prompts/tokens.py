@@ -1,20 +1,21 @@
-"""Tokens that ComfyUI makes of a prompt: their number, and the span of text that each stands for."""
+"""Tokens that CLIP's text encoders make of a prompt in ComfyUI: their number, and what each stands for."""
 
 from __future__ import annotations
 
 import logging
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from numbers import Integral
 from typing import Any
 
 import comfy.sdxl_clip
 import folder_paths
 
+from .pieces import NO_TEXT, Span, byte_letters
 from .syntax import PlainPrompt, read_prompt
 
 # What a chunk of 77 tokens holds besides the start and the end of the text.
@@ -23,8 +24,6 @@ TOKENS_PER_CHUNK = 75
 WORD = re.compile(r"[^ \t\n\r]+")
 
 Chunks = list[list[tuple[Any, float, int]]]
-Span = tuple[int, int]
-NO_TEXT: Span = (0, 0)
 
 logger = logging.getLogger("instance_composer")
 
@@ -43,20 +42,18 @@ def count_tokens(texts: Sequence[str]) -> list[int]:
     return [max(_count(one) for one in encoders) for encoders in chunks]
 
 
-def token_spans(clip: Any, prompt: str) -> tuple[PlainPrompt, list[Span]]:
-    """A prompt's plain text, and for each index of the CONDITIONING's text axis its span there.
+def clip_spans(clip: Any, prompt: str, tokenizers: Mapping[str, Any]) -> tuple[PlainPrompt, list[Span]]:
+    """A prompt's plain text, and for each token of CLIP-L, CLIP-G or both the span there.
 
-    The axis is that of ComfyUI's CLIP Text Encode: 77 tokens a chunk, chunks one after another, the encoders
-    side by side along the channels. (0, 0) for what stands for no text: start, end, padding, embeddings.
-    Where an embedding makes the encoders differ, the one with more tokens counts.
-    Raises `PromptSyntaxError`; ValueError for a CLIP that is not SDXL's.
+    77 tokens a chunk, chunks one after another, the encoders side by side along the channels. (0, 0) for what
+    stands for no text: start, end, padding, embeddings. Where an embedding makes the encoders differ, the one
+    with more tokens counts. `tokenizers` by their keys "l" and "g". Raises `PromptSyntaxError`.
     """
-    tokenizers = _tokenizers(clip)
     embeddings = any(tokenizer.embedding_directory is not None for tokenizer in tokenizers.values())
     plain = read_prompt(prompt, embeddings=embeddings)
     chunks: dict[str, Chunks] = clip.tokenize(prompt, return_word_ids=True)
     found = {key: list(_content(chunks[key], _width(clip, key))) for key in tokenizers}
-    if found["l"] != found["g"]:
+    if any(one != other for one, other in pairwise(found.values())):
         logger.warning(
             "An embedding takes more tokens in one text encoder than in the other, so that the words after "
             "it are at different places in the two. Places of the longer one are used."
@@ -64,22 +61,10 @@ def token_spans(clip: Any, prompt: str) -> tuple[PlainPrompt, list[Span]]:
     longer = max(found.values(), key=len)
     length = min(sum(len(chunk) for chunk in chunks[key]) for key in tokenizers)
     spans = [NO_TEXT] * length
-    for index, span in _located(longer, list(_expected(tokenizers["l"], plain))):
+    for index, span in _located(longer, list(_expected(next(iter(tokenizers.values())), plain))):
         if index < length:
             spans[index] = span
     return plain, spans
-
-
-def _tokenizers(clip: Any) -> dict[str, Any]:
-    tokenizer, model = clip.tokenizer, clip.cond_stage_model
-    names = {name for name in ("clip_l", "clip_g") if hasattr(tokenizer, name) and hasattr(model, name)}
-    if len(names) < 2 or hasattr(tokenizer, "t5xxl"):
-        raise ValueError(
-            f"This CLIP is {type(model).__name__}. Places of words are those in SDXL's two text encoders "
-            "(CLIP-L and CLIP-G): connect the CLIP of an SDXL checkpoint, or load both with DualCLIPLoader, "
-            "type sdxl."
-        )
-    return {"l": tokenizer.clip_l, "g": tokenizer.clip_g}
 
 
 def _width(clip: Any, key: str) -> int:
@@ -131,7 +116,7 @@ def _split(word: str, pieces: Sequence[str]) -> list[Span]:
     letters = "".join(pieces)
     owners: list[Span] = []
     for start, end in _composed(word):
-        encoded = "".join(_byte_letters()[byte] for byte in _normal(word[start:end]).lower().encode())
+        encoded = "".join(byte_letters()[byte] for byte in _normal(word[start:end]).lower().encode())
         # Letters have other bytes than expected in places, a final sigma, but never another number of them.
         if unicodedata.category(word[start])[0] not in "CZ" or letters.startswith(encoded, len(owners)):
             owners += [(start, end)] * len(encoded)
@@ -160,14 +145,6 @@ def _composed(word: str) -> Iterator[Span]:
 
 def _normal(text: str) -> str:
     return unicodedata.normalize("NFC", text)
-
-
-@cache
-def _byte_letters() -> tuple[str, ...]:
-    """The letter that stands for each byte in the pieces of byte-level vocabularies (GPT-2's, CLIP's)."""
-    shown = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return tuple(chr(byte if byte in shown else next(others)) for byte in range(0x100))
 
 
 def _located(

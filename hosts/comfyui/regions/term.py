@@ -11,7 +11,7 @@ from ....models.regions import Rectangle, Regions
 from ..attention.layer_call import Block
 from ..attention.placed import Caption, Placed, PlacedGroup
 from ..attention.run_cache import RunCache
-from ..attention.terms import Text
+from ..attention.text import Text
 from ..attention.window import Sampling, Window, acts
 
 NODE = "Draw Regions"

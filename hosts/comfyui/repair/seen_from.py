@@ -8,7 +8,8 @@ from typing import Any
 
 from ....models.regions import Rectangle
 from ..attention.run_cache import RunCache
-from ..attention.terms import KEY, CarriedTerms, StepTerm, Term, Text
+from ..attention.terms import KEY, CarriedTerms, StepTerm, Term
+from ..attention.text import Text
 from ..attention.window import Sampling
 from ..ifadapter.term import InstanceTerm
 

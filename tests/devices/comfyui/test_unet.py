@@ -12,7 +12,8 @@ from comfy.ops import manual_cast
 from comfy.patcher_extension import WrappersMP
 from device_watch import DEVICE, Watch, watched
 
-from instance_composer.hosts.comfyui.attention.terms import KEY, Text
+from instance_composer.hosts.comfyui.attention.terms import KEY
+from instance_composer.hosts.comfyui.attention.text import Text
 from instance_composer.hosts.comfyui.attention.unet.layers import attention_layers
 from instance_composer.hosts.comfyui.attention.wrappers import bind
 from instance_composer.hosts.comfyui.attention_maps.record import RecordingGroup, Run, Settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.latent_formats
 import comfy.model_management
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as custom_sampler
@@ -279,7 +280,7 @@ def shown_parts(layout):
     nouns[:, 0, 2, 1] = 1.0
     modifiers = torch.zeros(2, 3, 4, 6)
     modifiers[0, 0, 0, 5] = 1.0
-    made = AttentionRecord(Settings(ENTITIES, (), ALL))
+    made = AttentionRecord(Settings(ENTITIES, (), ALL), comfy.latent_formats.SDXL())
     latents = noise(2, 16, 24)
     names = recording.name_pictures(latents)
     made.add(recording.RecordedRun(made.settings, names, recording.Maps(nouns, modifiers)))

@@ -51,6 +51,24 @@ def test_the_loaded_adapter_can_be_made_again(adapter):
         assert all(torch.equal(weights[name], value) for name, value in adapter.model.state_dict().items())
 
 
+def test_with_occlusion_the_stack_decides_where_instances_overlap(model, clip, adapter, prompts):
+    def found(*captions, occlusion):
+        boxes = {"a red book": Box(0.1, 0.1, 0.7, 0.7), "a yellow vase": Box(0.3, 0.3, 0.9, 0.9)}
+        layout = Layout(tuple(Instance(one, boxes[one], one) for one in captions))
+        trio = apply_ifadapter(model, clip, adapter, layout, *prompts, occlusion=occlusion)
+        return evaluate(*trio, LATENTS, 500)
+
+    off, front, behind = (
+        found("a red book", "a yellow vase", occlusion=0.0),
+        found("a red book", "a yellow vase", occlusion=1.0),
+        found("a yellow vase", "a red book", occlusion=1.0),
+    )
+    assert_same(found("a yellow vase", "a red book", occlusion=0.0), off)
+    for one in (front, behind):
+        assert (one.positive - off.positive).abs().max() > EFFECT / 10
+    assert (front.positive - behind.positive).abs().max() > EFFECT / 10
+
+
 def test_strength_0_hands_everything_back(model, clip, adapter, layout, prompts):
     given = (model, *prompts)
     handed_back = apply_ifadapter(model, clip, adapter, layout, *prompts, strength=0.0)

@@ -73,6 +73,49 @@ def test_boxes_of_several_pictures_are_refused(layout):
         InstanceLayout.execute(512, 512, layout.to_json(), frames)
 
 
+ELEMENTS = [
+    {
+        "type": "obj",
+        "bbox": [100, 50, 600, 450],
+        "desc": "a red book",
+        "color_palette": ["#AA0000", "#000000"],
+    },
+    {"type": "text", "bbox": [0, 0, 120, 1000], "text": "OPEN", "desc": "a neon sign"},
+    {"type": "text", "bbox": [700, 0, 820, 300], "text": "EXIT", "desc": ""},
+]
+
+
+def test_elements_come_in_and_go_out_as_core_has_them():
+    layout, *_, elements = InstanceLayout.execute(640, 480, elements=ELEMENTS).result
+    assert elements == ELEMENTS
+    assert [one.caption for one in layout.instances] == [
+        "a red book", 'a neon sign, the text "OPEN"', 'the text "EXIT"',
+    ]  # fmt: skip
+    again = InstanceLayout.execute(640, 480, layout.to_json(), elements=elements)
+    assert again.result[-1] == ELEMENTS
+
+
+def test_elements_are_what_cores_own_nodes_take():
+    boxes = pytest.importorskip("comfy_extras.nodes_bounding_boxes")
+    prompts = pytest.importorskip("comfy_extras.nodes_json_prompt")
+    elements = InstanceLayout.execute(1000, 500, elements=ELEMENTS).result[-1]
+    made = boxes.CreateBoundingBoxes.execute(1000, 500, bboxes=elements).result
+    assert made[2] == elements, "through the canvas and out again"
+    prompt = prompts.BuildJsonPromptIdeogram.execute(elements, {"style": "none"}).result[0]
+    assert prompt["compositional_deconstruction"]["elements"] == ELEMENTS
+    assert InstanceLayout.execute(1000, 500, elements=made[2]).result[-1] == ELEMENTS
+
+
+def test_elements_give_an_instance_its_region_and_what_it_lacks(layout):
+    made = InstanceLayout.execute(512, 512, layout.to_json(), elements=ELEMENTS[:1]).result[0]
+    assert tuple(made.instances[0].box) == (0.05, 0.1, 0.45, 0.6)
+    assert made.instances[0].caption == layout.instances[0].caption
+    assert made.instances[0].extra["metadata"]["palette"] == ["#AA0000", "#000000"]
+    assert made.instances[1:] == layout.instances[1:]
+    with pytest.raises(LayoutError, match="element 1"):
+        InstanceLayout.execute(512, 512, elements=[7])
+
+
 def test_masks_become_the_regions_and_come_back_out(layout):
     masks = torch.zeros(2, 64, 64)
     masks[0, 8:24, 8:40] = 1.0

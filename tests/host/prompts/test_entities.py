@@ -18,7 +18,8 @@ from tiny_comfyui import TEXT_WIDTH
 
 from instance_composer.hosts.comfyui.prompts.entities import describe, find_prompt_entities
 from instance_composer.hosts.comfyui.prompts.syntax import PromptSyntaxError, read_prompt
-from instance_composer.hosts.comfyui.prompts.tokens import _expected, token_spans
+from instance_composer.hosts.comfyui.prompts.text_axis import token_spans
+from instance_composer.hosts.comfyui.prompts.tokens import _expected
 from instance_composer.layout import Box, Instance, Layout
 from instance_composer.models.entities.pipelines import DEFAULT_PIPELINE, PipelineError
 from instance_composer.nodes.entities import PromptEntities
@@ -364,14 +365,14 @@ def test_half_a_character_is_refused(clip):
         find_prompt_entities(clip, "a \ud83d vase")
 
 
-def test_a_clip_that_is_not_sdxls_is_refused():
+def test_a_clip_of_one_encoder_has_its_own_tokens(clip):
     import comfy.sd
     import comfy.supported_models_base
 
     options = {"clip_l_model_config": {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 48}}
     target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
-    with pytest.raises(ValueError, match=r"This CLIP is SD1ClipModel\..*both with DualCLIPLoader, type sdxl"):
-        find_prompt_entities(comfy.sd.CLIP(target, model_options=options), "a vase")
+    alone = comfy.sd.CLIP(target, model_options=options)
+    assert find_prompt_entities(alone, PLAIN).entities == find_prompt_entities(clip, PLAIN).entities
 
 
 LAYOUT = Layout(

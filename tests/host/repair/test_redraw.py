@@ -10,7 +10,8 @@ import torch
 from host_cases import encode
 
 from instance_composer.hosts.comfyui.attention.run_cache import RunCache
-from instance_composer.hosts.comfyui.attention.terms import KEY, Text
+from instance_composer.hosts.comfyui.attention.terms import KEY
+from instance_composer.hosts.comfyui.attention.text import Text
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
 from instance_composer.hosts.comfyui.repair.redraw import (
     Sampling,

@@ -10,7 +10,7 @@ from other_packs import load_module
 from prompt_entities import entities_of_prompt
 
 from instance_composer.hosts.comfyui.attention.errors import UnexplainedRowsError
-from instance_composer.hosts.comfyui.attention.terms import NEGPIP
+from instance_composer.hosts.comfyui.attention.text import NEGPIP
 from instance_composer.hosts.comfyui.attention_maps.record import record_attention
 from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import comfy.model_base
 from comfy.patcher_extension import WrappersMP
+from torch import Tensor
 
 from ..layer_call import Block, Group, ModelCall
 from ..placed import PlacedGroup
 from .families import Family
 from .joined import join
 from .override import OVERRIDE, JoinedAttention
+from .presets import preset_blocks
 
 OPTIONS = "transformer_options"
 
@@ -48,17 +50,25 @@ class TransformerBinder:
     def text_blocks(self, model: Any) -> Collection[Block]:
         return ()
 
+    def layers(self, model: Any, preset: str) -> tuple[Block, ...]:
+        return preset_blocks(self.family.depth(model.get_model_object("diffusion_model")), preset)
+
+    def padding(self, text: Tensor) -> int:
+        return self.family.padding(text)
+
+    def tokens(self, text: Tensor, values: Mapping[str, Any], model_options: Mapping[str, Any]) -> int:
+        return self.family.tokens(text, values)
+
     def patched(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: Sequence[Group], call: ModelCall
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         placed = {group.chunk: group for group in groups if isinstance(group, PlacedGroup)}
-        if not placed:
-            return args, kwargs
+        others = tuple(group for group in groups if not isinstance(group, PlacedGroup))
         given = self._named(args, kwargs)
         running = call.running if self.family.wrapped else call.running.diffusion_model
         joined = join(self.family, running, given, args[0], placed, call)
         options = dict(given[OPTIONS])
-        options[OVERRIDE] = JoinedAttention(options.get(OVERRIDE), joined)
+        options[OVERRIDE] = JoinedAttention(options.get(OVERRIDE), joined, others)
         if joined.numbers is not None:
             patches = options.get("patches", {})
             options["patches"] = {**patches, "post_input": [*patches.get("post_input", ()), joined.number]}

@@ -30,6 +30,7 @@ class Family:
     `patch` is the attribute with the side of a patch. `trims`: captions go without padding. `taken`: lengths
     of text at which a call could be taken for another one. `refused`: arguments with which the sequence is
     another one, each with what it stands for. `wrapped`: whether its forward goes through ComfyUI's wrappers.
+    `stacks`: attributes with the blocks in which the picture reads text, in order.
     """
 
     module: str
@@ -42,6 +43,7 @@ class Family:
     taken: tuple[int, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     wrapped: bool = True
+    stacks: tuple[str, ...] = ("blocks",)
 
     def serves(self, transformer: Any) -> bool:
         """Whether this is the class of a diffusion model."""
@@ -64,13 +66,28 @@ class Family:
         """The model pads its text to a multiple of so many tokens."""
         return 1
 
-    def check(self, arguments: Mapping[str, Any], grid: Grid) -> None:
-        """`ModelMismatchError` for a call whose sequence this family does not know."""
+    def depth(self, transformer: Any) -> int:
+        """How many blocks there are in which the picture reads text."""
+        return sum(len(getattr(transformer, stack)) for stack in self.stacks)
+
+    def padding(self, text: Tensor) -> int:
+        """How many rows ComfyUI has put before a prompt's text (1, rows, width)."""
+        return 0
+
+    def tokens(self, text: Tensor, values: Mapping[str, Any]) -> int:
+        """How many tokens the model reads of a text of a CONDITIONING with these values."""
+        return text.shape[1]
+
+    def check(self, arguments: Mapping[str, Any], grid: Grid, joins: bool) -> None:
+        """`ModelMismatchError` for a call whose sequence this family does not know.
+
+        `joins`: whether captions join the prompt, which Draw Regions alone does.
+        """
         for name, what in self.refused.items():
             given = arguments.get(name)
             if given is not None and not (isinstance(given, (list, tuple)) and not given):
                 raise ModelMismatchError(
-                    f"Draw Regions cannot be used with {what} on {self.title}. Take one of the two off."
+                    f"{who(joins)} cannot be used with {what} on {self.title}. Take one of the two off."
                 )
 
     def numbering(self, transformer: Any) -> str:
@@ -82,30 +99,40 @@ class Family:
         return tokens
 
 
+def who(joins: bool) -> str:
+    """Whom a sentence about a call is about: Draw Regions, or the nodes that look at words."""
+    return "Draw Regions" if joins else "Attribute Concentration, and Record Attention Maps,"
+
+
 class _Flux(Family):
     def numbering(self, transformer: Any) -> str:
         # Of FLUX.2 alone; ComfyUI pads its prompts on the left, so that all end at the same place.
         return "end" if transformer.params.txt_ids_dims else ""
+
+    def padding(self, text: Tensor) -> int:
+        # Of FLUX.2 alone; no text encoder makes a row of zeros.
+        shown = text[0].any(-1)
+        return int(shown.int().argmax()) if bool(shown.any()) else 0
 
 
 class _Qwen(Family):
     def numbering(self, transformer: Any) -> str:
         return "start"
 
-    def check(self, arguments: Mapping[str, Any], grid: Grid) -> None:
-        super().check(arguments, grid)
+    def check(self, arguments: Mapping[str, Any], grid: Grid, joins: bool) -> None:
+        super().check(arguments, grid, joins)
         mask = arguments.get("attention_mask")
         if mask is not None and not bool((mask == 1).all()):
             raise ModelMismatchError(
-                f"Draw Regions cannot be used with a prompt of which a part is masked on {self.title}."
+                f"{who(joins)} cannot be used with a prompt of which a part is masked on {self.title}."
             )
 
 
 class _Krea(Family):
-    def check(self, arguments: Mapping[str, Any], grid: Grid) -> None:
-        super().check(arguments, grid)
+    def check(self, arguments: Mapping[str, Any], grid: Grid, joins: bool) -> None:
+        super().check(arguments, grid, joins)
         if grid[0] > 1:
-            raise ModelMismatchError(f"Draw Regions draws one frame at a time on {self.title}.")
+            raise ModelMismatchError(f"{who(joins)} can be used with one frame at a time on {self.title}.")
 
 
 class _Lumina(Family):
@@ -127,6 +154,10 @@ class _Lumina(Family):
 
 
 class _Anima(Family):
+    def tokens(self, text: Tensor, values: Mapping[str, Any]) -> int:
+        ids = values.get("t5xxl_ids")
+        return text.shape[1] if ids is None else len(ids)
+
     def words(self, transformer: Any, caption: Caption, like: Tensor) -> Tensor:
         # As ComfyUI does for a prompt when sampling begins.
         ids, weights = caption.values.get("t5xxl_ids"), caption.values.get("t5xxl_weights")
@@ -139,13 +170,18 @@ class _Anima(Family):
 
 REDUX = {"attention_mask": "an attention mask on the prompt (a style model)"}
 
-FLUX = _Flux("comfy.ldm.flux.model", "Flux", "Flux", trims=True, refused=REDUX)
-CHROMA = Family("comfy.ldm.chroma.model", "Chroma", "Chroma", trims=True, refused=REDUX)
-QWEN = _Qwen("comfy.ldm.qwen_image.model", "QwenImageTransformer2DModel", "Qwen-Image")
+DOUBLE_SINGLE = ("double_blocks", "single_blocks")
+
+FLUX = _Flux("comfy.ldm.flux.model", "Flux", "Flux", trims=True, refused=REDUX, stacks=DOUBLE_SINGLE)
+CHROMA = Family("comfy.ldm.chroma.model", "Chroma", "Chroma", trims=True, refused=REDUX, stacks=DOUBLE_SINGLE)
+QWEN = _Qwen(
+    "comfy.ldm.qwen_image.model", "QwenImageTransformer2DModel", "Qwen-Image", stacks=("transformer_blocks",)
+)
 LUMINA = _Lumina(
     "comfy.ldm.lumina.model",
     "NextDiT",
     "Z-Image and Lumina 2",
+    stacks=("layers",),
     refused={"ref_latents": "reference pictures", "siglip_feats": "reference pictures"},
 )
 KREA = _Krea("comfy.ldm.krea2.model", "SingleStreamDiT", "Krea 2", patch="patch")
@@ -168,5 +204,6 @@ SD3 = Family(
     "SD3.5",
     text="c_crossattn",
     wrapped=False,
+    stacks=("joint_blocks",),
 )
 FAMILIES = (FLUX, CHROMA, QWEN, LUMINA, KREA, COSMOS, ANIMA, WAN, SD3)

@@ -48,6 +48,11 @@ class Joined:
     cache: RunCache
 
     @property
+    def joins(self) -> bool:
+        """Whether there are captions at all, so that rows see different keys."""
+        return any(text.group is not None for text in self.texts)
+
+    @property
     def cells(self) -> int:
         """Tokens of the picture."""
         frames, height, width = self.grid
@@ -128,10 +133,17 @@ def join(
     placed: Mapping[int, PlacedGroup],
     call: ModelCall,
 ) -> Joined:
-    """The call with the captions of its chunks; `given` are its arguments by name."""
+    """The call with the captions of its chunks; `given` are its arguments by name.
+
+    Without any the call is as it was, and what is known of it is where its texts and its picture are.
+    """
     grid = family.grid(transformer, latent)
-    family.check(given, grid)
+    family.check(given, grid, joins=bool(placed))
     text: Tensor = given[family.text]
+    if not placed:
+        own = _rounded(text.shape[1], family.multiple(transformer))
+        plain = tuple(Texts((), None) for _ in call.labels)
+        return Joined(family, transformer, {}, own, 0, grid, call.rows, plain, None, RunCache())
     cache = next(iter(placed.values())).cache
     words = {
         chunk: [family.words(transformer, one, text) for one in group.placed.acting]

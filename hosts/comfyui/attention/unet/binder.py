@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
+from torch import Tensor
 
 from ..layer_call import Block, Group, ModelCall
 from ..placed import PlacedGroup
+from ..text import Text
 from .call import options_of, over_patches, text_rows, with_options
 from .isolation import IsolatingPatch
 from .layers import cross_attention_blocks, preferred_attentions
 from .patch import Attention, AttentionPatch
+from .presets import preset_blocks
 
 
 class UNetBinder:
@@ -37,6 +40,15 @@ class UNetBinder:
 
     def text_blocks(self, model: Any) -> Collection[Block]:
         return cross_attention_blocks(model.get_model_object("diffusion_model"))
+
+    def layers(self, model: Any, preset: str) -> tuple[Block, ...]:
+        return preset_blocks(model, preset)
+
+    def padding(self, text: Tensor) -> int:
+        return 0
+
+    def tokens(self, text: Tensor, values: Mapping[str, Any], model_options: Mapping[str, Any]) -> int:
+        return Text.of(text, model_options).tokens
 
     def patched(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: Sequence[Group], call: ModelCall

@@ -14,8 +14,10 @@ from typing import Any
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
+from .....models.attention.probabilities import token_rows
 from ..errors import UnexplainedRowsError
 from ..layer_call import Block, Group, ModelCall
+from ..text import Text
 from .layers import transformer_block
 
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
@@ -55,6 +57,8 @@ class CrossAttentionCall:
     An attention couple pack repeats a chunk for its regions; the first copy is the prompt's own.
     """
 
+    frames = 1
+
     def __init__(
         self,
         patch: AttentionPatch,
@@ -89,6 +93,29 @@ class CrossAttentionCall:
         """Query (rows, L, C), key and value (rows, T, C) of one chunk."""
         query, key, value = (x[self._own_rows(chunk)] for x in self._inputs)
         return query, key, value
+
+    def unreadable(self, chunk: int, text: Text) -> str | None:
+        """A reason where another pack has changed places or keys."""
+        query, key, _ = self.inputs(chunk)
+        if query.shape[1] != self.grid[0] * self.grid[1]:
+            return "Another node pack changes the number of places in a layer; it is left out."
+        own = self.own_tokens(text)
+        if not own or key.shape[1] % own or text.tokens % own:
+            return "Another node pack changes the length of the prompt; its layers are left out."
+        return None
+
+    def own_tokens(self, text: Text) -> int:
+        """How many tokens of a text, from its first one on, the layer has keys of."""
+        return text.own_keys(self._inputs[1].shape[1], self.text_rows)
+
+    def probabilities(self, chunk: int, text: Text, tokens: Tensor) -> Tensor:
+        """Of the text once, though a text shorter than another of the batch comes repeated."""
+        query, key, _ = self.inputs(chunk)
+        return token_rows(query, key[:, : self.own_tokens(text)], self.heads, tokens)
+
+    def values(self, chunk: int, text: Text, tokens: Tensor) -> Tensor:
+        """(rows, K, C) of these tokens."""
+        return self.inputs(chunk)[2].index_select(1, tokens)
 
     def plain(self, chunk: int) -> Tensor:
         """Attention of one chunk as it is without any patch: (rows, L, C)."""

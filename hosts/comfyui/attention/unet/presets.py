@@ -7,24 +7,21 @@ from typing import Any, cast
 import comfy.model_base
 
 from .....models.sdxl.layer_presets import check_preset
-from ..errors import ModelMismatchError
 from ..layer_call import Block
-from .layers import attention_layers
+from .layers import attention_layers, cross_attention_blocks, transformer_block
 
 
 def preset_blocks(model: Any, preset: str) -> tuple[Block, ...]:
-    """ComfyUI's attn2 keys of a preset's layers in an SDXL MODEL.
-
-    Raises `ModelMismatchError` for another architecture, ValueError for an unknown preset.
-    """
-    if not isinstance(model.model, comfy.model_base.SDXL):
-        raise ModelMismatchError(
-            f"This MODEL is {type(model.model.model_config).__name__}. Attention is recorded in SDXL alone: "
-            "SDXL base and checkpoints trained from it (not the refiner). Load an SDXL checkpoint."
-        )
+    """ComfyUI's attn2 keys of a preset's layers in a UNet; ValueError for an unknown preset."""
     check_preset(preset)
-    places = attention_layers(model.get_model_object("diffusion_model")).values()
-    widths: dict[Block, int] = {block: cast(Any, attention).to_q.in_features for block, attention in places}
+    unet = model.get_model_object("diffusion_model")
+    if isinstance(model.model, comfy.model_base.SDXL):
+        places = dict(attention_layers(unet).values())
+    else:
+        places = {key: transformer_block(unet, key).attn2 for key in cross_attention_blocks(unet)}
+    widths: dict[Block, int] = {
+        block: cast(Any, attention).to_q.in_features for block, attention in places.items()
+    }
     coarse = max(widths.values())
     if preset == "all":
         return tuple(widths)
