@@ -30,6 +30,7 @@ from instance_composer.training.data.looks import Look, look_at_all
 from instance_composer.training.demo_model.architecture import make_autoencoder
 
 PER_SHARD, PICTURE_BYTES, SIDE, SAMPLE = 10_000, 150_000, 512, 1000
+NUMBER = b"000000000"
 START = """
 import resource, sys, time
 from pathlib import Path
@@ -63,10 +64,10 @@ print(len(source), *(value for span in spans for value in span), held)
 """
 
 
-def head(number: int) -> bytes:
-    """The beginning of a JPEG file whose comment is its number."""
+def head() -> bytes:
+    """The beginning of a JPEG file whose comment has room for a number."""
     written = io.BytesIO()
-    Image.new("L", (SIDE, SIDE)).save(written, "JPEG", comment=str(number).encode())
+    Image.new("L", (SIDE, SIDE)).save(written, "JPEG", comment=NUMBER)
     return written.getvalue()
 
 
@@ -74,11 +75,12 @@ def write_shards(folder: Path, count: int) -> None:
     """Tar files of pictures that are a head and a hole, and layouts that are real."""
     things = tuple(Instance(str(n), Box(0.1, 0.1, 0.6, 0.6), f"a thing of number {n}") for n in range(5))
     text = Layout(things, Canvas(1024, 1024), "a picture of five things").to_json().encode()
+    picture = head()
     for first in range(0, count, PER_SHARD):
         with (folder / f"{first // PER_SHARD:05d}.tar").open("wb") as file:
             for number in range(first, min(first + PER_SHARD, count)):
                 for ending, size, content in (
-                    (".jpg", PICTURE_BYTES, head(number)),
+                    (".jpg", PICTURE_BYTES, picture.replace(NUMBER, f"{number:09d}".encode())),
                     (".layout.json", len(text), text),
                 ):
                     info = tarfile.TarInfo(f"{number:09d}{ending}")
