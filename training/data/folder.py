@@ -23,6 +23,7 @@ from .errors import SourceError
 from .keys import LENGTH
 from .looks import Look, Looks, look_at_all
 from .picture_files import PictureFiles
+from .picture_table import ENDING, PictureTable
 
 logger = logging.getLogger("instance_composer")
 
@@ -45,18 +46,21 @@ class Example:
 class LayoutFolder:
     """Every picture `name.png` (`PICTURE_ENDINGS`) in a folder that has a layout document `name.json`.
 
-    Folders below it and tar shards are looked through too, as `PictureFiles` says. Each is scaled to cover
-    width × height pixels and cropped to its middle, layout included: what ends up outside is dropped, boxes
-    that are cut are clipped. The layout's prompt is the picture's caption.
+    Folders below it and tar shards are looked through too, as `PictureFiles` says; in place of a folder there
+    may be a Parquet file, as `PictureTable` says, of which a mapped copy is kept in `kept`. Each is scaled to
+    cover width × height pixels and cropped to its middle, layout included: what ends up outside is dropped,
+    boxes that are cut are clipped. The layout's prompt is the picture's caption.
 
     `check` looks at every layout and at the head of every picture.
     """
 
-    def __init__(self, folder: Path, width: int, height: int) -> None:
+    def __init__(self, folder: Path, width: int, height: int, kept: Path | None = None) -> None:
         if width % 8 or height % 8 or min(width, height) < 64:
             raise SourceError(f"the size is {width} × {height}; multiples of 8 from 64 up are allowed")
         self.width, self.height = width, height
-        self.folder, self._files = folder, PictureFiles(folder)
+        self.folder = folder
+        table = folder.suffix == ENDING and folder.is_file()
+        self._files = PictureTable(folder, kept) if table else PictureFiles(folder)
         # How many pictures were there and are left out.
         self.left_out = 0
         self._looks = Looks.blank(len(self._files))

@@ -31,6 +31,8 @@ from .shards import Shards
 # Pictures in one file: what an interruption can lose.
 SHARD = 512
 BATCH = 16
+# Pixels in one pass of the autoencoder, of 2 kB each: 16 pictures of 512 × 512, 4 of 1024 × 1024.
+_PIXELS = 16 * 512 * 512
 # How often a process looks whether the others have encoded their share.
 _LOOK = 0.5
 
@@ -280,9 +282,13 @@ def _encode_shard(source: Source, numbers: range, autoencoder: AutoencoderKL, fi
 
 def latents_of(autoencoder: AutoencoderKL, pictures: np.ndarray) -> Tensor:
     """Latents (B, 4, h, w) of half precision, on the CPU, of pictures (B, H, W, 3) of bytes."""
-    pixels = to_tensor(pictures).to(autoencoder.device)
-    means = posterior(autoencoder, pixels).mode() * autoencoder.config["scaling_factor"]
-    return means.half().cpu()
+    together = max(1, _PIXELS // (pictures.shape[1] * pictures.shape[2]))
+    found: list[Tensor] = []
+    for first in range(0, len(pictures), together):
+        pixels = to_tensor(pictures[first : first + together]).to(autoencoder.device)
+        means = posterior(autoencoder, pixels).mode() * autoencoder.config["scaling_factor"]
+        found.append(means.half().cpu())
+    return torch.cat(found)
 
 
 def process_state() -> PartialState:

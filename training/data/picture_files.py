@@ -75,15 +75,15 @@ class PictureFiles:
 
         It depends on `purpose` too, which says what is looked at.
         """
-        shards = [_state(self.folder / shard) for shard in self._shards]
+        shards = [state_of(self.folder / shard) for shard in self._shards]
         before = purpose.encode()
         found = bytearray()
         for number, (shard, _, _, start, _) in enumerate(self._places.tolist()):
-            own = shards[shard] if shard != _NOWHERE else _state(self.folder / self.names[number])
+            own = shards[shard] if shard != _NOWHERE else state_of(self.folder / self.names[number])
             digest = blake2b(before, digest_size=LENGTH)
             digest.update(own + self._places[number].tobytes() + self.names.encoded(number))
             if start == _NOWHERE:
-                digest.update(_state(self._layout_file(number, shard)))
+                digest.update(state_of(self._layout_file(number, shard)))
             found += digest.digest()
         return np.frombuffer(found, np.uint8).reshape(-1, LENGTH)
 
@@ -112,7 +112,7 @@ class PictureFiles:
             return file.read(length)
 
 
-def _state(path: Path) -> bytes:
+def state_of(path: Path) -> bytes:
     """What changes with any writing to a file; nothing where it is gone, which reading it will tell."""
     try:
         found = os.stat(path)

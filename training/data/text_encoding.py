@@ -6,14 +6,15 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...hosts.diffusers_sdxl import encode_tokens
@@ -47,6 +48,8 @@ SHARD = 2048
 _BATCH = 16
 # Captions looked at together, and phrases whose lengths tell those of all.
 _CHUNK, _SAMPLED = 4096, 1000
+# Where in a folder of features it is kept whose texts have them.
+_KNOWN = "known"
 # How often a process looks whether the others have encoded their share.
 _LOOK = 0.5
 
@@ -71,30 +74,45 @@ def texts_of_sample(layout: Layout) -> Iterator[Text]:
             yield PHRASE, instance.negative
 
 
+class TextSource(Protocol):
+    """The texts of a run; each may come often."""
+
+    def texts(self, known: KeyIndex) -> Iterable[Text]:
+        """All texts but those of pictures whose stamps are `known`."""
+        ...
+
+    def stamps(self) -> np.ndarray:
+        """Stamps (n, 16) of pictures, which change when their texts do; of those that have one."""
+        ...
+
+
 class TextEncoding:
     """What is to be encoded of a run's texts: features in `folder` are there or made, by each process its
     share.
 
-    `texts` is called several times and may give a text often. `precision` is that of the pipeline's frozen
-    weights, and what features are kept in. Texts are looked at at once: `notes` says for people what there is
-    and what it takes; `SourceError` where the disk has no room for it. The pipeline's text encoders are taken
-    out of it, and let go when all is encoded.
+    `precision` is that of the pipeline's frozen weights, and what features are kept in. Texts are looked at
+    when it is made: `notes` says for people what there is and what it takes; `SourceError` where the disk has
+    no room for it. The pipeline's text encoders are taken out of it, and let go when all is encoded. Pictures
+    whose texts have features are remembered by their stamps, and not looked at again.
     """
 
     def __init__(
         self,
         pipeline: StableDiffusionXLPipeline,
-        texts: Callable[[], Iterable[Text]],
+        source: TextSource,
         folder: Path,
         precision: torch.dtype | None = None,
     ) -> None:
-        self._texts = texts
+        self._source = source
         self._encoders: _Encoders | None = _Encoders(pipeline, precision)
         pipeline.register_modules(text_encoder=None, text_encoder_2=None)
         self.place = folder / self._encoders.name
-        self._missing = _missing(texts(), self.place)
+        self._known = _read_known(self.place)
+        self._missing = _missing(self._texts(), self.place)
         left = {kind: len(one.done) for kind, one in self._missing.items()}
-        self._length = _mean_length(self._encoders, texts, self._missing[PHRASE]) if left[PHRASE] else 1.0
+        self._length = 1.0
+        if left[PHRASE]:
+            self._length = _mean_length(self._encoders, self._texts(), self._missing[PHRASE])
         size = left[PROMPT] * self._encoders.bytes_of_prompt
         size += left[PHRASE] * self._length * self._encoders.bytes_of_token
         self.notes = [
@@ -104,6 +122,9 @@ class TextEncoding:
             else f"text features: all captions have them in {self.place}"
         ]
         _check_room(folder, size)
+
+    def _texts(self) -> Iterable[Text]:
+        return self._source.texts(self._known)
 
     def blank(self) -> TextFeatures:
         """Zeros in place of features, while they are not made yet."""
@@ -116,8 +137,10 @@ class TextEncoding:
         if self._encoders is not None:
             self.place.mkdir(parents=True, exist_ok=True)
             if any(len(one.done) for one in self._missing.values()):
-                _encode_share(self._encoders, self._texts, self._missing, self.place)
+                _encode_share(self._encoders, self._texts(), self._missing, self.place)
             self._encoders = None
+            if process_state().is_main_process:
+                _write_known(self.place, self._source.stamps(), self._known)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return KeptTextFeatures(self.place)
@@ -236,9 +259,26 @@ def _keys(kind: str, captions: Iterable[str]) -> np.ndarray:
     return as_rows(key_of(kind, caption) for caption in captions)
 
 
-def _mean_length(encoders: _Encoders, texts: Callable[[], Iterable[Text]], missing: _Missing) -> float:
+def _read_known(place: Path) -> KeyIndex:
+    """Stamps of pictures all of whose texts have features."""
+    return KeyIndex.of_keys([load_file(file)["stamps"].numpy() for file in files_in(place / _KNOWN)])
+
+
+def _write_known(place: Path, stamps: np.ndarray, known: KeyIndex) -> None:
+    new = stamps[known.find(stamps)[:, 0] == NOWHERE]
+    if not len(new):
+        return
+    folder = place / _KNOWN
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{new[0].tobytes().hex()}-{len(new)}.safetensors"
+    beginning = file.with_suffix(f".{os.getpid()}.part")
+    save_weights({"stamps": torch.from_numpy(new.copy())}, beginning)
+    os.replace(beginning, file)
+
+
+def _mean_length(encoders: _Encoders, texts: Iterable[Text], missing: _Missing) -> float:
     """Tokens of a phrase that is missing, of the first of them."""
-    for chunk in _chunks(texts()):
+    for chunk in _chunks(texts):
         captions = chunk[PHRASE]
         rows = missing.rows(_keys(PHRASE, captions))
         own = [caption for caption, row in zip(captions, rows, strict=True) if row != NOWHERE]
@@ -258,7 +298,7 @@ def _check_room(folder: Path, size: float) -> None:
 
 
 def _encode_share(
-    encoders: _Encoders, texts: Callable[[], Iterable[Text]], missing: dict[str, _Missing], place: Path
+    encoders: _Encoders, texts: Iterable[Text], missing: dict[str, _Missing], place: Path
 ) -> None:
     """Encode this process's share, and wait for the others' to appear."""
     state = process_state()
@@ -267,7 +307,7 @@ def _encode_share(
     waiting: list[Text] = []
     share = sum(len(one.done) for one in missing.values()) // state.num_processes
     with progress_bar("encode", "caption", share, shown=state.is_main_process) as progress:
-        for chunk in _chunks(texts()):
+        for chunk in _chunks(texts):
             for kind, captions in chunk.items():
                 keys = _keys(kind, captions)
                 rows, mine = missing[kind].rows(keys), share_of(keys, state.num_processes)

@@ -26,10 +26,11 @@ from ...models.ifadapter.phrases import Phrases
 from ...models.regions import Placement
 from ..data.errors import SourceError
 from ..data.held_out import hold_out
+from ..data.keys import NOWHERE, KeyIndex, as_rows
 from ..data.latents import Buckets, LatentSet
 from ..data.pictures import save_grid
 from ..data.text import EncodedPhrases, EncodedPrompts, TokenIds, Tokenizer, encode_prompts
-from ..data.text_encoding import Text, TextEncoding, texts_of, texts_of_sample
+from ..data.text_encoding import Text, TextEncoding, TextSource, texts_of, texts_of_sample
 from ..data.text_features import SampleTexts
 from ..engine.precision import sampling_in
 from ..engine.task import BatchPosition, Task
@@ -154,7 +155,7 @@ class IFAdapterTask(Task[IFAdapterObjective]):
 
     `held_out` pictures of the largest set are not trained on: the loss is measured on them. `precision` is
     that of what is frozen, if it is a half one. `sets` may be stand-ins, with `encode` making the real ones
-    when all else is known to be well; `texts`, given all captions of the run, encodes them likewise, and the
+    when all else is known to be well; `texts`, given the task, encodes its captions likewise, and the
     objective does without text encoders.
     """
 
@@ -169,13 +170,13 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         held_out: int = 0,
         precision: torch.dtype | None = None,
         encode: Callable[[], Sequence[LatentSet]] | None = None,
-        texts: Callable[[Callable[[], Iterable[Text]]], TextEncoding] | None = None,
+        texts: Callable[[TextSource], TextEncoding] | None = None,
     ) -> None:
         self.pipeline, self.adapter, self.precision = pipeline, adapter, precision
         self._encode, self._given_examples, self._hold_out = encode, list(examples), held_out
         self._tokenizer = Tokenizer(pipeline)
         self._take(sets)
-        self._text_encoding = None if texts is None else texts(self._every_text)
+        self._text_encoding = None if texts is None else texts(self)
         self._features = None
         if self._text_encoding is not None:
             self._features = self._text_encoding.blank()
@@ -202,13 +203,24 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         if self._text_encoding is not None:
             self._features = self._text_encoding.encode()
 
-    def _every_text(self) -> Iterator[Text]:
-        """All captions of the run, those of samples first."""
+    def texts(self, known: KeyIndex) -> Iterator[Text]:
+        """All captions of the run, those of samples first; none of pictures whose stamps are `known`."""
         for layout in self._examples:
             yield from texts_of_sample(layout)
-        for one in (*self._buckets.sets, *(() if self._held_out is None else (self._held_out,))):
-            for number in range(len(one)):
-                yield from texts_of(one.layout(number))
+        for one in self._sets:
+            stamps = one.stamps()
+            new = range(len(one)) if stamps is None else np.flatnonzero(known.find(stamps)[:, 0] == NOWHERE)
+            for number in new:
+                yield from texts_of(one.layout(int(number)))
+
+    def stamps(self) -> np.ndarray:
+        """Stamps (n, 16) of all pictures that have one."""
+        found = (one.stamps() for one in self._sets)
+        return np.concatenate([as_rows(()), *(one for one in found if one is not None)])
+
+    @property
+    def _sets(self) -> list[LatentSet]:
+        return [*self._buckets.sets, *(() if self._held_out is None else (self._held_out,))]
 
     def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Latents, captions of pictures and instances, boxes, and size conditioning."""

@@ -16,8 +16,8 @@ class AdapterRun:
     data: Path | None = field(
         default=None,
         metadata=flag(
-            "folder of pictures, each with a layout of the same name and the ending .json "
-            "(default: Shapes World)"
+            "folder of pictures, each with a layout of the same name and the ending .json, or a .parquet "
+            "file with the columns image and layout (default: Shapes World)"
         ),
     )
     size: tuple[int, int] = field(default=(1024, 1024), metadata=flag("width x height (%(default)s)"))

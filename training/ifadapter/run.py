@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ..data.errors import SourceError
 from ..data.folder import LayoutFolder
 from ..data.folder_latents import encode_buckets, encode_folder
 from ..data.latents import LatentSet
-from ..data.text_encoding import Text, TextEncoding
+from ..data.text_encoding import TextEncoding, TextSource
 from ..data.world import Pictures, encoded_world
 from ..engine.loop import train
 from ..engine.precision import PRECISIONS, halve
@@ -56,8 +56,8 @@ def train_adapter(run: AdapterRun, settings: Settings, folder: Path, *, dry_run:
     if run.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
 
-    def texts(every: Callable[[], Iterable[Text]]) -> TextEncoding:
-        return TextEncoding(pipeline, every, run.latents or folder / "latents", precision)
+    def texts(source: TextSource) -> TextEncoding:
+        return TextEncoding(pipeline, source, run.latents or folder / "latents", precision)
 
     task = IFAdapterTask(
         pipeline,
@@ -84,8 +84,8 @@ def _sets(
         if run.checked_pattern_pictures:
             chosen.append(Pictures(width, height, run.checked_pattern_pictures, pattern="checked"))
         return lambda blank: [encoded_world(pipeline.vae, one, folder, blank=blank) for one in chosen]
-    source = LayoutFolder(run.data, width, height)
     latents = run.latents or folder / "latents"
+    source = LayoutFolder(run.data, width, height, latents / "tables" if write else None)
     encode = partial(encode_folder, source, pipeline.vae, latents, run.leave_out, write=write)
     buckets = partial(encode_buckets, source, pipeline.vae, latents, run.leave_out, write=write)
     return lambda blank: buckets(blank=blank) if run.buckets else [encode(blank=blank)]

@@ -12,6 +12,7 @@ from instance_composer.hosts.diffusers_sdxl import encode_layout, encode_phrases
 from instance_composer.layout import Layout
 from instance_composer.shapes_world import ShapesWorld
 from instance_composer.training.data.errors import SourceError
+from instance_composer.training.data.keys import NOWHERE, as_rows
 from instance_composer.training.data.text_encoding import TextEncoding, _check_room, texts_of, texts_of_sample
 from instance_composer.training.data.text_features import PHRASE, PROMPT, SampleTexts, keys_in
 from instance_composer.training.engine.precision import halve
@@ -21,9 +22,25 @@ from instance_composer.training.ifadapter.objective import IFAdapterTask
 TEXTS = [(PROMPT, "a b"), (PHRASE, "a"), (PHRASE, "longer"), (PROMPT, ""), (PHRASE, "a")]
 
 
+class Source:
+    """Texts of no picture, or of one whose stamp is known after the first time."""
+
+    def __init__(self, texts, stamp=None) -> None:
+        self._texts, self._stamps = texts, as_rows([] if stamp is None else [stamp])
+        self.asked = 0
+
+    def texts(self, known):
+        if (known.find(self._stamps)[:, 0] == NOWHERE).any() or not len(self._stamps):
+            self.asked += 1
+            yield from self._texts
+
+    def stamps(self):
+        return self._stamps
+
+
 def task_of(pipeline, latents, folder=None, precision=None) -> IFAdapterTask:
-    def texts(every):
-        return TextEncoding(pipeline, every, folder, precision)
+    def texts(source):
+        return TextEncoding(pipeline, source, folder, precision)
 
     torch.manual_seed(0)
     examples = [replace(ShapesWorld(5, 64, 64)[0].layout, negative="blurred")]
@@ -63,7 +80,7 @@ def test_features_are_those_of_the_encoders(tiny_model, tmp_path):
     pipeline = load_sdxl(tiny_model)
     expected = encode_phrases(pipeline, ["a", "longer"])
     prompt, _, pooled, _ = pipeline.encode_prompt("a b", do_classifier_free_guidance=False)
-    features = TextEncoding(pipeline, lambda: iter(TEXTS), tmp_path).encode()
+    features = TextEncoding(pipeline, Source(TEXTS), tmp_path).encode()
     phrases = features.phrases(["longer", "a"]).as_phrases()
     assert phrases.attention_mask.sum(-1).tolist() == expected.attention_mask.sum(-1).tolist()[::-1]
     torch.testing.assert_close(phrases.eot, expected.eot.flip(0), atol=1e-5, rtol=0)
@@ -77,7 +94,7 @@ def test_features_are_those_of_the_encoders(tiny_model, tmp_path):
 
 def test_only_what_is_new_is_encoded_and_nothing_torn_is_read(tiny_model, tmp_path):
     def encoding(texts) -> TextEncoding:
-        return TextEncoding(load_sdxl(tiny_model), lambda: iter(texts), tmp_path)
+        return TextEncoding(load_sdxl(tiny_model), Source(texts), tmp_path)
 
     first = encoding(TEXTS[:3])
     assert "1 prompts and 2 captions of things are encoded first" in first.notes[0]
@@ -100,6 +117,17 @@ def test_only_what_is_new_is_encoded_and_nothing_torn_is_read(tiny_model, tmp_pa
     assert "are encoded first" not in encoding(TEXTS).notes[0]
 
 
+def test_pictures_whose_captions_are_encoded_are_not_read_again(tiny_model, tmp_path):
+    key = bytes(range(16))
+    first = Source(TEXTS, key)
+    TextEncoding(load_sdxl(tiny_model), first, tmp_path).encode()
+    second = Source(TEXTS, key)
+    again = TextEncoding(load_sdxl(tiny_model), second, tmp_path)
+    assert first.asked
+    assert second.asked == 0
+    assert len(again.encode().phrases(["a", "longer"]).states) == 2
+
+
 def test_other_encoders_and_another_precision_have_features_of_their_own(tiny_model, tmp_path):
     names = set()
     for change, precision in ((False, None), (True, None), (False, torch.bfloat16)):
@@ -107,7 +135,7 @@ def test_other_encoders_and_another_precision_have_features_of_their_own(tiny_mo
         if change:
             next(pipeline.text_encoder_2.parameters()).data[0] += 1
         halve(precision, pipeline.text_encoder, pipeline.text_encoder_2)
-        names.add(TextEncoding(pipeline, lambda: iter(TEXTS), tmp_path, precision).encode().name)
+        names.add(TextEncoding(pipeline, Source(TEXTS), tmp_path, precision).encode().name)
     assert len(names) == 3
 
 
