@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL.Image import Image
@@ -14,7 +14,7 @@ from ..layout import (
     Instance,
     Layout,
 )
-from ..models.vision.interfaces import Captioner, Detection, Detector
+from ..models.vision.interfaces import Captioner, Detection, Detector, Tagger
 from .selection import Limits, select
 from .words import tidy
 
@@ -40,8 +40,8 @@ class Annotator:
     """Captions pictures, finds their things, and captions those.
 
     `words` are looked for in every picture; without any, those that `nouns` finds in its caption. Tags are
-    looked for as well. A thing is cut out with a margin around it, a share of its sides. `about` is noted in
-    every layout.
+    looked for as well, those that `tagger` gives among them. A thing is cut out with a margin around it, a
+    share of its sides. `about` is noted in every layout.
     """
 
     detector: Detector
@@ -51,9 +51,11 @@ class Annotator:
     limits: Limits = field(default_factory=Limits)
     margin: float = 0.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    tagger: Tagger | None = None
 
     def annotate(self, subjects: Sequence[Subject]) -> list[Layout]:
         """A layout for each picture, its caption as the prompt; without instances where nothing was found."""
+        subjects = self._tagged(subjects)
         captions = self._captions(subjects)
         found = [self.words] * len(subjects) if self.words else self.nouns(captions)
         words = [tidy((*most, *one.tags)) for most, one in zip(found, subjects, strict=True)]
@@ -64,6 +66,12 @@ class Annotator:
             self._layout(one, caption, some, [next(described) for _ in some])
             for one, caption, some in zip(subjects, captions, chosen, strict=True)
         ]
+
+    def _tagged(self, subjects: Sequence[Subject]) -> Sequence[Subject]:
+        if self.tagger is None:
+            return subjects
+        made = self.tagger.tag([one.picture for one in subjects])
+        return [replace(one, tags=tidy((*one.tags, *tags))) for one, tags in zip(subjects, made, strict=True)]
 
     def _captions(self, subjects: Sequence[Subject]) -> list[str]:
         unknown = [one.picture for one in subjects if one.caption is None]

@@ -13,6 +13,7 @@ from .share import add_share, own_device, share_of
 if TYPE_CHECKING:
     from ..annotation.annotator import Annotator
     from ..annotation.folder import Outcome, PictureFolder
+    from ..models.vision.interfaces import Tagger
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     known.add_argument("--words-file", type=Path, help="file of such words, separated by commas or lines")
     known.add_argument("--caption-files", action="store_true", help="name.txt holds a picture's caption")
     known.add_argument("--tag-files", action="store_true", help="name.tags holds more words for a picture")
+    known.add_argument(
+        "--tagger", help="a model whose tags are looked for too: a classifier of several labels, or a SigLIP"
+    )
+    known.add_argument("--tag-list", type=Path, help="file of the tags that a SigLIP chooses from")
+    known.add_argument(
+        "--tag-threshold", type=number(0, 1), default=0.5, help="least probability of a tag (0.5)"
+    )
+    known.add_argument(
+        "--tags", type=number(1, 1000, whole=True), default=20, help="most for a picture by --tagger (20)"
+    )
     known.add_argument("--pipeline", default="en_core_web_sm", help="spaCy's, for nouns (en_core_web_sm)")
 
     limits = parser.add_argument_group("what is kept")
@@ -136,7 +147,7 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
     from ..models.vision.captioning import TransformersCaptioner
     from ..models.vision.grounding_dino.picture_detector import GroundingDino
 
-    words = _words(arguments)
+    words, tags = _words(arguments), _tag_list(arguments)
     if not words:
         nouns(["a red ball"], arguments.pipeline)  # says what is missing before minutes of loading
     device = usable_device(arguments.device or own_device(best_device()))
@@ -161,6 +172,7 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
             batch=arguments.batch,
         )
         bar.update()
+        tagger = _tagger(arguments, tags, device, dtype)
     return Annotator(
         detector,
         captioner,
@@ -169,7 +181,37 @@ def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotato
         Limits(arguments.instances, arguments.smallest, arguments.overlap),
         arguments.margin,
         _about(arguments),
+        tagger,
     )
+
+
+def _tagger(arguments: argparse.Namespace, words: tuple[str, ...], device: str, dtype: Any) -> Tagger | None:
+    if not arguments.tagger:
+        return None
+    from ..models.vision.tagging import TransformersTagger
+
+    return TransformersTagger.load(
+        arguments.tagger,
+        device,
+        dtype,
+        words=words,
+        threshold=arguments.tag_threshold,
+        most=arguments.tags,
+        batch=arguments.batch,
+    )
+
+
+def _tag_list(arguments: argparse.Namespace) -> tuple[str, ...]:
+    from ..annotation.words import WordsError, read_words
+
+    if not arguments.tag_list:
+        return ()
+    if not arguments.tagger:
+        raise WordsError("--tag-list is what a --tagger chooses from; name one too")
+    words = read_words(arguments.tag_list.read_text(encoding="utf-8-sig"))
+    if not words:
+        raise WordsError(f"{arguments.tag_list} holds no word; it is what --tagger chooses from")
+    return words
 
 
 def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -190,7 +232,10 @@ def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _about(arguments: argparse.Namespace) -> dict[str, Any]:
     """The note in each layout on how it was made; models by name, without the folders of this machine."""
+    tagger = arguments.tagger
+    tags = {"tagger": Path(tagger).name, "tag_threshold": arguments.tag_threshold} if tagger else {}
     return {
+        **tags,
         "detector": Path(arguments.detector).name,
         "captioner": Path(arguments.vlm).name,
         "box_threshold": arguments.box_threshold,

@@ -1,7 +1,7 @@
 """The semantic map of all instances at once, with all that does not depend on the query made before: for
 sampling on a CPU on small grids, where operations take longer than what they compute.
 
-An instance's cells are a list, and lists are padded to one length. About 31 operations for any number of
+An instance's cells are a list, and lists are padded to one length. About 26 operations for any number of
 instances; the spatial attention is a product with a matrix instead of a convolution of the grid.
 """
 
@@ -54,11 +54,12 @@ class ListedSemanticMap:
         )
         # The root of the mean of squares is the norm over the root of their number.
         self._keys = keys * self._head_dim**0.5
-        self._epsilon = keys.new_tensor(RMS_EPSILON * self._head_dim)
+        self._epsilon = keys.new_tensor((RMS_EPSILON * self._head_dim) ** 0.5)
         self._transposed_values = values.transpose(1, 2).contiguous()
         self._inside = lists.inside[:, None]
         ways = _kept(placement, f"ways of {heads} heads, {rows} rows", lambda: _Ways.of(lists, heads, rows))
-        self._gather, self._logits_at, self._ways_back = ways.gather, ways.logits, ways.back
+        self._gather, self._logits_at = ways.gather, ways.logits
+        self._ways_back, self._bags = ways.back, ways.bags
         # What a whole instance is multiplied by goes onto its values.
         strengths = gate.opening * torch.tensor(placement.strengths)[lists.slots]
         self._values = (values.view(rows, self._count, -1) * strengths[:, None]).view_as(values)
@@ -69,9 +70,10 @@ class ListedSemanticMap:
         own = areas[lists.slots][:, None, None]
         # The sum is divided by all cells of the grid, since features are zero outside the region.
         cells = placement.grid[0] * placement.grid[1]
-        self._channel_in = torch.stack((gate.channel_in, gate.channel_in / cells)).transpose(1, 2)
-        self._channel_in_bias = gate.channel_in_bias
-        self._channel_out = gate.channel_out.t()
+        # Maximum and sum side by side have their own hidden numbers, which add up behind them.
+        self._channel_in = torch.block_diag(gate.channel_in, gate.channel_in / cells).t().contiguous()
+        self._channel_in_bias = gate.channel_in_bias.repeat(2)
+        self._channel_out = gate.channel_out.t().repeat(2, 1)
         self._channel_out_bias = 2 * gate.channel_out_bias
         mean = torch.full_like(gate.logit_weight, 1 / len(gate.logit_weight))
         vectors = torch.stack((mean.expand(self._count, -1), gate.logit_weight * own[:, 0]), dim=1)
@@ -88,26 +90,24 @@ class ListedSemanticMap:
         rows, count, length = self._rows, self._count, self._length
         image = query.float().view(rows, -1, self._head_dim)
         norm = torch.linalg.vector_norm(image, dim=-1, keepdim=True)
-        image = image * torch.addcmul(self._epsilon, norm, norm).rsqrt_()
+        image = image / torch.hypot(norm, self._epsilon)
         listed = image.index_select(1, self._gather).view(-1, length, self._head_dim)
         # Tokens before cells: a softmax over the short axis is several times slower as the last one.
         attention = torch.bmm(self._keys, listed.transpose(1, 2)).softmax(dim=1)
         attention.view(rows, count, -1, length).mul_(self._inside)
         weights = self._slot_weights(torch.bmm(self._transposed_values, attention))
         attention.view(rows, count, -1, length).mul_(weights)
-        terms = torch.bmm(attention.transpose(1, 2), self._values).view(rows, -1, self._head_dim)
-        first, *others = self._ways_back
-        out = terms.index_select(1, first)
-        for way in others:
-            out += terms.index_select(1, way)
+        terms = torch.bmm(attention.transpose(1, 2), self._values).view(-1, self._head_dim)
+        # The terms of all instances of a cell, added up.
+        out = torch.embedding_bag(terms, self._ways_back, self._bags)[0]
         return out.view_as(query).to(query.dtype)
 
     def _slot_weights(self, feature: Tensor) -> Tensor:
         """Weights of the cells (R, P, 1, M) from the features (R * P * H, d, M), which are overwritten."""
         rows, count, length = self._rows, self._count, self._length
         feature = feature.view(rows * count, -1, length)
-        pooled = torch.stack((feature.amax(2), feature.sum(2)))
-        hidden = torch.baddbmm(self._channel_in_bias, pooled, self._channel_in).relu_().sum(0)
+        pooled = torch.cat((feature.amax(2), feature.sum(2)), dim=1)
+        hidden = torch.addmm(self._channel_in_bias, pooled, self._channel_in).relu_()
         factor = torch.addmm(self._channel_out_bias, hidden, self._channel_out).sigmoid_()
         feature.mul_(factor[:, :, None])
         planes = torch.bmm(self._vectors, feature)
@@ -198,13 +198,14 @@ class _Ways:
 
     `gather`: rows of one head's channels in the query (L, H), for the lists (P, H, M). `logits`: those of all
     slots at each listed cell (slots + 1, R, P, M), the cell's own first, among the listed ones (P, R, M) and
-    what each slot has outside, end to end. `back`: rows of the lists (P, H, M) for the result (L, H), of the
-    first instance of each cell, of the second, ….
+    what each slot has outside, end to end. `back`: rows of the lists (R, P, H, M), of all instances of each
+    place of the result (R, L, H), padding for none; `bags`: where those of each place begin.
     """
 
     gather: Tensor
     logits: Tensor
-    back: tuple[Tensor, ...]
+    back: Tensor
+    bags: Tensor
 
     @classmethod
     def of(cls, lists: _Lists, heads: int, rows: int) -> _Ways:
@@ -214,13 +215,14 @@ class _Ways:
         inside = (owner * rows + torch.arange(rows)[:, None, None]) * length + place
         outside = rows * lists.cells.numel() + slots[:, None, :, None]
         first = torch.arange(heads) * length
+        depths = torch.stack(lists.depths(), dim=1)[:, None]
+        back = depths // length * heads * length + first[:, None] + depths % length
+        back = back + (torch.arange(rows) * lists.cells.numel() * heads)[:, None, None, None]
         return cls(
             (lists.cells[:, None] * heads + head[:, None]).flatten(),
             torch.where(entries[:, None] >= 0, inside, outside).flatten(),
-            tuple(
-                (one[:, None] // length * heads * length + first + one[:, None] % length).flatten()
-                for one in lists.depths()
-            ),
+            back.flatten(),
+            torch.arange(0, back.numel(), back.shape[-1]),
         )
 
 

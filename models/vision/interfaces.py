@@ -52,6 +52,14 @@ class Captioner(Protocol):
         ...
 
 
+class Tagger(Protocol):
+    """Says in single words what is in pictures."""
+
+    def tag(self, pictures: Sequence[Image]) -> list[tuple[str, ...]]:
+        """The tags of each picture, the likeliest first."""
+        ...
+
+
 class QuestionAnswerer(Protocol):
     """Answers questions about pictures in words."""
 

@@ -1,4 +1,5 @@
-"""Folders as Hugging Face's hub has them: a Grounding DINO, a BLIP and a LLaVA, tiny, with random weights."""
+"""Folders as Hugging Face's hub has them: a Grounding DINO, a BLIP, a LLaVA and taggers, tiny, with random
+weights."""
 
 from __future__ import annotations
 
@@ -24,7 +25,13 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
     SwinConfig,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
 )
 
 # The places that BERT's uncased vocabulary gives them; Grounding DINO has the first four built in.
@@ -166,4 +173,39 @@ def write_tiny_llava(folder: Path, seed: int = 0) -> Path:
         image_token="<image>",
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
+    return folder
+
+
+def write_tiny_siglip(folder: Path, seed: int = 0) -> Path:
+    """Texts of up to 8 tokens."""
+    tokenizer = bert_tokenizer(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {**sizes, "vocab_size": len(tokenizer), "max_position_embeddings": 8}
+    vision = {**sizes, "image_size": SIDE, "patch_size": 16}
+    torch.manual_seed(seed)
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
+    model.logit_bias.data.fill_(-1.0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return folder
+
+
+def write_tiny_classifier(folder: Path, several: bool = True, seed: int = 0) -> Path:
+    """A ViT with four labels, several of which may hold, or one."""
+    labels = dict(enumerate(("cat", "dog", "traffic_light", "red")))
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=SIDE,
+        patch_size=16,
+        id2label=labels,
+        label2id={label: number for number, label in labels.items()},
+        problem_type="multi_label_classification" if several else None,
+    )
+    torch.manual_seed(seed)
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     return folder

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import torch
+from accelerate import Accelerator
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -20,6 +23,13 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
+
+    def of_any(self, accelerator: Accelerator) -> bool:
+        """Whether any process was asked to end: they stop behind the same step."""
+        if accelerator.num_processes == 1:
+            return self.asked
+        asked = torch.tensor([float(self.asked)], device=accelerator.device)
+        return bool(accelerator.reduce(asked).item())  # pyright: ignore[reportAttributeAccessIssue]
 
     @contextmanager
     def awaited(self) -> Iterator[None]:

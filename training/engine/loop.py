@@ -32,6 +32,7 @@ from .processes import wait_for_all
 from .progress import progress_bar
 from .run_file import changed_options, options_of, write_run_file
 from .settings import Settings
+from .sharding import all_whole, part_like, shared_out, whole
 from .task import BatchPosition, Player, Task
 from .trackers import PROJECT, trackers_of
 
@@ -63,19 +64,23 @@ class Trainer:
 
     def __init__(self, task: Task[Any], settings: Settings, folder: Path, options: Any = None) -> None:
         self.task, self.settings, self.folder, self.options = task, settings, folder, options
-        self.turns = make_turns(task, settings)
         self._frozen, self._start = of_frozen(task.objective), of_start(task.objective)
         # In one player's turn the parameters of the others get no gradient.
-        several = DistributedDataParallelKwargs(find_unused_parameters=len(self.turns) > 1)
+        several = DistributedDataParallelKwargs(find_unused_parameters=len(task.players) > 1)
         self.accelerator = Accelerator(
             mixed_precision=settings.mixed_precision,
             kwargs_handlers=[several],
             log_with=list(trackers_of(settings)) or None,
             project_dir=folder,
         )
-        self.objective, *optimizers = self.accelerator.prepare(
-            task.objective, *(turn.optimizer for turn in self.turns)
-        )
+        self._shards, self._estimate = shared_out(task, settings, self.accelerator)
+        self.turns = make_turns(task, settings)
+        optimizers = [turn.optimizer for turn in self.turns]
+        if self._shards is None:
+            self.objective, *optimizers = self.accelerator.prepare(task.objective, *optimizers)
+        else:
+            self.objective = task.objective
+            optimizers = [self.accelerator.prepare(one) for one in optimizers]
         for turn, optimizer in zip(self.turns, optimizers, strict=True):
             turn.optimizer = optimizer
         self.trained = self.turns[0].trained
@@ -120,7 +125,7 @@ class Trainer:
                 if self._due(self.settings.every_log):
                     self._log(recent, seconds)
                     recent, seconds = [], 0.0
-                ends = self._asked_to_end() and self.step < self.settings.steps
+                ends = self._interruption.of_any(self.accelerator) and self.step < self.settings.steps
                 if improved or ends or self._due(self.settings.every_checkpoint):
                     self.save()
                 if improved:
@@ -140,7 +145,7 @@ class Trainer:
         `OutOfMemoryError` where it would not fit into memory.
         """
         changes = changed_options(self.folder, self.options) if self.step else ()
-        announce(self.task, self.settings, self.accelerator, self.step, self._parts, changes)
+        announce(self.task, self.settings, self.accelerator, self.step, self._parts, changes, self._estimate)
 
     def prepare(self) -> None:
         """Let the task make what it needs; `ResumeError` where that turns out to be something else."""
@@ -170,13 +175,6 @@ class Trainer:
             keep_best(self.folder)
         wait_for_all()
 
-    def _asked_to_end(self) -> bool:
-        """Whether any process was asked to end: they stop behind the same step."""
-        if self.accelerator.num_processes == 1:
-            return self._interruption.asked
-        asked = torch.tensor([float(self._interruption.asked)], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked).item())  # pyright: ignore[reportAttributeAccessIssue]
-
     def advance(self) -> dict[str, float]:
         """One step; returns the mean of what the objective reported, and the norm of the gradient."""
         self.objective.train()
@@ -200,8 +198,10 @@ class Trainer:
                 for part in range(self._parts):
                     for name, value in self._backward(turn.player, part).items():
                         totals[name] = totals.get(name, 0.0) + value / self._parts
+            if self._shards is not None:
+                self._shards.average_single()
             norm = self.accelerator.clip_grad_norm_(turn.trained, clip)
-            gradient = float(norm) if norm is not None else 0.0
+            gradient = float(whole(norm)) if norm is not None else 0.0
             # A loss scale learns from gradients that overflow, and skips the step itself.
             if math.isfinite(gradient) or self.accelerator.scaler is not None:
                 turn.optimizer.step()
@@ -221,7 +221,9 @@ class Trainer:
         batch = to_device(self.task.batch(position, settings.batch, settings.seed), accelerator.device)
         generator = generator_at(position, settings.seed, accelerator.device)
         last = part == self._parts - 1
-        with nullcontext() if last else accelerator.no_sync(self.objective):
+        if self._shards is not None:
+            self._shards.synchronise(last)
+        with nullcontext() if last or self._shards is not None else accelerator.no_sync(self.objective):
             with accelerator.autocast():
                 report = self.objective(batch, generator, **self._whose(player))
             accelerator.backward(report[player.loss] / self._parts)
@@ -235,27 +237,40 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside the block the task's weights are the averaged ones."""
+        with self._averages():
+            self.task.objective.eval()
+            try:
+                yield
+            finally:
+                self.task.objective.train()
+
+    @contextmanager
+    def _averages(self) -> Iterator[None]:
+        if self._shards is not None:
+            with self._shards.holding(self.average.shadow_params):
+                yield
+            return
         self.average.store(self.trained)
         self.average.copy_to(self.trained)
-        self.task.objective.eval()
         try:
             yield
         finally:
             self.average.restore(self.trained)
-            self.task.objective.train()
 
     def show(self) -> None:
         """Write a sample picture and the exported model, both from the averaged weights."""
         self._divergence.check(self.step, self._weights())
-        if self.accelerator.is_main_process:
-            path = self.folder / "samples" / f"{self.step:06d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        main = self.accelerator.is_main_process
+        if main or self._shards is not None:
             # Sampling must not disturb the run's own random numbers.
             with torch.random.fork_rng(), torch.no_grad(), self.averaged():
-                self.task.sample(path)
-                self.task.export(self.folder / "model")
-            if self.options is not None:
-                self._write_card()
+                if main:
+                    path = self.folder / "samples" / f"{self.step:06d}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self.task.sample(path)
+                    self.task.export(self.folder / "model")
+        if main and self.options is not None:
+            self._write_card()
         wait_for_all()
 
     def _write_card(self) -> None:
@@ -273,8 +288,12 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint; none while steps move nothing, which would push a good one out."""
         self._divergence.check(self.step, self._weights())
-        if self.accelerator.is_main_process and not self._divergence.skipped:
-            write_run(self.folder, self.state(), self.settings.keep_checkpoints)
+        main = self.accelerator.is_main_process
+        # Parts of other processes are in the state of one that is shared out.
+        if (main or self._shards is not None) and not self._divergence.skipped:
+            state = self.state()
+            if main:
+                write_run(self.folder, state, self.settings.keep_checkpoints)
             self._divergence.saved = self.step
         wait_for_all()
 
@@ -301,14 +320,14 @@ class Trainer:
             state["parts"] = self._parts
         if others:
             state["other_optimizers"] = {turn.player.name: turn.optimizer.state_dict() for turn in others}
-        return state
+        return state if self._shards is None else all_whole(state)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """Weights that are trained, and buffers that change with them."""
         # Two models may share what is not trained, each under names of its own.
         named = self.task.objective.named_parameters(remove_duplicate=False)
         fixed = {name for name, p in named if not p.requires_grad}
-        return {k: v for k, v in self.task.objective.state_dict().items() if k not in fixed}
+        return {k: whole(v) for k, v in self.task.objective.state_dict().items() if k not in fixed}
 
     def _resume(self) -> None:
         state = read_run(self.folder)
@@ -331,9 +350,13 @@ class Trainer:
             check_same("settings", *({"accumulate": one["accumulate"]} for one in (before, now)))
         parts = state.get("parts", before["accumulate"])
         self._parts = shared_parts(parts * state["processes"], now["accumulate"], processes)
-        self.task.objective.load_state_dict(state["weights"], strict=False)
+        own = self.task.objective.state_dict()
+        weights = {k: part_like(v, own[k]) if k in own else v for k, v in state["weights"].items()}
+        self.task.objective.load_state_dict(weights, strict=False)
         self.average.load_state_dict(state["average"])
         self.average.to(device=self.accelerator.device)
+        pairs = zip(self.average.shadow_params, self.trained, strict=True)
+        self.average.shadow_params = [part_like(shadow, p) for shadow, p in pairs]
         first, *others = self.turns
         first.load(state["optimizer"])
         for turn in others:

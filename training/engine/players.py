@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .settings import ADAMW_8BIT, Settings, SettingsError
+from .sharding import moments_like
 from .task import Player, Task, parameter_groups
 
 
@@ -43,7 +44,8 @@ class Turn:
     def load(self, state: dict[str, Any]) -> None:
         """The moments from a checkpoint; rates and decay from the settings, which may have changed."""
         wanted = [group["weight_decay"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state)
+        own = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer.load_state_dict(moments_like(state, own))
         for group, decay in zip(self.optimizer.param_groups, wanted, strict=True):
             group["weight_decay"] = decay
 

@@ -33,7 +33,8 @@ class Settings:
     `seed` decides the order of the data and all noise; `every_*` count steps, 0 is never; the last
     `keep_checkpoints` checkpoints stay on disk, and the one with the lowest loss on what is held out.
     `trackers` are names, separated by commas, of what metrics are sent to besides their file. `optimizer` is
-    AdamW, with moments of 32 bits or of 8.
+    AdamW, with moments of 32 bits or of 8. `fsdp` shares moments, averages and trained weights out to
+    processes.
     """
 
     steps: int = 1000
@@ -57,6 +58,7 @@ class Settings:
     keep_checkpoints: int = 2
     trackers: str = ""
     optimizer: str = "adamw"
+    fsdp: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "every_log", "keep_checkpoints"):

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import gan_task
 import line_task
 import pytest
@@ -15,29 +9,16 @@ import slow_encoding
 import torch
 from accelerate.state import AcceleratorState
 from line_task import LineTask, settings
+from two_processes import run_in_two
 
 from instance_composer.training.engine.checkpoint import ResumeError, read_run, shared_parts, write_run
 from instance_composer.training.engine.loop import Trainer
 
 
-def train_in_two(script: ModuleType, folder: Path, *ends: int) -> None:
-    """Two processes that talk over gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    done = subprocess.run(
-        [*command, "--nproc-per-node=2", str(script.__file__), str(folder), *map(str, ends)],
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.mark.slow
 def test_two_processes_make_one_large_batch_and_continue(tmp_path):
     """Two processes see what one sees in two parts; interrupted in between, they end at the same weights."""
-    train_in_two(line_task, tmp_path / "two", 4, 8)
+    run_in_two(line_task, tmp_path / "two", 4, 8)
     two = read_run(tmp_path / "two")
     one = Trainer(LineTask(), settings(accumulate=2), tmp_path / "one")
     one.run()
@@ -50,21 +31,13 @@ def test_two_processes_make_one_large_batch_and_continue(tmp_path):
 @pytest.mark.slow
 def test_slow_encoding_outlasts_no_barrier(tmp_path):
     """Two processes of which one has much more to encode than a barrier would wait for."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    done = subprocess.run(
-        [*command, "--nproc-per-node=2", str(Path(slow_encoding.__file__)), str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_in_two(slow_encoding, tmp_path)
     assert sorted(file.read_text() for file in tmp_path.glob("done-*")) == ["3 by 2 processes"] * 2
 
 
 @pytest.mark.slow
 def test_one_process_continues_what_two_began(tmp_path, caplog):
-    train_in_two(line_task, tmp_path / "run", 4)
+    run_in_two(line_task, tmp_path / "run", 4)
     trainer = Trainer(LineTask(), settings(steps=6), tmp_path / "run")
     assert "accumulate is 2 instead of 1" in caplog.text
     trainer.run()
@@ -89,7 +62,7 @@ def test_a_step_that_processes_cannot_share_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_make_one_large_batch_for_both_players(tmp_path):
-    train_in_two(gan_task, tmp_path / "two", 4, 8)
+    run_in_two(gan_task, tmp_path / "two", 4, 8)
     two = read_run(tmp_path / "two")
     one = Trainer(gan_task.PairTask(), gan_task.settings(accumulate=2), tmp_path / "one")
     one.run()

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 
 from ..batches import to_device
 from ..settings import Settings
-from ..task import Task
+from ..task import Cost, Task
 from .measure import measure
 from .memory import memory_of, needed, out_of_memory
 from .words import duration, gigabytes, held_out_line, steps_line, weights_line
 
 logger = logging.getLogger("instance_composer")
+
+
+class Estimate(NamedTuple):
+    """The weights in words, what a step takes, and the bytes of memory that are needed."""
+
+    weights: str
+    cost: Cost
+    memory: int
+
+
+def estimate(task: Task[Any], settings: Settings, accelerator: Accelerator, parts: int) -> Estimate:
+    """Look at a model and try a batch of one and one of two; `OutOfMemoryError` where one does not fit."""
+    device, processes = accelerator.device, accelerator.num_processes
+    try:
+        cost = measure(task, settings, device, lambda batch: to_device(batch, device))
+    except torch.OutOfMemoryError as error:
+        trouble = f"a batch of one does not fit into the memory of {device}"
+        raise out_of_memory(trouble, settings, task) from error
+    memory = needed(task.objective, cost, settings.optimizer, parts, processes, settings.fsdp)
+    return Estimate(weights_line(task.objective), cost, memory)
 
 
 def announce(
@@ -26,27 +46,24 @@ def announce(
     done: int,
     parts: int,
     changes: Iterable[str] = (),
+    found: Estimate | None = None,
 ) -> None:
     """Say what a run learns from, what it will do after `done` steps of `parts` each, and what that takes.
 
-    `changes` are lines that come first. `OutOfMemoryError` where it would not fit into memory.
+    `changes` are lines that come first, `found` is an estimate that was made before. `OutOfMemoryError` where
+    it would not fit into memory.
     """
     device = accelerator.device
     say(
         accelerator,
         *changes,
         *task.account(),
-        weights_line(task.objective),
+        weights_line(task.objective) if found is None else found.weights,
         steps_line(settings, done, parts, accelerator.num_processes, task.samples),
         held_out_line(settings, task.held_out_count),
     )
-    try:
-        cost = measure(task, settings, device, lambda batch: to_device(batch, device))
-    except torch.OutOfMemoryError as error:
-        trouble = f"a batch of one does not fit into the memory of {device}"
-        raise out_of_memory(trouble, settings, task) from error
-    there = memory_of(device)
-    memory = needed(task.objective, cost, settings.optimizer, parts, accelerator.num_processes)
+    found = found or estimate(task, settings, accelerator, parts)
+    cost, memory, there = found.cost, found.memory, memory_of(device)
     of = f" of {gigabytes(there)} on {device}" if there else ""
     say(accelerator, f"memory: about {gigabytes(memory)}{of}")
     if there and memory > there:

@@ -34,14 +34,25 @@ def held(objective: nn.Module, optimizer: str = ADAMW) -> int:
 
 
 def needed(
-    objective: nn.Module, cost: Cost, optimizer: str = ADAMW, parts: int = 1, processes: int = 1
+    objective: nn.Module,
+    cost: Cost,
+    optimizer: str = ADAMW,
+    parts: int = 1,
+    processes: int = 1,
+    fsdp: bool = False,
 ) -> int:
     """Bytes at the end of a forward pass or while weights are updated, whichever is more.
 
     A step of one part has no gradients yet when its forward pass ends. Several processes hold gradients once
-    more, in the buckets that they exchange.
+    more, in the buckets that they exchange. With `fsdp` each has its part of weights, gradients, moments and
+    averages, and in a step weights and gradients whole besides.
     """
     trained = sum(p.nbytes for p in objective.parameters() if p.requires_grad)
+    if fsdp and processes > 1:
+        copies = int(_COPIES[optimizer] * trained)
+        own = held(objective, optimizer) - copies + (trained + copies) // processes
+        forward = own + (trained if parts > 1 else 0) + cost.kept + _PASSING * cost.largest
+        return int(max(forward, own + 2 * trained) * (1 + _SPARE))
     update = held(objective, optimizer) + (trained if processes > 1 else 0)
     forward = update - (trained if parts == 1 else 0) + cost.kept + _PASSING * cost.largest
     return int(max(forward, update) * (1 + _SPARE))
