@@ -18,10 +18,20 @@ from ...harness.results import Column, Quoted, Scored
 from ...harness.run_folder import Found
 from ...rules import layoutsam as rule
 from ...scorers.models import Models
+from . import table_rows
 from .world_data import samples
 
 name, title, main = "layoutsam-eval", "LayoutSAM-Eval", "spatial"
-DATA = "the data set's rows without pictures, as JSON lines"
+DATA = "the data set's Parquet files (with pyarrow), or its rows without pictures as JSON lines"
+_COLUMNS = (
+    "file_name",
+    "width",
+    "height",
+    "global_caption",
+    "bbox_list",
+    "region_captions",
+    "detail_region_captions",
+)
 _SEED, _SIDE = 42, 1024
 columns = tuple(Column(one, one, percent=True) for one in rule.QUESTIONS)
 _TABLE = "ContextGen's Table 2"
@@ -51,14 +61,16 @@ notes = (
 
 
 def read(data: Path, limit: int | None = None) -> CaseList:
-    """The cases of a file of JSON lines with the data set's columns; `PlanError` for another form."""
-    lines = [line for line in data.read_text(encoding="utf-8").splitlines() if line.strip()][:limit]
+    """The cases of rows with the data set's columns, see `table_rows`; `PlanError` for another form."""
     cases: list[Case] = []
-    for number, line in enumerate(lines, 1):
+    for place, row in table_rows.rows(data, _COLUMNS, limit):
         try:
-            cases.append(_case(json.loads(line)))
+            cases.append(_case(row))
         except (KeyError, TypeError, ValueError, SyntaxError) as error:
-            raise PlanError(f"line {number} of {data} is no row of LayoutSAM-Eval: {error}") from error
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise PlanError(f"{place} is no row of LayoutSAM-Eval: {reason}") from error
+    if not cases:
+        raise PlanError(f"{data} has no rows")
     return CaseList(name, f"{len(cases)} rows of {data.name}", tuple(cases))
 
 

@@ -27,7 +27,7 @@ from .world_data import SIDE, samples, write_layouts
 name, title, main = "overlap", "Overlap", "miou"
 DATA = (
     "a folder of layouts in any format that is read, of which those with overlapping boxes are taken, or "
-    "OverLayBench's rows without pictures as JSON lines"
+    "OverLayBench's Parquet files (with pyarrow), or its rows without pictures as JSON lines"
 )
 # The largest share of one thing that another covers, in scenes of Shapes World.
 _COVERED = 0.6
@@ -49,7 +49,7 @@ notes = (
 
 def read(data: Path, limit: int | None = None) -> CaseList:
     """Layouts of a folder in which boxes overlap, or rows of OverLayBench; `PlanError` without any."""
-    if data.is_file():
+    if data.is_file() or any(data.rglob("*.parquet")):
         rows = read_rows(data, limit)
         return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows))
     layouts = {key: one for key, one in read_layouts(data).items() if rule.pairs(_corners(one.active))}

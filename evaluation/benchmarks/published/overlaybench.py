@@ -1,9 +1,8 @@
-"""OverLayBench's rows (arXiv 2509.19282) as JSON lines without pictures: a layout each, of whatever order."""
+"""OverLayBench (arXiv 2509.19282): rows as Parquet or JSON lines, without pictures; layouts of any order."""
 
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,30 @@ from typing import Any
 from ....layout import Box, Canvas, Instance, Layout
 from ...benchmark import PlanError
 from ...harness.cases import Case
+from . import table_rows
 
 # Boxes are in pixels of a picture of this side; the authors' meter reads <split>/<seed>/<image_id>.png.
 SIDE, SEED = 1024, 42
 SPLITS = ("simple", "medium", "hard")
 # Rows do not say which of two is in front.
 UNORDERED = "unordered"
+_COLUMNS = ("image_id", "annotation", "split")
 
 
-def read_rows(file: Path, limit: int | None = None) -> list[Case]:
-    """The cases of a file of lines with `image_id` and `annotation`; `PlanError` for another form.
+def read_rows(data: Path, limit: int | None = None) -> list[Case]:
+    """The cases of rows with `image_id` and `annotation`, see `table_rows`; `PlanError` for another form.
 
     Which split it is says `split`, or the name of the file.
     """
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][:limit]
     cases: list[Case] = []
-    for number, line in enumerate(lines, 1):
+    for place, row in table_rows.rows(data, _COLUMNS, limit):
         try:
-            cases.append(_case(json.loads(line), file.stem))
+            cases.append(_case(row, Path(place).stem))
         except (KeyError, TypeError, ValueError, SyntaxError, AttributeError) as error:
-            raise PlanError(f"line {number} of {file} is no row of OverLayBench: {error}") from error
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise PlanError(f"{place} is no row of OverLayBench: {reason}") from error
     if not cases:
-        raise PlanError(f"{file} has no rows")
+        raise PlanError(f"{data} has no rows")
     return cases
 
 
