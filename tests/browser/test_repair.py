@@ -6,8 +6,8 @@ import json
 
 import pytest
 from comfyui_location import REPOSITORY
+from editor_page import overlaps
 from playwright.sync_api import expect
-from test_templates import overlaps
 
 REPAIR, TRY_IT = (
     json.loads((REPOSITORY / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from comfyui_location import REPOSITORY
+from editor_page import RECTANGLES, overlaps
 
 TEMPLATES = sorted((REPOSITORY / "example_workflows").glob("*.json"))
 PICTURES = REPOSITORY / "output" / "browser"
@@ -41,23 +42,6 @@ RUN = """async ([reports]) => {
   for (let frame = 0; frame < 12; frame += 1) await new Promise((done) => requestAnimationFrame(done));
 }"""
 REPORTS = ["IC_PromptEntities"]
-RECTANGLES = """() => app.graph.nodes.map((node) => {
-  const title = LiteGraph.NODE_TITLE_HEIGHT;
-  let [[x, y], [width, height]] = [node.pos, node.size];
-  const shown = LiteGraph.vueNodesMode && document.querySelector(`[data-node-id="${node.id}"]`);
-  if (shown) [width, height] = [shown.offsetWidth, shown.offsetHeight - title];
-  return [`${node.type} ${node.id}`, x, y - title, x + width, y + height];
-})"""
-
-
-def overlaps(editor) -> list[tuple[str, str]]:
-    seen = editor.page.evaluate(RECTANGLES)
-    return [
-        (one[0], other[0])
-        for at, one in enumerate(seen)
-        for other in seen[at + 1 :]
-        if one[1] < other[3] and other[1] < one[3] and one[2] < other[4] and other[2] < one[4]
-    ]
 
 
 def test_no_node_of_a_template_lies_over_another_before_and_after_a_run(page):

@@ -10,7 +10,9 @@ import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } 
 import { NodePictures } from "./comfyui_pictures.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
 import { drawAgain } from "./comfyui_repair.mjs";
+import { NodeSize } from "./comfyui_size.mjs";
 import { keepUnsaved, takeUnsaved, Unsaved } from "./comfyui_unsaved.mjs";
+import { recall, remember } from "./memory.mjs";
 import { NodeNotes } from "./node_notes.mjs";
 import { EditorWindow } from "./window.mjs";
 
@@ -96,13 +98,12 @@ class Mount {
     Object.assign(this, { node, widget, model });
     this.pictures = new NodePictures(this);
     this.unsaved = new Unsaved();
+    this.size = new NodeSize(node, () => this.editor.hostSizeChanged());
     this.editor = new Editor(this.host(), t);
     this.window = new EditorWindow(this.editor, model.element, () => this.commit());
     model.element.replaceChildren(this.editor.root);
     model.textChanged = () => this.editor.read(model.text);
-    for (const side of ["width", "height"]) this.follow(this.side(side));
-    const joins = this.side("join_captions");
-    if (joins) chain(joins, "callback", () => this.editor.check());
+    if (this.joins) chain(this.joins, "callback", () => this.editor.check());
     chain(node, "onRemoved", () => this.remove());
     chain(node, "onExecuted", (output) => this.executed(output));
     chain(node, "onConnectionsChange", () => requestAnimationFrame(() => this.connectionsChanged()));
@@ -122,9 +123,9 @@ class Mount {
       },
       setText: (text) => this.setText(text),
       get size() {
-        return self.size;
+        return self.size.value;
       },
-      setSize: (width, height) => this.setSize(width, height),
+      setSize: (width, height) => this.size.set(width, height),
       commit: () => this.commit(),
       select: () => this.select(),
       get window() {
@@ -137,7 +138,7 @@ class Mount {
         return self.pictures.keepsPicture;
       },
       get joins() {
-        return self.side("join_captions")?.value !== false;
+        return self.joins?.value !== false;
       },
       notes: () => this.notes(),
       get results() {
@@ -157,6 +158,11 @@ class Mount {
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };
+  }
+
+  /** The switch that has captions join the prompt. */
+  get joins() {
+    return this.size.widget("join_captions");
   }
 
   get text() {
@@ -186,7 +192,7 @@ class Mount {
     elements.set(key, this.model.element);
     const memory = memories.get(key);
     memories.delete(key);
-    if (memory) this.editor.recall(memory);
+    if (memory) recall(this.editor, memory);
     const unsaved = takeUnsaved(key, this.text);
     if (unsaved !== null) this.setText(unsaved);
     this.isBehind = unsaved !== null; // the graph is still being loaded: it hears of it later
@@ -220,7 +226,7 @@ class Mount {
     if (!mounts.delete(this)) return;
     const inPanel = this.window.kind === "panel"; // what rebuilds the graph, undo above all, leaves it open
     // A graph that is cleared has lost its id by now.
-    memories.set(this.place ?? this.key, { ...this.editor.memory, inPanel });
+    memories.set(this.place ?? this.key, { ...remember(this.editor), inPanel });
     this.window.close({ isRemoved: true });
     this.editor.destroy();
   }
@@ -262,41 +268,7 @@ class Mount {
     });
   }
 
-  // --- Size ------------------------------------------------------------------------------------------------------
-
-  side(name) {
-    return this.node.widgets?.find((widget) => widget.name === name);
-  }
-
-  isLinked(name) {
-    const slot = this.node.inputs?.findIndex((input) => input.name === name) ?? -1;
-    return slot >= 0 && this.node.isInputConnected(slot);
-  }
-
-  /** Width and height of the picture; `driven` when links give them, then as of the last run. */
-  get size() {
-    const driven = this.isLinked("width") || this.isLinked("height");
-    const value = (name) =>
-      (this.isLinked(name) && this.used?.[name]) || Number(this.side(name)?.value) || 1024;
-    return { width: value("width"), height: value("height"), driven };
-  }
-
-  setSize(width, height) {
-    for (const [name, value] of [
-      ["width", width],
-      ["height", height],
-    ]) {
-      const widget = this.side(name);
-      if (!widget || widget.value === value) continue;
-      widget.value = value;
-      widget.callback?.(value);
-    }
-    this.node.setDirtyCanvas?.(true, true);
-  }
-
-  follow(widget) {
-    if (widget) chain(widget, "callback", () => this.editor.hostSizeChanged());
-  }
+  // --- Links ----------------------------------------------------------------------------------------------------
 
   connectionsChanged() {
     this.editor.hostSizeChanged();
@@ -354,7 +326,7 @@ class Mount {
   /** What an earlier run left: ComfyUI keeps it when the widget is rebuilt. */
   restore(output) {
     const used = output?.instance_layout?.[0];
-    if (used) this.used = used;
+    if (used) this.size.used = used;
     this.editor.hostSizeChanged();
     this.pictures.showReference(output?.instance_layout_reference?.[0]);
     return used;

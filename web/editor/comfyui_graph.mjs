@@ -4,6 +4,12 @@
 export const locator = (node) =>
   (node.graph?.isRootGraph ?? true) ? String(node.id) : `${node.graph.id}:${node.id}`;
 
+/** Whether a link arrives at the input of a name. */
+export function isLinked(node, name) {
+  const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;
+  return slot >= 0 && node.isInputConnected(slot);
+}
+
 /** A test whether an execution id ("3", or "2:1" inside a subgraph) comes after a node. */
 export function executionScope(node, root) {
   const after = [];

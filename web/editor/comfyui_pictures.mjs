@@ -2,7 +2,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { keptPictures, sampledThrough } from "./comfyui_flow.mjs";
-import { executionScope, isInside, upstreamPicture } from "./comfyui_graph.mjs";
+import { isLinked, executionScope, isInside, upstreamPicture } from "./comfyui_graph.mjs";
 import { decoded, viewUrl } from "./comfyui_page.mjs";
 
 const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
@@ -38,7 +38,7 @@ export class NodePictures {
   }
 
   referenceSource(file) {
-    if (this.mount.isLinked("image"))
+    if (isLinked(this.node, "image"))
       return file ? viewUrl(file) : upstreamPicture(this.node, "image", app, api);
     const kept = this.node.properties?.[PICTURE];
     return kept ? viewUrl(kept) : null;
@@ -57,7 +57,7 @@ export class NodePictures {
     if (!answer?.ok) return false;
     const { name: filename, subfolder, type } = await answer.json();
     this.node.properties[PICTURE] = { filename, subfolder, type };
-    if (!this.mount.isLinked("image")) this.reference = viewUrl({ filename, subfolder, type });
+    if (!isLinked(this.node, "image")) this.reference = viewUrl({ filename, subfolder, type });
     this.mount.commit();
     return true;
   }

@@ -211,40 +211,6 @@ export class Editor {
     this.say(this.t("editor.seeded"), true);
   }
 
-  /** What outlives the widget when the graph is rebuilt (undo, tabs). */
-  get memory() {
-    return {
-      history: this.history,
-      written: this.written,
-      zoom: this.stage.view.zoom,
-      pan: this.stage.view.pan,
-      tool: this.tool,
-    };
-  }
-
-  /** Go on where an editor of the same node stopped, if the document is one of its steps. */
-  recall(memory) {
-    Object.assign(this.stage.view, { zoom: memory.zoom, pan: memory.pan });
-    this.tool = memory.tool;
-    const { history } = memory;
-    const steps = [...history.past, history.present, ...history.future];
-    const texts = steps.map((state) =>
-      state === history.present && memory.written !== null ? memory.written : serialise(state.layout),
-    );
-    const at = texts.lastIndexOf(this.host.text);
-    if (at < 0 || this.broken.text !== null) return this.invalidate();
-    this.history = {
-      ...history,
-      past: steps.slice(0, at),
-      present: steps[at],
-      future: steps.slice(at + 1),
-      key: null,
-    };
-    this.writtenLayout = this.layout;
-    this.hostSizeChanged();
-    this.invalidate();
-  }
-
   // --- Size ----------------------------------------------------------------------------------------------
 
   /** The host's width or height changed: the canvas follows, in the same step. */

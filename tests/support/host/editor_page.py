@@ -272,3 +272,23 @@ def add_receiver(editor: EditorPage) -> None:
     """A node that takes the layout, so that the graph can run."""
     editor.add_node(900, 120, 240, 120, "Test_ShowLayout")
     connect(editor, "IC_InstanceLayout", 0, "Test_ShowLayout", "layout")
+
+
+RECTANGLES = """() => app.graph.nodes.map((node) => {
+  const title = LiteGraph.NODE_TITLE_HEIGHT;
+  let [[x, y], [width, height]] = [node.pos, node.size];
+  const shown = LiteGraph.vueNodesMode && document.querySelector(`[data-node-id="${node.id}"]`);
+  if (shown) [width, height] = [shown.offsetWidth, shown.offsetHeight - title];
+  return [`${node.type} ${node.id}`, x, y - title, x + width, y + height];
+})"""
+
+
+def overlaps(editor: EditorPage) -> list[tuple[str, str]]:
+    """Pairs of nodes of the graph that lie over each other."""
+    seen = editor.page.evaluate(RECTANGLES)
+    return [
+        (one[0], other[0])
+        for at, one in enumerate(seen)
+        for other in seen[at + 1 :]
+        if one[1] < other[3] and other[1] < one[3] and one[2] < other[4] and other[2] < one[4]
+    ]

@@ -1,0 +1,34 @@
+// What outlives an editor when the graph is rebuilt around it, by the undo of the graph or a change of tabs.
+import { serialise } from "../lib/document.mjs";
+
+/** What the next editor of the same node goes on from. */
+export const remember = ({ history, written, stage, tool }) => ({
+  history,
+  written,
+  zoom: stage.view.zoom,
+  pan: stage.view.pan,
+  tool,
+});
+
+/** Go on where an editor of the same node stopped, if the document is one of its steps. */
+export function recall(editor, memory) {
+  Object.assign(editor.stage.view, { zoom: memory.zoom, pan: memory.pan });
+  editor.tool = memory.tool;
+  const { history } = memory;
+  const steps = [...history.past, history.present, ...history.future];
+  const texts = steps.map((state) =>
+    state === history.present && memory.written !== null ? memory.written : serialise(state.layout),
+  );
+  const at = texts.lastIndexOf(editor.host.text);
+  if (at < 0 || editor.broken.text !== null) return editor.invalidate();
+  editor.history = {
+    ...history,
+    past: steps.slice(0, at),
+    present: steps[at],
+    future: steps.slice(at + 1),
+    key: null,
+  };
+  editor.writtenLayout = editor.layout;
+  editor.hostSizeChanged();
+  editor.invalidate();
+}
