@@ -26,7 +26,7 @@ from instance_composer.layout import Layout
 from instance_composer.pictures import draw_layout
 
 TEMPLATES = REPOSITORY / "example_workflows"
-NAMES = ("Try it", "With and without", "Draw regions", "Try everything")
+NAMES = ("Try it", "With and without", "Draw regions", "Try everything", "A LoRA for each")
 LONGEST = 480  # pixels: the gallery shows cards of about 300
 OPACITY = 0.08  # of the regions, so that the picture is seen through them
 QUALITY = 82
