@@ -1,4 +1,4 @@
-"""The demo model that comes with the pack: a diffusers folder, an IFAdapter and a LoRA trained on it."""
+"""The demo model that comes with the pack: a diffusers folder, an IFAdapter and LoRAs trained on it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ FOLDER = Path(__file__).parent
 ADAPTER = "ifadapter.safetensors"
 # The LoRA of the UNet that feedback learning made.
 COMPOSITION_LORA = "composition_lora.safetensors"
+# LoRAs that know a look each, for LoRA for Instance; `scripts/look_loras.py` makes them.
+LOOK_LORAS = {
+    "demo model, dotted": "loras/dotted.safetensors",
+    "demo model, purple": "loras/purple.safetensors",
+}
 # One large file of each part, to recognise an incomplete copy of the pack by.
 _WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",

@@ -46,7 +46,8 @@ def silhouettes_input(whose: str) -> io.Input:
         optional=True,
         advanced=True,
         tooltip=(
-            "From this share of the noise schedule on a box is the silhouette that the picture is growing in "
-            f"it, read from {whose} in the steps before. Try 0.3. 0: boxes to the end. Drawn masks stay."
+            "Experimental. From this share of the noise schedule on a box is the silhouette that the picture "
+            f"is growing in it, read from {whose} in the steps before, such as 0.3. Things come out smaller. "
+            "0: boxes to the end. Drawn masks stay."
         ),
     )

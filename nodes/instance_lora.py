@@ -42,7 +42,7 @@ class InstanceLora(io.ComfyNode):
                     io.Combo,
                     "lora_name",
                     options=list_loras(),
-                    tooltip="A file in models/loras: a plain LoRA of the UNet.",
+                    tooltip="A file in models/loras: a plain LoRA of the UNet. Two fit the demo model.",
                 ),
                 socket(
                     io.Float,

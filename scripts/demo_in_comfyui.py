@@ -93,5 +93,5 @@ def share(count: int, of: int) -> str:
     z, part = 1.96, count / of
     middle = part + z * z / (2 * of)
     half = z * math.sqrt(part * (1 - part) / of + z * z / (4 * of * of))
-    low, high = ((middle + side) / (1 + z * z / of) for side in (-half, half))
+    low, high = (abs(middle + side) / (1 + z * z / of) for side in (-half, half))
     return f"{count} of {of} ({100 * low:.0f}–{100 * high:.0f} %)"

@@ -1,6 +1,6 @@
 """How often Repair Instance repairs: pictures of held-out layouts in which the judge finds a thing wrong.
 
-`python scripts/repaired.py FILE` draws layouts of 2 to 5 things with the demo model until it has 60 pictures
+`python scripts/repaired.py FILE` draws layouts of 2 to 5 things with the demo model until it has 40 pictures
 with a thing that failed, draws the first such thing of each again, and writes rows to FILE and the table of
 docs/repair.md to the screen. Beside it stands what drawing the whole picture again with another seed gives.
 A run that is broken off goes on where it was.
@@ -18,7 +18,7 @@ from demo_in_comfyui import Demo, add_comfyui, draw, load_demo, prompts, read, r
 
 from instance_composer.shapes_world import ShapesWorld
 
-SIDE, FIGURES, PICTURES, TRIES, STEPS = 128, (2, 3, 4, 5), 60, 3, 20
+SIDE, FIGURES, PICTURES, TRIES, STEPS = 128, (2, 3, 4, 5), 40, 3, 20
 # Layouts of these seeds: held out, and for finding out why; no other measurement draws from them.
 HELD_OUT, DEVELOPMENT = 31_415, 27_182
 

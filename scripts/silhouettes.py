@@ -28,7 +28,7 @@ from instance_composer.shapes_world import Sample, ShapesWorld
 from instance_composer.shapes_world.judge import read_background, read_things
 from instance_composer.shapes_world.vocabulary import BACKGROUNDS
 
-SIDE, FIGURES, PICTURES, STEPS = 128, (2, 3, 4, 5), 40, 20
+SIDE, FIGURES, PICTURES, STEPS = 128, (2, 3, 4, 5), 40, 12
 # Layouts of these seeds: held out, and for choosing thresholds.
 HELD_OUT, DEVELOPMENT, COVERED, SHOWN = 14_142, 27_182, 0.4, 8
 SINCE, STRENGTH = 0.3, 2.0

@@ -27,7 +27,7 @@ from instance_composer.pictures import draw_layout
 
 TEMPLATES = REPOSITORY / "example_workflows"
 DEMO_LAYOUTS = REPOSITORY / "demo" / "layouts"
-NAMES = ("Try it", "With and without", "Draw regions", "Try everything")
+NAMES = ("Try it", "With and without", "Draw regions", "Try everything", "A LoRA for each")
 # For SDXL, with what they draw here: a layout of the demo's gallery, or a prompt.
 ON_DEMO = {
     "Regions and attributes": "2-the-same-words-swapped.json",

@@ -13,6 +13,7 @@ const REPORTS = {
   IC_ExtractIterCompLoRA: "pre",
   IC_LayoutFromText: "pre-wrap",
   IC_RepairInstance: "pre-wrap",
+  IC_InstanceLora: "pre-wrap",
 };
 const COMMAND = "InstanceComposer.EditLayout";
 const PACK = "instance-composer"; // in the registry: a workflow says by it where its nodes come from
@@ -22,6 +23,7 @@ const TEMPLATES = [
   "Place things by region",
   "Draw regions",
   "Repair an instance",
+  "A LoRA for each",
   "Bind attributes",
   "Regions and attributes",
   "Choose the best",

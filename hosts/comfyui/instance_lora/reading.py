@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import comfy.lora
@@ -13,6 +14,8 @@ import comfy.utils
 import folder_paths
 import torch
 
+from ....demo import FOLDER as DEMO
+from ....demo import LOOK_LORAS
 from ....models.errors import CheckpointError
 from ....models.instance_lora.delta import LowRankDelta
 
@@ -31,17 +34,23 @@ class ReadLora:
 
 
 def list_loras() -> list[str]:
-    """Names of the files in models/loras."""
-    return folder_paths.get_filename_list(FOLDER)
+    """Names that the node offers: the files in models/loras, then those that come with the demo model."""
+    return [*folder_paths.get_filename_list(FOLDER), *_shipped()]
 
 
 def lora_path(name: str) -> str:
-    """The path of a file of models/loras; FileNotFoundError for a name that is none."""
-    return folder_paths.get_full_path_or_raise(FOLDER, name)
+    """The path of an offered name; FileNotFoundError for a name that is none."""
+    shipped = _shipped().get(name)
+    return folder_paths.get_full_path_or_raise(FOLDER, name) if shipped is None else str(shipped)
+
+
+def _shipped() -> dict[str, Path]:
+    found = {name: DEMO / file for name, file in LOOK_LORAS.items()}
+    return {name: path for name, path in found.items() if path.is_file()}
 
 
 def read_lora(name: str, model: Any) -> ReadLora:
-    """A file of models/loras for this MODEL.
+    """A file that the node offers, for this MODEL.
 
     `CheckpointError` for one without a layer that can act on an instance.
     """

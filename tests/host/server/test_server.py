@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 import torch
 from comfyui_location import REPOSITORY, find_comfyui
@@ -20,7 +21,9 @@ from safetensors.torch import load_file, save_file
 from tiny_rewards import write_tiny_rewards
 from tiny_sdxl import UNET, write_tiny_unet
 
-from instance_composer.demo import COMPOSITION_LORA
+from instance_composer.demo import COMPOSITION_LORA, LOOK_LORAS
+from instance_composer.layout import Box
+from instance_composer.shapes_world.judge import match, read_things
 
 FOLDER = "ComfyUI-Instance-Composer"
 WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
@@ -516,3 +519,24 @@ def test_the_server_reads_and_writes_layouts_for_its_own_page_alone(server):
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=60)
     assert caught.value.code == 403
+
+
+@DEMO_MODEL
+@pytest.mark.skipif(
+    not all((REPOSITORY / "demo" / file).is_file() for file in LOOK_LORAS.values()),
+    reason="this checkout has no LoRAs of looks; scripts/look_loras.py makes them",
+)
+def test_each_lora_of_the_template_acts_on_its_own_instance(server, object_info):
+    (path,) = (path for path in WORKFLOWS if path.stem == "A LoRA for each")
+    prompt = api_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)
+    loras = [key for key, node in prompt.items() if node["class_type"] == "IC_InstanceLora"]
+    assert len(loras) == 2
+    entry = server.run(prompt)
+    picture = saved_picture(server, prompt, entry)
+    for key in loras:
+        assert "acts on instance" in entry["outputs"][key]["text"][0]
+    document = prompt[find(prompt, "IC_InstanceLayout")]["inputs"]["document"]
+    boxes = [Box(*one["box"]) for one in json.loads(document)["instances"]]
+    found = [reading for reading, _ in match(read_things(np.asarray(picture.convert("RGB"))), boxes)]
+    seen = [(one.color, one.pattern, one.shape) for one in found]
+    assert seen == [("pink", "dotted", "cross"), ("purple", "plain", "square"), ("red", "plain", "star")]
