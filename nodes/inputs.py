@@ -21,16 +21,19 @@ def window_inputs(start: str, end: str, *, advanced: bool = False) -> list[io.In
     ]
 
 
-def layers_input(use: str, *, advanced: bool = False) -> io.Input:
-    """The input layers: the presets, after a tooltip that begins with their use."""
+def layers_input(
+    use: str, *, advanced: bool = False, optional: bool = False, default: str | None = None
+) -> io.Input:
+    """The input layers: the presets, after a tooltip that begins with their use; the first is the default."""
     choices = "; ".join(f"{name}: {layers}" for name, layers in LAYER_PRESETS.items())
     return socket(
         io.Combo,
         "layers",
         options=list(LAYER_PRESETS),
-        default=next(iter(LAYER_PRESETS)),
+        default=default or next(iter(LAYER_PRESETS)),
         tooltip=f"{use}: {choices}. {IN_TRANSFORMERS}",
         **({"advanced": True} if advanced else {}),
+        **({"optional": True} if optional else {}),
     )
 
 

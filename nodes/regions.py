@@ -6,10 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..hosts.comfyui.regions.apply import draw_regions
+from ..hosts.comfyui.regions.apply import EVERY, draw_regions
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
-from .inputs import window_inputs
+from .inputs import layers_input, window_inputs
 from .notes import noted
 from .sockets import InstanceLayoutSocket
 
@@ -92,6 +92,12 @@ class DrawRegions(io.ComfyNode):
                     ),
                     end="Where in the sampling run it stops. After it nothing is computed.",
                 ),
+                layers_input(
+                    "Which layers, in which the picture reads text, regions act in",
+                    default=EVERY,
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -115,8 +121,11 @@ class DrawRegions(io.ComfyNode):
         isolate: float,
         start: float,
         end: float,
+        layers: str = EVERY,
     ) -> io.NodeOutput:
-        drawn = draw_regions(model, clip, layout, positive, strength, prompt_inside, isolate, start, end)
+        drawn = draw_regions(
+            model, clip, layout, positive, strength, prompt_inside, isolate, start, end, layers
+        )
         return io.NodeOutput(*drawn, ui=noted(layout, strength))
 
 

@@ -53,6 +53,47 @@ def tuned(tuned_weights):
 
 
 @pytest.fixture(scope="session")
+def older_model():
+    """A UNet as SD1.5 has it: no size embedding, a layer of attention in every block."""
+    import comfy.supported_models
+    import torch
+    from tiny_comfyui import CPU, Patcher, random_like
+
+    config = {
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 32,
+        "num_res_blocks": [2, 2],
+        "channel_mult": [1, 2],
+        "transformer_depth": [1, 1, 1, 1],
+        "transformer_depth_middle": 1,
+        "transformer_depth_output": [1, 1, 1, 1, 1, 1],
+        "context_dim": 48,
+        "adm_in_channels": None,
+        "use_linear_in_transformer": False,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "use_temporal_attention": False,
+        "use_temporal_resblock": False,
+        "use_checkpoint": False,
+        "num_heads": 4,
+        "num_head_channels": -1,
+        "dtype": torch.float32,
+    }
+
+    class Tiny(comfy.supported_models.SD15):
+        unet_config = config
+        unet_extra_config = {"num_heads": 4, "num_head_channels": -1}  # noqa: RUF012
+
+    settings = Tiny(config)
+    settings.set_inference_dtype(torch.float32, None)
+    made = settings.get_model({}, "", CPU)
+    made.diffusion_model.load_state_dict(random_like(made.diffusion_model.state_dict(), seed=5))
+    return Patcher(made, load_device=CPU, offload_device=CPU)
+
+
+@pytest.fixture(scope="session")
 def clip():
     from tiny_comfyui import tiny_clip
 

@@ -65,7 +65,8 @@ class Placed:
 class PlacedGroup:
     """The placed texts of one chunk of a call.
 
-    `blocks` are a UNet's cross-attention layers; a transformer has none, its binder reads `placed`.
+    `blocks` are the layers that they act in: a UNet's cross-attention layers; of a transformer, whose binder
+    reads `placed`, none stands for all.
     """
 
     chunk: int

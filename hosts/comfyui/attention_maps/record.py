@@ -336,5 +336,7 @@ class RecordingGroup:
                 continue
             # (rows, 2E, L): nouns, then modifiers.
             maps = belongs @ call.probabilities(chunk, text, tokens).mean(1)
-            self.run.add(maps.unflatten(0, (-1, call.frames)).mean(1).unflatten(-1, call.grid))
+            if call.frames > 1:
+                maps = maps.unflatten(0, (-1, call.frames)).mean(1)
+            self.run.add(maps.unflatten(-1, call.grid))
         return None

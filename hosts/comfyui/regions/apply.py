@@ -14,6 +14,8 @@ from ..attention.wrappers import bind
 from .captions import encode_captions
 from .term import NODE, RegionTerm
 
+EVERY = "all"
+
 logger = logging.getLogger("instance_composer")
 
 
@@ -27,8 +29,11 @@ def draw_regions(
     isolate: float = 0.0,
     start: float = 0.0,
     end: float = 1.0,
+    layers: str = EVERY,
 ) -> tuple[Any, list[Any]]:
     """MODEL and positive with which the layout's instances are drawn where they are, by their captions.
+
+    `layers` is a preset's name (`layer_presets`): in the others all is as without regions.
 
     At strength 0, and where there is nothing to draw, both are handed back as they came. Raises
     `ModelMismatchError` for a model that cannot be reached, `LayoutError` for errors of the layout, and
@@ -44,7 +49,8 @@ def draw_regions(
     binder = find_binder(model)
     _check_once(positive)
     captions = encode_captions(clip, layout, positive)
-    blocks, regions = binder.text_blocks(model), Regions.from_layout(layout)
+    blocks = binder.text_blocks(model) if layers == EVERY else binder.layers(model, layers)
+    regions = Regions.from_layout(layout)
     term = RegionTerm(captions, regions, strength, prompt, isolate, (start, end), blocks)
     return bind(model), carry(positive, term)
 

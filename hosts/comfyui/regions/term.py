@@ -22,7 +22,8 @@ class RegionTerm:
     """Captions of a layout's instances on one conditioning.
 
     `prompt` is what the prompt's words count in an instance's region; until `isolate` (a share of the noise
-    schedule) an instance sees nothing but itself. `blocks`: a UNet's cross-attention layers.
+    schedule) an instance sees nothing but itself. `blocks` are the layers that they act in: a UNet's
+    cross-attention layers; of a transformer none stands for all.
     """
 
     captions: tuple[Caption, ...]

@@ -201,7 +201,7 @@ def test_recording_copies_to_the_device_in_its_first_evaluation_alone(unet, plai
             """Nothing: the wrapper is called by itself."""
 
         def group(self, *_: Any) -> RecordingGroup:
-            return RecordingGroup(recording, {1: TEXT})
+            return RecordingGroup(recording, {1: TEXT}, torch.device(DEVICE))
 
     (wrapper,) = bind(patcher(unet), Observer()).get_wrappers(WrappersMP.DIFFUSION_MODEL, KEY)
 

@@ -14,7 +14,7 @@ from host_cases import assert_close, encode, noise, sample
 from other_packs import ipadapter_plus, ppm_couple
 
 import nodes
-from instance_composer.hosts.comfyui.attention.unet.layers import attention_layers
+from instance_composer.hosts.comfyui.attention.unet.layers import transformer_block
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
 from instance_composer.hosts.comfyui.attention_maps import record as recording
 from instance_composer.hosts.comfyui.attention_maps.heat_maps import heat_maps
@@ -75,8 +75,8 @@ class Watched:
     """Probabilities of chosen layers computed apart from the pack: from the outputs of to_q and to_k."""
 
     def __init__(self, model, blocks):
-        places = attention_layers(model.get_model_object("diffusion_model")).values()
-        self.layers = [layer for block, layer in places if block in blocks]
+        unet = model.get_model_object("diffusion_model")
+        self.layers = [transformer_block(unet, block).attn2 for block in blocks]
         self.maps, self.seen = [], {}
 
     def __enter__(self):
@@ -123,6 +123,15 @@ def test_maps_are_the_means_of_what_the_layers_attend_to(model, prompts, plain, 
     assert_close(last(made).nouns, expected[:, [3, 7, 11]].float(), tolerance=1e-6)
     assert_close(last(made).modifiers, expected[:, [2, 6, 10]].float(), tolerance=1e-6)
     assert torch.equal(sample((model, *prompts), WIDE, steps=2), plain), "the MODEL that came in is as it was"
+
+
+def test_sd15_is_recorded_too(older_model, prompts):
+    recorded, made = record(older_model, "fine")
+    plain = sample((older_model, *prompts), WIDE, steps=1)
+    with Watched(older_model, preset_blocks(older_model, "fine")) as watched:
+        assert torch.equal(sample((recorded, *prompts), WIDE, steps=1), plain)
+    expected = torch.stack([one[2:] for one in watched.maps]).mean(0).unflatten(1, (16, 24)).movedim(-1, 1)
+    assert_close(last(made).nouns, expected[:, [3, 7, 11]].float(), tolerance=1e-6)
 
 
 @pytest.mark.parametrize("order", ["adapter first", "adapter last"])

@@ -86,6 +86,18 @@ def test_the_documented_step_in_every_layer_of_the_preset(model, prompts, layout
     assert (found.positive - untouched.positive).abs().max() > MOVED
 
 
+def test_sd15_too(older_model, prompts, layout):
+    settings = replace(STRONG, token_weight=0.8, pixel_weight=1.5, layers="all")
+    found = evaluate(*concentrate(older_model, prompts, layout, settings), LATENTS, 500)
+    targets = find_targets(entities_of_prompt(), layout)
+    blocks = preset_blocks(older_model, "all")
+    assert len(blocks) == 11
+    plain = reference(older_model, targets, LocalGuidance(0.8, 1.5, 4.0), blocks)
+    assert_same(found, evaluate(plain, *prompts, LATENTS, 500))
+    untouched = evaluate(older_model, *prompts, LATENTS, 500)
+    assert (found.positive - untouched.positive).abs().max() > MOVED
+
+
 @pytest.mark.parametrize(
     "off",
     [{"strength": 0.0}, {"token_weight": 0.0, "pixel_weight": 0.0}, {"end": 0.2}, {"start": 0.9}],

@@ -18,6 +18,7 @@ from tiny_comfyui import CPU, Patcher
 from tiny_transformers import CONFIGS, latents, tiny_transformer
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from instance_composer.hosts.comfyui.attention.binder import find_binder
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
 from instance_composer.hosts.comfyui.attention.placed import Caption
 from instance_composer.hosts.comfyui.attention.transformer import joined
@@ -53,7 +54,7 @@ def close(name, found, expected, tolerance=TOLERANCE):
         assert_close(found.negative, expected.negative, tolerance * scale)
 
 
-def reference(model, name, clip, layout, size, values=1.0, **rules):
+def reference(model, name, clip, layout, size, values=1.0, layers=None, **rules):
     """The MODEL with a dense matrix of weights; captions encoded and regions covered by hand."""
     texts = []
     for instance in layout.active:
@@ -69,7 +70,7 @@ def reference(model, name, clip, layout, size, values=1.0, **rules):
     frames = 3 if name == "Wan" else 1
     strength = rules.pop("strength", 1.0)
     strengths = [strength * one.strength for one in layout.active]
-    return with_dense_attention(model, name, texts, top * frames, Rules(strengths, **rules), values)
+    return with_dense_attention(model, name, texts, top * frames, Rules(strengths, **rules), values, layers)
 
 
 @EVERY
@@ -176,6 +177,20 @@ def test_no_tensor_of_the_length_squared(made, clip, layout, prompts, name):
     with Watch():
         evaluate(bound, *drawn[1:], noise, 500, cfg=1.0)
     assert not square
+
+
+@pytest.mark.parametrize("name", ["Flux.1", "Z-Image", "Anima"])
+@pytest.mark.parametrize("preset", ["coarse", "fine"])
+def test_a_preset_draws_in_its_blocks_alone(made, clip, layout, prompts, name, preset):
+    model, noise = made(name), latents(name, 1, 12, 16)
+    drawn = *draw_regions(model, clip, layout, prompts[0], layers=preset), prompts[1]
+    numbers = [number for _, number, _ in find_binder(model).layers(model, preset)]
+    dense = reference(model, name, clip, layout, (12, 16), layers=numbers)
+    found = evaluate(*drawn, noise, 500)
+    close(name, found, evaluate(dense, *prompts, noise, 500))
+    every = evaluate(*draw_regions(model, clip, layout, prompts[0]), prompts[1], noise, 500)
+    depth = len(find_binder(model).layers(model, "all"))
+    assert ((found.positive - every.positive).abs().max() > MOVED / 4) == (len(numbers) < depth)
 
 
 def test_two_runs_at_once_are_independent(made, clip, layout, prompts):

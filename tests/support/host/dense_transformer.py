@@ -5,7 +5,7 @@ Captions stand behind the prompt here, each numbered by hand; nothing of the pac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +53,12 @@ def with_dense_attention(
     owner: Sequence[int],
     rules: Rules,
     values: float = 1.0,
+    layers: Collection[int] | None = None,
 ) -> Any:
     """A clone of the MODEL; `owner` says whose each of the picture's tokens is, -1 for nobody's.
 
-    `values` scales what attention attends to, as another override might.
+    `values` scales what attention attends to, as another override might. `layers` are the numbers of the
+    blocks in which instances are drawn, all if None.
     """
     first = name in ("Lumina 2", "Z-Image")
     context = 3 if name == "SD3.5" else 2
@@ -77,7 +79,7 @@ def with_dense_attention(
         options = next(a for a in (*args, *kwargs.values()) if isinstance(a, dict) and "cond_or_uncond" in a)
         options = dict(options)
         options[OVERRIDE] = _attention(
-            name, text_kinds, owner, rules, options["cond_or_uncond"], len(prompt), values
+            name, text_kinds, owner, rules, options["cond_or_uncond"], len(prompt), values, layers
         )
         options["patches"] = {**options.get("patches", {}), "post_input": [_numbers(name, texts)]}
         if name not in ("FLUX.2", "Qwen-Image"):
@@ -143,7 +145,9 @@ def _attention(
     labels: Sequence[int],
     batch: int,
     values: float,
+    layers: Collection[int] | None,
 ) -> Any:
+    read: list[int] = []
     crossed = name in ("Cosmos-Predict2", "Anima", "Wan")
     cells = [NOBODY if one < 0 else one for one in owner]
 
@@ -168,16 +172,20 @@ def _attention(
             )
         rows, keys = query.shape[2], key.shape[2]
         found = kinds(rows, keys) if len(query) == batch else None
+        alone = rows == keys == len(text)
+        if found is not None and not alone and not (crossed and rows == keys):
+            read.append(len(read))
+        here = layers is None or not read or read[-1] in layers
         outputs = []
         for chunk, label in enumerate(labels):
             part = slice(chunk * len(query) // len(labels), (chunk + 1) * len(query) // len(labels))
             if found is None:
                 weights = torch.ones(rows, keys)
-            elif rows == keys == len(text):
+            elif alone:
                 # Text alone: each text for itself.
                 weights = (torch.tensor(found[0])[:, None] == torch.tensor(found[1])).float()
             else:
-                weights = rules.matrix(*found, drawn=label == 0)
+                weights = rules.matrix(*found, drawn=label == 0 and here)
             outputs.append(dense_attention(query[part], key[part], values * value[part], weights))
         return torch.cat(outputs).transpose(1, 2).flatten(2)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from .....models.attention import seeing
 from .....models.attention.row_groups import RowGroups
 from .....models.attention.seeing import Sway
-from ..layer_call import ModelCall
+from ..layer_call import Block, ModelCall
 from ..placed import PlacedGroup
 from ..run_cache import RunCache
 from .families import Family, Grid
@@ -93,22 +93,29 @@ class Joined:
         """Whether tokens are turned to their places, because the model cannot be told them."""
         return self.family.numbering(self.transformer) == "turn"
 
-    def groups(self, kind: str, chunk: int, rows: int, device: torch.device) -> RowGroups:
+    def groups(self, kind: str, block: Block, chunk: int, rows: int, device: torch.device) -> RowGroups:
         """Who sees whom in one kind of call ("joint", "crossed", "text", "picture") of so many rows."""
         texts = self.texts[chunk]
         placed = None if texts.group is None else texts.group.placed
-        how = None if placed is None else (placed.regions, placed.active, placed.sway)
+        sway = self._sway(texts, block)
+        how = None if placed is None else (placed.regions, placed.active, sway)
         where = (self.length, self.prompt, texts.captions, self.grid)
         key = (kind, how, where, rows, device)
-        return self.cache.get(key, lambda: self._groups(kind, texts, rows, device))
+        return self.cache.get(key, lambda: self._groups(kind, texts, sway, rows, device))
 
-    def _groups(self, kind: str, texts: Texts, rows: int, device: torch.device) -> RowGroups:
+    def _sway(self, texts: Texts, block: Block) -> Sway:
+        """That of a chunk's captions in one block; none where they do not act."""
+        if texts.group is None:
+            return Sway(())
+        sway, blocks = texts.group.placed.sway, texts.group.blocks
+        return sway if not blocks or block in blocks else Sway((0.0,) * len(sway.strengths))
+
+    def _groups(self, kind: str, texts: Texts, sway: Sway, rows: int, device: torch.device) -> RowGroups:
         tokens = torch.arange(max(rows, self.length), device=device)
         prompt = tokens[self.prompt : self.length]
         captions = [tokens[first:last] for first, last in texts.captions]
         if kind == "text":
             return seeing.apart(prompt, captions)
-        sway = Sway(()) if texts.group is None else texts.group.placed.sway
         owner = self._owner(texts, device)
         if kind == "joint":
             return seeing.joint(prompt, captions, tokens[self.length : rows], owner, sway)
@@ -142,8 +149,8 @@ def join(
     text: Tensor = given[family.text]
     if not placed:
         own = _rounded(text.shape[1], family.multiple(transformer))
-        plain = tuple(Texts((), None) for _ in call.labels)
-        return Joined(family, transformer, {}, own, 0, grid, call.rows, plain, None, RunCache())
+        nothing = (Texts((), None),) * len(call.labels)
+        return Joined(family, transformer, {}, own, 0, grid, call.rows, nothing, None, RunCache())
     cache = next(iter(placed.values())).cache
     words = {
         chunk: [family.words(transformer, one, text) for one in group.placed.acting]

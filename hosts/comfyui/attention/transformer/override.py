@@ -11,7 +11,7 @@ from torch import Tensor
 from .....models.attention.log_sum_exp import attend
 from .....models.attention.row_groups import RowGroups, for_heads
 from ..errors import ModelMismatchError
-from ..layer_call import Group
+from ..layer_call import Block, Group
 from .call import ReadingCall
 from .joined import Joined
 from .presets import layer_key
@@ -58,7 +58,9 @@ class JoinedAttention:
             return self._plain(chosen, query, key, value, heads, *rest, **options)
         self._check(_mask(rest, options))
         inputs = [one if split else _for_heads(one, heads) for one in (query, key, value)]
-        whole = torch.cat([self._chunk(kind, n, chosen, inputs, heads, options)[0] for n in self._chunks()])
+        block = layer_key(self._read)
+        chunks = [self._chunk(kind, block, n, chosen, inputs, heads, options) for n in self._chunks()]
+        whole = torch.cat([output for output, _ in chunks])
         return whole if options.get("skip_output_reshape") else _together(whole)
 
     def _reading(
@@ -82,7 +84,7 @@ class JoinedAttention:
         sums: dict[int, Tensor] = {}
         if self.joined.joins:
             self._check(mask)
-            chunks = [self._chunk(kind, n, chosen, inputs, heads, options) for n in self._chunks()]
+            chunks = [self._chunk(kind, block, n, chosen, inputs, heads, options) for n in self._chunks()]
             whole = torch.cat([output for output, _ in chunks])
             sums = {n: found for n, (_, found) in enumerate(chunks) if found is not None}
         elif mask is None and self._exact(chosen, options) and any(group.adds for group in here):
@@ -104,7 +106,7 @@ class JoinedAttention:
         def groups(chunk: int) -> RowGroups | None:
             if not self.joined.joins:
                 return None
-            return self.joined.groups(kind, chunk, inputs[0].shape[2], inputs[0].device)
+            return self.joined.groups(kind, block, chunk, inputs[0].shape[2], inputs[0].device)
 
         call = ReadingCall(
             block,
@@ -160,11 +162,18 @@ class JoinedAttention:
         return query, key, value
 
     def _chunk(
-        self, kind: str, chunk: int, chosen: Any, inputs: list[Tensor], heads: int, options: dict[str, Any]
+        self,
+        kind: str,
+        block: Block,
+        chunk: int,
+        chosen: Any,
+        inputs: list[Tensor],
+        heads: int,
+        options: dict[str, Any],
     ) -> tuple[Tensor, Tensor | None]:
         """Output of one chunk, and its log-sum-exp where a kernel has told it."""
         query, key, value = self._inputs(kind, chunk, inputs)
-        groups = self.joined.groups(kind, chunk, query.shape[2], query.device)
+        groups = self.joined.groups(kind, block, chunk, query.shape[2], query.device)
         if self._exact(chosen, options):
             return groups.attend_with_sums(query, key, value)
 

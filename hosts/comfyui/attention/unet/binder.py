@@ -63,7 +63,10 @@ class UNetBinder:
         options = over_patches("attn2", options_of(args, kwargs), blocks, patch)
         isolated = [one for one in groups if isinstance(one, PlacedGroup) and one.placed.isolated]
         if isolated:
-            options = over_patches(
-                "attn1", options, isolated[0].blocks, lambda base, _: IsolatingPatch(base, isolated, call)
-            )
+
+            def alone(base: Attention | None, block: Block) -> Attention:
+                return IsolatingPatch(base, [one for one in isolated if block in one.blocks], call)
+
+            every = (block for one in isolated for block in one.blocks)
+            options = over_patches("attn1", options, every, alone)
         return with_options(args, kwargs, options)
