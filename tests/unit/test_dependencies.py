@@ -68,7 +68,7 @@ OWN: dict[str, set[str]] = {
     "training": {"hosts.diffusers_sdxl", "shapes_world", "models", "layout", "pictures", "rankings", "demo"},
 }
 OUTSIDE: dict[str, set[str]] = {
-    "annotation": {"PIL", "safetensors", "torch"},
+    "annotation": {"numpy", "PIL", "safetensors", "torch"},
     "cli": {"torch", "diffusers", "safetensors", "PIL", "tqdm"},
     "demo": set(),
     "doctor": {"psutil", "torch"},
