@@ -46,6 +46,10 @@ class Binder(Protocol):
         """The arguments of the call with the groups on top of whatever is installed by now."""
         ...
 
+    def reached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call with these patched arguments, which is over, has come by the model's attention."""
+        ...
+
     def text_blocks(self, model: Any) -> Collection[Block]:
         """Keys of the layers in which regions are read one by one; none where they join the prompt."""
         ...

@@ -7,6 +7,7 @@ the order of nodes does not matter.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -24,6 +25,8 @@ from .run_cache import RunCache
 from .terms import KEY, GuidingStep, StepTerm, StepTerms
 from .text import Text, is_zero
 from .window import CachedSampling, Sampling
+
+logger = logging.getLogger("instance_composer")
 
 Chunks = tuple[tuple[StepTerm, ...], ...]
 
@@ -83,6 +86,7 @@ class ModelWrappers:
         self.observers = observers
         self.cache = RunCache()
         self._plain = PlainRuns()
+        self._told = False
 
     def on_conditionings(
         self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -196,9 +200,17 @@ class ModelWrappers:
             options = step.options(self.binder.options(args, kwargs))
             args, kwargs = self.binder.with_options(args, kwargs, options)
         try:
-            return executor(*args, **kwargs)
+            result = executor(*args, **kwargs)
         except AllReadError:
             return torch.zeros_like(latent)  # nobody looks at it
+        if not self._told and not self.binder.reached(args, kwargs):
+            self._told = True
+            logger.warning(
+                "In a step no attention of the model was reached, so regions and words had no effect there. "
+                "Another node skips the model's blocks (a cache) or computes attention by itself: take it "
+                "off this MODEL if that is not meant."
+            )
+        return result
 
     def _groups(self, chunks: Chunks, device: torch.device) -> list[Group]:
         kinds: dict[tuple[Hashable, int], list[tuple[int, StepTerm]]] = {}
@@ -211,6 +223,7 @@ class ModelWrappers:
     def on_cleanup(self, *_: Any) -> None:
         """After a sampling run, finished or interrupted: nothing stays on the device."""
         self.cache.clear()
+        self._told = False
 
 
 def _guiding(steps: Iterable[StepTerm]) -> list[GuidingStep]:

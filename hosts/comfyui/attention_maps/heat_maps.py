@@ -154,8 +154,9 @@ def latent_pictures(latents: Tensor, form: Any) -> list[Image.Image]:
     bias = torch.tensor(form.latent_rgb_factors_bias or [0.0, 0.0, 0.0])
     scaled = form.process_in(latents.float().cpu())
     scaled = scaled[:, :, scaled.shape[2] // 2] if scaled.ndim == 5 else scaled
-    if form.latent_rgb_factors_reshape is not None:
-        scaled = form.latent_rgb_factors_reshape(scaled)
+    # Older versions of ComfyUI know neither, nor a model that has them.
+    if (reshaped := getattr(form, "latent_rgb_factors_reshape", None)) is not None:
+        scaled = reshaped(scaled)
     small = images_from((scaled.movedim(1, -1) @ factors + bias + 1) / 2)
     side = getattr(form, "spacial_downscale_ratio", 8)
     size = (latents.shape[-1] * side, latents.shape[-2] * side)

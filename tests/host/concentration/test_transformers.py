@@ -120,7 +120,7 @@ def concentrate(model, prompts, layout, settings=STRONG):
 
 @EVERY
 def test_the_documented_step_over_prompt_and_picture(made, prompts, layout, name):
-    model, noise = made(name), latents(name, 2 if name in ("Flux.1", "Wan") else 1, *SIZE)
+    model, noise = made(name), latents(name, 2 if name == "Flux.1" else 1, *SIZE)
     settings = Concentration(*WEIGHTS, strength=4.0, layers="all")
     before = evaluate(model, *prompts, noise, 500)
     found = evaluate(*concentrate(model, prompts, layout, settings), noise, 500)
@@ -130,11 +130,12 @@ def test_the_documented_step_over_prompt_and_picture(made, prompts, layout, name
     close(name, found, evaluate(plain, *prompts, noise, 500))
     assert (found.positive - before.positive).abs().max() > MOVED
     close(name, found.__class__(before.positive, found.negative), before)
-    close(name, evaluate(model, *prompts, noise, 500), before, 0)
-    close(name, evaluate(*concentrate(model, prompts, layout, settings), noise, 500), found, 0)
+    if name == "Flux.1":
+        close(name, evaluate(model, *prompts, noise, 500), before, 0)
+        close(name, evaluate(*concentrate(model, prompts, layout, settings), noise, 500), found, 0)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "Wan"])
+@pytest.mark.parametrize("name", ["Flux.1", "Z-Image", "Krea 2", "SD3.5", "Anima"])
 def test_the_closed_form_is_automatic_differentiation(made, prompts, layout, name):
     model, noise = made(name), latents(name, 1, *SIZE)
     targets = find_targets(entities_of_prompt(), layout)
@@ -152,9 +153,11 @@ def test_the_closed_form_is_automatic_differentiation(made, prompts, layout, nam
     close(name, found, evaluate(plain, *prompts, noise, 500), 1e-5)
 
 
-@EVERY
 @pytest.mark.parametrize(
-    "off", [{"strength": 0.0}, {"token_weight": 0.0, "pixel_weight": 0.0}, {"end": 0.01}], ids=str
+    ("name", "off"),
+    [("Flux.1", {"strength": 0.0}), ("Flux.1", {"token_weight": 0.0, "pixel_weight": 0.0})]
+    + [(name, {"end": 0.01}) for name in ("Flux.1", "Lumina 2", "SD3.5", "Wan")],
+    ids=str,
 )
 def test_switched_off_nothing_changes_by_a_bit(made, prompts, layout, name, off):
     model, noise = made(name), latents(name, 1, *SIZE)
@@ -162,7 +165,7 @@ def test_switched_off_nothing_changes_by_a_bit(made, prompts, layout, name, off)
     close(name, found, evaluate(model, *prompts, noise, 100), 0)
 
 
-@pytest.mark.parametrize("name", ["Flux.1", "Krea 2", "SD3.5", "Anima"])
+@pytest.mark.parametrize("name", ["Krea 2", "Anima"])
 def test_another_attention_in_either_order(made, prompts, layout, name):
     calls = []
 
@@ -183,7 +186,7 @@ def test_another_attention_in_either_order(made, prompts, layout, name):
     assert (behind.positive - evaluate(install(model), *prompts, noise, 500).positive).abs().max() > MOVED
 
 
-@pytest.mark.parametrize("name", ["Flux.1", "Lumina 2", "Qwen-Image", "Anima"])
+@pytest.mark.parametrize("name", ["Lumina 2", "Anima"])
 def test_with_regions_in_either_order(made, clip, prompts, layout, name):
     """Inside the regions the prompt counts a quarter; its words move there as far as they are seen."""
     model, noise = made(name), latents(name, 1, *SIZE)

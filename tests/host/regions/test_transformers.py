@@ -179,8 +179,7 @@ def test_no_tensor_of_the_length_squared(made, clip, layout, prompts, name):
     assert not square
 
 
-@pytest.mark.parametrize("name", ["Flux.1", "Z-Image", "Anima"])
-@pytest.mark.parametrize("preset", ["coarse", "fine"])
+@pytest.mark.parametrize(("name", "preset"), [("Flux.1", "coarse"), ("Z-Image", "fine"), ("Anima", "fine")])
 def test_a_preset_draws_in_its_blocks_alone(made, clip, layout, prompts, name, preset):
     model, noise = made(name), latents(name, 1, 12, 16)
     drawn = *draw_regions(model, clip, layout, prompts[0], layers=preset), prompts[1]
@@ -191,6 +190,32 @@ def test_a_preset_draws_in_its_blocks_alone(made, clip, layout, prompts, name, p
     every = evaluate(*draw_regions(model, clip, layout, prompts[0]), prompts[1], noise, 500)
     depth = len(find_binder(model).layers(model, "all"))
     assert ((found.positive - every.positive).abs().max() > MOVED / 4) == (len(numbers) < depth)
+
+
+@pytest.mark.parametrize("name", ["Flux.1", "SD3.5"])
+def test_attention_that_is_never_reached_is_told_of(made, clip, layout, prompts, caplog, name):
+    """As where another pack skips the blocks, or replaces what would ask for an override."""
+
+    def install(model, found):
+        def without(executor, *args, **kwargs):
+            for held in (*args, *kwargs.values()):
+                if isinstance(held, dict) and OVERRIDE in held:
+                    held.pop(OVERRIDE)
+                    found.append(name)
+            return executor(*args, **kwargs)
+
+        bound = model.clone()
+        kind = WrappersMP.APPLY_MODEL if name == "SD3.5" else WrappersMP.DIFFUSION_MODEL
+        bound.add_wrapper_with_key(kind, "another pack", without)
+        return bound
+
+    model, noise, taken = made(name), latents(name, 1, 12, 16), []
+    drawn, positive = draw_regions(model, clip, layout, prompts[0])
+    evaluate(drawn, positive, prompts[1], noise, 500)
+    assert "no attention of the model was reached" not in caplog.text
+    evaluate(install(drawn, taken), positive, prompts[1], noise, 500)
+    assert taken
+    assert "no attention of the model was reached" in caplog.text
 
 
 def test_two_runs_at_once_are_independent(made, clip, layout, prompts):

@@ -16,7 +16,7 @@ from ..layer_call import Block, Group, ModelCall
 from ..placed import PlacedGroup
 from .families import Family
 from .joined import join
-from .override import OVERRIDE, JoinedAttention
+from .override import OURS, OVERRIDE, JoinedAttention
 from .presets import preset_blocks
 
 OPTIONS = "transformer_options"
@@ -47,6 +47,10 @@ class TransformerBinder:
     def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         return self._named(args, kwargs)[self.family.text].shape[1]
 
+    def reached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        ours = self.options(args, kwargs).get(OURS)
+        return ours is None or ours.reached
+
     def text_blocks(self, model: Any) -> Collection[Block]:
         return ()
 
@@ -68,7 +72,7 @@ class TransformerBinder:
         running = call.running if self.family.wrapped else call.running.diffusion_model
         joined = join(self.family, running, given, args[0], placed, call)
         options = dict(given[OPTIONS])
-        options[OVERRIDE] = JoinedAttention(options.get(OVERRIDE), joined, others)
+        options[OVERRIDE] = options[OURS] = JoinedAttention(options.get(OVERRIDE), joined, others)
         if joined.numbers is not None:
             patches = options.get("patches", {})
             options["patches"] = {**patches, "post_input": [*patches.get("post_input", ()), joined.number]}

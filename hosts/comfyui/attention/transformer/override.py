@@ -18,6 +18,8 @@ from .presets import layer_key
 
 # Entry of transformer_options with a function that ComfyUI calls in the place of its attention.
 OVERRIDE = "optimized_attention_override"
+# Entry of ours with the same function, which stays where another pack takes the other one away.
+OURS = "instance_composer_attention"
 # ComfyUI's attentions that compute in full precision what torch's kernels do; for these torch's are called.
 EXACT = ("attention_basic", "attention_split", "attention_sub_quad", "attention_pytorch")
 
@@ -37,6 +39,11 @@ class JoinedAttention:
         # Blocks in which the picture has read text, and calls that might be of picture or text.
         self._read = 0
         self._alike = 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether the picture has read text through it."""
+        return self._read > 0
 
     def __call__(
         self, chosen: Any, query: Tensor, key: Tensor, value: Tensor, heads: int, *rest: Any, **options: Any

@@ -38,6 +38,10 @@ class UNetBinder:
     def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         return text_rows(args, kwargs)
 
+    def reached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        # Blocks ask for their patches, whoever computes attention.
+        return True
+
     def text_blocks(self, model: Any) -> Collection[Block]:
         return cross_attention_blocks(model.get_model_object("diffusion_model"))
 
