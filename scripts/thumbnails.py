@@ -17,16 +17,20 @@ from typing import Any
 
 from PIL import Image
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support" / "host"))
 
 from comfyui_location import HOW_TO_GET_COMFYUI, REPOSITORY, find_comfyui
 from comfyui_server import Server, api_prompt, running_server
+from tiny_captioners import write_tiny_qwen
 
 from instance_composer.layout import Layout
 from instance_composer.pictures import draw_layout
 
 TEMPLATES = REPOSITORY / "example_workflows"
-NAMES = ("Try it", "With and without", "Draw regions", "Try everything")
+NAMES = ("Try it", "With and without", "Draw regions", "Judge by a checklist", "Try everything")
+# The judge that a template names, of which a tiny one of random weights takes the place.
+JUDGE = Path("models") / "vision_language_models" / "Qwen2-VL-2B-Instruct"
 LONGEST = 480  # pixels: the gallery shows cards of about 300
 OPACITY = 0.08  # of the regions, so that the picture is seen through them
 QUALITY = 82
@@ -41,6 +45,7 @@ def main() -> int:
         parser.error(HOW_TO_GET_COMFYUI)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
+        write_tiny_qwen(base / JUDGE)
         with running_server(comfyui, base, {"ComfyUI-Instance-Composer": REPOSITORY}) as server:
             info = server.get("/object_info")
             for name in names:

@@ -25,6 +25,7 @@ const TEMPLATES = [
   "Bind attributes",
   "Regions and attributes",
   "Choose the best",
+  "Judge by a checklist",
   "Compose with IterComp",
   "With and without",
   "See where words look",
