@@ -17,6 +17,8 @@ from ..generation.jobs import Job
 from ..layout import Layout
 
 Pixels = NDArray[np.uint8]
+# What was measured of a picture.
+Record = dict[str, Any]
 
 
 class PlanError(ValueError):

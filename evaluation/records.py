@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..generation.methods import NOT_SAMPLED
-from .benchmark import Plan, PlanError, Point
+from .benchmark import Plan, PlanError, Point, Record
 from .harness.cases import FILE, Case, CaseList
 from .harness.drawing import SECONDS
 from .harness.run_folder import RunFolder
 
-Record = dict[str, Any]
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 # What scorers found in a picture, all of them together.
 SCORES = "scores"

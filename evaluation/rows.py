@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..generation.methods import NOT_SAMPLED, Method
-from .benchmark import Point
+from .benchmark import Point, Record
 from .plots import Bar, draw_bars
-from .records import Record
 from .statistics import (
     Estimate,
     Floats,

@@ -15,8 +15,7 @@ from ..shapes_world import (
     ShapesWorld,
     Split,
 )
-from .benchmark import Pixels, Point
-from .records import Record
+from .benchmark import Pixels, Point, Record
 
 # Evaluated scenes and the renders that pictures are compared with; training draws from seed 1, calibration of
 # the judge and samples while training from others.

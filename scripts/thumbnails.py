@@ -17,17 +17,26 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support" / "host"))
 
 from comfyui_location import HOW_TO_GET_COMFYUI, REPOSITORY, find_comfyui
 from comfyui_server import Server, api_prompt, running_server
+from tiny_captioners import write_tiny_qwen
 
 from instance_composer.layout import Canvas, Layout
 from instance_composer.pictures import draw_layout
 
 TEMPLATES = REPOSITORY / "example_workflows"
 DEMO_LAYOUTS = REPOSITORY / "demo" / "layouts"
-NAMES = ("Try it", "With and without", "Draw regions", "Try everything", "A LoRA for each")
+NAMES = (
+    "Try it",
+    "With and without",
+    "Draw regions",
+    "Judge by a checklist",
+    "Try everything",
+    "A LoRA for each",
+)
 # For SDXL, with what they draw here: a layout of the demo's gallery, or a prompt.
 ON_DEMO = {
     "Regions and attributes": "2-the-same-words-swapped.json",
@@ -35,6 +44,8 @@ ON_DEMO = {
     "See where words look": "a green triangle and an orange cross on grey",
 }
 SAID = "drawn by the demo model, not by SDXL"
+# The judge that a template names, of which a tiny one of random weights takes the place.
+JUDGE = Path("models") / "vision_language_models" / "Qwen2-VL-2B-Instruct"
 LONGEST = 480  # pixels: the gallery shows cards of about 300
 LINE = 28  # pixels of the line below
 GROUND = (38, 40, 44)
@@ -51,6 +62,7 @@ def main() -> int:
         parser.error(HOW_TO_GET_COMFYUI)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
+        write_tiny_qwen(base / JUDGE)
         with running_server(comfyui, base, {"ComfyUI-Instance-Composer": REPOSITORY}) as server:
             info = server.get("/object_info")
             for name in names:

@@ -32,6 +32,7 @@ const TEMPLATES = [
   "Bind attributes",
   "Regions and attributes",
   "Choose the best",
+  "Judge by a checklist",
   "Compose with IterComp",
   "With and without",
   "See where words look",

@@ -9,8 +9,8 @@ import numpy as np
 
 from ....generation.placing_methods import METHODS, TRAINING_FREE
 from ....shapes_world import PATTERNS, SHAPES, Look
-from ...benchmark import Point
-from ...records import Evaluation, Record
+from ...benchmark import Point, Record
+from ...records import Evaluation
 from ...rows import (
     BOOTSTRAP,
     Groups,

@@ -18,6 +18,7 @@ from comfyui_location import REPOSITORY, find_comfyui
 from comfyui_server import api_prompt, inputs_of, running_server
 from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
+from tiny_captioners import write_tiny_qwen
 from tiny_rewards import write_tiny_rewards
 from tiny_sdxl import UNET, write_tiny_unet
 
@@ -68,6 +69,7 @@ def server(tmp_path_factory, unet_weights, adapter_file):
     tuned = {name: value * 1.02 for name, value in weights.items()}
     write_tiny_unet(base / "models" / "diffusers" / "tuned", tuned)
     write_tiny_rewards(base / "models" / "composition_rewards" / "tiny")
+    write_tiny_qwen(base / "models" / "vision_language_models" / "tiny-qwen")
     loader = REPOSITORY / "tests" / "support" / "host" / "tiny_loader_pack"
     with running_server(find_comfyui(), base, {FOLDER: REPOSITORY, "tiny-loader": loader}) as running:
         yield running
@@ -83,6 +85,7 @@ def small(prompt):
     changes = {
         "IC_LoadIFAdapter": {"ifadapter_name": "tiny.safetensors"},
         "IC_LoadIterCompUNet": {"unet_name": "tuned/"},
+        "IC_LoadChecklistJudge": {"folder": "tiny-qwen"},
         "EmptyLatentImage": {"width": 128, "height": 128},
         "KSampler": {"steps": 2},
     }
@@ -171,6 +174,14 @@ def test_a_workflow_names_the_files_it_needs_with_their_address(path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     loaders = [node for node in workflow["nodes"] if "Load" in node["type"]]
     if any(node["type"] == "IC_LoadDemoCheckpoint" for node in loaders):
+        # A judge is a folder of many files, which the page's dialog of missing models does not know.
+        notes = "".join(
+            node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote"
+        )
+        for node in [node for node in loaders if node["type"] == "IC_LoadChecklistJudge"]:
+            loaders.remove(node)
+            assert node["widgets_values"][0] in notes
+            assert "models/vision_language_models" in notes
         shipped = {"IC_LoadDemoCheckpoint", "IC_LoadCompositionRewards", "IC_LoadIterCompUNet"}
         assert {node["type"] for node in loaders} <= shipped
         for node in loaders:
@@ -197,6 +208,14 @@ def test_a_workflow_names_the_files_it_needs_with_their_address(path):
             assert model["name"].endswith(".safetensors")
             assert model["url"].rsplit("/", 1)[1].rsplit(".", 1)[0] == model["name"].rsplit(".", 1)[0]
             assert model["directory"] == folders[node["type"]]
+
+
+def test_a_workflow_asks_a_judge_and_keeps_the_picture_it_prefers(server, object_info):
+    prompt = workflow_prompt(object_info, "Judge by")
+    entry = server.run(prompt)
+    assert saved_picture(server, prompt, entry).size == (128, 128)
+    (sheet,) = entry["outputs"][find(prompt, "IC_CompositionScore")]["images"]
+    assert sheet["filename"]
 
 
 @pytest.mark.parametrize("name", ["Bind", "Regions"])
