@@ -142,7 +142,7 @@ def test_the_command_makes_training_data_and_a_sheet_and_goes_on(
     words += ["--box-threshold", "0", "--text-threshold", "0", "--smallest", "0", "--overlap", "1"]
     assert main([*words, "--instances", "3"]) == 1
     said = capsys.readouterr()
-    assert "2 annotated (0 without instances), 0 had a layout, 1 failed" in said.out
+    assert "2 annotated (0 without instances), 0 had a layout, 0 left out, 1 failed" in said.out
     assert "broken.jpg: cannot be read as a picture" in said.err
     layouts = [Layout.from_json((out / f"{n}.json").read_bytes()).checked() for n in (0, 1)]
     assert [len(layout.active) for layout in layouts] == [3, 3]
@@ -156,11 +156,11 @@ def test_the_command_makes_training_data_and_a_sheet_and_goes_on(
         launched.setenv("RANK", "0")
         launched.setenv("WORLD_SIZE", "2")
         assert main(words) == 0
-        assert "1 had a layout, 1 failed" in capsys.readouterr().out
+        assert "1 had a layout, 0 left out, 1 failed" in capsys.readouterr().out
     (images / "broken.jpg").unlink()
     assert main([*words, "--sheet", "1"]) == 0
     said = capsys.readouterr()
-    assert "0 annotated (0 without instances), 2 had a layout, 0 failed" in said.out
+    assert "0 annotated (0 without instances), 2 had a layout, 0 left out, 0 failed" in said.out
     assert "the contact sheet shows 1 of 2 pictures" in said.err
 
 

@@ -72,7 +72,7 @@ OUTSIDE: dict[str, set[str]] = {
     "cli": {"torch", "diffusers", "safetensors", "PIL", "tqdm"},
     "demo": set(),
     "doctor": {"psutil", "torch"},
-    "evaluation": {"diffusers", "matplotlib", "numpy", "PIL", "scipy", "torch", "tqdm"},
+    "evaluation": {"diffusers", "matplotlib", "numpy", "PIL", "pyarrow", "scipy", "torch", "tqdm"},
     "generation": set(),
     "hosts.comfyui": {
         "aiohttp",

@@ -33,6 +33,9 @@ _KEPT = 65_536
 # a million files are told apart without reading all of them.
 _ENDS = 65_536
 _SHOWN = 20
+# A large JPEG is decoded at a part of its size, as long as it stays this many times as fine as what is made
+# of it.
+FINER = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,9 @@ class LayoutFolder:
         name = self.names[number]
         try:
             with self._files.open(number) as file:
-                picture = read_picture(file)
+                own = picture_size(file)
+                file.seek(0)
+                picture = read_picture(file, least=FINER * max(self.width, self.height))
         except (PictureError, OSError) as error:
             raise SourceError(f"{name} {error}") from error
         window = _middle(picture.width, picture.height, self.width / self.height)
@@ -100,7 +105,7 @@ class LayoutFolder:
         )
         size = (self.width, self.height)
         fitted = picture.resize(size, Image.Resampling.LANCZOS, box=pixels)
-        return Example(np.asarray(fitted), self._layout(number, picture.size))
+        return Example(np.asarray(fitted), self._layout(number, own))
 
     def check(
         self,

@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from torch import Tensor
 from ...models.weights import save_weights
 from ..engine.progress import progress_bar
 from .errors import SourceError
-from .folder import LayoutFolder, proportions, told
+from .folder import Example, LayoutFolder, proportions, told
 from .keys import LENGTH, NOWHERE, KeyIndex, as_rows, share_of
 from .latents import BATCH, SHARD, Encoded, LatentSet, blank_shards, encoder_digest, latents_of, process_state
 from .shards import Shards
@@ -33,6 +35,8 @@ logger = logging.getLogger("instance_composer")
 _LOOKS = "looked-at"
 # How often a process looks whether the others have encoded their share.
 _LOOK = 0.5
+# Pictures that are decoded while others are encoded; decoders and resampling leave the interpreter to others.
+_WORKERS = min(8, os.cpu_count() or 1)
 
 
 def encode_folder(
@@ -179,12 +183,13 @@ def _encode(source: LayoutFolder, numbers: Sequence[int], autoencoder: Autoencod
     found: list[Tensor] = []
     unreadable: dict[str, str] = {}
     readable: list[str] = []
+    decoded = _decoded_ahead(source, numbers)
     for start in range(0, len(numbers), BATCH):
         images: list[np.ndarray] = []
         for number in numbers[start : start + BATCH]:
             key = source.keys[number].tobytes().hex()
             try:
-                images.append(source[number].image)
+                images.append(next(decoded).result().image)
                 readable.append(key)
             except SourceError as error:
                 unreadable[key] = str(error)
@@ -197,3 +202,15 @@ def _encode(source: LayoutFolder, numbers: Sequence[int], autoencoder: Autoencod
     os.replace(beginning, file.with_suffix(".json"))
     save_weights({"latents": latents.contiguous()}, beginning)
     os.replace(beginning, file)
+
+
+def _decoded_ahead(source: LayoutFolder, numbers: Sequence[int]) -> Iterator[Future[Example]]:
+    """Pictures in this order, of which two batches are decoded before they are asked for."""
+    waiting: deque[Future[Example]] = deque()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for number in numbers:
+            waiting.append(pool.submit(source.__getitem__, number))
+            if len(waiting) > 2 * BATCH:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()

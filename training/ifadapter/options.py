@@ -43,13 +43,6 @@ class AdapterRun:
             "folder for the encoded pictures of --data, which runs can share (default: the run's own)"
         ),
     )
-    text_features: bool = field(
-        default=False,
-        metadata=flag(
-            "encode captions once and keep that beside the encoded pictures: steps do without text encoders "
-            "(a dry run says what it takes of the disk)"
-        ),
-    )
     leave_out: bool = field(
         default=False, metadata=flag("go on without pictures and layouts of --data that cannot be read")
     )
@@ -67,4 +60,11 @@ class AdapterRun:
     buckets: bool = field(
         default=False,
         metadata=flag("pictures of --data at several sizes near their own proportions, instead of one"),
+    )
+    text_features: bool = field(
+        default=False,
+        metadata=flag(
+            "encode captions once and keep that beside the encoded pictures: steps do without text encoders "
+            "(a dry run says what it takes of the disk)"
+        ),
     )

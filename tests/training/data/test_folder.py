@@ -124,3 +124,18 @@ def test_a_picture_on_its_side_counts_the_way_up(tmp_path):
     exif[0x0112] = 6
     Image.new("RGB", (200, 100), "red").save(tmp_path / "a.jpg", exif=exif)
     assert LayoutFolder(tmp_path, 64, 64).conditioning(0)[:2] == (200, 100)
+
+
+def test_a_large_jpeg_is_the_same_example_as_the_picture_it_was_made_of(tmp_path):
+    """Decoded at a part of its size: its layout, size and crop are those of the whole picture."""
+    columns, rows = np.meshgrid(np.linspace(0, 255, 1300), np.linspace(0, 255, 700))
+    picture = Image.fromarray(np.stack((columns, rows, 255 - rows), -1).astype(np.uint8))
+    layout = Layout((Instance("1", Box(0.5, 0.1, 0.9, 1.0), "blue"),), Canvas(1300, 700), "colours")
+    for folder, suffix in (("whole", "png"), ("small", "jpg")):
+        (tmp_path / folder).mkdir()
+        picture.save(tmp_path / folder / f"a.{suffix}", quality=95)
+        (tmp_path / folder / "a.json").write_text(layout.to_json())
+    whole, small = (LayoutFolder(tmp_path / folder, 64, 64) for folder in ("whole", "small"))
+    assert small.conditioning(0) == whole.conditioning(0)
+    assert small[0].layout == whole[0].layout
+    assert np.abs(small[0].image.astype(float) - whole[0].image).max() <= 6

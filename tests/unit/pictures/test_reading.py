@@ -6,6 +6,7 @@ import struct
 import zlib
 from io import BytesIO
 
+import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
@@ -264,3 +265,18 @@ def test_a_folder_s_pictures_companions_and_other_files(tmp_path):
     assert [file.name for file in found.others] == ["a.tiff", "notes.docx"]
     found = list_pictures(tmp_path, ALL_ENDINGS)
     assert [file.name for file in found.pictures] == ["a.jpg", "a.tiff", "b.PNG"]
+
+
+def test_a_large_jpeg_comes_small_where_that_is_enough(tmp_path):
+    """Its decoder makes an eighth, a quarter or a half; no side has fewer pixels than asked for."""
+    columns, rows = np.meshgrid(np.linspace(0, 255, 1200), np.linspace(0, 255, 800))
+    picture = Image.fromarray(np.stack((columns, rows, 255 - rows), -1).astype(np.uint8))
+    picture.save(tmp_path / "large.jpg", quality=95)
+    picture.save(tmp_path / "large.png")
+    whole = read_picture(tmp_path / "large.jpg").resize((60, 40), Image.Resampling.BOX)
+    for least, size in ((100, (150, 100)), (101, (300, 200)), (400, (600, 400)), (401, (1200, 800))):
+        small = read_picture(tmp_path / "large.jpg", least)
+        assert small.size == size
+        alike = small.resize((60, 40), Image.Resampling.BOX)
+        assert np.abs(np.asarray(alike, float) - np.asarray(whole, float)).max() <= 4
+    assert read_picture(tmp_path / "large.png", 100).size == (1200, 800)
