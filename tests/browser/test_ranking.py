@@ -247,6 +247,8 @@ def test_two_people_rank_at_once_and_their_agreement_is_told(run, open_page):
                 for key in ("1", "2", "3", "Enter"):
                     page.keyboard.press(key)
                 page.wait_for_function(CHANGED, arg=before)
+        for page in pages:
+            page.close()  # else it may ask for pictures of a program that has ended
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
     assert saved(run, "Ana") == saved(run, "Bo") == [[1, 1, 1], [1, 1, 1]]

@@ -46,7 +46,7 @@ from instance_composer.hosts.comfyui.methods.placing import (
     without_appearance,
     without_end_of_text,
 )
-from instance_composer.hosts.comfyui.prompts.tokens import token_spans
+from instance_composer.hosts.comfyui.prompts.text_axis import token_spans
 from instance_composer.models.entities.matching import match_entities
 from instance_composer.models.sdxl.files import open_unet
 from instance_composer.models.weights import CheckpointError

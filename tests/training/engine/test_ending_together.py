@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
+import processes_ending
 import pytest
-import two_processes
 
 
 def started(kind: str) -> list[subprocess.Popen[str]]:
@@ -20,7 +20,7 @@ def started(kind: str) -> list[subprocess.Popen[str]]:
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
         subprocess.Popen(
-            [sys.executable, str(two_processes.__file__), kind],
+            [sys.executable, str(processes_ending.__file__), kind],
             env={**os.environ, **shared, "RANK": str(n), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
