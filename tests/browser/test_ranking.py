@@ -231,6 +231,7 @@ def test_a_program_killed_in_the_middle_loses_no_answer(run, open_page):
         page = open_page(address)
         sign_in(page)
         assert page.text_content("#progress") == "1 of 4 answered"
+        page.close()  # else it may wait for pictures of a program that has ended
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
         assert "Ana: 1 rankings, 0 times could not tell" in out
