@@ -59,7 +59,15 @@ def with_elements(layout: Layout, elements: Any) -> Layout:
     The first element's region goes to the first instance and so on; what an instance lacks (caption, text to
     show, palette) comes with it. Further elements become instances.
     """
-    found = ideogram.read(elements, canvas=layout.canvas).instances
+    if not isinstance(elements, list):
+        raise LayoutError(
+            f"elements is of the type {type(elements).__name__}; a list of elements is needed, such as Create "
+            "Bounding Boxes makes it."
+        )
+    try:
+        found = ideogram.read(elements, canvas=layout.canvas).instances
+    except LayoutError as error:
+        raise LayoutError(f"elements: {error}") from error
     taken = _with_regions(layout, found)
     filled = tuple(
         replace(

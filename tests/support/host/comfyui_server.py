@@ -166,6 +166,9 @@ def _widget_values(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]
     inputs: dict[str, Any] = {}
     for name, spec in inputs_of(info):
         if _is_widget(spec):
+            # A workflow saved before a widget was added has no value of it, and the page takes the default.
+            if not values and name in info["input"].get("optional", {}):
+                continue
             inputs[name] = values.pop(0)
             if len(spec) > 1 and spec[1].get("control_after_generate"):
                 values.pop(0)

@@ -43,6 +43,7 @@ FITTING = {
     "BOOLEAN": {"a switch"},
     "CONDITIONING": {"an empty list"},
     "BOUNDING_BOX,BOUNDING_BOXES": {"an empty list"},
+    "ARRAY": {"an empty list"},
 }
 
 
@@ -64,6 +65,7 @@ def right_values(model: Any, clip: Any, adapter: Any) -> dict[str, Any]:
         "MASK": torch.zeros(1, 8, 8),
         "LATENT": {"samples": torch.zeros(1, 4, 8, 8)},
         "BOUNDING_BOX,BOUNDING_BOXES": [],
+        "ARRAY": [],
     }
 
 
