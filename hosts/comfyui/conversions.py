@@ -61,8 +61,8 @@ def with_elements(layout: Layout, elements: Any) -> Layout:
     """
     if not isinstance(elements, list):
         raise LayoutError(
-            f"elements is of the type {type(elements).__name__}; a list of elements is needed, such as Create "
-            "Bounding Boxes makes it."
+            f"elements is of the type {type(elements).__name__}; a list of elements is needed, such as "
+            "Create Bounding Boxes makes it."
         )
     try:
         found = ideogram.read(elements, canvas=layout.canvas).instances
