@@ -11,6 +11,7 @@ from ..hosts.comfyui.inputs import checked, name_errors
 
 FAMILIES = (
     "layout",
+    "layout_changes",
     "loaders",
     "ifadapter",
     "regions",

@@ -1,4 +1,4 @@
-"""Nodes that make, read, change and show layouts."""
+"""Nodes that make, read and show layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ..hosts.comfyui.conversions import (
 )
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import (
-    Box,
     Canvas,
     Layout,
     transform,
@@ -26,16 +25,16 @@ from ..layout.formats import FORMATS, READERS, read_noted
 from ..layout.formats.conventions import CORNERS, UNITS
 from ..models.entities.naming import join_captions
 from ..pictures import draw_layout
-from .sockets import ArraySocket, BoundingBoxesSocket, BoundingBoxSocket, InstanceLayoutSocket
+from .sockets import (
+    LAYOUT_CATEGORY,
+    ArraySocket,
+    BoundingBoxesSocket,
+    BoundingBoxSocket,
+    InstanceLayoutSocket,
+    layout_output,
+)
 
-CATEGORY = "instance composer/layout"
 AUTOMATIC = "auto"
-
-
-def _layout_output() -> io.Output:
-    return InstanceLayoutSocket.Output(
-        "layout", tooltip="For Compose Layout, Apply IFAdapter and the other layout nodes."
-    )
 
 
 def _side(name: str, default: int, low: int, tooltip: str) -> io.Input:
@@ -61,7 +60,7 @@ class InstanceLayout(io.ComfyNode):
         return schema(
             node_id="IC_InstanceLayout",
             display_name="Instance Layout",
-            category=CATEGORY,
+            category=LAYOUT_CATEGORY,
             description="Says what goes where and what each thing looks like.",
             has_intermediate_output=True,  # the editor hears of the document that a run used
             search_aliases=[
@@ -127,7 +126,7 @@ class InstanceLayout(io.ComfyNode):
                 ),
             ],
             outputs=[
-                _layout_output(),
+                layout_output(),
                 BoundingBoxSocket.Output(
                     "bounding_boxes", tooltip="Boxes of the enabled instances in pixels."
                 ),
@@ -195,7 +194,7 @@ class LayoutFromText(io.ComfyNode):
         return schema(
             node_id="IC_LayoutFromText",
             display_name="Layout from Text",
-            category=CATEGORY,
+            category=LAYOUT_CATEGORY,
             description="Reads layouts of other programs, and plain lines like 0.1 0.2 0.5 0.9: a red book.",
             has_intermediate_output=True,  # how the text was read is shown although nothing is saved
             search_aliases=[
@@ -269,7 +268,7 @@ class LayoutFromText(io.ComfyNode):
                 _join_input(),
             ],
             outputs=[
-                _layout_output(),
+                layout_output(),
                 io.String.Output(
                     "prompt",
                     tooltip=(
@@ -317,123 +316,13 @@ def _canvas(width: int, height: int) -> Canvas | None:
     return Canvas(width, height) if width else None
 
 
-class CombineLayouts(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        def later(name: str, optional: bool = False) -> io.Input:
-            tooltip = "Its instances lie in front of those before it."
-            return socket(InstanceLayoutSocket, name, optional=optional, tooltip=tooltip)
-
-        return schema(
-            node_id="IC_CombineLayouts",
-            display_name="Combine Layouts",
-            category=CATEGORY,
-            description="Puts the instances of several layouts onto the canvas of the first.",
-            search_aliases=["merge layouts", "join layouts"],
-            inputs=[
-                socket(
-                    InstanceLayoutSocket, "first", tooltip="Its canvas is kept; its instances lie behind."
-                ),
-                later("second"),
-                later("third", optional=True),
-                later("fourth", optional=True),
-            ],
-            outputs=[_layout_output()],
-        )
-
-    @classmethod
-    def execute(
-        cls, first: Layout, second: Layout, third: Layout | None = None, fourth: Layout | None = None
-    ) -> io.NodeOutput:
-        given = (layout for layout in (first, second, third, fourth) if layout is not None)
-        return io.NodeOutput(transform.combine(*given))
-
-
-class TransformLayout(io.ComfyNode):
-    MIRRORS = ("none", "horizontal", "vertical", "both")
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        def fraction(name: str, default: float, low: float, high: float, tooltip: str) -> io.Input:
-            return socket(io.Float, name, default=default, min=low, max=high, step=0.01, tooltip=tooltip)
-
-        return schema(
-            node_id="IC_TransformLayout",
-            display_name="Transform Layout",
-            category=CATEGORY,
-            description="Mirrors, crops, scales and moves a layout, in that order.",
-            search_aliases=["mirror layout", "flip layout", "crop layout", "scale layout", "move layout"],
-            inputs=[
-                socket(InstanceLayoutSocket, "layout", tooltip="The layout to change."),
-                socket(
-                    io.Combo,
-                    "mirror",
-                    options=list(cls.MIRRORS),
-                    default="none",
-                    tooltip="horizontal swaps left and right, vertical swaps top and bottom.",
-                ),
-                fraction(
-                    "crop_left", 0.0, 0.0, 1.0, "Left edge of the part to keep, as a fraction of the width."
-                ),
-                fraction(
-                    "crop_top", 0.0, 0.0, 1.0, "Top edge of the part to keep, as a fraction of the height."
-                ),
-                fraction(
-                    "crop_right", 1.0, 0.0, 1.0, "Right edge of the part to keep, as a fraction of the width."
-                ),
-                fraction(
-                    "crop_bottom",
-                    1.0,
-                    0.0,
-                    1.0,
-                    "Bottom edge of the part to keep, as a fraction of the height.",
-                ),
-                fraction(
-                    "scale",
-                    1.0,
-                    0.01,
-                    100.0,
-                    "Makes everything larger (above 1) or smaller about the centre.",
-                ),
-                fraction(
-                    "move_right", 0.0, -1.0, 1.0, "Moves everything right (negative: left), in canvas widths."
-                ),
-                fraction(
-                    "move_down", 0.0, -1.0, 1.0, "Moves everything down (negative: up), in canvas heights."
-                ),
-            ],
-            outputs=[_layout_output()],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        layout: Layout,
-        mirror: str,
-        crop_left: float,
-        crop_top: float,
-        crop_right: float,
-        crop_bottom: float,
-        scale: float,
-        move_right: float,
-        move_down: float,
-    ) -> io.NodeOutput:
-        if mirror in ("horizontal", "both"):
-            layout = transform.mirror_horizontally(layout)
-        if mirror in ("vertical", "both"):
-            layout = transform.mirror_vertically(layout)
-        layout = transform.crop(layout, Box(crop_left, crop_top, crop_right, crop_bottom))
-        layout = transform.scale(layout, scale)
-        return io.NodeOutput(transform.move(layout, move_right, move_down))
-
-
 class LayoutPreview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="IC_LayoutPreview",
             display_name="Layout Preview",
-            category=CATEGORY,
+            category=LAYOUT_CATEGORY,
             description="Draws a layout, over a picture if there is one.",
             search_aliases=["show layout", "draw boxes", "draw regions", "visualize layout"],
             is_output_node=True,
@@ -465,4 +354,4 @@ class LayoutPreview(io.ComfyNode):
         return io.NodeOutput(drawn, ui=ui.PreviewImage(drawn, cls=cls))
 
 
-NODES = [InstanceLayout, LayoutFromText, CombineLayouts, TransformLayout, LayoutPreview]
+NODES = [InstanceLayout, LayoutFromText, LayoutPreview]

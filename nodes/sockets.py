@@ -1,4 +1,4 @@
-"""The pack's own socket types, and core ones that older ComfyUI versions lack."""
+"""The pack's own socket types, core ones that older ComfyUI versions lack, and what layout nodes share."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ AttentionRecordSocket = io.Custom("ATTENTION_RECORD")
 BoundingBoxSocket = io.Custom("BOUNDING_BOX")
 BoundingBoxesSocket = io.Custom("BOUNDING_BOXES")
 ArraySocket = io.Custom("ARRAY")
+LAYOUT_CATEGORY = "instance composer/layout"
+
+
+def layout_output() -> io.Output:
+    """The output of a node that makes a layout."""
+    return InstanceLayoutSocket.Output(
+        "layout", tooltip="For Compose Layout, Apply IFAdapter and the other layout nodes."
+    )

@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from PIL import Image
 from tiny_annotators import (
     write_tiny_blip,
     write_tiny_classifier,
@@ -32,16 +31,6 @@ def folders(tmp_path_factory):
         "blip": write_tiny_blip(folder / "blip"),
         "dino": write_tiny_grounding_dino(folder / "dino"),
     }
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    noise = torch.Generator().manual_seed(0)
-    sizes = ((64, 96), (80, 64), (64, 96))
-    return [
-        Image.fromarray(torch.randint(0, 256, (*size, 3), generator=noise, dtype=torch.uint8).numpy())
-        for size in sizes
-    ]
 
 
 def test_probabilities_of_a_list_are_those_of_the_model_itself(folders, pictures):

@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from PIL import Image
 from tiny_annotators import write_tiny_blip, write_tiny_grounding_dino, write_tiny_llava
 from tiny_grounding_dino import original_names, published, tiny_grounding_dino, write_vocabulary
 from transformers import BertTokenizerFast, GroundingDinoImageProcessor, GroundingDinoProcessor
@@ -23,17 +22,6 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("annotators")
     writers = {"dino": write_tiny_grounding_dino, "blip": write_tiny_blip, "llava": write_tiny_llava}
     return {name: write(folder / name) for name, write in writers.items()}
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    """Three, of two shapes."""
-    noise = torch.Generator().manual_seed(0)
-    sizes = ((64, 96), (80, 64), (64, 96))
-    return [
-        Image.fromarray(torch.randint(0, 256, (*size, 3), generator=noise, dtype=torch.uint8).numpy())
-        for size in sizes
-    ]
 
 
 def test_boxes_and_words_are_those_of_the_published_post_processing(folders, pictures):

@@ -97,12 +97,11 @@ class LocalGroup:
         own_tokens(step.targets, text, call)
         for chunk in self.chunks:
             plain = call.plain(chunk)
-            if self.grown is not None and step.gathers:
-                found = call.probabilities(chunk, text, step.targets.members(plain.device).tokens)
-                self.grown.add(found.mean(1).transpose(1, 2).unflatten(1, call.grid))
             members = step.targets.members(plain.device, step.active)
             before = call.probabilities(chunk, text, members.tokens)
             values = call.values(chunk, text, members.tokens)
+            if self.grown is not None and step.gathers:
+                self.grown.add(before.mean(1).transpose(1, 2).unflatten(1, call.grid))
             if self.grown is None or step.gathers:
                 targets: tuple[Targets, ...] = (step.targets,)
             else:

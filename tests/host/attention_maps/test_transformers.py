@@ -8,6 +8,7 @@ import pytest
 import torch
 from comfyui_probe import evaluate
 from host_cases import assert_close, sample
+from prompt_entities import PROMPT, entities_of_prompt
 from tiny_transformers import CONFIGS, latents, tiny_transformer
 
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
@@ -15,25 +16,11 @@ from instance_composer.hosts.comfyui.attention_maps.heat_maps import heat_maps
 from instance_composer.hosts.comfyui.attention_maps.record import record_attention
 from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
-from instance_composer.models.entities.extraction import Entity, EntityTokens, Word
 
 EVERY = pytest.mark.parametrize("name", CONFIGS)
 OVERRIDE = "optimized_attention_override"
-PROMPT = "a red book, a yellow vase and a blue cup"
+ENTITIES = PromptEntities(PROMPT, entities_of_prompt())
 CROSSED = ("Cosmos-Predict2", "Anima", "Wan")
-
-
-def entity(modifier, noun, first):
-    start = PROMPT.index(f"{modifier} {noun}")
-    middle, end = start + len(modifier) + 1, start + len(modifier) + 1 + len(noun)
-    words = (Word(modifier, start, middle - 1), Word(noun, middle, end))
-    found = Entity(noun, (modifier,), f"{modifier} {noun}", middle, end, words)
-    return EntityTokens(found, (first, first + 1), (first + 1,), (first,))
-
-
-ENTITIES = PromptEntities(
-    PROMPT, (entity("red", "book", 2), entity("yellow", "vase", 6), entity("blue", "cup", 10))
-)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.patcher_extension import WrappersMP
 from comfyui_probe import evaluate
-from host_cases import assert_close
 from prompt_entities import entities_of_prompt
-from tiny_transformers import CONFIGS, latents, tiny_transformer
+from tiny_transformers import CONFIGS, close, latents, tiny_transformer
 
 from instance_composer.hosts.comfyui.attention.binder import find_binder
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
@@ -29,8 +28,6 @@ CROSSED = ("Cosmos-Predict2", "Anima", "Wan")
 STRONG = Concentration(strength=4.0, layers="all")
 WEIGHTS = (0.8, 1.5)
 SIZE = (12, 16)
-# Predictions are of order one (Wan's of order 20); two float32 evaluations with sums in another order.
-TOLERANCE = 2e-5
 MOVED = 1e-3
 
 
@@ -38,12 +35,6 @@ MOVED = 1e-3
 def made():
     with torch.inference_mode():
         yield functools.cache(tiny_transformer)
-
-
-def close(name, found, expected, tolerance=TOLERANCE):
-    scale = 20 if name == "Wan" else 1
-    assert_close(found.positive, expected.positive, tolerance * scale)
-    assert_close(found.negative, expected.negative, tolerance * scale)
 
 
 def layers_of(model):

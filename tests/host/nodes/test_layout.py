@@ -9,13 +9,8 @@ import torch
 
 from instance_composer.layout import LayoutError, RunLength
 from instance_composer.layout.formats import FORMATS, write
-from instance_composer.nodes.layout import (
-    CombineLayouts,
-    InstanceLayout,
-    LayoutFromText,
-    LayoutPreview,
-    TransformLayout,
-)
+from instance_composer.nodes.layout import InstanceLayout, LayoutFromText, LayoutPreview
+from instance_composer.nodes.layout_changes import CombineLayouts, TransformLayout
 
 FROM_TEXT = {
     "format": "auto", "width": 0, "height": 0, "order": "auto", "units": "auto", "picture": "",

@@ -15,7 +15,7 @@ from comfyui_probe import evaluate
 from dense_transformer import OVERRIDE, Rules, with_dense_attention
 from host_cases import assert_close, encode
 from tiny_comfyui import CPU, Patcher
-from tiny_transformers import CONFIGS, latents, tiny_transformer
+from tiny_transformers import CONFIGS, close, latents, tiny_transformer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from instance_composer.hosts.comfyui.attention.binder import find_binder
@@ -28,9 +28,6 @@ from instance_composer.layout import Box, Instance, Layout
 from instance_composer.models.regions import Regions
 
 EVERY = pytest.mark.parametrize("name", CONFIGS)
-# Predictions are of order one (Wan's of order 20); two sums of a few hundred float32 numbers, and their
-# rounding through the layers behind them.
-TOLERANCE = 2e-5
 MOVED = 0.02
 # Operations that scores or a mask would come from.
 SCORES = tuple(
@@ -45,13 +42,6 @@ def made():
     """Name -> MODEL, made once."""
     with torch.inference_mode():
         yield functools.cache(tiny_transformer)
-
-
-def close(name, found, expected, tolerance=TOLERANCE):
-    scale = 20 if name == "Wan" else 1
-    assert_close(found.positive, expected.positive, tolerance * scale)
-    if expected.negative is not None:
-        assert_close(found.negative, expected.negative, tolerance * scale)
 
 
 def reference(model, name, clip, layout, size, values=1.0, layers=None, **rules):

@@ -12,6 +12,7 @@ from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.folder import LayoutFolder
 from instance_composer.training.data.folder_latents import encode_folder
+from instance_composer.training.data.latents import BATCH, latents_of
 
 
 def test_a_folder_of_pictures_with_layouts(tmp_path):
@@ -139,3 +140,20 @@ def test_a_large_jpeg_is_the_same_example_as_the_picture_it_was_made_of(tmp_path
     assert small.conditioning(0) == whole.conditioning(0)
     assert small[0].layout == whole[0].layout
     assert np.abs(small[0].image.astype(float) - whole[0].image).max() <= 6
+
+
+def test_latents_are_those_of_their_own_pictures_however_they_were_decoded(tmp_path):
+    """More pictures than are decoded ahead of the encoder, some of which take longer than others."""
+    count = 2 * BATCH + 5
+    for number in range(count):
+        size = (900, 700) if number % 7 == 0 else (70, 66)
+        write_pair(
+            tmp_path, f"{number:02}", (number * 67 % 256, number * 131 % 256, number * 29 % 256), size=size
+        )
+    source, vae = LayoutFolder(tmp_path, 64, 64), tiny_vae()
+    encoded = encode_folder(source, vae, tmp_path / "latents")
+    alone = torch.cat([latents_of(vae, source[number].image[None]) for number in range(count)])
+    found = encoded.latents(range(count))
+    assert torch.allclose(found.float(), alone.float(), atol=1e-3)
+    # Those of another picture would be told apart.
+    assert (found[1:] - found[:-1]).abs().amax((1, 2, 3)).min() > 5e-3
