@@ -34,18 +34,14 @@ def parse_json(text: str | bytes) -> Any:
     """
     text = decode(text)
     try:
-        data = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_refuse,
-            parse_int=_integer,
-            parse_float=_fraction,
-        )
+        data = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise text_fault(_json_code(error.msg), text, error.pos, reason=error.msg) from None
     except RecursionError:
         raise fault("json_depth", most=DEEPEST) from None
-    require_shallow(data)
+    # As few brackets cannot nest deeper.
+    if text.count("[") + text.count("{") > DEEPEST:
+        require_shallow(data)
     return data
 
 
@@ -162,3 +158,8 @@ def _fraction(literal: str) -> float:
     if not math.isfinite(value):
         raise fault("json_large", value=quote(literal, 20))
     return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_integer, parse_float=_fraction
+)

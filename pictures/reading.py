@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from .heads import plain_size
+
 # Pictures of a data set, and all that are looked for where pictures are only looked at.
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 ALL_ENDINGS = (*PICTURE_ENDINGS, ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -31,6 +33,8 @@ OTHER_FILES = (
     (0, b"<", "it is a text, such as a web page or SVG, and no picture"),
 )
 _ORIENTATION = 0x0112
+# Bytes of a file in which what comes before its picture usually lies.
+_HEAD = 16_384
 # Values for pictures that lie on their side.
 _LYING = (5, 6, 7, 8)
 _TURNS = {
@@ -177,6 +181,9 @@ def _frames(image: Image.Image) -> int:
 def picture_size(path: str | PathLike[str] | BinaryIO) -> tuple[int, int]:
     """Width and height of the picture as `read_picture` would give it, from the head of its file alone."""
     try:
+        size = _plain_size(path)
+        if size is not None:
+            return size
         with Image.open(path, formats=_formats()) as opened:
             turned = opened.getexif().get(_ORIENTATION, 1) in _LYING
             return (opened.height, opened.width) if turned else (opened.width, opened.height)
@@ -184,6 +191,21 @@ def picture_size(path: str | PathLike[str] | BinaryIO) -> tuple[int, int]:
         raise
     except Exception as error:
         raise PictureError(f"cannot be read as a picture: {_reason(path, error)}") from error
+
+
+def _plain_size(path: str | PathLike[str] | BinaryIO) -> tuple[int, int] | None:
+    """What a plain file's own bytes say, for which a PNG would otherwise be decoded whole."""
+    if isinstance(path, (str, PathLike)):
+        with Path(path).open("rb") as file:
+            return _plain_size(file)
+
+    def read_at(place: int, count: int) -> bytes:
+        path.seek(place)
+        return path.read(count)
+
+    size = plain_size(read_at, read_at(0, _HEAD))
+    path.seek(0)
+    return size
 
 
 def _turn(image: Image.Image, notes: list[str]) -> Image.Transpose | None:

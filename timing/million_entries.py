@@ -1,9 +1,9 @@
 """Start and memory of a data set of a million pictures in tar shards, with made-up pictures.
 
 The shards have real headers and real layouts; pictures are a head and a hole in a sparse file, and their
-latents are holes too, so that a million take 12 GB of the disk. `million_entries.py [COUNT [PROCESSES]]`:
-so many processes start at once, as those of a run do that goes on or shares its latents. What a first start
-takes is told by a sample: there every process looks at its share of pictures and layouts.
+latents are holes too, so that a million take 12 GB of the disk. `million_entries.py [COUNT [PROCESSES]]`: the
+first start looks at every picture and layout, with the helpers of one process on all cores; then so many
+processes start at once, as those of a run do that goes on or shares its latents, and read batches.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from PIL import Image
 
 from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.training.data.folder import LayoutFolder
-from instance_composer.training.data.keys import key_of
 from instance_composer.training.data.latents import SHARD, encoder_digest
-from instance_composer.training.data.looks import Look, look_at_all
+from instance_composer.training.data.looking.helpers import cores
 from instance_composer.training.demo_model.architecture import make_autoencoder
 
-PER_SHARD, PICTURE_BYTES, SIDE, SAMPLE = 10_000, 150_000, 512, 1000
+PER_SHARD, PICTURE_BYTES, SIDE = 10_000, 150_000, 512
 NUMBER = b"000000000"
+MEMORY = ("MiB at most above libraries", "MiB at the end: Rss, Pss, own above libraries")
 START = """
 import resource, sys, time
 from pathlib import Path
@@ -45,6 +45,12 @@ torch.manual_seed(0)
 torch.set_num_threads(1)
 autoencoder = make_autoencoder()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def own():
+    told = ["Private_Dirty:", "nan"]
+    if sys.platform == "linux":
+        told = open("/proc/self/smaps_rollup").read().split()
+    return float(told[told.index("Private_Dirty:") + 1]) / 1024
+libraries = own()
 marks = [(time.perf_counter(), time.process_time())]
 def mark(): marks.append((time.perf_counter(), time.process_time()))
 source = LayoutFolder(Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[3])); mark()
@@ -60,7 +66,8 @@ for number in range(20):
 mark()
 held = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 spans = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(marks, marks[1:])]
-print(len(source), *(value for span in spans for value in span), held)
+print(len(source), *(value for span in spans for value in span), held, own() - libraries, flush=True)
+sys.stdin.readline()
 """
 
 
@@ -91,35 +98,39 @@ def write_shards(folder: Path, count: int) -> None:
             file.truncate(file.tell() + 1024)
 
 
-def first_looks(folder: Path) -> float:
-    """CPU seconds of the first look at a picture and its layout, the mean of a sample of them."""
-    source = LayoutFolder(folder, SIDE, SIDE)
-    source.leave_out(
-        name for number, name in enumerate(source.names) if number % (len(source) // SAMPLE or 1)
-    )
-    started = time.process_time()
-    wrong = source.check(shown=False)
+def first_looks(data: Path, latents: Path) -> tuple[LayoutFolder, float, float]:
+    """The source after a first look at all of it, and the seconds and CPU seconds that took."""
+    source = LayoutFolder(data, SIDE, SIDE)
+    started, before = time.perf_counter(), cpu()
+    wrong = source.check(place=latents / "looked-at")
     if wrong:
         sys.exit(f"made-up pictures cannot be read: {next(iter(wrong.items()))}")
-    return (time.process_time() - started) / len(source)
+    return source, time.perf_counter() - started, cpu() - before
 
 
-def write_latents(data: Path, latents: Path, encoder: str) -> None:
-    """What an earlier run would have left: looks at all pictures, and files of latents that are holes."""
-    source = LayoutFolder(data, SIDE, SIDE)
-    stamps = source._files.stamps(str([(SIDE, SIDE)]))  # pyright: ignore[reportPrivateUsage]
-    looks = source._looks  # pyright: ignore[reportPrivateUsage]
-    look_at_all(
-        looks,
-        lambda number: Look((SIDE, SIDE), key_of(str(number)), 5),
-        stamps,
-        latents / "looked-at",
-        shown=False,
+def cpu() -> float:
+    """Seconds of this process and of those it has waited for."""
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
+
+
+def memory(process: int) -> list[str]:
+    """MiB of a process: all of it, and with what it shares with others in equal parts; Linux tells."""
+    try:
+        told = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").split()
+    except OSError:
+        return ["?", "?"]
+    return [f"{int(told[told.index(name) + 1]) / 1024:.0f}" for name in ("Rss:", "Pss:")]
+
+
+def write_latents(source: LayoutFolder, latents: Path, encoder: str) -> None:
+    """What an earlier run would have left: files of latents that are holes."""
     place = latents / f"{SIDE}x{SIDE}-{encoder[:16]}"
     place.mkdir()
     for first in range(0, len(source), SHARD):
-        keys = looks.keys[first : first + SHARD]
+        keys = source.keys[first : first + SHARD]
         shape = [len(keys), 4, SIDE // 8, SIDE // 8]
         size = 2 * int(np.prod(shape))
         header = json.dumps({"latents": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]}}).encode()
@@ -145,30 +156,37 @@ def main() -> None:
         latents.mkdir()
         started = time.perf_counter()
         write_shards(data, count)
-        look = first_looks(data)
-        write_latents(data, latents, encoder)
-        print(f"made in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        print(f"shards made in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        source, wall, looked = first_looks(data, latents)
+        write_latents(source, latents, encoder)
+        # What this process knows must not be counted as shared with the others.
+        del source
         command = [sys.executable, "-c", START, str(data), str(latents), str(SIDE)]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-        outputs = [one.communicate()[0] for one in running]
+        running = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(processes)
+        ]
+        outputs = [one.stdout.readline() if one.stdout else "" for one in running]
+        held = [memory(one.pid) for one in running]
+        for one in running:
+            one.communicate("\n")
         if any(one.returncode for one in running):
             sys.exit("a process failed; what it said is above")
+    print(
+        f"First look at {count:,} pictures and layouts on {cores()} cores: {wall:.0f} s, "
+        f"{looked:.0f} s of CPU, {looked / count * 1e6:.0f} µs each.\n"
+    )
     print("Seconds, and of CPU in brackets.\n")
-    print("| process | pictures | found | looks, latents | held out, names | start | 16 read | MiB held |")
-    print("|---|---|---|---|---|---|---|---|")
+    head = ("process", "pictures", "found", "looks, latents", "held out, names", "start", "16 read", *MEMORY)
+    print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     for number, output in enumerate(outputs):
-        found, *spans, held = map(float, output.split())
+        found, *spans, peak, own = map(float, output.split())
         pairs = list(zip(spans[::2], spans[1::2], strict=True))
         start = [sum(one[place] for one in pairs[:3]) for place in range(2)]
         cells = [f"{wall:.1f} ({cpu:.1f})" for wall, cpu in (*pairs[:3], start)]
         batch = f"{pairs[3][0] / 20 * 1000:.1f} ms ({pairs[3][1] / 20 * 1000:.1f})"
-        print(f"| {number} | {found:,.0f} | {' | '.join(cells)} | {batch} | {held:.0f} |")
-    print(
-        f"\nfirst look at a picture and its layout: {look * 1e6:.0f} µs of CPU, {look * count:.0f} s for "
-        "all, shared by the processes of a run"
-    )
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"this process, which only wrote: {own:.0f} MiB", file=sys.stderr)
+        sizes = ", ".join((*held[number], f"{own:.0f}"))
+        print(f"| {number} | {found:,.0f} | {' | '.join(cells)} | {batch} | {peak:.0f} | {sizes} |")
 
 
 if __name__ == "__main__":

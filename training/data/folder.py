@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ...layout import Box, Layout, LayoutError
-from ...layout.transform import crop, resize_canvas
+from ...layout import Layout, LayoutError
 from ...pictures.reading import PictureError, picture_size, read_picture
 from ..engine.fingerprint import of_texts
 from .errors import SourceError
-from .keys import LENGTH
-from .looks import Look, Looks, look_at_all
+from .latents import process_state
+from .looking.fitting import fitted, middle, nearest
+from .looking.helpers import looked_at
+from .looking.picture import Look
+from .looks import Looks, look_at_all
 from .picture_files import PictureFiles
 from .picture_table import ENDING, PictureTable
 
@@ -29,9 +30,6 @@ logger = logging.getLogger("instance_composer")
 
 # Layouts remembered, a few kB each: they come again every epoch.
 _KEPT = 65_536
-# Bytes at both ends of a file that are looked at: with its length they change with any edit of a picture, and
-# a million files are told apart without reading all of them.
-_ENDS = 65_536
 _SHOWN = 20
 # A large JPEG is decoded at a part of its size, as long as it stays this many times as fine as what is made
 # of it.
@@ -96,7 +94,7 @@ class LayoutFolder:
                 picture = read_picture(file, least=FINER * max(self.width, self.height))
         except (PictureError, OSError) as error:
             raise SourceError(f"{name} {error}") from error
-        window = _middle(picture.width, picture.height, self.width / self.height)
+        window = middle(picture.width, picture.height, self.width / self.height)
         pixels = (
             window.x0 * picture.width,
             window.y0 * picture.height,
@@ -104,8 +102,8 @@ class LayoutFolder:
             window.y1 * picture.height,
         )
         size = (self.width, self.height)
-        fitted = picture.resize(size, Image.Resampling.LANCZOS, box=pixels)
-        return Example(np.asarray(fitted), self._layout(number, own))
+        scaled = picture.resize(size, Image.Resampling.LANCZOS, box=pixels)
+        return Example(np.asarray(scaled), self._layout(number, own))
 
     def check(
         self,
@@ -127,12 +125,10 @@ class LayoutFolder:
             return {}
         self._stamps = None if place is None else self._files.stamps(str(sizes))
 
-        def look(number: int) -> Look:
-            with self._files.open(number) as file:
-                own, key = picture_size(file), _key(file)
-            layout = Layout.from_json(self._files.layout(number)).checked()
-            width, height = sizes[int(_nearest(np.array([own]), sizes)[0])]
-            return Look(own, key, len(_fitted(layout, own, width, height).active))
+        def look(numbers: np.ndarray) -> Iterator[Look | str]:
+            # Those of this machine share its cores.
+            processes = int(os.environ.get("LOCAL_WORLD_SIZE", process_state().num_processes))
+            return looked_at(self._files.entry, numbers, sizes, processes)
 
         found = look_at_all(self._looks, look, self._stamps, place, write=write, shown=shown)
         known = self._looks.sizes[missing]
@@ -165,9 +161,9 @@ class LayoutFolder:
 
         Only those sizes that some picture falls to are there. All pictures have been looked at.
         """
-        nearest = _nearest(self._looks.sizes, sizes)
-        chosen = [int(one) for one in np.unique(nearest)]
-        return [self._part(sizes[one], np.flatnonzero(nearest == one)) for one in chosen]
+        own = nearest(self._looks.sizes, sizes)
+        chosen = [int(one) for one in np.unique(own)]
+        return [self._part(sizes[one], np.flatnonzero(own == one)) for one in chosen]
 
     def _part(self, size: tuple[int, int], numbers: np.ndarray) -> LayoutFolder:
         part = copy.copy(self)
@@ -189,7 +185,7 @@ class LayoutFolder:
         The crop is counted in pixels after scaling, as SDXL was trained (arXiv 2307.01952, section 2.2).
         """
         width, height = self._size(number)
-        window = _middle(width, height, self.width / self.height)
+        window = middle(width, height, self.width / self.height)
         scale = self.width / ((window.x1 - window.x0) * width)
         top, left = round(window.y0 * height * scale), round(window.x0 * width * scale)
         return (height, width, top, left, self.height, self.width)
@@ -231,7 +227,7 @@ class LayoutFolder:
             layout = Layout.from_json(self._files.layout(number)).checked()
         except (LayoutError, OSError) as error:
             raise SourceError(f"{self.names[number]}: {error}") from error
-        return _fitted(layout, size, self.width, self.height)
+        return fitted(layout, size, self.width, self.height)
 
 
 def proportions(width: int, height: int) -> list[tuple[int, int]]:
@@ -249,36 +245,8 @@ def proportions(width: int, height: int) -> list[tuple[int, int]]:
     return found
 
 
-def _nearest(pictures: np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """For each width and height (n, 2) the number of the size whose proportion is nearest."""
-    own, ratios = pictures.astype(np.float64), np.log([width / height for width, height in sizes])
-    return np.abs(np.log(own[:, 0] / own[:, 1])[:, None] - ratios).argmin(axis=1)
-
-
-def _key(file: BinaryIO) -> bytes:
-    """What the latent of a picture is found by: a digest of its file's length and both ends."""
-    length = file.seek(0, os.SEEK_END)
-    digest = hashlib.sha256(length.to_bytes(8, "little"))
-    for start in {0, max(0, length - _ENDS)}:
-        file.seek(start)
-        digest.update(file.read(_ENDS))
-    return digest.digest()[:LENGTH]
-
-
-def _fitted(layout: Layout, size: tuple[int, int], width: int, height: int) -> Layout:
-    """The layout of a picture of this size, scaled and cropped as the picture is."""
-    return resize_canvas(crop(layout, _middle(*size, width / height)), width, height)
-
-
 def told(wrong: Mapping[str, str]) -> str:
     """Names with what is wrong with them, a line each, the first of many."""
     lines = [f"  {name}: {reason}" for name, reason in list(wrong.items())[:_SHOWN]]
     rest = [f"  and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
     return "\n".join([*lines, *rest])
-
-
-def _middle(width: int, height: int, proportion: float) -> Box:
-    """The largest part of a picture, in fractions, that has this width over height and the same centre."""
-    share_x = min(1.0, height * proportion / width)
-    share_y = min(1.0, width / proportion / height)
-    return Box((1 - share_x) / 2, (1 - share_y) / 2, (1 + share_x) / 2, (1 + share_y) / 2)

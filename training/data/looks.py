@@ -9,36 +9,26 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from ...layout import LayoutError
 from ...models.weights import read_metadata, save_weights
-from ...pictures.reading import PictureError
 from ..engine.progress import progress_bar
 from .keys import LENGTH, NOWHERE, KeyIndex, share_of
 from .latents import process_state
+from .looking.picture import Look
 
 # Pictures in a file of looks: what an interruption can lose.
 _FILE = 4096
 # How often a process looks whether the others are done.
 _LOOK = 0.5
 _WRONG = "wrong"
-
-
-class Look(NamedTuple):
-    """A picture's width and height, the key that its latent is found by, and how many things its layout has
-    in what is trained of it."""
-
-    size: tuple[int, int]
-    key: bytes
-    things: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +62,7 @@ class Looks:
 
 def look_at_all(
     looks: Looks,
-    look: Callable[[int], Look],
+    look: Callable[[np.ndarray], Iterator[Look | str]],
     stamps: np.ndarray | None = None,
     place: Path | None = None,
     *,
@@ -80,6 +70,8 @@ def look_at_all(
     shown: bool = True,
 ) -> dict[int, str]:
     """Fill in what is missing of `looks`; what is wrong with a picture or its layout, by its number.
+
+    `look` gives what is found at pictures of these numbers, one after the other, or what is wrong with it.
 
     Stamps (n, 16) and the folder `place` are given where looks are kept: then each process looks at a share,
     or at all of them without `write`. What is wrong is looked at again at the next start.
@@ -91,15 +83,16 @@ def look_at_all(
     missing = looks.missing
     if kept is None or stamps is None or place is None or not write:
         with progress_bar("check", "picture", len(missing), shown=shown) as progress:
-            return _look(missing, looks, look, progress.update)
+            return _fill(missing, looks, look(missing), progress.update)
     state = process_state()
     shares = share_of(stamps[missing], state.num_processes)
     own, others = (missing[shares == state.process_index], missing[shares != state.process_index])
     wrong: dict[int, str] = {}
     with progress_bar("check", "picture", len(own), shown=shown) as progress:
+        looked = look(own)
         for first in range(0, len(own), _FILE):
             numbers = own[first : first + _FILE]
-            found = _look(numbers, looks, look, progress.update)
+            found = _fill(numbers, looks, islice(looked, len(numbers)), progress.update)
             _write(place, numbers, looks, found, stamps)
             wrong |= found
     while len(others):
@@ -112,17 +105,16 @@ def look_at_all(
     return wrong
 
 
-def _look(
-    numbers: np.ndarray, looks: Looks, look: Callable[[int], Look], on_picture: Callable[[], object]
+def _fill(
+    numbers: np.ndarray, looks: Looks, looked: Iterator[Look | str], on_picture: Callable[[], object]
 ) -> dict[int, str]:
     wrong: dict[int, str] = {}
-    for number in numbers.tolist():
-        try:
-            one = look(number)
+    for number, one in zip(numbers.tolist(), looked, strict=True):
+        if isinstance(one, str):
+            wrong[number] = one
+        else:
             looks.keys[number] = np.frombuffer(one.key, np.uint8)
             looks.things[number], looks.sizes[number] = one.things, one.size
-        except (LayoutError, PictureError, OSError) as error:
-            wrong[number] = " ".join(str(error).split())
         on_picture()
     return wrong
 

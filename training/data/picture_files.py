@@ -21,6 +21,7 @@ import numpy as np
 from ...pictures.reading import PICTURE_ENDINGS
 from .errors import SourceError
 from .keys import LENGTH
+from .looking.picture import Entry, Place
 from .names import NamesBuilder
 
 # What a layout is called in a shard: its own ending first, because img2dataset's .json is of the download.
@@ -59,6 +60,7 @@ class PictureFiles:
         for name, place in _found(folder, self._shards):
             names.append(name)
             places.extend(place)
+        self._whole = [self._way(shard) for shard in self._shards]
         self.names, order = names.in_order()
         self._places = np.frombuffer(places, np.int64).reshape(-1, 5)[order]
 
@@ -94,12 +96,23 @@ class PictureFiles:
             return (self.folder / self.names[number]).open("rb")
         return io.BytesIO(self._read(shard, start, length))
 
+    def entry(self, number: int) -> Entry:
+        """Where a picture and its layout are, for a look at them."""
+        shard, start, length, at, count = self._places[number].tolist()
+        inside = self._whole[shard] if shard != _NOWHERE else ""
+        picture = Place(inside, start, length) if inside else Place(self._way(self.names[number]))
+        layout = Place(inside, at, count) if at != _NOWHERE else Place(str(self._layout_file(number, shard)))
+        return Entry(picture, layout)
+
     def layout(self, number: int) -> bytes:
         """The text of a picture's layout."""
         shard, _, _, start, length = map(int, self._places[number])
         if start == _NOWHERE:
             return self._layout_file(number, shard).read_bytes()
         return self._read(shard, start, length)
+
+    def _way(self, name: str) -> str:
+        return os.path.join(self.folder, name)
 
     def _layout_file(self, number: int, shard: int) -> Path:
         """Where a layout is that lies in no shard."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from .errors import SourceError
 from .keys import LENGTH, key_of
+from .looking.picture import Entry, Place
 from .names import NamesBuilder
 from .picture_files import state_of
 
@@ -66,6 +67,10 @@ class PictureTable:
     def open(self, number: int) -> BinaryIO:
         """The file of a picture."""
         return (self.folder / self.names[number]).open("rb")
+
+    def entry(self, number: int) -> Entry:
+        """Where a picture is, and its layout's text."""
+        return Entry(Place(os.path.join(self.folder, self.names[number])), self.layout(number))
 
     def layout(self, number: int) -> bytes:
         """The text of a picture's layout; nothing where the table has none."""

@@ -274,16 +274,10 @@ class Trainer:
         wait_for_all()
 
     def _write_card(self) -> None:
-        size = self.settings.batch * self._parts * self.accelerator.num_processes
+        samples = self.step * self.settings.batch * self._parts * self.accelerator.num_processes
         best = None if self._best is None else self._best["validation"]
-        write_card(
-            self.folder / "model",
-            options_of(self.options),
-            self.settings,
-            self.step,
-            self.step * size,
-            best,
-        )
+        options = options_of(self.options)
+        write_card(self.folder / "model", options, self.settings, self.step, samples, best)
 
     def save(self) -> None:
         """Write the checkpoint; none while steps move nothing, which would push a good one out."""

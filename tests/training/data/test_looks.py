@@ -11,7 +11,8 @@ from PIL import Image
 from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.models.weights import read_metadata
 from instance_composer.training.data.folder import LayoutFolder, proportions
-from instance_composer.training.data.looks import Look, Looks, look_at_all
+from instance_composer.training.data.looking.picture import Look
+from instance_composer.training.data.looks import Looks, look_at_all
 
 SIZE = (96, 64)
 
@@ -36,13 +37,13 @@ def looked_at(data, kept, monkeypatch) -> tuple[LayoutFolder, list[str]]:
     """A folder that has been checked, and the pictures that were opened for it."""
     source = LayoutFolder(data, 64, 64)
     opened = []
-    own = source._files.open
+    own = source._files.entry
 
     def noting(number):
         opened.append(source.names[number])
         return own(number)
 
-    monkeypatch.setattr(source._files, "open", noting)
+    monkeypatch.setattr(source._files, "entry", noting)
     assert source.check(place=kept, shown=False) == {}
     return source, opened
 
@@ -111,10 +112,9 @@ def test_a_file_that_was_begun_is_no_look(data, tmp_path, monkeypatch):
 
 
 def test_reasons_are_kept_with_their_stamp(tmp_path):
-    def look(number):
-        if number:
-            raise OSError("the disk is gone")
-        return Look((3, 4), bytes(range(16)), 5)
+    def look(numbers):
+        for number in numbers:
+            yield "the disk is gone" if number else Look((3, 4), bytes(range(16)), 5)
 
     stamps = np.arange(32, dtype=np.uint8).reshape(2, 16)
     looks = Looks.blank(2)
