@@ -133,6 +133,8 @@ def test_the_report_says_what_the_distances_are_taken_between(tmp_path):
     assert "fewer than it has features" in report
     # IFAdapter's published FID, which has its place beside ours.
     assert "| *22* |" in report
+    assert "*IFAdapter, quoted from IFAdapter's Table 1, QwenVL*" in report
+    assert "marked *quoted* are published ones and were not measured here" in report
 
 
 def test_a_report_without_the_library_says_what_is_missing(tmp_path, monkeypatch):
