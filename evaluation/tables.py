@@ -17,9 +17,11 @@ def percent(estimate: Estimate) -> str:
 
 
 def plain(estimate: Estimate, digits: int = 3) -> str:
-    """A value with its interval, a dash where there is none: a share of nothing."""
+    """A value with its interval if it has one; a dash where there is none: a share of nothing."""
     if not np.isfinite(estimate.value):
         return "–"
+    if not np.isfinite(estimate.low):
+        return f"{estimate.value:.{digits}f}"
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 

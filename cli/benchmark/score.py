@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ from ..arguments import number
 from .parts import add_machine, add_shard, benchmark_of, chosen_device, chosen_shard, open_run
 
 if TYPE_CHECKING:
-    from ...evaluation.harness.run_folder import RunFolder
+    from ...evaluation.harness.measuring import Outcome, Stage
+    from ...evaluation.harness.run_folder import RunFolder, Shard
     from ...evaluation.scorers.models import Models
 
 PURPOSE = "measure what is drawn; stop it at any time and start it again to go on"
@@ -33,11 +36,22 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
     models = parser.add_argument_group("models: folders, or names on Hugging Face's hub")
     for option, purpose in _OPTIONS[name].items():
         models.add_argument(f"--{option}", help=purpose)
+    real = parser.add_argument_group("distance from real pictures: FID and KID (the extra fid)")
+    real.add_argument("--reference", type=Path, help="folder of real pictures")
+    real.add_argument("--inception", type=Path, help="weights of torch-fidelity's Inception V3, a file")
+    real.add_argument(
+        "--resize",
+        choices=_RESIZINGS,
+        default=_RESIZINGS[0],
+        help=f"how pictures get its size: as clean-fid or as the first FID did ({_RESIZINGS[0]})",
+    )
     parser.add_argument("--batch", type=number(1, 4096, whole=True), default=4, help="pictures at once (4)")
     add_shard(parser)
     add_machine(parser)
 
 
+# As `models.vision.inception` has them, which is read when something is measured.
+_RESIZINGS = ("bicubic", "tensorflow")
 _DETECTOR = "a Grounding DINO"
 _CLIP = "a CLIP (ViT-L/14), for the CLIP score"
 _DEPTH = "a depth estimator (dpt-hybrid-midas)"
@@ -55,7 +69,8 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "overlap": {
         "detector": _DETECTOR,
         "depth": _DEPTH,
-        "clip": _CLIP,
+        "clip": "a CLIP, for the CLIP scores (OverLayBench has CLIP-ViT-B-32-laion2B-s34B-b79K)",
+        "vlm": "a vision-language model that says boxes in pixels, for OverLayBench's own measures (none)",
     },
 }
 
@@ -72,10 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
         chosen_shard(arguments),
     )
     _add_folders(run_folder, arguments)
+    reference = _reference(arguments, run_folder)
     stages = benchmark.stages(_models(arguments), run_folder.list.shared)
+    stages = [stage for stage in stages if _wanted(stage, arguments)]
     run_folder.add_models(_model_names(arguments))
-    failed = False
-    for way in _ways(run_folder, arguments.ways):
+    ways, failed = _ways(run_folder, arguments.ways), False
+    for way in ways:
         total = len(stages) * sum(
             run_folder.picture(way, case).is_file() for case in shard.of(run_folder.cases)
         )
@@ -87,10 +104,66 @@ def run(arguments: argparse.Namespace) -> int:
             f"{way}: {outcome.measured} measured, {outcome.missing} not there, "
             f"{len(outcome.broken)} not readable"
         )
-        for file, reason in outcome.broken.items():
-            print(f"{way}: {file} {reason}; mend it or delete it to have it drawn again", file=sys.stderr)
-        failed = failed or bool(outcome.broken)
+        failed = _tell_broken(way, outcome) or failed
+    if reference is not None:
+        failed = _measure_features(arguments, run_folder, reference, ways, shard) or failed
     return int(failed)
+
+
+def _wanted(stage: Stage, arguments: argparse.Namespace) -> bool:
+    """Whether a stage that is left out without its model has one."""
+    return (
+        not stage.option or arguments.tiny or getattr(arguments, stage.option.replace("-", "_")) is not None
+    )
+
+
+def _tell_broken(way: str, outcome: Outcome) -> bool:
+    for file, reason in outcome.broken.items():
+        print(f"{way}: {file} {reason}; mend it or delete it to have it drawn again", file=sys.stderr)
+    return bool(outcome.broken)
+
+
+def _reference(arguments: argparse.Namespace, run_folder: RunFolder) -> RunFolder | None:
+    """The real pictures that are compared with; ValueError where half of what it takes is named."""
+    from ...evaluation.harness.distances import reference_run
+
+    if arguments.reference is None and arguments.inception is None:
+        return None
+    if arguments.reference is None or arguments.inception is None:
+        missing, purpose = (
+            ("--reference", "the folder of real pictures")
+            if arguments.reference is None
+            else ("--inception", "the weights by which they are compared")
+        )
+        raise ValueError(f"{missing}: name {purpose}; FID and KID need both")
+    return reference_run(run_folder, arguments.reference)
+
+
+def _measure_features(
+    arguments: argparse.Namespace,
+    run_folder: RunFolder,
+    reference: RunFolder,
+    ways: Sequence[str],
+    shard: Shard,
+) -> bool:
+    """Features of the real pictures and of each way's; whether some cannot be read."""
+    from tqdm import tqdm
+
+    from ...evaluation.harness.distances import REFERENCE, features_stage
+    from ...evaluation.harness.measuring import measure
+    from ...models.vision.inception import InceptionFeatures
+
+    place, _ = chosen_device(arguments)
+    load = cache(
+        lambda: InceptionFeatures.load(arguments.inception, place, arguments.resize, arguments.batch)
+    )
+    stages, failed = [features_stage(load)], False
+    for run, way in ((reference, REFERENCE), *((run_folder, one) for one in ways)):
+        with tqdm(total=len(shard.of(run.cases)), desc=f"{way}, features", disable=None) as bar:
+            outcome = measure(run, way, stages, batch=arguments.batch, shard=shard, on_pictures=bar.update)
+        print(f"{way}: features of {outcome.measured} pictures")
+        failed = _tell_broken(way, outcome) or failed
+    return failed
 
 
 def _add_folders(run_folder: RunFolder, arguments: argparse.Namespace) -> None:
@@ -124,10 +197,14 @@ def _model_names(arguments: argparse.Namespace) -> dict[str, str]:
 
     given = {option: getattr(arguments, option.replace("-", "_")) for option in _OPTIONS[arguments.benchmark]}
     if arguments.tiny:
-        return dict.fromkeys(given, WORLD_JUDGE)
-    return {
-        option: Path(name).name if Path(name).exists() else name for option, name in given.items() if name
-    }
+        found = dict.fromkeys(given, WORLD_JUDGE)
+    else:
+        found = {
+            option: Path(name).name if Path(name).exists() else name for option, name in given.items() if name
+        }
+    if arguments.inception is not None:
+        found["FID and KID"] = f"{arguments.inception.name}, resized {arguments.resize}"
+    return found
 
 
 def _models(arguments: argparse.Namespace) -> Models:

@@ -32,11 +32,15 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """One look at the pictures: `load` reads its model, `asks` says whether a picture needs it at all."""
+    """One look at the pictures: `load` reads its model, `asks` says whether a picture needs it at all.
+
+    A look with an `option` is left out where no model is named by that option.
+    """
 
     name: str
     load: Callable[[], Measure]
     asks: Callable[[Case, Found], bool] = lambda case, found: True
+    option: str = ""
 
 
 @dataclass
@@ -68,8 +72,10 @@ def measure(
     there = [case for case in cases if run.picture(way, case).is_file()]
     outcome.missing = len(cases) - len(there)
     earlier: dict[str, dict[str, Any]] = {}
-    for stage in stages:
-        known = run.findings(way, stage.name)
+    for place, stage in enumerate(stages):
+        # What the last stage finds is asked for by none, and may be large.
+        last = place == len(stages) - 1
+        known = {case: None if last else value for case, value in run.each_finding(way, stage.name)}
         waiting = [
             case
             for case in there
@@ -84,7 +90,8 @@ def measure(
             for some, values in _look(run, way, stage, waiting, earlier, batch, outcome, on_pictures):
                 new = {item.case.id: value for item, value in zip(some, values, strict=True)}
                 file.add(new)
-                known.update(new)
+                if not last:
+                    known.update(new)
         earlier[stage.name] = known
     outcome.measured = len(there) - len(outcome.broken)
     return outcome

@@ -10,11 +10,13 @@ from typing import Any
 
 from PIL import Image
 
+from ...models.vision.inception import WIDTH
 from ...pictures import draw_layout, side_by_side
 from ...pictures.reading import PictureError, named, read_picture
 from ..plots import Bar, draw_bars
 from ..statistics import Estimate
 from ..tables import percent, plain, table, write_parts
+from .distances import FID, KID, describe, reference_run
 from .results import Column, PublishedBenchmark, Quoted, Result
 from .run_folder import RunFolder
 
@@ -27,6 +29,7 @@ _LONGEST = 90
 WORLD = "shapes_world"
 # What is noted in the place of a model's name, where the judge of that world measured.
 WORLD_JUDGE = "the judge of Shapes World"
+_DISTANCES = (Column(FID, "FID"), Column(KID, "KID × 1000"))
 _QUOTED = "Rows marked *quoted* are published ones and were not measured here."
 _OF_THE_WORLD = (
     "These are scenes of Shapes World: they show that everything runs, and compare with no published row."
@@ -41,8 +44,8 @@ def write_report(
     plot, world = target.with_suffix(".svg"), bool(run.list.shared.get(WORLD))
     columns = [
         column
-        for column in benchmark.columns
-        if any(column.measure in result.estimates for result in results)
+        for column in (*benchmark.columns, *_DISTANCES)
+        if any(result.estimate(column.measure) is not None for result in results)
     ]
     bars = [Bar(one.label, _COLOR, one.estimates[benchmark.main], one.seconds) for one in results]
     draw_bars(bars, f"{benchmark.title}, {benchmark.main}", plot)
@@ -52,9 +55,12 @@ def write_report(
         f"{run.list.source}; checksum of the cases {run.list.checksum[:16]}. Brackets are 95 % intervals, by "
         f"bootstrap over prompts. {_OF_THE_WORLD if world else _QUOTED}",
         _measured_by(models),
-        _table([_named(column, models) for column in columns], results, () if world else benchmark.quoted),
+        _table(
+            [_named(column, models) for column in columns], results, () if world else _beside(run, benchmark)
+        ),
         f"![{benchmark.main}]({plot.name})",
         *benchmark.notes,
+        _told_of_distances(run, results),
         _unscored(results),
         _every_way(run, results, target),
         *(_sheet(run, result, target) for result in results),
@@ -78,6 +84,14 @@ def write_official_files(
     return written
 
 
+def _beside(run: RunFolder, benchmark: PublishedBenchmark) -> list[Quoted]:
+    """The published rows of what the cases are a part of; none beside scenes of Shapes World."""
+    if run.list.shared.get(WORLD):
+        return []
+    groups = {case.group for case in run.cases}
+    return [row for row in benchmark.quoted if not row.group or row.group in groups]
+
+
 def _measured_by(models: Mapping[str, str]) -> str:
     """By which models it was measured; nothing where that was not noted."""
     names = dict.fromkeys(models.values())
@@ -87,7 +101,7 @@ def _measured_by(models: Mapping[str, str]) -> str:
 
 def _named(column: Column, models: Mapping[str, str]) -> Column:
     """The column under the name of what was really measured."""
-    by_the_world = models.get(column.measure) == WORLD_JUDGE
+    by_the_world = WORLD_JUDGE in models.values()
     return column._replace(header=column.in_world) if by_the_world and column.in_world else column
 
 
@@ -95,7 +109,7 @@ def _table(columns: Sequence[Column], results: Sequence[Result], quoted: Sequenc
     header = ("way", "pictures", *(column.header for column in columns), "seconds")
     rows: list[Sequence[Any]] = []
     for result in results:
-        cells = [_cell(column, result.estimates.get(column.measure)) for column in columns]
+        cells = [_cell(column, result.estimate(column.measure)) for column in columns]
         seconds = "" if result.seconds is None else f"{result.seconds:.1f}"
         rows.append((result.label, len(result.rows), *cells, seconds))
     for row in quoted:
@@ -115,6 +129,28 @@ def _quoted_cell(column: Column, value: float | None) -> str:
     if value is None:
         return ""
     return f"*{100 * value:.1f}*" if column.percent else f"*{value:g}*"
+
+
+def _told_of_distances(run: RunFolder, results: Sequence[Result]) -> str:
+    """What FID and KID were taken between, and how far they compare; nothing where they were not."""
+    measured = {result.label: result.distances for result in results if result.distances is not None}
+    reference = reference_run(run) if measured else None
+    if reference is None:
+        return ""
+    counts = dict.fromkeys(one.pictures for one in measured.values())
+    own = (
+        f"{next(iter(counts))} pictures a way"
+        if len(counts) == 1
+        else "; ".join(f"{label} has {one.pictures}" for label, one in measured.items())
+    )
+    few = f" Under {WIDTH} pictures it rests on fewer than it has features." if min(counts) < WIDTH else ""
+    subset = min(one.subset for one in measured.values())
+    return (
+        f"FID and KID: {own}, from {describe(reference)}. FID is the larger the fewer pictures there are: it "
+        "compares at equal numbers, references and resizing alone, and has no interval, since pictures drawn "
+        f"twice in a bootstrap would raise it.{few} KID has no such bias; its brackets hold 95 % of subsets "
+        f"of {subset} pictures."
+    )
 
 
 def _unscored(results: Sequence[Result]) -> str:
@@ -202,6 +238,7 @@ def _plain_values(result: Result) -> dict[str, Any]:
         "pictures": len(result.rows),
         "unscored": list(result.unscored),
         "measures": {name: list(_finite(estimate)) for name, estimate in estimates.items()},
+        **({} if result.distances is None else {"distances": result.distances._asdict()}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ..scorers.models import Models
 from ..statistics import Estimate, Floats, average_precision, interval, resamplings
 from .cases import Case
+from .distances import FID, KID, Distances, distances
 from .drawing import SECONDS
 from .measuring import Stage, found_of
 from .run_folder import Found, RunFolder
@@ -42,11 +43,15 @@ class Column(NamedTuple):
 
 
 class Quoted(NamedTuple):
-    """A published row: a system, its values by measure as they are published, and where they stand."""
+    """A published row: a system, its values by measure as they are published, and where they stand.
+
+    With a `group` it is a row of that part of the benchmark, and shown beside cases of that part alone.
+    """
 
     label: str
     values: Mapping[str, float]
     source: str
+    group: str = ""
 
 
 class PublishedBenchmark(Protocol):
@@ -100,12 +105,22 @@ class Result:
     unscored: Sequence[str]
     seconds: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    distances: Distances | None = None
+
+    def estimate(self, measure: str) -> Estimate | None:
+        """A measure by name, those of the distance from real pictures among them; None for what is not."""
+        if self.distances is not None and measure in (FID, KID):
+            fid, kid = self.distances.fid, self.distances.kid
+            return Estimate(fid, np.nan, np.nan) if measure == FID else Estimate(*(1000 * one for one in kid))
+        return self.estimates.get(measure)
 
 
 def results(run: RunFolder, benchmark: PublishedBenchmark, stages: Sequence[Stage]) -> list[Result]:
     """A result for each way of which anything is measured."""
     found = [_result(run, benchmark, stages, way, about) for way, about in run.ways().items()]
-    return [one for one in found if one.rows]
+    scored = [one for one in found if one.rows]
+    measured = distances(run, [one.way for one in scored])
+    return [replace(one, distances=measured.get(one.way)) for one in scored]
 
 
 def _result(
@@ -115,7 +130,10 @@ def _result(
     way: str,
     about: Mapping[str, Any],
 ) -> Result:
-    findings = {stage.name: run.findings(way, stage.name) for stage in stages}
+    known = {stage.name: run.findings(way, stage.name) for stage in stages}
+    # A look that nobody asked for is missed nowhere.
+    stages = [stage for stage in stages if not stage.option or known[stage.name]]
+    findings = {stage.name: known[stage.name] for stage in stages}
     rows: list[tuple[Case, Found]] = []
     unscored: list[str] = []
     for case in run.cases:

@@ -112,11 +112,17 @@ class RunFolder:
 
     def findings(self, way: str, stage: str) -> dict[str, Any]:
         """What a stage found, by case, whatever part of the cases found it."""
-        found: dict[str, Any] = {}
+        return dict(self.each_finding(way, stage))
+
+    def each_finding(self, way: str, stage: str) -> Iterator[tuple[str, Any]]:
+        """The case and the finding of each that a stage kept, one after the other; a later one counts."""
         for file in sorted(self._findings(way).glob(f"{stage}.*.jsonl")):
-            for line in _whole_lines(file.read_text(encoding="utf-8")):
-                found[line["case"]] = line["found"]
-        return found
+            with file.open(encoding="utf-8") as lines:
+                for line in lines:
+                    # A run that was killed, or is at it, leaves a part of a line.
+                    if line.endswith("\n"):
+                        kept = json.loads(line)
+                        yield kept["case"], kept["found"]
 
     def open_findings(self, way: str, stage: str, shard: Shard) -> Findings:
         """The file to which this part of the cases adds what it finds."""
@@ -144,7 +150,3 @@ class Findings:
         with self._file.open("a", encoding="utf-8") as file:
             for case, values in found.items():
                 file.write(f"{json.dumps({'case': case, 'found': values})}\n")
-
-
-def _whole_lines(text: str) -> Iterator[dict[str, Any]]:
-    yield from map(json.loads, text[: text.rfind("\n") + 1].splitlines())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...models.vision.checklist import ANSWER_TOKENS
 from ...models.vision.interfaces import (
     BoxSegmenter,
     DepthEstimator,
@@ -49,14 +50,13 @@ class LibraryModels:
 
         return SamInBoxes.load(Path(self._name("sam")), self.device)
 
-    def judge(self) -> QuestionAnswerer:
+    def judge(self, longest: int = ANSWER_TOKENS) -> QuestionAnswerer:
         """A vision-language model that chats; answers are short, and never drawn at random."""
         from ...models.vision.captioning import TransformersCaptioner
-        from ...models.vision.checklist import ANSWER_TOKENS
 
         name = self._name("vlm")
         found = TransformersCaptioner.load(
-            name, self.device, self.dtype, most_tokens=ANSWER_TOKENS, batch=self.batch
+            name, self.device, self.dtype, most_tokens=longest, batch=self.batch
         )
         if not found.chats:
             raise PlanError(f"--vlm: {name} has no chat template, so that it answers no questions")
@@ -68,13 +68,13 @@ class LibraryModels:
 
         return BlipYesScorer.load(self._name("blip_vqa"), self.device, self.dtype, batch=self.batch)
 
-    def similarity(self) -> TextSimilarity:
+    def similarity(self, cut: bool = False) -> TextSimilarity:
         """CLIP."""
         import torch
 
         from ...models.vision.similarity import ClipSimilarity
 
-        return ClipSimilarity.load(self._name("clip"), self.device, torch.float32, batch=self.batch)
+        return ClipSimilarity.load(self._name("clip"), self.device, torch.float32, batch=self.batch, cut=cut)
 
     def depth(self) -> DepthEstimator:
         """A depth estimator."""

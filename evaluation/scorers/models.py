@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ...models.vision.checklist import ANSWER_TOKENS
 from ...models.vision.interfaces import (
     BoxSegmenter,
     DepthEstimator,
@@ -25,16 +26,16 @@ class Models(Protocol):
         """Finds pixels in boxes."""
         ...
 
-    def judge(self) -> QuestionAnswerer:
-        """Answers questions."""
+    def judge(self, longest: int = ANSWER_TOKENS) -> QuestionAnswerer:
+        """Answers questions, in up to so many tokens."""
         ...
 
     def yes_scorer(self) -> YesScorer:
         """Weighs yes against no."""
         ...
 
-    def similarity(self) -> TextSimilarity:
-        """Compares pictures with texts."""
+    def similarity(self, cut: bool = False) -> TextSimilarity:
+        """Compares pictures with texts, of which the end is `cut` off if they are too long."""
         ...
 
     def depth(self) -> DepthEstimator:

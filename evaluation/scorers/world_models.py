@@ -16,12 +16,14 @@ from ...layout import Box
 from ...models.vision.interfaces import Detection
 from ...shapes_world import BACKGROUNDS, COLORS, PATTERNS, SHAPES
 from ...shapes_world.judge import Reading, box_overlap, read_background, read_things
+from .world_answers import answer as in_json
 
 _WORD = re.compile(r"[a-z]+")
 # Colour of what is put around a crop in which no background can be seen.
 _AROUND = BACKGROUNDS["grey"]
 _LIGHT, _CHROMA = 150, 48
 # Words by which a question asks for one property of a thing alone.
+_JSON = "Answer with JSON"
 _PRESENT = "only the thing itself counts"
 _PROPERTIES = {"the colour of": "color", "the texture of": "pattern", "the shape of": "shape"}
 
@@ -37,7 +39,7 @@ class WorldModels:
         """Finds the pixels of the thing that a box fits best."""
         return WorldSegmenter()
 
-    def judge(self) -> WorldJudge:
+    def judge(self, longest: int = 0) -> WorldJudge:
         """Says yes or no."""
         return WorldJudge()
 
@@ -45,7 +47,7 @@ class WorldModels:
         """Says 1 or 0."""
         return WorldJudge()
 
-    def similarity(self) -> WorldSimilarity:
+    def similarity(self, cut: bool = False) -> WorldSimilarity:
         """Compares the shapes of picture and text."""
         return WorldSimilarity()
 
@@ -107,12 +109,18 @@ class WorldJudge:
     """A `QuestionAnswerer` and `YesScorer`: is something there with what the question's words say."""
 
     def answer(self, pictures: Sequence[Image.Image], questions: Sequence[str]) -> list[str]:
-        """Yes or no to each picture's own question; a picture may be the crop of one thing."""
-        return ["Yes" if self._holds(*one) else "No" for one in zip(pictures, questions, strict=True)]
+        """Yes or no, or JSON, to each picture's own question; a picture may be the crop of one thing."""
+        return [self._answer(*one) for one in zip(pictures, questions, strict=True)]
 
     def yes(self, pictures: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
         """1 or 0 for each picture's own question."""
         return [float(self._holds(*one)) for one in zip(pictures, questions, strict=True)]
+
+    def _answer(self, picture: Image.Image, question: str) -> str:
+        if _JSON not in question:
+            return "Yes" if self._holds(picture, question) else "No"
+        things = read_things(np.asarray(picture))
+        return in_json(things, picture.size, question, lambda text, thing: Asked(text).matches(thing))
 
     def _holds(self, picture: Image.Image, question: str) -> bool:
         asked = Asked(question)

@@ -19,10 +19,11 @@ _KINDS = ("clip",)
 class ClipSimilarity:
     """A `TextSimilarity`: the cosine of CLIP's features, neither scaled nor cut at 0.
 
-    A text that is longer than what CLIP reads is refused, since the end would count for nothing.
+    A text that is longer than what CLIP reads is refused, since the end would count for nothing, or `cut`.
     """
 
-    def __init__(self, model: Any, processor: Any, batch: int = 1) -> None:
+    def __init__(self, model: Any, processor: Any, batch: int = 1, cut: bool = False) -> None:
+        self.cut = cut
         self.model, self.processor, self.batch = model.eval().requires_grad_(False), processor, batch
 
     @classmethod
@@ -48,8 +49,9 @@ class ClipSimilarity:
 
     @torch.inference_mode()
     def _similarities(self, pictures: Sequence[Image], texts: Sequence[str]) -> list[float]:
-        read = self.processor(text=list(texts), padding=True, return_tensors="pt")
         most = self.model.config.text_config.max_position_embeddings
+        cut: dict[str, Any] = {"truncation": True, "max_length": most} if self.cut else {}
+        read = self.processor(text=list(texts), padding=True, return_tensors="pt", **cut)
         if read["input_ids"].shape[1] > most:
             longest = max(texts, key=len)
             raise ModelError(

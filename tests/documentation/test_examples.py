@@ -90,6 +90,7 @@ DATA = {
     "web/docs/IC_AttributeConcentration.md": "test_overrides_are_read",
     "web/docs/IC_PromptEntities.md": "test_the_table_of_entities_is_the_nodes",
     "docs/annotation.md": None,
+    "docs/benchmarks/overlap.md": "test_the_questions_shown_are_asked",
     "docs/itercomp-loop.md": "test_the_gallery_shown_is_read",
     "docs/training.md": "test_the_job_of_a_cluster_is_parsed",
 }
@@ -253,6 +254,16 @@ def test_lines_of_preferences_are_read(folder):
         file = folder / f"{number}.jsonl"
         file.write_text(block.text.replace("\n", " "), encoding="utf-8")
         assert PreferenceFile(file, "attribute")[0].pairs
+
+
+def test_the_questions_shown_are_asked():
+    from instance_composer.evaluation.benchmarks.published.overlaybench_judge import BETWEEN, BOXES, THINGS
+
+    (block,) = data_of("docs/benchmarks/overlap.md")
+    shown = block.text.split("\n\n")
+    for question, text in zip((BOXES, THINGS, BETWEEN), shown, strict=True):
+        said = " ".join(text.split())
+        assert all(part.strip() in said for part in re.split(r"{\w+}", question))
 
 
 def test_the_gallery_shown_is_read(folder):

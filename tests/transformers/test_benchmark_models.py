@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_annotators import SIDE, write_tiny_blip, write_tiny_grounding_dino, write_tiny_llava
+from tiny_captioners import write_tiny_qwen
 from tiny_judges import TEXT_LENGTH, write_tiny_blip_vqa, write_tiny_clip, write_tiny_dpt
 from transformers import AutoProcessor, BlipForQuestionAnswering, CLIPModel
 
@@ -35,6 +36,7 @@ def noise(seed: int, width: int = 48, height: int = 40) -> Image.Image:
 
 
 PICTURES = [noise(seed) for seed in range(3)]
+OPTIONS = {"dino": "detector", "dpt": "depth", "clip": "clip"}
 QUESTIONS = ["a red cat?", "a blue dog of this picture?", "a traffic light?"]
 
 
@@ -78,8 +80,13 @@ def test_cosines_are_clips(folders):
         outputs = model(**processor(text=texts, images=PICTURES, padding=True, return_tensors="pt"))
     expected = (outputs.logits_per_image / model.logit_scale.exp()).diagonal()
     assert found == pytest.approx(expected.tolist(), abs=1e-5)
+    long = "red " * (TEXT_LENGTH + 1)
     with pytest.raises(ModelError, match="longer than"):
-        ClipSimilarity.load(folders["clip"]).similarities(PICTURES[:1], ["red " * (TEXT_LENGTH + 1)])
+        ClipSimilarity.load(folders["clip"]).similarities(PICTURES[:1], [long])
+    # Cut it is what CLIP reads of it: words between a begin and an end.
+    cut = ClipSimilarity.load(folders["clip"], cut=True)
+    assert cut.similarities(PICTURES[:1], [long]) == cut.similarities(PICTURES[:1], [f"{long} blue dog"])
+    assert cut.similarities(PICTURES, texts) == pytest.approx(found, abs=1e-5)
 
 
 def test_depth_is_stretched_for_each_picture(folders):
@@ -197,3 +204,31 @@ def test_a_benchmark_is_scored_by_models_of_the_library(folders, tmp_path, capsy
     assert main([*words, *(word for o, m in models.items() for word in (f"--{o}", folders[m]))]) == 0
     assert main(["benchmark", "ifg", "report", str(run)]) == 0
     assert "| real | 1 |" in (run / "report.md").read_text()
+
+
+def test_overlaybenchs_measures_are_asked_of_a_model_that_chats(folders, tmp_path, capsys):
+    qwen = str(write_tiny_qwen(tmp_path / "qwen", more=["JSON", "boxes", "pixels"]))
+    run = tmp_path / "run"
+    assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "2"]) == 0
+    # All phrases in one batch: the detector at this size cannot look for one alone.
+    words = ["benchmark", "overlap", "score", str(run), "--device", "cpu", "--batch", "8"]
+    words += ["--pictures", f"real={run / 'real'}"]
+    words += [word for one in ("dino", "dpt", "clip") for word in (f"--{OPTIONS[one]}", folders[one])]
+    assert main(words) == 0
+    # Nobody is asked where no judge is named, and no row is missed for it.
+    assert not any((run / "findings" / "real").glob("judge.*"))
+    assert main(["benchmark", "overlap", "report", str(run)]) == 0
+    report = (run / "report.md").read_text()
+    assert ("SR_E |" in report, "| real | 2 |" in report) == (False, True)
+    assert main([*words, "--vlm", qwen]) == 0
+    (kept,) = (run / "findings" / "real").glob("judge.*")
+    found = json.loads(kept.read_text())["found"]
+    assert found["size"] == [128, 128]
+    assert set(found["answers"]) == {"boxes", "entities", "relations"}
+    assert main(["benchmark", "overlap", "report", str(run)]) == 0
+    # A random model says no JSON, which counts as nothing said.
+    report = (run / "report.md").read_text()
+    assert "| SR_E | SR_R |" in report
+    assert json.loads((run / "report.json").read_text())["real"]["measures"]["entities"][0] == 0
+    # The wording belongs to the numbers.
+    assert "is it there, whole, and with the looks" in report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,55 +19,88 @@ from ...harness.run_folder import Found
 from ...rules import occlusion as rule
 from ...rules.boxes import overlap
 from ...scorers.models import Models
+from . import overlaybench_judge
 from .caption_stages import boxes_stage, similarity_stage
 from .detecting import pixels, with_scores
 from .ifg import read_layouts
+from .overlaybench import SIDE as ROW_SIDE
 from .overlaybench import UNORDERED, read_rows
 from .world_data import SIDE, samples, write_layouts
 
 name, title, main = "overlap", "Overlap", "miou"
 DATA = (
     "a folder of layouts in any format that is read, of which those with overlapping boxes are taken, or "
-    "OverLayBench's Parquet files (with pyarrow), or its rows without pictures as JSON lines"
+    "OverLayBench's Parquet files (with pyarrow), or its rows without pictures as JSON lines, which may also "
+    "lie among layouts"
 )
 # The largest share of one thing that another covers, in scenes of Shapes World.
 _COVERED = 0.6
+_SPLIT = "hard"
 columns = (
     Column("miou", "mIoU", percent=True),
     Column("shared", "O-mIoU", percent=True),
     Column("order", "right one in front", percent=True),
     Column("clip", "CLIP score", in_world="shapes there"),
+    *overlaybench_judge.columns,
 )
-quoted: tuple[Quoted, ...] = ()
+quoted: tuple[Quoted, ...] = overlaybench_judge.quoted
 notes = (
-    "mIoU is over all instances, O-mIoU over what pairs of boxes share. OverLayBench (arXiv 2509.19282) "
-    "measures the same on boxes that Qwen2.5-VL-32B finds, each for one instance of its category, and "
-    "averages over pictures, so that its published rows compare by their order at most. The order is ours: "
-    "of pairs that share a fifth of the smaller box and are both found, the share whose later instance is "
-    "the nearer by a map of depth.",
+    "mIoU and O-mIoU without a word are by the detector, which looks for every phrase: over all instances, "
+    "and over what pairs of boxes share. The order is ours: of pairs that share a fifth of the smaller box "
+    "and are both found, the share whose later instance is the nearer by a map of depth. CLIP's end of a "
+    "text that is longer than it reads is left out, as OverLayBench does.",
+    *overlaybench_judge.notes,
 )
 
 
 def read(data: Path, limit: int | None = None) -> CaseList:
-    """Layouts of a folder in which boxes overlap, or rows of OverLayBench; `PlanError` without any."""
+    """Layouts of a folder in which boxes overlap, rows of OverLayBench, or both; `PlanError` without any."""
     if data.is_file() or any(data.rglob("*.parquet")):
         rows = read_rows(data, limit)
         return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows))
+    rows = [row for file in sorted(data.glob("*.jsonl")) for row in read_rows(file)]
+    if rows and not any(data.glob("*.json")):
+        return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows[:limit]))
     layouts = {key: one for key, one in read_layouts(data).items() if rule.pairs(_corners(one.active))}
     if not layouts:
         raise PlanError(f"in no layout of {data} do two boxes overlap")
-    cases = [
-        Case(key, f"{key}.png", one, number, key)
-        for number, (key, one) in enumerate(list(layouts.items())[:limit])
-    ]
-    return CaseList(name, f"{len(cases)} layouts of {data.name}", tuple(cases))
+    cases = [Case(key, f"{key}.png", one, number, key) for number, (key, one) in enumerate(layouts.items())]
+    also = f" and {len(rows)} rows of OverLayBench" if rows else ""
+    return CaseList(name, f"{len(cases)} layouts{also} of {data.name}", tuple([*cases, *rows][:limit]))
 
 
 def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
-    """Scenes whose things cover each other; the folder of their layouts, and samples by case."""
+    """Scenes whose things cover each other, every second one as OverLayBench's row; samples by case."""
     data = folder / "overlapping"
     found = samples(number, (2, 3), lambda s: bool(rule.deep_pairs(_corners(s.layout.active))), _COVERED)
-    return data, write_layouts(data, found)
+    scenes = list(found)
+    shown = write_layouts(data, scenes[::2])
+    rows = [_row(f"scene-{place:03d}", sample) for place, sample in enumerate(scenes[1::2])]
+    if rows:
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (data / f"{_SPLIT}.jsonl").write_text(lines, encoding="utf-8")
+    keys = [f"{_SPLIT}/{row['image_id']}" for row in rows]
+    return data, {**shown, **dict(zip(keys, scenes[1::2], strict=True))}
+
+
+def _row(image: str, sample: Sample) -> dict[str, Any]:
+    """A scene in the columns of OverLayBench."""
+    active, shapes = sample.layout.active, [figure.look.shape for figure in sample.scene.figures]
+    names = [f"{shape}_{place}" for place, shape in enumerate(shapes, 1)]
+    boxes = [[round(value) for value in pixels(one.bounds, ROW_SIDE, ROW_SIDE)] for one in active]
+    things = {
+        name: {"category": shape, "bbox": box, "local_prompts": one.caption}
+        for name, shape, box, one in zip(names, shapes, boxes, active, strict=True)
+    }
+    annotation = {
+        "caption": sample.layout.prompt,
+        "annotations": things,
+        "relations": {
+            f"({names[pair.front]}, {names[pair.behind]})": "in front of" for pair in rule.deep_pairs(boxes)
+        },
+        "valid_overlap": [{"overlap_box": list(pair)} for pair in rule.pairs(boxes)],
+    }
+    return {"image_id": image, "split": _SPLIT, "annotation": str(annotation)}
 
 
 def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
@@ -84,7 +118,8 @@ def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
     return (
         boxes_stage(models, _best),
         Stage("order", load_order, lambda case, found: bool(_found_pairs(case, found))),
-        similarity_stage(models),
+        similarity_stage(models, cut=True),
+        *overlaybench_judge.stages(models),
     )
 
 
@@ -129,7 +164,7 @@ def scored(case: Case, found: Found) -> Scored:
     }
     if "clip" in found:
         parts["clip"] = (100 * found["clip"], 1.0)
-    return Scored(parts)
+    return Scored({**parts, **overlaybench_judge.parts(case, found)})
 
 
 def official_files(rows: Sequence[tuple[Case, Found]]) -> Mapping[str, Any]:

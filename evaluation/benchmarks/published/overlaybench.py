@@ -17,6 +17,8 @@ SIDE, SEED = 1024, 42
 SPLITS = ("simple", "medium", "hard")
 # Rows do not say which of two is in front.
 UNORDERED = "unordered"
+# What a judge is asked about, and which pairs of boxes count as overlapping, by index.
+NAMES, CATEGORIES, RELATIONS, PAIRS = "names", "categories", "relations", "pairs"
 _COLUMNS = ("image_id", "annotation", "split")
 
 
@@ -44,11 +46,19 @@ def _case(row: Mapping[str, Any], named: str) -> Case:
     said = row["annotation"]
     # The data set holds it as the text of a Python value.
     annotation: Mapping[str, Any] = ast.literal_eval(said) if isinstance(said, str) else said
+    things: Mapping[str, Any] = annotation["annotations"]
     instances = tuple(
         Instance(str(place), Box(*(side / SIDE for side in one["bbox"])), one["local_prompts"])
-        for place, one in enumerate(annotation["annotations"].values(), 1)
+        for place, one in enumerate(things.values(), 1)
     )
     layout = Layout(instances, Canvas(SIDE, SIDE), annotation["caption"])
     name = f"{split}/{row['image_id']}"
     file = f"{split}/{SEED}/{row['image_id']}.png"
-    return Case(name, file, layout, SEED, name, split, {UNORDERED: True})
+    facts = {
+        UNORDERED: True,
+        NAMES: list(things),
+        CATEGORIES: [one["category"] for one in things.values()],
+        RELATIONS: {str(pair): text for pair, text in annotation["relations"].items()},
+        PAIRS: [list(one["overlap_box"]) for one in annotation["valid_overlap"]],
+    }
+    return Case(name, file, layout, SEED, name, split, facts)

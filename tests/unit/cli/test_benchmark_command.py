@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 
 import pytest
+import torch
 
-from instance_composer.cli.benchmark.parts import add_shard, chosen_shard
+from instance_composer.cli.benchmark import parts
+from instance_composer.cli.benchmark.parts import add_machine, add_shard, chosen_device, chosen_shard
 from instance_composer.evaluation.harness.run_folder import Shard
 
 
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_shard(parser)
+    add_machine(parser)
     return parser.parse_args(words)
 
 
@@ -24,6 +27,17 @@ def test_the_part_is_what_is_asked_for_or_what_the_launcher_says(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert chosen_shard(parsed()) == Shard(2, 4)
     assert chosen_shard(parsed("--shard", "3/3")) == Shard(2, 3)
+
+
+def test_a_gpu_computes_in_halves_and_each_process_takes_its_own(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(parts, "best_device", lambda: "cuda")
+    monkeypatch.setattr(parts, "usable_device", lambda place: place)
+    assert chosen_device(parsed()) == ("cuda", torch.float16)
+    assert chosen_device(parsed("--dtype", "bf16")) == ("cuda", torch.bfloat16)
+    assert chosen_device(parsed("--device", "cpu")) == ("cpu", torch.float32)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert chosen_device(parsed()) == ("cuda:1", torch.float16)
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/2/3"])
