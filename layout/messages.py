@@ -99,6 +99,8 @@ MESSAGES: Mapping[str, str] = {
     "lines_pixels": (
         'numbers above 1 are pixels, which need a line "canvas: width x height" (or write percent)'
     ),
+    # FLUX 3.
+    "no_table": "no table of elements is found; a FLUX 3 prompt ends with one, a list of id, bbox and desc",
     # Language models.
     "no_list": "no list of things with boxes is found; it may be called {names}",
     "need_entry": "{where} must be a caption and a box, got {value}",

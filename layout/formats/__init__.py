@@ -21,6 +21,7 @@ from . import (
     coco,
     coco_file,
     document,
+    flux3,
     ideogram,
     ifadapter,
     lines,
@@ -63,6 +64,7 @@ FORMATS = {
         ),
         Format("omost", "Omost canvas", omost.read, omost.write, omost.recognises),
         Format("ideogram", "Ideogram elements", ideogram.read, ideogram.write, ideogram.recognises),
+        Format("flux3", "FLUX 3 prompt", flux3.read, flux3.write, flux3.recognises),
         Format(
             "bounding-boxes",
             "ComfyUI bounding boxes",
@@ -87,6 +89,8 @@ def detect(text: str | bytes) -> str:
         return "omost"
     # Rows in brackets may stand above lines of a prompt; what ends as JSON is JSON.
     is_json = starts_json and text.rstrip()[-1:] in ("}", "]")
+    if not is_json and flux3.recognises_text(text):
+        return "flux3"
     for entry in () if is_json else READERS.values():
         if entry.recognises_text(text):
             return entry.name

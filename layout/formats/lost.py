@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..document import Layout
 from ..instance import Canvas, Instance
 from ..messages import say
-from . import ideogram, omost
+from . import flux3, ideogram, omost
 from .shared import exported, on_canvas
 
 # In plain words; `locales/*/main.json` holds the editor's for the same names.
@@ -55,6 +55,7 @@ KEPT = {
     "ifadapter": _kept("prompt breaks"),
     "omost": _kept("prompt colors breaks", lambda canvas: (omost.GRID, omost.GRID), no_color=omost.NO_COLOR),
     "ideogram": _kept("prompt colors breaks", lambda canvas: (ideogram.GRID, ideogram.GRID), "metadata"),
+    "flux3": _kept("prompt", lambda canvas: (flux3.GRID, flux3.GRID)),
     "bounding-boxes": _kept("colors breaks", lambda canvas: (canvas.width, canvas.height), "metadata"),
     "llm": _kept("prompt negative canvas breaks"),
     "lines": _kept("prompt negative canvas"),

@@ -14,6 +14,7 @@ export const FORMATS = Object.freeze([
   { name: "ifadapter", key: "format.ifadapter", options: [] },
   { name: "omost", key: "format.omost", options: [] },
   { name: "ideogram", key: "format.ideogram", options: [] },
+  { name: "flux3", key: "format.flux3", options: [] },
   { name: "bounding-boxes", key: "format.bounding_boxes", options: ["frame"] },
   { name: "llm", key: "format.llm", options: ["order", "units"] },
   { name: "lines", key: "format.lines", options: ["units"] },
