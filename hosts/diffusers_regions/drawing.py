@@ -22,6 +22,7 @@ from ...models.regions import Regions
 from .families import FAMILIES, Family
 
 TEXT = "encoder_hidden_states"
+MASKED = "Regions cannot be drawn where a part of the text or of the picture is masked."
 
 logger = logging.getLogger("instance_composer")
 
@@ -112,6 +113,7 @@ class _Drawing:
             drawn = self._drawn(text)
             if not any(drawn):
                 return forward(*args, **kwargs)
+            self._check_mask(given)
             before = torch.cat([one.to(text) for one in self.captions], 1).expand(len(text), -1, -1)
             given[TEXT] = torch.cat((before, text), 1)
             if self.family.numbers:
@@ -121,7 +123,7 @@ class _Drawing:
                     (ids.new_zeros((self.ends[-1], ids.shape[-1])), ids), -2
                 )
             attention = _JoinedAttention(self._groups(text, given), drawn)
-            with attention:
+            with attention, self._numbered(text.shape[1]):
                 found = forward(**given)
             if not attention.reached:
                 raise UnsuitableModelError(
@@ -131,6 +133,36 @@ class _Drawing:
             return found
 
         return joined
+
+    def _check_mask(self, given: dict[str, Any]) -> None:
+        """Takes out a mask that hides nothing."""
+        mask = given.get(self.family.mask)
+        if mask is None:
+            return
+        if not bool((mask == 1).all()):
+            raise UnsuitableModelError(MASKED)
+        given[self.family.mask] = None
+
+    @contextmanager
+    def _numbered(self, prompt: int) -> Iterator[None]:
+        """While a model numbers its text through, each text is numbered as if it were alone."""
+        if not self.family.embedder:
+            yield
+            return
+        embedder = getattr(self.transformer, self.family.embedder)
+        lengths = [*(last - first for first, last in pairwise(self.ends)), prompt]
+        places = torch.cat([torch.arange(length) for length in lengths])
+        plain = embedder.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            picture, text = plain(*args, **kwargs)
+            return picture, text[places.to(text.device)]
+
+        embedder.forward = forward
+        try:
+            yield
+        finally:
+            del embedder.forward
 
     def _drawn(self, text: Tensor) -> list[bool]:
         """Which rows of a call are of the prompt."""
@@ -142,6 +174,10 @@ class _Drawing:
     def _groups(self, text: Tensor, given: Mapping[str, Any]) -> dict[bool, RowGroups]:
         """Who sees whom in rows of the prompt, and in others."""
         grid = self.family.grid(self.transformer, given)
+        if grid is None:
+            raise UnsuitableModelError(
+                "Regions cannot be drawn beside reference pictures, or in several frames."
+            )
         cells, length = grid[0] * grid[1], self.ends[-1] + text.shape[1]
         tokens = torch.arange(length + cells, device=text.device)
         picture = tokens[:cells] if self.family.behind else tokens[length:]
@@ -183,9 +219,7 @@ class _JoinedAttention(TorchFunctionMode):
             or any(options.get(name) for name in ("is_causal", "scale"))
             or options.get("attn_mask") is not None
         ):
-            raise UnsuitableModelError(
-                "Regions cannot be drawn where a part of the text or of the picture is masked."
-            )
+            raise UnsuitableModelError(MASKED)
         self.reached = True
         rows = [
             self.groups[drawn].attend(query[n : n + 1], key[n : n + 1], value[n : n + 1])

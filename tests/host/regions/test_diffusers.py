@@ -39,6 +39,16 @@ def made(name):
             guidance_embeds=True,
             axes_dims_rope=(4, 6, 6),
         )
+    elif name == "Qwen-Image":
+        other = diffusers.QwenImageTransformer2DModel(
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=4,
+            joint_attention_dim=WIDTH,
+            axes_dims_rope=(4, 6, 6),
+        )
+        # ComfyUI's class has the same keys.
+        key_map = {key: key for key in other.state_dict()}
     else:
         key_map = comfy.utils.mmdit_to_diffusers(sizes)
         other = diffusers.SD3Transformer2DModel(
@@ -88,6 +98,12 @@ def call(name, other, latent, texts, pooled, sigma):
         return other(latent, texts, pooled, sigma * 1000, return_dict=False)[0]
     pack = diffusers.FluxPipeline._pack_latents
     height, width = latent.shape[-2:]
+    if name == "Qwen-Image":
+        shapes = [[(1, height // 2, width // 2)]] * rows
+        mask = torch.ones(texts.shape[:2], dtype=torch.long)
+        packed = pack(latent, rows, 16, height, width)
+        found = other(packed, texts, mask, sigma, shapes, return_dict=False)[0]
+        return diffusers.FluxPipeline._unpack_latents(found, height * 8, width * 8, 8)
     ids = diffusers.FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, CPU, torch.float32)
     found = other(
         pack(latent, rows, 16, height, width),
@@ -108,14 +124,14 @@ def noise():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["Flux.1", "SD3.5"])
+@pytest.mark.parametrize("name", ["Flux.1", "SD3.5", "Qwen-Image"])
 @pytest.mark.parametrize("inside", [0.0, 0.5])
 def test_both_hosts_predict_the_same(clip, layout, prompts, noise, name, inside):
     model, other = made(name)
     layout = replace(layout, instances=(replace(layout.instances[0], strength=0.5), *layout.instances[1:]))
-    expected = evaluate(
-        *draw_in_comfyui(model, clip, layout, prompts[0], prompt=inside), prompts[1], noise, STEP
-    )
+    given = *draw_in_comfyui(model, clip, layout, prompts[0], prompt=inside), prompts[1]
+    frames = (slice(None), slice(None), None) if name == "Qwen-Image" else ...
+    expected = evaluate(*given, noise[frames], STEP).positive.reshape(noise.shape)
     sigma = model.get_model_object("model_sampling").sigmas[STEP]
     latent = noise * (sigma**2 + 1).sqrt()
     texts = torch.cat([prompts[1][0][0], prompts[0][0][0]])
@@ -124,12 +140,29 @@ def test_both_hosts_predict_the_same(clip, layout, prompts, noise, name, inside)
     before = call(*given)
     with draw_regions(other, layout, captions_for(name, clip, layout), texts[1:], prompt_inside=inside):
         found = call(*given)
-    assert_close(found[1:], expected.positive, 1e-5)
+    assert_close(found[1:], expected, 1e-5)
     assert_close(found[:1], before[:1], 1e-5)
     assert (found - before)[1].abs().max() > MOVED
     assert torch.equal(call(*given), before), "the transformer is as it was"
     with draw_regions(other, layout, captions_for(name, clip, layout), texts[1:], strength=0.0):
         assert torch.equal(call(*given), before)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("shown", "shapes", "said"),
+    [(40, [(1, 6, 8)], "part of the text"), (77, [(1, 6, 8), (1, 6, 8)], "reference pictures")],
+)
+def test_masked_text_and_reference_pictures_are_refused(clip, layout, prompts, noise, shown, shapes, said):
+    _, other = made("Qwen-Image")
+    text = prompts[0][0][0]
+    mask = (torch.arange(77) < shown)[None].long()
+    with (
+        pytest.raises(UnsuitableModelError, match=said),
+        draw_regions(other, layout, captions_for("Qwen-Image", clip, layout), text),
+    ):
+        other(torch.zeros(1, 48, 64), text, mask, torch.tensor([0.5]), [shapes])
+    assert "forward" not in {**other.__dict__, **other.pos_embed.__dict__}
 
 
 def elsewhere(attention, hidden_states, encoder_hidden_states=None, **_):
