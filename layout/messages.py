@@ -46,6 +46,7 @@ MESSAGES: Mapping[str, str] = {
     # Formats.
     "unknown_format": "the format {name!q} is not known; {known} are",
     "read_only": "layouts of {name!q} are read and not written; {known} are written",
+    "write_only": "layouts of {name!q} are written and not read; {known} are read",
     "not_kept": "{format} does not keep {names}",
     "unknown_text": "this is none of the known formats: {known}",
     "unknown_json": "this JSON is none of the known formats: {known}; it begins {value}",

@@ -28,6 +28,7 @@ from . import (
     llm,
     omost,
 )
+from .exports import EXPORTS, Export
 from .found_json import json_part, parsed
 from .lost import lost, lost_line
 from .notes import Warned, taken
@@ -180,13 +181,13 @@ def read_file(
 
 def write(layout: Layout, name: str = "layout") -> str:
     """The text of a layout in a named format; LayoutError for layouts with errors and unknown names."""
-    written = find(name).write(layout.checked())
+    written = find_writer(name).write(layout.checked())
     return written if isinstance(written, str) else dump_json(written) + "\n"
 
 
 def lost_by(layout: Layout, name: str) -> tuple[str, ...]:
     """Names (keys of `lost.WORDS`) of what a format does not keep of a layout."""
-    return lost(layout, find(name).name)
+    return lost(layout, find_writer(name).name)
 
 
 def lost_in_words(layout: Layout, name: str) -> str:
@@ -213,10 +214,17 @@ def find_reader(name: str) -> Format | Reader:
     return READERS[name] if name in READERS else find(name)
 
 
+def find_writer(name: str) -> Format | Export:
+    """A format that can be written, by name."""
+    return EXPORTS[name] if name in EXPORTS else find(name)
+
+
 def find(name: str) -> Format:
     """A format that can be read and written, by name."""
     if name in READERS:
-        raise fault("read_only", name=name, known=", ".join(FORMATS))
+        raise fault("read_only", name=name, known=", ".join((*FORMATS, *EXPORTS)))
+    if name in EXPORTS:
+        raise fault("write_only", name=name, known=", ".join((*FORMATS, *READERS)))
     if name not in FORMATS:
         raise fault("unknown_format", name=name, known=", ".join(FORMATS))
     return FORMATS[name]

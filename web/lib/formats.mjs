@@ -36,6 +36,12 @@ export const READ_ONLY = Object.freeze([
   { name: "forge-couple", key: "format.forge_couple", options: [] },
 ]);
 
+/** Formats that are written and never read. */
+export const WRITE_ONLY = Object.freeze([
+  { name: "fibo2", key: "format.fibo2", options: [] },
+  { name: "qwen", key: "format.qwen", options: [] },
+]);
+
 /** What may be told of four numbers where a text does not tell it, as the package knows them. */
 export const ORDERS = Object.freeze(["xyxy", "xywh", "yxyx", "cxcywh"]);
 export const UNITS = Object.freeze(["fraction", "percent", "pixel", "grid1000"]);
