@@ -223,8 +223,9 @@ def test_attention_that_is_never_reached_is_told_of(made, clip, layout, prompts,
     assert "no attention of the model was reached" in caplog.text
 
 
-def test_two_runs_at_once_are_independent(made, clip, layout, prompts):
-    model, noise = made("Flux.1"), latents("Flux.1", 1, 12, 16)
+@pytest.mark.parametrize("name", ["Flux.1", "HiDream I1"])
+def test_two_runs_at_once_are_independent(made, clip, layout, prompts, name):
+    model, noise = made(name), latents(name, 1, 12, 16)
     bound, positive = draw_regions(model, clip, layout, prompts[0])
     other = Layout((Instance("cup", Box(0.0, 0.0, 0.5, 0.5), "a blue cup"),))
     _, second = draw_regions(bound, clip, other, prompts[0])
@@ -240,8 +241,8 @@ def test_two_runs_at_once_are_independent(made, clip, layout, prompts):
     outer = bound.clone()
     outer.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "meanwhile", meanwhile)
     found = evaluate(outer, positive, prompts[1], noise, 500)
-    close("Flux.1", found, expected[0], 0)
-    close("Flux.1", inner[0], expected[1], 0)
+    close(name, found, expected[0], 0)
+    close(name, inner[0], expected[1], 0)
 
 
 def test_two_layouts_in_one_batch(made, clip, layout, prompts):
