@@ -21,13 +21,15 @@ _MOST_TOLD = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add `convert`, `check`, `preview` and `coco`."""
-    from ..layout.formats import FORMATS, READERS
+    from ..layout.formats import EXPORTS, FORMATS, READERS
 
     commands = parser.add_subparsers(dest="action", required=True, metavar="action")
     convert = commands.add_parser("convert", help="read one format, write another")
     convert.add_argument("input", help="the file to read, - for standard input")
     convert.add_argument("output", help="the file to write, - for standard output")
-    convert.add_argument("--to", default="layout", choices=FORMATS, help="the format to write (layout)")
+    convert.add_argument(
+        "--to", default="layout", choices=(*FORMATS, *EXPORTS), help="the format to write (layout)"
+    )
     convert.set_defaults(act=_convert)
     check = commands.add_parser(
         "check", help="say in plain words what is wrong with layouts; exit code 1 on errors"

@@ -46,6 +46,7 @@ MESSAGES: Mapping[str, str] = {
     # Formats.
     "unknown_format": "the format {name!q} is not known; {known} are",
     "read_only": "layouts of {name!q} are read and not written; {known} are written",
+    "write_only": "layouts of {name!q} are written and not read; {known} are read",
     "not_kept": "{format} does not keep {names}",
     "unknown_text": "this is none of the known formats: {known}",
     "unknown_json": "this JSON is none of the known formats: {known}; it begins {value}",
@@ -99,6 +100,8 @@ MESSAGES: Mapping[str, str] = {
     "lines_pixels": (
         'numbers above 1 are pixels, which need a line "canvas: width x height" (or write percent)'
     ),
+    # FLUX 3.
+    "no_table": "no table of elements is found; a FLUX 3 prompt ends with one, a list of id, bbox and desc",
     # Language models.
     "no_list": "no list of things with boxes is found; it may be called {names}",
     "need_entry": "{where} must be a caption and a box, got {value}",

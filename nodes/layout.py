@@ -198,7 +198,16 @@ class LayoutFromText(io.ComfyNode):
             description="Reads layouts of other programs, and plain lines like 0.1 0.2 0.5 0.9: a red book.",
             has_intermediate_output=True,  # how the text was read is shown although nothing is saved
             search_aliases=[
-                *("import layout", "coco", "omost", "ideogram", "ifadapter json", "llm layout", "yolo"),
+                *(
+                    "import layout",
+                    "coco",
+                    "omost",
+                    "ideogram",
+                    "flux 3",
+                    "ifadapter json",
+                    "llm layout",
+                    "yolo",
+                ),
                 *(
                     "labelme",
                     "label studio",

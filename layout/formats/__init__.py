@@ -21,12 +21,14 @@ from . import (
     coco,
     coco_file,
     document,
+    flux3,
     ideogram,
     ifadapter,
     lines,
     llm,
     omost,
 )
+from .exports import EXPORTS, Export
 from .found_json import json_part, parsed
 from .lost import lost, lost_line
 from .notes import Warned, taken
@@ -63,6 +65,7 @@ FORMATS = {
         ),
         Format("omost", "Omost canvas", omost.read, omost.write, omost.recognises),
         Format("ideogram", "Ideogram elements", ideogram.read, ideogram.write, ideogram.recognises),
+        Format("flux3", "FLUX 3 prompt", flux3.read, flux3.write, flux3.recognises),
         Format(
             "bounding-boxes",
             "ComfyUI bounding boxes",
@@ -87,6 +90,8 @@ def detect(text: str | bytes) -> str:
         return "omost"
     # Rows in brackets may stand above lines of a prompt; what ends as JSON is JSON.
     is_json = starts_json and text.rstrip()[-1:] in ("}", "]")
+    if not is_json and flux3.recognises_text(text):
+        return "flux3"
     for entry in () if is_json else READERS.values():
         if entry.recognises_text(text):
             return entry.name
@@ -176,13 +181,13 @@ def read_file(
 
 def write(layout: Layout, name: str = "layout") -> str:
     """The text of a layout in a named format; LayoutError for layouts with errors and unknown names."""
-    written = find(name).write(layout.checked())
+    written = find_writer(name).write(layout.checked())
     return written if isinstance(written, str) else dump_json(written) + "\n"
 
 
 def lost_by(layout: Layout, name: str) -> tuple[str, ...]:
     """Names (keys of `lost.WORDS`) of what a format does not keep of a layout."""
-    return lost(layout, find(name).name)
+    return lost(layout, find_writer(name).name)
 
 
 def lost_in_words(layout: Layout, name: str) -> str:
@@ -209,10 +214,17 @@ def find_reader(name: str) -> Format | Reader:
     return READERS[name] if name in READERS else find(name)
 
 
+def find_writer(name: str) -> Format | Export:
+    """A format that can be written, by name."""
+    return EXPORTS[name] if name in EXPORTS else find(name)
+
+
 def find(name: str) -> Format:
     """A format that can be read and written, by name."""
     if name in READERS:
-        raise fault("read_only", name=name, known=", ".join(FORMATS))
+        raise fault("read_only", name=name, known=", ".join((*FORMATS, *EXPORTS)))
+    if name in EXPORTS:
+        raise fault("write_only", name=name, known=", ".join((*FORMATS, *READERS)))
     if name not in FORMATS:
         raise fault("unknown_format", name=name, known=", ".join(FORMATS))
     return FORMATS[name]

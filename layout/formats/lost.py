@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..document import Layout
 from ..instance import Canvas, Instance
 from ..messages import say
-from . import ideogram, omost
+from . import exports, flux3, ideogram, omost
 from .shared import exported, on_canvas
 
 # In plain words; `locales/*/main.json` holds the editor's for the same names.
@@ -27,6 +27,7 @@ WORDS: Mapping[str, str] = {
     "extras": "keys of other programs",
     "rounding": "exact boxes (they are rounded)",
     "breaks": "line breaks and blanks around texts",
+    "boxes": "boxes (places are told in words)",
 }
 Grid = Callable[[Canvas], tuple[int, int]]
 
@@ -55,10 +56,15 @@ KEPT = {
     "ifadapter": _kept("prompt breaks"),
     "omost": _kept("prompt colors breaks", lambda canvas: (omost.GRID, omost.GRID), no_color=omost.NO_COLOR),
     "ideogram": _kept("prompt colors breaks", lambda canvas: (ideogram.GRID, ideogram.GRID), "metadata"),
+    "flux3": _kept("prompt", lambda canvas: (flux3.GRID, flux3.GRID)),
     "bounding-boxes": _kept("colors breaks", lambda canvas: (canvas.width, canvas.height), "metadata"),
     "llm": _kept("prompt negative canvas breaks"),
     "lines": _kept("prompt negative canvas"),
+    "fibo2": _kept("prompt breaks"),
+    "qwen": _kept("breaks", lambda canvas: (exports.GRID, exports.GRID)),
 }
+# Formats that do not have boxes at all.
+_BOXLESS = ("fibo2",)
 
 
 def lost(layout: Layout, name: str) -> tuple[str, ...]:
@@ -71,6 +77,8 @@ def lost(layout: Layout, name: str) -> tuple[str, ...]:
     } - kept.names
     if kept.grid and any(_is_rounded(item, kept.grid(layout.canvas)) for item in items):
         missed.add("rounding")
+    if name in _BOXLESS and items:
+        missed.add("boxes")
     if kept.no_color and any(item.color == kept.no_color for item in items):
         missed.add("colors")
     return tuple(name for name in WORDS if name in missed)

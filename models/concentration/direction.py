@@ -19,8 +19,11 @@ from torch import Tensor
 from ..attention.heat_maps import OWN_REGION
 from .targets import Targets
 
-# Logits move by at most this much: it gives a token all attention or none, and exp of more leaves float32.
+# Logits move up by at most this much: it gives a token all attention, and exp of more leaves float32.
 LARGEST_MOVE = 30.0
+# And down by this much, which leaves a token next to nothing. What is left to others is a difference of sums:
+# where the moved tokens had all attention, further down nothing but its rounding would be left.
+LARGEST_FALL = 10.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..attention.probabilities import split_heads, token_rows
-from .direction import LARGEST_MOVE, Direction
+from .direction import LARGEST_FALL, LARGEST_MOVE, Direction
 from .gradient import logit_gradient
 from .targets import Members, Targets, own_masks
 
@@ -106,7 +106,7 @@ def _moves(
         step, largest = _plain_steps(before, targets, grid, guidance, members), math.inf
 
     def limited(moves: Tensor) -> Tensor:
-        return moves if largest <= LARGEST_MOVE else moves.clamp(-LARGEST_MOVE, LARGEST_MOVE)
+        return moves if largest <= LARGEST_FALL else moves.clamp(-LARGEST_FALL, LARGEST_MOVE)
 
     moves = step(before)
     for _ in range(guidance.inner_steps - 1):

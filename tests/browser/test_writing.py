@@ -17,6 +17,7 @@ FORMATS = (
     "COCO annotations",
     "Omost canvas",
     "Ideogram elements",
+    "FLUX 3 prompt",
     "IFAdapter dataset layout",
     "ComfyUI bounding boxes",
     "Language model JSON",

@@ -115,6 +115,28 @@ def folder(shelf, tmp_path, monkeypatch) -> Path:
     return tmp_path / "page"
 
 
+def tiny_flux() -> dict[str, Any]:
+    """A FluxPipeline that is given texts, and texts for a prompt and two captions."""
+    import torch
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=24,
+        axes_dims_rope=(4, 6, 6),
+    )
+    vae = AutoencoderKL(block_out_channels=(4,), latent_channels=4, norm_num_groups=2, shift_factor=0.0)
+    parts = (FlowMatchEulerDiscreteScheduler(), vae, None, None, None, None, transformer)
+    prompt, *captions = torch.randn(3, 1, 8, 32, generator=torch.Generator().manual_seed(0))
+    texts = {"prompt_embeds": prompt, "pooled": torch.zeros(1, 24), "captions": captions}
+    return {"flux": FluxPipeline(*parts), **texts}
+
+
 def names_for(page: str) -> dict[str, Any]:
     """Names that a page takes for granted, as its sentences say."""
     if page == "docs/entities.md":
@@ -122,6 +144,8 @@ def names_for(page: str) -> dict[str, Any]:
 
         Path("words").mkdir()
         return {"tokenizer": bert_tokenizer(Path("words"))}
+    if page == "docs/python-api.md":
+        return tiny_flux()
     return {"text": "0.1 0.1 0.5 0.9: a red book"} if page == "docs/layout.md" else {}
 
 

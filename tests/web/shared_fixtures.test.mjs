@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse, serialise } from "../../web/lib/document.mjs";
 import { excerpt, LayoutError } from "../../web/lib/errors.mjs";
-import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS } from "../../web/lib/formats.mjs";
+import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS, WRITE_ONLY } from "../../web/lib/formats.mjs";
 import { isEmpty, fault, maskBounds, raster } from "../../web/lib/mask.mjs";
 import { findProblems } from "../../web/lib/problems.mjs";
 import { createTranslator, tError } from "../../web/lib/i18n.mjs";
@@ -90,6 +90,15 @@ test("the formats are those of the package, in its order and with its options", 
   assert.deepEqual(
     FORMATS.map(({ name, options }) => ({ name, options })),
     inPackage,
+  );
+});
+
+test("what is only written is the package's", () => {
+  const source = readText("layout/formats/exports.py");
+  const names = [...source.matchAll(/Export\("([\w-]+)",/g)].map(([, name]) => name);
+  assert.deepEqual(
+    WRITE_ONLY.map(({ name }) => name),
+    names,
   );
 });
 

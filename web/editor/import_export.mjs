@@ -3,7 +3,7 @@ import { chatRequest } from "../lib/chat_request.mjs";
 import { createState } from "../lib/commands.mjs";
 import { parse, pathText, serialise } from "../lib/document.mjs";
 import { excerpt, LayoutError } from "../lib/errors.mjs";
-import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS } from "../lib/formats.mjs";
+import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS, WRITE_ONLY } from "../lib/formats.mjs";
 import { tError } from "../lib/i18n.mjs";
 import { requireShort } from "../lib/json.mjs";
 import { layoutsFromPng } from "../lib/png.mjs";
@@ -17,12 +17,13 @@ const LARGEST_FILE = 64_000_000;
 const PAUSE = 150; // milliseconds without a key before the host is asked
 
 const READABLE = [...FORMATS, ...READ_ONLY];
+const WRITABLE = [...FORMATS, ...WRITE_ONLY];
 const OFFERED = ["order", "units"]; // of formats that take them, always; others only where they are asked for
 
 export class ImportExport {
   constructor(editor) {
     this.editor = editor;
-    this.formats = FORMATS;
+    this.formats = WRITABLE;
   }
 
   /** The sheet to paste into: what is recognised is drawn small before it is taken over. */
@@ -236,7 +237,7 @@ export class ImportExport {
     const { t } = this.editor;
     if (!lost?.length) return null;
     const names = lost.map((name) => t(`lost.${name}`)).join(", ");
-    return t("editor.copied_without", { format: t(READABLE.find((one) => one.name === format).key), names });
+    return t("editor.copied_without", { format: t(WRITABLE.find((one) => one.name === format).key), names });
   }
 
   /** The layout drawn over the picture under it, as a PNG file. */

@@ -14,6 +14,7 @@ export const FORMATS = Object.freeze([
   { name: "ifadapter", key: "format.ifadapter", options: [] },
   { name: "omost", key: "format.omost", options: [] },
   { name: "ideogram", key: "format.ideogram", options: [] },
+  { name: "flux3", key: "format.flux3", options: [] },
   { name: "bounding-boxes", key: "format.bounding_boxes", options: ["frame"] },
   { name: "llm", key: "format.llm", options: ["order", "units"] },
   { name: "lines", key: "format.lines", options: ["units"] },
@@ -33,6 +34,12 @@ export const READ_ONLY = Object.freeze([
   { name: "yolo", key: "format.yolo", options: [] },
   { name: "layoutgpt", key: "format.layoutgpt", options: [] },
   { name: "forge-couple", key: "format.forge_couple", options: [] },
+]);
+
+/** Formats that are written and never read. */
+export const WRITE_ONLY = Object.freeze([
+  { name: "fibo2", key: "format.fibo2", options: [] },
+  { name: "qwen", key: "format.qwen", options: [] },
 ]);
 
 /** What may be told of four numbers where a text does not tell it, as the package knows them. */

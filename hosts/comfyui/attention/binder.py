@@ -62,6 +62,10 @@ class Binder(Protocol):
         """How many rows ComfyUI has put before a prompt's text (1, rows, width)."""
         ...
 
+    def beside(self, arguments: Mapping[str, Any]) -> int:
+        """How many tokens of a prompt are in other arguments of the model than its first text."""
+        ...
+
     def tokens(self, text: Tensor, values: Mapping[str, Any], model_options: Mapping[str, Any]) -> int:
         """How many tokens a model with these options reads of a CONDITIONING's text and values."""
         ...

@@ -14,7 +14,8 @@ NEGPIP = "ppm_negpip"
 
 class Text(NamedTuple):
     """A conditioning's text: how many tokens, the rows that they take in its tensor, whether
-    ConditioningZeroOut made it all zeros, and how many rows of padding a model has put before them.
+    ConditioningZeroOut made it all zeros, and how many rows of padding a model has put before them. Of
+    models that read several texts `tokens` counts all, `rows` those of the first.
     """
 
     tokens: int
@@ -24,12 +25,20 @@ class Text(NamedTuple):
 
     @classmethod
     def of(
-        cls, text: Tensor, model_options: Mapping[str, Any], zeroed: bool = False, before: int = 0
+        cls,
+        text: Tensor,
+        model_options: Mapping[str, Any],
+        zeroed: bool = False,
+        before: int = 0,
+        beside: int = 0,
     ) -> Text:
-        """Of a text (1, before + rows, width), as a MODEL with these options reads it."""
+        """Of a text (1, before + rows, width), as a MODEL with these options reads it.
+
+        `beside`: tokens of the other texts that the MODEL reads.
+        """
         rows = text.shape[1] - before
         doubled = bool(model_options.get(NEGPIP)) and rows % 2 == 0
-        return cls(rows // 2 if doubled else rows, rows, zeroed, before)
+        return cls((rows // 2 if doubled else rows) + beside, rows, zeroed, before)
 
     def own_keys(self, keys: int, rows: int) -> int:
         """The first keys in a layer that are this text's own, of all those it has.

@@ -163,11 +163,13 @@ class ModelWrappers:
     def _text(self, cond: Mapping[str, Any], model_options: Mapping[str, Any]) -> Text:
         # The text is that of `model_conds`, not `cross_attn`: ComfyUI makes the negative for an area out of a
         # copy of the positive, in which `model_conds` alone is the negative's.
-        text = cond["model_conds"]["c_crossattn"].cond
+        conds = cond["model_conds"]
+        text = conds["c_crossattn"].cond
 
         def make() -> Text:
             zeroed = is_zero(text)
-            return Text.of(text, model_options, zeroed, 0 if zeroed else self.binder.padding(text))
+            beside = self.binder.beside({name: getattr(one, "cond", None) for name, one in conds.items()})
+            return Text.of(text, model_options, zeroed, 0 if zeroed else self.binder.padding(text), beside)
 
         return self.cache.get((text,), make)
 

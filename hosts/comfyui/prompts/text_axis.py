@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from .pieces import Span, Token, piece_spans
+from .pieces import NO_TEXT, Span, Token, piece_spans
 from .syntax import PlainPrompt
 from .tokens import clip_spans
 
@@ -65,9 +65,11 @@ ENCODERS: dict[str, Encoder] = {
 # Tokenizers of CLIP alone, and CLIP before T5.
 CLIP_ALONE = ("SD1Tokenizer", "SDXLTokenizer")
 CLIP_AND_T5 = "SD3Tokenizer"
+# T5, and Llama twice: its last layer, and the one that a block reads.
+T5_AND_LLAMA = "HiDreamTokenizer"
 MODELS = (
     "SDXL, SD1.5, SD3.5, Flux, FLUX.2, Klein, Chroma, Qwen-Image, Z-Image, Lumina 2, Krea 2, Anima, "
-    "Cosmos-Predict2 and Wan"
+    "Cosmos-Predict2, Wan and HiDream I1"
 )
 
 
@@ -82,6 +84,8 @@ def token_spans(clip: Any, prompt: str) -> tuple[PlainPrompt, list[Span]]:
         return clip_spans(clip, prompt, tokenizers)
     if name == CLIP_AND_T5:
         return _clip_and_t5(clip, prompt)
+    if name == T5_AND_LLAMA:
+        return _t5_and_llama(clip, prompt)
     if name not in ENCODERS:
         raise UnknownEncoderError(
             f"This CLIP has {name}, and where its words are in a prompt is not known. Known are the text "
@@ -105,6 +109,20 @@ def _clip_and_t5(clip: Any, prompt: str) -> tuple[PlainPrompt, list[Span]]:
             "This CLIP has no text encoder. Load CLIP-L, CLIP-G, T5 or several of them."
         )
     return plain, spans
+
+
+def _t5_and_llama(clip: Any, prompt: str) -> tuple[PlainPrompt, list[Span]]:
+    """HiDream's: the tokens of T5, behind them twice those of Llama, which is read in two layers."""
+    if getattr(clip.cond_stage_model, "t5xxl", None) is None:
+        raise UnknownEncoderError(
+            "This CLIP of HiDream I1 has no T5, without which where words are is not known. Load T5 as well "
+            "(QuadrupleCLIPLoader)."
+        )
+    plain, spans, _ = _pieces(clip, prompt, "t5xxl")
+    llama = [NO_TEXT]
+    if getattr(clip.cond_stage_model, "llama", None) is not None:
+        _, llama, _ = _pieces(clip, prompt, "llama")
+    return plain, [*spans, *llama, *llama]
 
 
 def _clip_tokenizers(clip: Any) -> dict[str, Any]:

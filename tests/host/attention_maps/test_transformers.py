@@ -7,9 +7,9 @@ import functools
 import pytest
 import torch
 from comfyui_probe import evaluate
-from host_cases import assert_close, sample
+from host_cases import assert_close, encode, sample
 from prompt_entities import PROMPT, entities_of_prompt
-from tiny_transformers import CONFIGS, latents, tiny_transformer
+from tiny_transformers import CONFIGS, WithLlama, in_three_texts, latents, tiny_transformer
 
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
 from instance_composer.hosts.comfyui.attention_maps.heat_maps import heat_maps
@@ -21,6 +21,17 @@ EVERY = pytest.mark.parametrize("name", CONFIGS)
 OVERRIDE = "optimized_attention_override"
 ENTITIES = PromptEntities(PROMPT, entities_of_prompt())
 CROSSED = ("Cosmos-Predict2", "Anima", "Wan")
+
+
+@pytest.fixture(scope="module")
+def clip(clip):
+    return WithLlama(clip)
+
+
+@pytest.fixture(scope="module")
+def prompts(clip):
+    with torch.inference_mode():
+        return encode(clip, "a red book, a yellow vase and a blue cup"), encode(clip, "blurry")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,7 @@ class Watched:
             one if split else one.reshape(*one.shape[:2], heads, -1).transpose(1, 2) for one in (query, key)
         ]
         queries, keys = rows[0].shape[2], rows[1].shape[2]
-        first = 0 if self.name in CROSSED else self.text
+        first = 0 if self.name in (*CROSSED, "HiDream I1") else self.text
         if queries >= first + self.cells and (keys == self.text if self.name in CROSSED else queries == keys):
             # The positive is the second half of the batch.
             positive = [one[len(one) // 2 :].double() for one in rows]
@@ -51,6 +62,11 @@ class Watched:
             scores = positive[0][:, :, first : first + self.cells] @ positive[1].transpose(2, 3)
             self.maps.append((scores * rows[0].shape[-1] ** -0.5).softmax(-1).mean(1))
         return chosen(query, key, value, heads, *rest, **options)
+
+
+def of_llama():
+    """The entities with each word's places in T5's text and in both of Llama's."""
+    return PromptEntities(PROMPT, tuple(map(in_three_texts, ENTITIES.entities)))
 
 
 def shape_of(name, height, width):
@@ -66,17 +82,22 @@ def test_maps_are_the_means_of_a_softmax_over_prompt_and_picture(made, prompts, 
     before = {"FLUX.2": 512 - 77}.get(name, 0)
     text = {"FLUX.2": 512, "Z-Image": 96}.get(name, 77)
     watched = Watched(model, name, text, frames * grid[0] * grid[1])
-    recorded, made_record = record_attention(watched.model, ENTITIES, "all", 0.0, 1.0)
+    entities = of_llama() if name == "HiDream I1" else ENTITIES
+    recorded, made_record = record_attention(watched.model, entities, "all", 0.0, 1.0)
     settings = {"samples": noise}
     plain = sample((model, *prompts), settings, steps=1)
     assert torch.equal(sample((recorded, *prompts), settings, steps=1), plain), "recording leaves no trace"
     if name == "Flux.1":
         assert torch.equal(sample((model, *prompts), settings, steps=1), plain), "the MODEL is as it was"
+    if name == "HiDream I1":
+        before = frames * grid[0] * grid[1]
     mean = torch.stack(watched.maps).mean(0)[..., before:]
     mean = mean.unflatten(1, (frames, *grid)).mean(1).movedim(-1, 1)
     found = made_record._runs[-1].maps
-    assert_close(found.nouns, mean[:, [3, 7, 11]].float(), tolerance=2e-6)
-    assert_close(found.modifiers, mean[:, [2, 6, 10]].float(), tolerance=2e-6)
+    nouns = [mean[:, one.noun_tokens].sum(1) for one in entities.entities]
+    modifiers = [mean[:, one.modifier_tokens].sum(1) for one in entities.entities]
+    assert_close(found.nouns, torch.stack(nouns, 1).float(), tolerance=2e-6)
+    assert_close(found.modifiers, torch.stack(modifiers, 1).float(), tolerance=2e-6)
     assert found.nouns.amax() > 1.05 * found.nouns.mean() > 0, "the maps are not flat"
 
 

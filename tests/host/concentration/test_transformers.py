@@ -9,8 +9,9 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.patcher_extension import WrappersMP
 from comfyui_probe import evaluate
+from host_cases import encode
 from prompt_entities import entities_of_prompt
-from tiny_transformers import CONFIGS, close, latents, tiny_transformer
+from tiny_transformers import CONFIGS, LLAMA, WithLlama, close, in_three_texts, latents, tiny_transformer
 
 from instance_composer.hosts.comfyui.attention.binder import find_binder
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
@@ -29,6 +30,17 @@ STRONG = Concentration(strength=4.0, layers="all")
 WEIGHTS = (0.8, 1.5)
 SIZE = (12, 16)
 MOVED = 1e-3
+
+
+@pytest.fixture(scope="module")
+def clip(clip):
+    return WithLlama(clip)
+
+
+@pytest.fixture(scope="module")
+def prompts(clip):
+    with torch.inference_mode():
+        return encode(clip, "a red book, a yellow vase and a blue cup"), encode(clip, "blurry")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +88,7 @@ def reference(model, name, targets, step, strength=4.0, text=77, before=0):
     frames = 3 if name == "Wan" else 1
     cells = frames * grid[0] * grid[1]
     crossed = name in CROSSED
-    first = 0 if crossed else text
+    first = 0 if crossed or name == "HiDream I1" else text
 
     def attend(chosen, query, key, value, heads, *rest, **options):
         split = options.get("skip_reshape")
@@ -88,7 +100,8 @@ def reference(model, name, targets, step, strength=4.0, text=77, before=0):
             return chosen(query, key, value, heads, *rest, **options)
         k, v = (one.repeat_interleave(q.shape[1] // one.shape[1], 1) for one in (k, v))
         scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
-        tokens = {token: before + token for token in range(text - before)}
+        behind = cells if name == "HiDream I1" else 0
+        tokens = {token: behind + before + token for token in range(text - before)}
         for row in range(len(scores) // 2, len(scores)):
             for frame in range(frames):
                 rows = slice(first + frame * cells // frames, first + (frame + 1) * cells // frames)
@@ -101,11 +114,17 @@ def reference(model, name, targets, step, strength=4.0, text=77, before=0):
 
 
 def lengths(name):
-    return {"FLUX.2": (512, 512 - 77), "Z-Image": (96, 0)}.get(name, (77, 0))
+    known = {"FLUX.2": (512, 512 - 77), "Z-Image": (96, 0), "HiDream I1": (77 + 2 * LLAMA, 0)}
+    return known.get(name, (77, 0))
 
 
-def concentrate(model, prompts, layout, settings=STRONG):
-    bound, positive = apply_concentration(model, prompts[0], entities_of_prompt(), settings, layout)
+def entities_for(name):
+    found = entities_of_prompt()
+    return tuple(map(in_three_texts, found)) if name == "HiDream I1" else found
+
+
+def concentrate(model, prompts, layout, settings=STRONG, name=""):
+    bound, positive = apply_concentration(model, prompts[0], entities_for(name), settings, layout)
     return bound, positive, prompts[1]
 
 
@@ -114,8 +133,8 @@ def test_the_documented_step_over_prompt_and_picture(made, prompts, layout, name
     model, noise = made(name), latents(name, 2 if name == "Flux.1" else 1, *SIZE)
     settings = Concentration(*WEIGHTS, strength=4.0, layers="all")
     before = evaluate(model, *prompts, noise, 500)
-    found = evaluate(*concentrate(model, prompts, layout, settings), noise, 500)
-    targets = find_targets(entities_of_prompt(), layout)
+    found = evaluate(*concentrate(model, prompts, layout, settings, name), noise, 500)
+    targets = find_targets(entities_for(name), layout)
     text, padded = lengths(name)
     plain = reference(model, name, targets, natural, text=text, before=padded)
     close(name, found, evaluate(plain, *prompts, noise, 500))
@@ -126,10 +145,10 @@ def test_the_documented_step_over_prompt_and_picture(made, prompts, layout, name
         close(name, evaluate(*concentrate(model, prompts, layout, settings), noise, 500), found, 0)
 
 
-@pytest.mark.parametrize("name", ["Flux.1", "Z-Image", "Krea 2", "SD3.5", "Anima"])
+@pytest.mark.parametrize("name", ["Flux.1", "Z-Image", "Krea 2", "SD3.5", "Anima", "HiDream I1"])
 def test_the_closed_form_is_automatic_differentiation(made, prompts, layout, name):
     model, noise = made(name), latents(name, 1, *SIZE)
-    targets = find_targets(entities_of_prompt(), layout)
+    targets = find_targets(entities_for(name), layout)
     guidance = LocalGuidance(*WEIGHTS, strength=4.0, step="plain")
     term = LocalTerm(targets, guidance, layers_of(model)[:1], (0.0, 1.0))
     found = evaluate(bind(model), carry(prompts[0], term), prompts[1], noise, 500)
@@ -147,7 +166,7 @@ def test_the_closed_form_is_automatic_differentiation(made, prompts, layout, nam
 @pytest.mark.parametrize(
     ("name", "off"),
     [("Flux.1", {"strength": 0.0}), ("Flux.1", {"token_weight": 0.0, "pixel_weight": 0.0})]
-    + [(name, {"end": 0.01}) for name in ("Flux.1", "Lumina 2", "SD3.5", "Wan")],
+    + [(name, {"end": 0.01}) for name in ("Flux.1", "Lumina 2", "SD3.5", "Wan", "HiDream I1")],
     ids=str,
 )
 def test_switched_off_nothing_changes_by_a_bit(made, prompts, layout, name, off):

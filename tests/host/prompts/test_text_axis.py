@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import comfy.text_encoders.anima as anima
 import comfy.text_encoders.cosmos as cosmos
 import comfy.text_encoders.flux as flux
+import comfy.text_encoders.hidream as hidream
 import comfy.text_encoders.krea2 as krea2
 import comfy.text_encoders.lumina2 as lumina2
 import comfy.text_encoders.pixart_t5 as pixart
@@ -204,6 +205,35 @@ def test_anima_has_the_places_of_the_tokens_that_its_adapter_writes_at():
         tokens = values["t5xxl_ids"][list(one.tokens)].tolist()
         words = "".join(word.text for word in one.entity.words)
         assert "".join(tokenizer.t5xxl.tokenizer.decode(tokens).split()).strip(",.") == words.lower()
+
+
+def hidream_clip(**encoders):
+    named = {"clip_l": None, "clip_g": None, "t5xxl": None, "llama": None, **encoders}
+    # Llama's vocabulary is of bytes as Qwen's is, which is at hand everywhere.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hidream.hunyuan_video, "LLAMA3Tokenizer", lambda **_: qwen.Qwen25_7BVLITokenizer())
+        tokenizer = hidream.HiDreamTokenizer()
+    return clip_of(tokenizer, hidream.HiDreamTEModel, **named)
+
+
+def test_hidream_has_the_places_of_t5_and_twice_those_of_llama():
+    clip = hidream_clip(t5xxl=Echo(), llama=Echo(3))
+    text, _, values = clip.cond_stage_model.encode_token_weights(clip.tokenize(PROMPT))
+    llama = values["conditioning_llama3"][0, 0, :, 0]
+    ids = torch.cat((text[0, :, 0], llama, llama)).int().tolist()
+    starts = (0, text.shape[1], text.shape[1] + len(llama), len(ids))
+    for one in find_prompt_entities(clip, PROMPT).entities:
+        words = "".join(word.text for word in one.entity.words)
+        for name, first, last in zip(("t5xxl", "llama", "llama"), starts, starts[1:], strict=False):
+            tokens = [ids[place] for place in one.tokens if first <= place < last]
+            said = getattr(clip.tokenizer, name).tokenizer.decode(tokens)
+            assert "".join(said.split()).strip(",.") == words.lower()
+    assert len(token_spans(hidream_clip(t5xxl=Echo()), PROMPT)[1]) == text.shape[1] + 2
+
+
+def test_hidream_without_t5_is_refused():
+    with pytest.raises(UnknownEncoderError, match="Load T5 as well"):
+        token_spans(hidream_clip(llama=Echo(3)), "a vase")
 
 
 @pytest.mark.parametrize("name", ["Flux", "Z-Image", "Qwen-Image"])

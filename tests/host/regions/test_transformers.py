@@ -15,7 +15,7 @@ from comfyui_probe import evaluate
 from dense_transformer import OVERRIDE, Rules, with_dense_attention
 from host_cases import assert_close, encode
 from tiny_comfyui import CPU, Patcher
-from tiny_transformers import CONFIGS, close, latents, tiny_transformer
+from tiny_transformers import CONFIGS, WithLlama, close, latents, tiny_transformer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from instance_composer.hosts.comfyui.attention.binder import find_binder
@@ -38,6 +38,17 @@ END = 49407  # CLIP's end of text
 
 
 @pytest.fixture(scope="module")
+def clip(clip):
+    return WithLlama(clip)
+
+
+@pytest.fixture(scope="module")
+def prompts(clip):
+    with torch.inference_mode():
+        return encode(clip, "a red book, a yellow vase and a blue cup"), encode(clip, "blurry")
+
+
+@pytest.fixture(scope="module")
 def made():
     """Name -> MODEL, made once."""
     with torch.inference_mode():
@@ -46,9 +57,10 @@ def made():
 
 def reference(model, name, clip, layout, size, values=1.0, layers=None, **rules):
     """The MODEL with a dense matrix of weights; captions encoded and regions covered by hand."""
-    texts = []
+    texts, beside = [], []
     for instance in layout.active:
-        text = encode(clip, instance.caption)[0][0]
+        text, given = encode(clip, instance.caption)[0]
+        beside.append(given["conditioning_llama3"])
         if name in ("Flux.1", "FLUX.2", "Chroma"):
             ids = [token for token, _ in clip.tokenize(instance.caption)["g"][0]]
             text = text[:, : ids.index(END) + 1]
@@ -60,7 +72,8 @@ def reference(model, name, clip, layout, size, values=1.0, layers=None, **rules)
     frames = 3 if name == "Wan" else 1
     strength = rules.pop("strength", 1.0)
     strengths = [strength * one.strength for one in layout.active]
-    return with_dense_attention(model, name, texts, top * frames, Rules(strengths, **rules), values, layers)
+    owner = top * frames
+    return with_dense_attention(model, name, texts, owner, Rules(strengths, **rules), values, layers, beside)
 
 
 @EVERY
@@ -169,7 +182,9 @@ def test_no_tensor_of_the_length_squared(made, clip, layout, prompts, name):
     assert not square
 
 
-@pytest.mark.parametrize(("name", "preset"), [("Flux.1", "coarse"), ("Z-Image", "fine"), ("Anima", "fine")])
+@pytest.mark.parametrize(
+    ("name", "preset"), [("Flux.1", "coarse"), ("Z-Image", "fine"), ("Anima", "fine"), ("HiDream I1", "fine")]
+)
 def test_a_preset_draws_in_its_blocks_alone(made, clip, layout, prompts, name, preset):
     model, noise = made(name), latents(name, 1, 12, 16)
     drawn = *draw_regions(model, clip, layout, prompts[0], layers=preset), prompts[1]
@@ -208,8 +223,9 @@ def test_attention_that_is_never_reached_is_told_of(made, clip, layout, prompts,
     assert "no attention of the model was reached" in caplog.text
 
 
-def test_two_runs_at_once_are_independent(made, clip, layout, prompts):
-    model, noise = made("Flux.1"), latents("Flux.1", 1, 12, 16)
+@pytest.mark.parametrize("name", ["Flux.1", "HiDream I1"])
+def test_two_runs_at_once_are_independent(made, clip, layout, prompts, name):
+    model, noise = made(name), latents(name, 1, 12, 16)
     bound, positive = draw_regions(model, clip, layout, prompts[0])
     other = Layout((Instance("cup", Box(0.0, 0.0, 0.5, 0.5), "a blue cup"),))
     _, second = draw_regions(bound, clip, other, prompts[0])
@@ -225,8 +241,8 @@ def test_two_runs_at_once_are_independent(made, clip, layout, prompts):
     outer = bound.clone()
     outer.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "meanwhile", meanwhile)
     found = evaluate(outer, positive, prompts[1], noise, 500)
-    close("Flux.1", found, expected[0], 0)
-    close("Flux.1", inner[0], expected[1], 0)
+    close(name, found, expected[0], 0)
+    close(name, inner[0], expected[1], 0)
 
 
 def test_two_layouts_in_one_batch(made, clip, layout, prompts):
@@ -269,7 +285,14 @@ def test_anima_reads_a_caption_through_its_adapter(made):
     assert torch.equal(ANIMA.words(transformer, caption, text), expected)
 
 
-@pytest.mark.parametrize("name", ["Flux.1", "Lumina 2", "Qwen-Image", "Krea 2"])
+def test_a_clip_without_the_other_encoders_is_named(made, clip, layout, prompts):
+    model, noise = made("HiDream I1"), latents("HiDream I1", 1, 12, 16)
+    bound, positive = draw_regions(model, clip.clip, layout, prompts[0])
+    with pytest.raises(ModelMismatchError, match="HiDream I1 reads captions through more text encoders"):
+        evaluate(bound, positive, prompts[1], noise, 500)
+
+
+@pytest.mark.parametrize("name", ["Flux.1", "Lumina 2", "Qwen-Image", "Krea 2", "HiDream I1"])
 def test_what_cannot_be_joined_is_said(made, clip, layout, prompts, name):
     model, noise = made(name), latents(name, 1, 12, 16)
     bound, positive = draw_regions(model, clip, layout, prompts[0])
@@ -279,6 +302,8 @@ def test_what_cannot_be_joined_is_said(made, clip, layout, prompts, name):
         given = {"reference_latents": [noise]}
     elif name == "Qwen-Image":
         given = {"attention_mask": (torch.arange(77) < 40)[None].long()}
+    elif name == "HiDream I1":
+        given = {"concat_latent_image": noise}
     else:
         given, noise = {}, noise.expand(-1, -1, 2, -1, -1).contiguous()
     positive = node_helpers.conditioning_set_values(positive, given)

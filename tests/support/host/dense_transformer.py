@@ -54,14 +54,17 @@ def with_dense_attention(
     rules: Rules,
     values: float = 1.0,
     layers: Collection[int] | None = None,
+    beside: Sequence[Tensor] = (),
 ) -> Any:
     """A clone of the MODEL; `owner` says whose each of the picture's tokens is, -1 for nobody's.
+
+    `beside` are the captions as Llama has them, for HiDream.
 
     `values` scales what attention attends to, as another override might. `layers` are the numbers of the
     blocks in which instances are drawn, all if None.
     """
     first = name in ("Lumina 2", "Z-Image")
-    context = 3 if name == "SD3.5" else 2
+    context = 3 if name in ("SD3.5", "HiDream I1") else 2
     transformer = model.get_model_object("diffusion_model")
 
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -76,6 +79,13 @@ def with_dense_attention(
         hidden = [999] * (-filler % 32 if name == "Z-Image" else 0)
         own = [PROMPT] * (prompt.shape[1] + padded)
         text_kinds = [*kinds, *hidden, *own] if first else [*own, *kinds]
+        changed = {context: joined}
+        if name == "HiDream I1":
+            states = args[context + 1]
+            more = [one.to(states).expand(len(states), -1, -1, -1) for one in beside]
+            changed[context + 1] = torch.cat((states, *more), 2)
+            llama = [CAPTION + n for n, one in enumerate(beside) for _ in range(one.shape[2])]
+            text_kinds += [*[PROMPT] * states.shape[2], *llama] * 2
         options = next(a for a in (*args, *kwargs.values()) if isinstance(a, dict) and "cond_or_uncond" in a)
         options = dict(options)
         options[OVERRIDE] = _attention(
@@ -85,7 +95,7 @@ def with_dense_attention(
         if name not in ("FLUX.2", "Qwen-Image"):
             del options["patches"]["post_input"]
         args = tuple(
-            joined if n == context else options if isinstance(a, dict) and "cond_or_uncond" in a else a
+            options if isinstance(a, dict) and "cond_or_uncond" in a else changed.get(n, a)
             for n, a in enumerate(args)
         )
         if "transformer_options" in kwargs:
@@ -157,6 +167,8 @@ def _attention(
             return list(text), list(text)
         before = [] if crossed else list(text)
         mine = [*before, *cells, *[NOBODY] * (rows - len(before) - len(cells))]
+        if name == "HiDream I1":
+            mine = [*cells, *text]
         if rows < len(before) + len(cells):
             return None
         if rows == keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,8 @@ import comfy.supported_models
 import torch
 from host_cases import assert_close
 from tiny_comfyui import CPU, Patcher, random_like
+
+from instance_composer.models.entities.extraction import EntityTokens
 
 WIDTH = 48  # of the tiny CLIP's texts
 POOLED = 24
@@ -147,6 +150,23 @@ _SD3 = {
     "x_block_self_attn_layers": [0],
     "input_size": None,
 }
+_HIDREAM = {
+    "patch_size": 2,
+    "in_channels": 16,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 4,
+    "caption_channels": [WIDTH, 32],
+    "text_emb_dim": POOLED,
+    # As many as there are: which expert a token goes to cannot hang on its last digit.
+    "num_routed_experts": 2,
+    "num_activated_experts": 2,
+    "axes_dims_rope": (4, 6, 6),
+    "max_resolution": (64, 64),
+    "llama_layers": [0, 1, 2, 2],
+}
+LLAMA = 50  # tokens that the tiny CLIP's Llama makes of a text, beside the 77 of its T5
 # Name -> ComfyUI's description of the model, the sizes of its class, and the shape of a picture's latent.
 CONFIGS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "Flux.1": ("Flux", _FLUX1, (16,)),
@@ -160,7 +180,36 @@ CONFIGS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "Anima": ("Anima", _COSMOS, (16, 1)),
     "Wan": ("WAN21_T2V", _WAN, (16, 3)),
     "SD3.5": ("SD3", _SD3, (16,)),
+    "HiDream I1": ("HiDream", _HIDREAM, (16,)),
 }
+
+
+class WithLlama:
+    """A CLIP that also makes the layers (1, 3, LLAMA, 32) of Llama, as HiDream's does; others ignore them."""
+
+    def __init__(self, clip: Any) -> None:
+        self.clip = clip
+        self.to_llama = torch.randn(3, WIDTH, 32, generator=torch.Generator().manual_seed(7)) / 4
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.clip, name)
+
+    def encode_from_tokens_scheduled(self, *args: Any, **kwargs: Any) -> Any:
+        found = self.clip.encode_from_tokens_scheduled(*args, **kwargs)
+        return [[text, {**values, "conditioning_llama3": self.layers(text)}] for text, values in found]
+
+    def layers(self, text: torch.Tensor) -> torch.Tensor:
+        return (text[:, None, :LLAMA] @ self.to_llama).sin()
+
+
+def in_three_texts(entity: EntityTokens) -> EntityTokens:
+    """An entity's places among 77 tokens of T5, and one later in each of Llama's two texts behind them."""
+
+    def places(tokens: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(start + n for start in (0, 78, 78 + LLAMA) for n in tokens)
+
+    own = {key: places(getattr(entity, key)) for key in ("tokens", "noun_tokens", "modifier_tokens")}
+    return replace(entity, **own)
 
 
 def tiny_transformer(name: str) -> Any:

@@ -60,6 +60,9 @@ class TransformerBinder:
     def padding(self, text: Tensor) -> int:
         return self.family.padding(text)
 
+    def beside(self, arguments: Mapping[str, Any]) -> int:
+        return self.family.beside(arguments)
+
     def tokens(self, text: Tensor, values: Mapping[str, Any], model_options: Mapping[str, Any]) -> int:
         return self.family.tokens(text, values)
 

@@ -52,7 +52,7 @@ class ReadingCall:
         self._attended = attended
         self._sums = sums
         self._masked = masked
-        start = 0 if crossed else joined.length
+        start = 0 if crossed else joined.picture
         self._picture = slice(start, start + joined.cells)
         self._terms: dict[int, Tensor] = {}
 
@@ -117,4 +117,4 @@ class ReadingCall:
 
     def _places(self, text: Text, tokens: Tensor) -> Tensor:
         """Places of a text's tokens among the keys, behind captions and padding."""
-        return tokens + (self._joined.prompt + text.before)
+        return self._joined.places[tokens + text.before]

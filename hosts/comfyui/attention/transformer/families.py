@@ -22,6 +22,19 @@ Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Text that a model reads beside its first: the argument, and the entry of a CONDITIONING's values.
+
+    Its tokens lie along `axis`, and every block reads so many `stretches` of as many tokens.
+    """
+
+    argument: str
+    value: str
+    axis: int
+    stretches: int
+
+
+@dataclass(frozen=True)
 class Family:
     """One class of transformer.
 
@@ -30,7 +43,8 @@ class Family:
     `patch` is the attribute with the side of a patch. `trims`: captions go without padding. `taken`: lengths
     of text at which a call could be taken for another one. `refused`: arguments with which the sequence is
     another one, each with what it stands for. `wrapped`: whether its forward goes through ComfyUI's wrappers.
-    `stacks`: attributes with the blocks in which the picture reads text, in order.
+    `stacks`: attributes with the blocks in which the picture reads text, in order. `streams`: text beside the
+    first, behind it in the sequence. `behind`: the text is behind the picture, not before it.
     """
 
     module: str
@@ -44,6 +58,8 @@ class Family:
     refused: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     wrapped: bool = True
     stacks: tuple[str, ...] = ("blocks",)
+    streams: tuple[Stream, ...] = ()
+    behind: bool = False
 
     def serves(self, transformer: Any) -> bool:
         """Whether this is the class of a diffusion model."""
@@ -76,7 +92,25 @@ class Family:
 
     def tokens(self, text: Tensor, values: Mapping[str, Any]) -> int:
         """How many tokens the model reads of a text of a CONDITIONING with these values."""
-        return text.shape[1]
+        return text.shape[1] + self.beside({one.argument: values.get(one.value) for one in self.streams})
+
+    def beside(self, arguments: Mapping[str, Any]) -> int:
+        """How many of them are not in the first text, by the arguments with the others."""
+        found = ((one, arguments.get(one.argument)) for one in self.streams)
+        return sum(one.stretches * text.shape[one.axis] for one, text in found if text is not None)
+
+    def stream(self, stream: Stream, caption: Caption, like: Tensor) -> Tensor:
+        """A caption's part of text beside the first, with device and dtype of `like`.
+
+        `ModelMismatchError` where the CLIP has made none.
+        """
+        text = caption.values.get(stream.value)
+        if text is None:
+            raise ModelMismatchError(
+                f"{self.title} reads captions through more text encoders than this CLIP has. Connect the "
+                "CLIP that the prompt was encoded with."
+            )
+        return text.to(like)
 
     def check(self, arguments: Mapping[str, Any], grid: Grid, joins: bool) -> None:
         """`ModelMismatchError` for a call whose sequence this family does not know.
@@ -206,4 +240,17 @@ SD3 = Family(
     wrapped=False,
     stacks=("joint_blocks",),
 )
-FAMILIES = (FLUX, CHROMA, QWEN, LUMINA, KREA, COSMOS, ANIMA, WAN, SD3)
+HIDREAM = Family(
+    "comfy.ldm.hidream.model",
+    "HiDreamImageTransformer2DModel",
+    "HiDream I1",
+    text="c_crossattn",
+    # Its wrappers take no keyword that it does not know.
+    wrapped=False,
+    stacks=("double_stream_blocks", "single_stream_blocks"),
+    refused={"image_cond": "a reference picture"},
+    # Of Llama's layers the last, which goes from block to block, and behind it each block's own.
+    streams=(Stream("encoder_hidden_states_llama3", "conditioning_llama3", 2, 2),),
+    behind=True,
+)
+FAMILIES = (FLUX, CHROMA, QWEN, LUMINA, KREA, COSMOS, ANIMA, WAN, SD3, HIDREAM)

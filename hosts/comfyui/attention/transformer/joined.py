@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -18,45 +19,76 @@ from ..placed import PlacedGroup
 from ..run_cache import RunCache
 from .families import Family, Grid
 
+# First token, and the one behind the last.
+Range = tuple[int, int]
 
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """One chunk's texts: places of its captions in the joined text, and its group, None without captions."""
 
-    captions: tuple[tuple[int, int], ...]
-    group: PlacedGroup | None
+@dataclass(frozen=True)
+class Stretch:
+    """Places of the prompt, and of the captions of each chunk, in one stretch of the whole text."""
+
+    prompt: Range
+    captions: tuple[tuple[Range, ...], ...]
+
+    def moved(self, by: int) -> Stretch:
+        """The same so many tokens later."""
+        first, last = self.prompt
+        captions = tuple(tuple((a + by, b + by) for a, b in own) for own in self.captions)
+        return Stretch((first + by, last + by), captions)
 
 
 @dataclass(frozen=True, eq=False)
 class Joined:
     """One call with captions, all of them before the prompt, so that prompt and picture stay neighbours.
 
-    `arguments` are those that change. The text has `length` tokens, the prompt all from `prompt` on; `texts`
-    are those of each chunk of `rows` rows. `numbers` (B, length): the place that each token has in a text of
-    its own; None where places do not matter or tokens are turned to them.
+    `arguments` are those that change. The text has `length` tokens in `stretches`, one but for models that
+    read several texts; `texts` has the group of each chunk of `rows` rows, None for one without captions.
+    `numbers` (B, length): the place that each token has in a text of its own; None where places do not matter
+    or tokens are turned to them.
     """
 
     family: Family
     transformer: Any
     arguments: Mapping[str, Any]
     length: int
-    prompt: int
+    stretches: tuple[Stretch, ...]
     grid: Grid
     rows: int
-    texts: tuple[Texts, ...]
+    texts: tuple[PlacedGroup | None, ...]
     numbers: Tensor | None
+    device: torch.device
     cache: RunCache
 
     @property
     def joins(self) -> bool:
         """Whether there are captions at all, so that rows see different keys."""
-        return any(text.group is not None for text in self.texts)
+        return any(group is not None for group in self.texts)
+
+    @property
+    def prompt(self) -> int:
+        """Tokens of the text before the prompt."""
+        return self.stretches[0].prompt[0]
 
     @property
     def cells(self) -> int:
         """Tokens of the picture."""
         frames, height, width = self.grid
         return frames * height * width
+
+    @property
+    def picture(self) -> int:
+        """Place of the picture's first token, where it is in one sequence with the text."""
+        return 0 if self.family.behind else self.length
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Places of the prompt's tokens among the keys, in the order of its text axis."""
+        return self._places([one.prompt for one in self.stretches])
+
+    def _places(self, ranges: Sequence[Range]) -> Tensor:
+        """Places of tokens of the text among the keys."""
+        found = torch.cat([torch.arange(first, last, device=self.device) for first, last in ranges])
+        return found + self.cells if self.family.behind else found
 
     def number(self, given: dict[str, Any]) -> dict[str, Any]:
         """The model's patch `post_input`: each text is numbered as if it were alone."""
@@ -75,7 +107,7 @@ class Joined:
         if not self.turns:
             return tokens
         steps = [0] * self.prompt
-        for first, last in self.texts[chunk].captions:
+        for first, last in self.stretches[0].captions[chunk]:
             steps[first:last] = [self.length - last] * (last - first)
         captions = self.family.turned(self.transformer, tokens[:, :, : self.prompt], steps)
         return self.filled_up(torch.cat((captions, tokens[:, :, self.prompt :]), 2), self.length + self.cells)
@@ -95,38 +127,43 @@ class Joined:
 
     def groups(self, kind: str, block: Block, chunk: int, rows: int, device: torch.device) -> RowGroups:
         """Who sees whom in one kind of call ("joint", "crossed", "text", "picture") of so many rows."""
-        texts = self.texts[chunk]
-        placed = None if texts.group is None else texts.group.placed
-        sway = self._sway(texts, block)
+        group = self.texts[chunk]
+        placed = None if group is None else group.placed
+        sway = self._sway(chunk, block)
         how = None if placed is None else (placed.regions, placed.active, sway)
-        where = (self.length, self.prompt, texts.captions, self.grid)
-        key = (kind, how, where, rows, device)
-        return self.cache.get(key, lambda: self._groups(kind, texts, sway, rows, device))
+        own = tuple((one.prompt, one.captions[chunk]) for one in self.stretches)
+        key = (kind, how, (self.length, own, self.grid), rows, device)
+        return self.cache.get(key, lambda: self._groups(kind, chunk, sway, rows, device))
 
-    def _sway(self, texts: Texts, block: Block) -> Sway:
+    def _sway(self, chunk: int, block: Block) -> Sway:
         """That of a chunk's captions in one block; none where they do not act."""
-        if texts.group is None:
+        group = self.texts[chunk]
+        if group is None:
             return Sway(())
-        sway, blocks = texts.group.placed.sway, texts.group.blocks
+        sway, blocks = group.placed.sway, group.blocks
         return sway if not blocks or block in blocks else Sway((0.0,) * len(sway.strengths))
 
-    def _groups(self, kind: str, texts: Texts, sway: Sway, rows: int, device: torch.device) -> RowGroups:
-        tokens = torch.arange(max(rows, self.length), device=device)
-        prompt = tokens[self.prompt : self.length]
-        captions = [tokens[first:last] for first, last in texts.captions]
+    def _groups(self, kind: str, chunk: int, sway: Sway, rows: int, device: torch.device) -> RowGroups:
+        prompt = self.places
+        each = zip(*(one.captions[chunk] for one in self.stretches), strict=True)
+        captions = [self._places(own) for own in each]
         if kind == "text":
             return seeing.apart(prompt, captions)
-        owner = self._owner(texts, device)
+        owner = self._owner(chunk, device)
         if kind == "joint":
-            return seeing.joint(prompt, captions, tokens[self.length : rows], owner, sway)
+            tokens = torch.arange(rows, device=device)
+            text = self.cells if self.family.behind else 0
+            picture = torch.cat((tokens[:text], tokens[text + self.length :]))
+            return seeing.joint(prompt, captions, picture, owner, sway)
         owner = torch.cat((owner, owner.new_full((rows - len(owner),), -1)))
         if kind == "crossed":
             return seeing.crossed(prompt, captions, owner, sway)
         return seeing.within(owner, sway)
 
-    def _owner(self, texts: Texts, device: torch.device) -> Tensor:
+    def _owner(self, chunk: int, device: torch.device) -> Tensor:
         frames, *grid = self.grid
-        placement = texts.group and texts.group.placed.placement((grid[0], grid[1]), device)
+        group = self.texts[chunk]
+        placement = group and group.placed.placement((grid[0], grid[1]), device)
         if placement is None:
             return torch.full((self.cells,), -1, device=device)
         return seeing.owners(placement.covered.flatten(1)).to(device).repeat(frames)
@@ -147,35 +184,66 @@ def join(
     grid = family.grid(transformer, latent)
     family.check(given, grid, joins=bool(placed))
     text: Tensor = given[family.text]
-    if not placed:
-        own = _rounded(text.shape[1], family.multiple(transformer))
-        nothing = (Texts((), None),) * len(call.labels)
-        return Joined(family, transformer, {}, own, 0, grid, call.rows, nothing, None, RunCache())
-    cache = next(iter(placed.values())).cache
-    words = {
-        chunk: [family.words(transformer, one, text) for one in group.placed.acting]
-        for chunk, group in placed.items()
-    }
-    counts = {chunk: [one.shape[1] for one in own] for chunk, own in words.items()}
     multiple = family.multiple(transformer)
     own = _rounded(text.shape[1], multiple)
-    before = _before(max(map(sum, counts.values())), own, multiple, grid, family.taken)
-    joined = torch.cat((text.new_zeros(len(text), before, text.shape[2]), text), 1)
-    texts: list[Texts] = []
-    for chunk in range(len(call.labels)):
-        ends = [sum(counts.get(chunk, ())[:n]) for n in range(len(counts.get(chunk, ())) + 1)]
-        if chunk in words:
-            rows = slice(chunk * call.rows, (chunk + 1) * call.rows)
-            joined[rows, : ends[-1]] = torch.cat(words[chunk], 1)
-        texts.append(Texts(tuple(pairwise(ends)), placed.get(chunk)))
-    arguments: dict[str, Any] = {family.text: joined}
+    chunks = tuple(placed.get(chunk) for chunk in range(len(call.labels)))
+    acting = [group.placed.acting if group else () for group in chunks]
+    words = [[family.words(transformer, one, text) for one in each] for each in acting]
+    before = _before(_longest(words, 1), own, multiple, grid, family.taken) if placed else 0
+    stretches = [_stretch(words, before, own, axis=1)]
+    arguments: dict[str, Any] = {family.text: _joined(text, words, before, call.rows, axis=1)}
+    for stream in family.streams:
+        name, axis = stream.argument, stream.axis
+        words = [[family.stream(stream, one, given[name]) for one in each] for each in acting]
+        longest = _longest(words, axis)
+        arguments[name] = _joined(given[name], words, longest, call.rows, axis)
+        stretch = _stretch(words, longest, given[name].shape[axis], axis)
+        for _ in range(stream.stretches):
+            stretches.append(stretch.moved(stretches[-1].prompt[1]))
     if given.get("attention_mask") is not None and family.text == "context":
         # It hides nothing (`Family.check`), but is as long as the prompt.
         arguments["attention_mask"] = None
-    numbers = _numbers(family.numbering(transformer), texts, before, text.shape[1], call.rows, text.device)
+    numbers = None
+    if placed:
+        numbers = _numbers(family.numbering(transformer), stretches[0], text.shape[1], call.rows, text.device)
     return Joined(
-        family, transformer, arguments, before + own, before, grid, call.rows, tuple(texts), numbers, cache
+        family,
+        transformer,
+        arguments if placed else {},
+        stretches[-1].prompt[1],
+        tuple(stretches),
+        grid,
+        call.rows,
+        chunks,
+        numbers,
+        text.device,
+        next(iter(placed.values())).cache if placed else RunCache(),
     )
+
+
+def _longest(words: Sequence[Sequence[Tensor]], axis: int) -> int:
+    """Tokens of the captions of that chunk that has most."""
+    return max(sum(one.shape[axis] for one in each) for each in words)
+
+
+def _joined(text: Tensor, words: Sequence[Sequence[Tensor]], before: int, rows: int, axis: int) -> Tensor:
+    """The text with the captions of each chunk of `rows` rows along an axis, `before` tokens in all."""
+    if not before:
+        return text
+    shape = list(text.shape)
+    shape[axis] = before
+    captions = text.new_zeros(shape)
+    for chunk, own in enumerate(words):
+        if own:
+            whole = torch.cat([*own], axis)
+            captions[chunk * rows : (chunk + 1) * rows].narrow(axis, 0, whole.shape[axis]).copy_(whole)
+    return torch.cat((captions, text), axis)
+
+
+def _stretch(words: Sequence[Sequence[Tensor]], before: int, own: int, axis: int) -> Stretch:
+    """The places of captions, and of a prompt of `own` tokens behind `before`."""
+    ends = [list(accumulate((one.shape[axis] for one in each), initial=0)) for each in words]
+    return Stretch((before, before + own), tuple(tuple(pairwise(each)) for each in ends))
 
 
 def _before(captions: int, own: int, multiple: int, grid: Grid, taken: Sequence[int]) -> int:
@@ -193,15 +261,14 @@ def _rounded(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def _numbers(
-    numbering: str, texts: Sequence[Texts], before: int, prompt: int, rows: int, device: torch.device
-) -> Tensor | None:
+def _numbers(numbering: str, stretch: Stretch, prompt: int, rows: int, device: torch.device) -> Tensor | None:
     if numbering not in ("start", "end"):
         return None
-    numbers = torch.zeros(len(texts), before + prompt, dtype=torch.long, device=device)
+    before = stretch.prompt[0]
+    numbers = torch.zeros(len(stretch.captions), before + prompt, dtype=torch.long, device=device)
     numbers[:, before:] = torch.arange(prompt, device=device)
-    for own, text in zip(numbers, texts, strict=True):
-        for first, last in text.captions:
+    for own, captions in zip(numbers, stretch.captions, strict=True):
+        for first, last in captions:
             shift = max(prompt - (last - first), 0) if numbering == "end" else 0
             own[first:last] = shift + torch.arange(last - first, device=device)
     return numbers.repeat_interleave(rows, 0)

@@ -142,7 +142,7 @@ class JoinedAttention:
                 # As many cells as words: a block asks the picture first, then the text.
                 self._alike += 1
                 return "crossed" if self._alike % 2 == 0 else None
-            isolated = any(text.group is not None and text.group.placed.isolated for text in joined.texts)
+            isolated = any(group is not None and group.placed.isolated for group in joined.texts)
             return "picture" if isolated and queries == keys >= joined.cells else None
         if queries != keys:
             return None

@@ -51,6 +51,9 @@ class UNetBinder:
     def padding(self, text: Tensor) -> int:
         return 0
 
+    def beside(self, arguments: Mapping[str, Any]) -> int:
+        return 0
+
     def tokens(self, text: Tensor, values: Mapping[str, Any], model_options: Mapping[str, Any]) -> int:
         return Text.of(text, model_options).tokens
 

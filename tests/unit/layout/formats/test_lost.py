@@ -78,11 +78,18 @@ def test_every_name_is_told_of_once() -> None:
         {"a": 1},
     )
     layout = Layout((item, replace(VASE, enabled=False)), CANVAS, "a room", "blur")
-    assert set(formats.lost_by(layout, "lines")) == set(WORDS) - {"prompt", "negative", "canvas", "rounding"}
-    assert {name for known in formats.FORMATS for name in formats.lost_by(layout, known)} == set(WORDS)
+    assert set(formats.lost_by(layout, "lines")) == set(WORDS) - {
+        "prompt",
+        "negative",
+        "canvas",
+        "rounding",
+        "boxes",
+    }
+    written = (*formats.FORMATS, *formats.EXPORTS)
+    assert {name for known in written for name in formats.lost_by(layout, known)} == set(WORDS)
     assert formats.lost_in_words(PAIR, "omost") == "omost does not keep the canvas size"
     assert formats.lost_in_words(layout, "layout") == ""
-    assert set(KEPT) == set(formats.FORMATS)
+    assert set(KEPT) == set(written)
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)

@@ -73,6 +73,20 @@ def test_the_output_is_that_of_a_softmax_over_the_moved_logits(weights) -> None:
     torch.testing.assert_close(added(inputs, guidance), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("step", ["natural", "plain"])
+@pytest.mark.parametrize("sharp", [1.0, 6.0, 20.0])
+def test_words_that_have_all_attention_leave_sound_numbers(step, sharp) -> None:
+    """At the node's highest strength every place still gets a mean of values, within single precision."""
+    query, key, value = layer()
+    query = sharp * query
+    found = applied(probabilities(query, key), value)
+    found = found + added((query, key, value), LocalGuidance(strength=20.0, step=step))
+    lowest, highest = (one(1).unflatten(-1, (HEADS, -1)) for one in (value.amin, value.amax))
+    found = found.unflatten(-1, (HEADS, -1))
+    assert (found >= lowest[:, None] - 0.02).all()
+    assert (found <= highest[:, None] + 0.02).all()
+
+
 def test_less_than_one_inner_step_is_refused() -> None:
     with pytest.raises(ValueError, match="inner_steps is 0; 1 or more is allowed"):
         LocalGuidance(inner_steps=0)
