@@ -2,7 +2,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { Editor } from "./editor.mjs";
-import { adaptersAfter, halfWired, isConnected } from "./comfyui_flow.mjs";
+import { adaptersAfter, executionId, halfWired, isConnected, placesOf } from "./comfyui_flow.mjs";
 import { executionScope, isInside, locator, pathTo } from "./comfyui_graph.mjs";
 import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } from "./comfyui_page.mjs";
 import { NodePictures } from "./comfyui_pictures.mjs";
@@ -31,13 +31,15 @@ export async function mount({ node, widget, model }) {
 
 /** Show in a node what there is to say of it: how it is wired, and what its last run found. */
 export async function mountNotes(node) {
-  const made = new NodeNotes(node, await translator(), () => halfWired(node, rootGraph()));
+  const wiring = () => halfWired(node, rootGraph());
+  const made = new NodeNotes(node, await translator(), wiring, () => app.nodeOutputs?.[locator(node)]);
   notes.add(made);
   chain(node, "onRemoved", () => notes.delete(made));
   chain(node, "onExecuted", (output) => made.executed(output));
   chain(node, "onConnectionsChange", () => requestAnimationFrame(graphChanged));
   listenOnce();
   made.check();
+  for (const wait of RESTORED_AFTER) setTimeout(() => notes.has(made) && made.restore(), wait);
 }
 
 /** A graph was loaded or rebuilt: sizes and pictures may come through links that exist only now. */
@@ -365,6 +367,14 @@ function listenOnce() {
   );
   each("progress_state", (one, { nodes }) => one.pictures.progress(nodes));
   each("execution_error", (one, detail) => one.failed(detail));
+  const tell = (id, sentence) => {
+    for (const one of notes)
+      if (placesOf(one.node, rootGraph()).some((place) => executionId(place) === String(id)))
+        one.tell(sentence);
+  };
+  api.addEventListener("instance_composer.told", ({ detail }) => tell(detail.node, detail.sentence));
+  // What was told of a node's last run is over once it runs anew; while ComfyUI has it still, it does not.
+  api.addEventListener("executing", ({ detail }) => tell(detail?.node ?? detail, null));
   api.addEventListener("graphChanged", () => requestAnimationFrame(graphChanged));
   for (const name of ["execution_success", "execution_error", "execution_interrupted"])
     each(name, (one) => one.pictures.endRun());
