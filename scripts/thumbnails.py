@@ -13,7 +13,6 @@ import io
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,6 @@ ON_DEMO = {
 }
 # A first picture, what is found in it, and a second pass that keeps words on what was found.
 REFINED = {"Refine a picture": "a red circle and a blue square on grey"}
-REPAIRED = "Repair an instance"
 SAID = "drawn by the demo model, not by SDXL"
 SAID_REFINED = f"{SAID}; outlined by its own judge"
 # The judge that a template names, of which a tiny one of random weights takes the place.
@@ -64,7 +62,7 @@ QUALITY = 82
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="templates to draw (all that the demo model can)")
-    names = parser.parse_args().names or (*NAMES, *ON_DEMO, *REFINED, REPAIRED)
+    names = parser.parse_args().names or (*NAMES, *ON_DEMO, *REFINED)
     comfyui = find_comfyui()
     if comfyui is None:
         parser.error(HOW_TO_GET_COMFYUI)
@@ -81,8 +79,6 @@ def main() -> int:
                     drawn = said(thumbnail_on_demo(server, prompt, ON_DEMO[name]))
                 elif name in REFINED:
                     drawn = said(refined(server, prompt, REFINED[name]), SAID_REFINED)
-                elif name == REPAIRED:
-                    drawn = repaired(server, prompt)
                 else:
                     drawn = thumbnail(server, prompt)
                 drawn.save(target, quality=QUALITY, optimize=True)
@@ -160,17 +156,6 @@ def judged(image: Image.Image, prompt: str) -> Layout:
         shape = RunLength.from_raster(one.mask.astype(np.uint8).tobytes(), *image.size)
         instances.append(Instance(str(number), shape.bounds, f"{one.color} {one.shape}", mask=shape))
     return Layout(canvas=Canvas(*image.size), prompt=prompt, instances=tuple(instances))
-
-
-def repaired(server: Server, prompt: dict[str, Any]) -> Image.Image:
-    """A picture before and after the repair, with the region that was drawn again."""
-    node = prompt[only(prompt, "IC_RepairInstance")]["inputs"]
-    names = {name.split("@")[0].strip() for name in node["instances"].split(",")}
-    layout = Layout.from_json(prompt[only(prompt, "IC_InstanceLayout")]["inputs"]["document"])
-    marked = replace(layout, instances=tuple(one for one in layout.instances if one.id in names))
-    before = with_origins(prompt, only(prompt, "SaveImage"), node["image"])
-    shown = [picture(server, one, run(server, one), "SaveImage") for one in (before, prompt)]
-    return beside([draw_layout(marked, background=one, opacity=0) for one in shown])
 
 
 def put_on_demo(prompt: dict[str, Any], layout: Layout) -> None:
