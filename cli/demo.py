@@ -94,7 +94,8 @@ def _render(
 def _below_each_other(rows: list[Image.Image]) -> Image.Image:
     from PIL import Image
 
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)))
+    size = (max(row.width for row in rows), sum(row.height for row in rows))
+    sheet = Image.new("RGB", size, rows[0].getpixel((0, 0)))  # the rows' own ground beside narrower ones
     top = 0
     for row in rows:
         sheet.paste(row, (0, top))

@@ -33,6 +33,7 @@ __all__ = [
     "CheckpointError",
     "Header",
     "Weights",
+    "is_safetensors",
     "listing",
     "open_weights",
     "read_metadata",
@@ -138,7 +139,7 @@ class Weights(Mapping[str, Header]):
 
 
 def open_weights(files: Iterable[Path]) -> Weights:
-    """The tensors of files, `.safetensors` as such and anything else as torch files with `weights_only`.
+    """The tensors of files, safetensors as such and anything else as torch files of tensors alone.
 
     Raises `CheckpointError` for a file that is cut off, holds code, or is no weight file, and for one that is
     quantised in a way that is not read.
@@ -184,11 +185,11 @@ def _tell(_file: Path, message: str) -> None:
 
 
 def read_texts(path: Path) -> dict[str, str]:
-    """The texts that a `.safetensors` file carries as metadata; empty for other files.
+    """The texts that a safetensors file carries as metadata; empty for other files.
 
     Raises `CheckpointError` for a file that cannot be opened.
     """
-    return dict(_open_safetensors(path).metadata() or {}) if _is_safetensors(path) else {}
+    return dict(_open_safetensors(path).metadata() or {}) if is_safetensors(path) else {}
 
 
 def save_weights(
@@ -206,7 +207,7 @@ def save_weights(
 
 
 def read_metadata(path: Path, key: str) -> dict[str, Any]:
-    """The JSON object that a `.safetensors` file carries under a key; empty for other files and without it.
+    """The JSON object that a safetensors file carries under a key; empty for other files and without it.
 
     Raises `CheckpointError` for a file that cannot be opened, or carries something else there.
     """
@@ -261,15 +262,21 @@ def _refuse_folder(path: Path) -> None:
 
 
 def _open(path: Path) -> _Reader:
-    return _SafetensorsReader(path) if _is_safetensors(path) else _TorchReader(path)
+    return _SafetensorsReader(path) if is_safetensors(path) else _TorchReader(path)
 
 
-def _is_safetensors(path: Path) -> bool:
-    """By its name, unless it begins as a torch file: a download gets whatever name its page gives it."""
-    if path.suffix not in _SAFETENSORS or not path.is_file():
-        return path.suffix in _SAFETENSORS
+def is_safetensors(path: Path) -> bool:
+    """By what the file begins with, else by its name: a download gets whatever name its page gives it."""
+    named = path.suffix in _SAFETENSORS
+    if not path.is_file():
+        return named
     with path.open("rb") as file:
-        return file.read(4) != b"PK\x03\x04"
+        start = file.read(9)
+    # The length of a header in eight bytes, then the header, which is JSON.
+    if start[8:] == b"{":
+        return True
+    # A torch file of today is a zip archive, an earlier one a pickle of protocol 2.
+    return named and not start.startswith((b"PK\x03\x04", b"\x80\x02"))
 
 
 def _open_safetensors(path: Path) -> Any:

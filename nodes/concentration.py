@@ -107,8 +107,8 @@ class AttributeConcentration(io.ComfyNode):
                     ),
                 ),
                 *window_inputs(
-                    start="Where in the sampling run it begins to act: 0 is the first step.",
-                    end="Where in the sampling run it stops. After it nothing is computed.",
+                    start="Where in the sampling run it begins to act: 0 is the first step. Try 0 to 0.2.",
+                    end="Where in the sampling run it stops. After it nothing is computed. Try 0.4 to 1.",
                     advanced=True,
                 ),
                 layers_input("Which layers, in which the picture reads text", advanced=True),
@@ -130,7 +130,10 @@ class AttributeConcentration(io.ComfyNode):
                     min=1,
                     max=10,
                     advanced=True,
-                    tooltip="Parts in which local moves the attention of a layer, looking again after each.",
+                    tooltip=(
+                        "Parts in which local moves the attention of a layer, looking again after each. "
+                        "Try 1 to 3."
+                    ),
                 ),
                 socket(
                     io.String,

@@ -32,6 +32,11 @@ class DrawRegions(io.ComfyNode):
                 "layout to image",
                 "area conditioning",
                 "flux regional",
+                "place",
+                "box",
+                "area",
+                "multi subject",
+                "character",
             ],
             # In the order of the outputs: a bypassed node hands each of them the input in the same place.
             inputs=[

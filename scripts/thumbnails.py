@@ -2,7 +2,8 @@
 
 `python scripts/thumbnails.py` starts ComfyUI (COMFYUI_PATH or ~/comfy/ComfyUI), runs each template as it is
 saved and writes `example_workflows/NAME.jpg`: the picture with its regions over it. Some that are for SDXL
-run with the demo model and what it knows, and the thumbnail says so; the others show their layout.
+run with the demo model and what it knows, and the thumbnail says so; the others show their layout. What is
+outlined by large models in its template is outlined by the judge of Shapes World here, which is said too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
@@ -24,8 +26,9 @@ from comfyui_location import HOW_TO_GET_COMFYUI, REPOSITORY, find_comfyui
 from comfyui_server import Server, api_prompt, running_server
 from tiny_captioners import write_tiny_qwen
 
-from instance_composer.layout import Canvas, Layout
+from instance_composer.layout import Canvas, Instance, Layout, RunLength
 from instance_composer.pictures import draw_layout
+from instance_composer.shapes_world.judge import read_things
 
 TEMPLATES = REPOSITORY / "example_workflows"
 DEMO_LAYOUTS = REPOSITORY / "demo" / "layouts"
@@ -43,7 +46,10 @@ ON_DEMO = {
     "Bind attributes": "a red circle and a blue square on grey",
     "See where words look": "a green triangle and an orange cross on grey",
 }
+# A first picture, what is found in it, and a second pass that keeps words on what was found.
+REFINED = {"Refine a picture": "a red circle and a blue square on grey"}
 SAID = "drawn by the demo model, not by SDXL"
+SAID_REFINED = f"{SAID}; outlined by its own judge"
 # The judge that a template names, of which a tiny one of random weights takes the place.
 JUDGE = Path("models") / "vision_language_models" / "Qwen2-VL-2B-Instruct"
 LONGEST = 480  # pixels: the gallery shows cards of about 300
@@ -56,7 +62,7 @@ QUALITY = 82
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="templates to draw (all that the demo model can)")
-    names = parser.parse_args().names or (*NAMES, *ON_DEMO)
+    names = parser.parse_args().names or (*NAMES, *ON_DEMO, *REFINED)
     comfyui = find_comfyui()
     if comfyui is None:
         parser.error(HOW_TO_GET_COMFYUI)
@@ -69,8 +75,13 @@ def main() -> int:
                 workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
                 prompt = api_prompt(workflow, info)
                 target = TEMPLATES / f"{name}.jpg"
-                drawn = said(thumbnail_on_demo(server, prompt, ON_DEMO[name])) if name in ON_DEMO else None
-                (drawn or thumbnail(server, prompt)).save(target, quality=QUALITY, optimize=True)
+                if name in ON_DEMO:
+                    drawn = said(thumbnail_on_demo(server, prompt, ON_DEMO[name]))
+                elif name in REFINED:
+                    drawn = said(refined(server, prompt, REFINED[name]), SAID_REFINED)
+                else:
+                    drawn = thumbnail(server, prompt)
+                drawn.save(target, quality=QUALITY, optimize=True)
                 print(f"{target.name}: {target.stat().st_size} bytes", flush=True)
     return 0
 
@@ -110,6 +121,43 @@ def thumbnail_on_demo(server: Server, prompt: dict[str, Any], wanted: str) -> Im
     return beside([drawn])
 
 
+def refined(server: Server, prompt: dict[str, Any], wanted: str) -> Image.Image:
+    """The first picture with what the judge finds in it, beside the second pass over it."""
+    put_on_demo(prompt, Layout(canvas=Canvas(128, 128), prompt=wanted))
+    finder = only(prompt, "IC_SegmentEntities")
+    source = prompt[finder]["inputs"]["image"]
+    del prompt[finder]
+    saving = only(prompt, "SaveImage")
+    first = with_origins(prompt, saving, source)
+    drawn = picture(server, first, run(server, first), "SaveImage")
+    found = judged(drawn.resize((128, 128), Image.Resampling.LANCZOS), wanted)
+    size = {"width": 128, "height": 128}
+    prompt[finder] = {"class_type": "IC_InstanceLayout", "inputs": {**size, "document": found.to_json()}}
+    again = picture(server, prompt, run(server, prompt), "SaveImage")
+    return beside([draw_layout(found, background=drawn, opacity=OPACITY), again])
+
+
+def with_origins(prompt: dict[str, Any], node: str, image: list[Any]) -> dict[str, Any]:
+    """The part of a prompt that leads to a node, which takes its image from elsewhere."""
+    kept = {node: {**prompt[node], "inputs": {**prompt[node]["inputs"], "images": image}}}
+    waiting = [node]
+    while waiting:
+        for value in kept[waiting.pop()]["inputs"].values():
+            if isinstance(value, list) and value[0] not in kept:
+                kept[value[0]] = prompt[value[0]]
+                waiting.append(value[0])
+    return kept
+
+
+def judged(image: Image.Image, prompt: str) -> Layout:
+    """What the judge of Shapes World finds in a picture, outlined and named as it reads it."""
+    instances = []
+    for number, one in enumerate(read_things(np.asarray(image)), start=1):
+        shape = RunLength.from_raster(one.mask.astype(np.uint8).tobytes(), *image.size)
+        instances.append(Instance(str(number), shape.bounds, f"{one.color} {one.shape}", mask=shape))
+    return Layout(canvas=Canvas(*image.size), prompt=prompt, instances=tuple(instances))
+
+
 def put_on_demo(prompt: dict[str, Any], layout: Layout) -> None:
     """The demo model, a layout and its prompt in the place of a template's own; nodes and links stay."""
     checkpoint = only(prompt, "CheckpointLoaderSimple")  # model, clip, vae come first there as well
@@ -137,13 +185,13 @@ def put_on_demo(prompt: dict[str, Any], layout: Layout) -> None:
             inputs["text"] = ""  # what SDXL is told to avoid
 
 
-def said(image: Image.Image) -> Image.Image:
+def said(image: Image.Image, words: str = SAID) -> Image.Image:
     """The same above a line that says whose picture it is."""
     whole = Image.new("RGB", (image.width, image.height + LINE), GROUND)
     whole.paste(image)
     draw = ImageDraw.Draw(whole)
     font = ImageFont.load_default(size=14)
-    draw.text((LONGEST / 2, image.height + LINE / 2), SAID, font=font, fill="white", anchor="mm")
+    draw.text((LONGEST / 2, image.height + LINE / 2), words, font=font, fill="white", anchor="mm")
     return whole
 
 

@@ -20,8 +20,9 @@ logger = logging.getLogger("instance_composer")
 def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
     """All tensors of an IFAdapter file under flattened official names, in the file's dtype.
 
-    `.safetensors` is read as such, anything else as a torch file of the three official groups with
-    `weights_only=True`. A `module.` prefix (left by distributed training) is stripped.
+    A safetensors file is read as such, anything else as a torch file of the three official groups with
+    `weights_only=True`; what the file begins with tells, for a download may have either name. A `module.`
+    prefix (left by distributed training) is stripped.
     """
     path = Path(path)
     tensors = {_strip_module(key): value for key, value in read_tensors(path).items()}

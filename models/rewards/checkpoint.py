@@ -15,6 +15,7 @@ from ..quantisation import restored_tensors
 from ..weights import (
     CheckpointError,
     check_tensor,
+    is_safetensors,
     listing,
     open_weights,
     read_metadata,
@@ -50,11 +51,11 @@ _NAMES = (
 def read_reward(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights of a reward model under their published names, and the metadata of the file.
 
-    `.safetensors` is read as such, anything else as a torch file with `weights_only=True`. A trainer's
+    A safetensors file is read as such, anything else as a torch file of tensors alone. A trainer's
     wrapping dictionary and the prefix `module.` are taken off. Raises `CheckpointError`.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
+    if is_safetensors(path):
         weights = open_weights([path])
         state = {name: weights.read(name) for name in weights}
     else:

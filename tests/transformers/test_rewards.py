@@ -150,13 +150,16 @@ def test_the_published_file_is_understood_key_for_key():
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
-def test_torch_files_of_trainers_are_read(tmp_path, state, golden, prefix, wrapper):
+@pytest.mark.parametrize(
+    ("wrapper", "name"),
+    [(None, "best_lr=1e-05.pt"), ("state_dict", "best_lr=1e-05.pt"), ("model", "called.safetensors")],
+)
+def test_torch_files_of_trainers_are_read(tmp_path, state, golden, prefix, wrapper, name):
     content = {prefix + key: value for key, value in state.items()}
-    torch.save(content if wrapper is None else {"epoch": 3, wrapper: content}, tmp_path / "best_lr=1e-05.pt")
+    torch.save(content if wrapper is None else {"epoch": 3, wrapper: content}, tmp_path / name)
     with pytest.raises(CheckpointError, match="does not tell its number of attention heads"):
-        RewardModel.load(tmp_path / "best_lr=1e-05.pt")
-    read, metadata = read_reward(tmp_path / "best_lr=1e-05.pt")
+        RewardModel.load(tmp_path / name)
+    read, metadata = read_reward(tmp_path / name)
     model = RewardModel.from_state_dict(read, {**metadata, **HEADS})
     raw = model.raw_score(golden["image"], golden["input_ids"], golden["attention_mask"])
     assert_near(raw, golden["raw_score"][:, 0])

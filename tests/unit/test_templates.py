@@ -95,3 +95,11 @@ def test_the_film_of_the_readme_is_short_and_small():
             times.append(frame.info["duration"])
     assert len(times) > 20
     assert sum(times) < 12_000  # milliseconds
+
+
+def test_the_gallery_of_the_readme_has_no_white_patches():
+    gallery = REPOSITORY / "docs" / "demo.webp"
+    assert f"({gallery.relative_to(REPOSITORY).as_posix()})" in (REPOSITORY / "README.md").read_text("utf-8")
+    with Image.open(gallery) as opened:
+        grey = opened.convert("L")
+    assert sum(grey.histogram()[250:]) < 0.005 * grey.width * grey.height

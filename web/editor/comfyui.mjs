@@ -1,15 +1,12 @@
 // The one place that touches ComfyUI: puts an editor into the widget's element and is its host.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { chooseLayout } from "./chooser.mjs";
 import { Editor } from "./editor.mjs";
-import { adaptersAfter, halfWired, isConnected } from "./comfyui_flow.mjs";
+import { adaptersAfter, executionId, halfWired, isConnected, placesOf } from "./comfyui_flow.mjs";
 import { executionScope, isInside, locator, pathTo } from "./comfyui_graph.mjs";
-import { keep, listKept, readKept, removeKept } from "./comfyui_kept.mjs";
 import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } from "./comfyui_page.mjs";
 import { NodePictures } from "./comfyui_pictures.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
-import { drawAgain } from "./comfyui_repair.mjs";
 import { NodeSize } from "./comfyui_size.mjs";
 import { keepUnsaved, takeUnsaved, Unsaved } from "./comfyui_unsaved.mjs";
 import { recall, remember } from "./memory.mjs";
@@ -22,6 +19,7 @@ const mounts = new Set();
 const notes = new Set();
 const memories = new Map();
 const elements = new Map();
+const later = () => import("./later.mjs");
 
 /** Make the editor of a widget. @param {{node: any, widget: any, model: {element: HTMLElement, text: string, textChanged: () => void}}} parts */
 export async function mount({ node, widget, model }) {
@@ -33,13 +31,15 @@ export async function mount({ node, widget, model }) {
 
 /** Show in a node what there is to say of it: how it is wired, and what its last run found. */
 export async function mountNotes(node) {
-  const made = new NodeNotes(node, await translator(), () => halfWired(node, rootGraph()));
+  const wiring = () => halfWired(node, rootGraph());
+  const made = new NodeNotes(node, await translator(), wiring, () => app.nodeOutputs?.[locator(node)]);
   notes.add(made);
   chain(node, "onRemoved", () => notes.delete(made));
   chain(node, "onExecuted", (output) => made.executed(output));
   chain(node, "onConnectionsChange", () => requestAnimationFrame(graphChanged));
   listenOnce();
   made.check();
+  for (const wait of RESTORED_AFTER) setTimeout(() => notes.has(made) && made.restore(), wait);
 }
 
 /** A graph was loaded or rebuilt: sizes and pictures may come through links that exist only now. */
@@ -60,7 +60,7 @@ export async function openLayouts() {
       theme: one.editor.root.dataset.theme,
       open: () => one.openPanel(),
     });
-    return chooseLayout(found.map(entry), t);
+    return (await later()).chooseLayout(found.map(entry), t);
   }
   const note = {
     severity: "info",
@@ -148,13 +148,20 @@ class Mount {
         return self.pictures.chosen;
       },
       chooseResult: (choice) => this.pictures.choose(choice),
-      kept: { list: listKept, read: readKept, keep, remove: removeKept },
+      get kept() {
+        return later().then((part) => ({
+          list: part.listKept,
+          read: part.readKept,
+          keep: part.keep,
+          remove: part.removeKept,
+        }));
+      },
       countTokens,
       readPrompt,
       readLayout,
       writeLayout,
       examine,
-      drawAgain: (instances, all) => drawAgain(app, this.node, instances, all),
+      drawAgain: (...instances) => later().then((part) => part.drawAgain(app, this.node, ...instances)),
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };
@@ -360,6 +367,14 @@ function listenOnce() {
   );
   each("progress_state", (one, { nodes }) => one.pictures.progress(nodes));
   each("execution_error", (one, detail) => one.failed(detail));
+  const tell = (id, sentence) => {
+    for (const one of notes)
+      if (placesOf(one.node, rootGraph()).some((place) => executionId(place) === String(id)))
+        one.tell(sentence);
+  };
+  api.addEventListener("instance_composer.told", ({ detail }) => tell(detail.node, detail.sentence));
+  // What was told of a node's last run is over once it runs anew; while ComfyUI has it still, it does not.
+  api.addEventListener("executing", ({ detail }) => tell(detail?.node ?? detail, null));
   api.addEventListener("graphChanged", () => requestAnimationFrame(graphChanged));
   for (const name of ["execution_success", "execution_error", "execution_interrupted"])
     each(name, (one) => one.pictures.endRun());

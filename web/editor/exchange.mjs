@@ -13,13 +13,16 @@ export class Exchange {
   }
 
   /** The part that is loaded on demand. */
-  importExport() {
-    this.loading ??= import("./import_export.mjs").then(({ ImportExport }) => new ImportExport(this.editor));
-    return this.loading.catch((error) => {
-      this.loading = null;
+  later() {
+    return import("./later.mjs").catch((error) => {
       this.editor.say(this.editor.t("editor.not_loaded"), true);
       throw error;
     });
+  }
+
+  async importExport() {
+    const { ImportExport } = await this.later();
+    return (this.made ??= new ImportExport(this.editor));
   }
 
   /** A paste on the stage: our own instances go in at once, anything else is shown first. */

@@ -1,15 +1,8 @@
-// What of this installation helps or hinders the pack: a button, and the sheet that it opens.
+// The sheet that says what of this installation helps or hinders the pack.
 import { html } from "./dom.mjs";
 
 /** @param {any} editor whose host has `examine(thorough)`, a promise of {text, faults} or null */
-export const installationButton = (editor) =>
-  html(
-    "button",
-    { type: "button", class: "ic-button ic-outlined", onclick: () => openInstallation(editor) },
-    editor.t("editor.check_installation"),
-  );
-
-function openInstallation(editor) {
+export function openInstallation(editor) {
   const { t, host, menus, exchange } = editor;
   const text = html("pre", { class: "ic-report", tabindex: 0, "aria-label": t("editor.installation") });
   const state = html("p", { role: "status" });

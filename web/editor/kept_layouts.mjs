@@ -5,7 +5,7 @@ import { tidyName } from "../lib/file_names.mjs";
 import { html, iconButton } from "./dom.mjs";
 import { mini } from "./mini.mjs";
 
-/** `host.kept` of the editor: list, read, keep, remove. */
+/** `host.kept` of the editor is a promise of list, read, keep and remove. */
 export class KeptLayouts {
   constructor(editor) {
     this.editor = editor;
@@ -61,7 +61,7 @@ export class KeptLayouts {
   async load() {
     const { editor } = this;
     try {
-      const found = await editor.host.kept.list();
+      const found = await (await editor.host.kept).list();
       this.entries = await Promise.all(found.map((one) => this.entry(one)));
       this.cards.replaceChildren(...this.entries.map(({ card }) => card));
       this.search.hidden = found.length < 2;
@@ -74,7 +74,7 @@ export class KeptLayouts {
   async entry(name) {
     let layout = null;
     try {
-      layout = parse(await this.editor.host.kept.read(name));
+      layout = parse(await (await this.editor.host.kept).read(name));
     } catch {
       // Shown by its name: it may be removed, or mended by hand.
     }
@@ -152,7 +152,7 @@ export class KeptLayouts {
     try {
       const same = (one) => one.name.toLocaleLowerCase() === name.toLocaleLowerCase();
       const isTaken = !replace && this.entries.some(same);
-      if (isTaken || !(await host.kept.keep(name, serialise(layout), replace)))
+      if (isTaken || !(await (await host.kept).keep(name, serialise(layout), replace)))
         return this.askToReplace(name);
       this.editor.say(t("editor.kept", { name }), true);
       this.name.value = "";
@@ -183,7 +183,7 @@ export class KeptLayouts {
 
   async remove(name) {
     try {
-      await this.editor.host.kept.remove(name);
+      await (await this.editor.host.kept).remove(name);
     } catch {
       this.editor.say(this.editor.t("editor.not_removed", { name }), true);
     }

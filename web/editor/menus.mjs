@@ -4,7 +4,6 @@ import { ASPECTS, TEMPLATES } from "../lib/templates.mjs";
 import { LARGEST_CANVAS, SMALLEST_CANVAS } from "../lib/document.mjs";
 import { boxPolygon, outlines, simplify } from "../lib/mask.mjs";
 import { html } from "./dom.mjs";
-import { installationButton } from "./installation.mjs";
 import { Popups } from "./popups.mjs";
 
 const GRIDS = [0, 8, 16, 32, 64];
@@ -76,9 +75,10 @@ export class Menus extends Popups {
   }
 
   /** The host draws the selected instances of the last picture again, and tells how that goes. */
-  drawAgain() {
+  async drawAgain() {
     const { editor } = this;
-    const { code, params } = editor.host.drawAgain(editor.selected, editor.layout.instances);
+    const asked = editor.host.drawAgain(editor.selected, editor.layout.instances);
+    const { code, params } = await asked.catch(() => ({ code: "editor.not_loaded" }));
     editor.say(editor.t(code, params), true);
   }
 
@@ -386,7 +386,18 @@ export class Menus extends Popups {
     this.sheet(
       t("editor.shortcuts"),
       html("dl", {}, ...rows.flatMap(([keys, what]) => [html("dt", {}, keys), html("dd", {}, what)])),
-      ...(this.editor.host.examine ? [installationButton(this.editor)] : []),
+      ...(this.editor.host.examine ? [this.installationButton()] : []),
+    );
+  }
+
+  /** Opens what of this installation helps or hinders the pack. */
+  installationButton() {
+    const { t, exchange } = this.editor;
+    const onclick = () => exchange.later().then((part) => part.openInstallation(this.editor));
+    return html(
+      "button",
+      { type: "button", class: "ic-button ic-outlined", onclick },
+      t("editor.check_installation"),
     );
   }
 }

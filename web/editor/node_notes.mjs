@@ -4,14 +4,18 @@ import { findProblems } from "../lib/problems.mjs";
 import { html } from "./dom.mjs";
 
 const NAME = "notes";
+const TOLD = "instance_composer_told";
 const STYLE =
   "box-sizing:border-box;margin:0;padding:6px 8px;overflow:auto;user-select:text;font:12px/1.4 system-ui,sans-serif;" +
   "color:var(--input-text,#ddd);background:var(--comfy-input-bg,#222);border-radius:6px;border-inline-start:3px solid #d9a400";
 
 export class NodeNotes {
-  /** `wiring()` names what is wrong with the node's links, null for nothing. */
-  constructor(node, t, wiring) {
-    Object.assign(this, { node, t, wiring, found: [], shown: "" });
+  /**
+   * `wiring()` names what is wrong with the node's links, null for nothing. `kept()` are the outputs that ComfyUI
+   * keeps of the node's last run and gives back with the workflow, undefined where there are none.
+   */
+  constructor(node, t, wiring, kept) {
+    Object.assign(this, { node, t, wiring, kept, found: [], told: null, shown: "" });
   }
 
   /** A run of the node tells of a layout that has something worth a look. */
@@ -23,7 +27,29 @@ export class NodeNotes {
     } catch {
       this.found = []; // a document that this page is too old for
     }
+    // A run that has nothing to do for the node sends its outputs again, and nothing is told anew.
+    if (this.told) requestAnimationFrame(() => this.keepTold());
     this.check();
+  }
+
+  /** A sentence of the server about the run, in its own words; null for none any more. */
+  tell(sentence) {
+    this.told = sentence;
+    this.keepTold();
+    this.check();
+  }
+
+  keepTold() {
+    const kept = this.kept();
+    if (kept) kept[TOLD] = this.told ? [this.told] : [];
+  }
+
+  /** What an earlier run left, of a workflow that was elsewhere meanwhile. */
+  restore() {
+    const kept = this.kept();
+    if (!this.node.graph || this.shown || !kept) return;
+    this.told = kept[TOLD]?.[0] ?? null;
+    this.executed(kept);
   }
 
   check() {
@@ -31,6 +57,7 @@ export class NodeNotes {
     const lines = [
       ...(wrong ? [this.t(`problem.${wrong}`, { node: this.node.title })] : []),
       ...this.found.map(({ code, params }) => this.t(code, params)),
+      ...(this.told ? [this.told] : []),
     ];
     const text = lines.join("\n");
     if (text === this.shown) return;

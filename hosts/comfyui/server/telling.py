@@ -6,12 +6,17 @@ import logging
 import sys
 from typing import Any
 
+EVENT = "instance_composer.told"
+
 logger = logging.getLogger("instance_composer")
 
 
 def tell(node_id: Any, sentence: str) -> None:
-    """A sentence for the log, and on the node where a server shows one."""
+    """A sentence for the log, and for the page that asked for the run, which shows it on the node.
+
+    An event of our own: what newer front ends make of `send_progress_text` goes with the end of the run.
+    """
     logger.info("%s", sentence)
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is not None and node_id is not None:
-        server.send_progress_text(sentence, node_id)
+        server.send_sync(EVENT, {"node": str(node_id), "sentence": sentence}, server.client_id)

@@ -98,9 +98,16 @@ def test_weights_are_readable_for_whoever_may_read_the_folder(tmp_path, folder, 
     assert (place / "one.safetensors").stat().st_mode & 0o777 == file
 
 
-def test_a_torch_file_under_the_name_of_the_other_format_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "pickle"])
+def test_a_torch_file_under_the_name_of_the_other_format_is_read(tmp_path: Path, zipped: bool) -> None:
     """Model pages offer one file, and who fetches it may call it by another."""
     file = tmp_path / "adapter.safetensors"
-    torch.save({"layer": torch.arange(3.0)}, file)
+    torch.save({"layer": torch.arange(3.0)}, file, _use_new_zipfile_serialization=zipped)
     assert torch.equal(open_weights([file]).read("layer"), torch.arange(3.0))
     assert read_texts(file) == {}
+
+
+def test_a_safetensors_file_under_the_name_of_a_torch_file_is_read(tmp_path: Path) -> None:
+    save_file({"layer": torch.arange(3.0)}, tmp_path / "adapter.bin", {"made": "of it"})
+    assert torch.equal(open_weights([tmp_path / "adapter.bin"]).read("layer"), torch.arange(3.0))
+    assert read_texts(tmp_path / "adapter.bin") == {"made": "of it"}

@@ -79,6 +79,13 @@ def test_save_and_load_give_the_same_adapter_in_both_containers(tmp_path: Path, 
         assert torch.equal(copy.state_dict()[key], value), key
 
 
+def test_the_published_file_is_read_under_the_name_that_the_templates_give_it(tmp_path: Path) -> None:
+    """Front ends offer to download it, and only under a name that ends in `.safetensors`."""
+    IFAdapter.load(SMALL).save(tmp_path / "spd_adapter.bin")
+    (tmp_path / "spd_adapter.bin").rename(tmp_path / "spd_adapter.safetensors")
+    assert IFAdapter.load(tmp_path / "spd_adapter.safetensors").config == IFAdapter.load(SMALL).config
+
+
 def test_a_bin_has_the_three_official_groups(tmp_path: Path) -> None:
     IFAdapter.load(SMALL).save(tmp_path / "adapter.bin")
     content = torch.load(tmp_path / "adapter.bin", weights_only=True)
