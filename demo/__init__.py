@@ -23,6 +23,12 @@ _WEIGHTS = (
 )
 
 
+# Where beside the demo model the transformer is that `instance-composer train pack` writes.
+FLUX = "flux"
+# By this file a folder is known as one with a transformer that draws with the demo's texts and autoencoder.
+_TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
+
+
 class DemoModelError(FileNotFoundError):
     """The demo model's files are not all there."""
 
@@ -36,3 +42,8 @@ def demo_folder(folder: Path = FOLDER) -> Path:
             "again, or make them: docs/training.md tells how it is trained and packed."
         )
     return folder
+
+
+def holds_transformer(folder: Path) -> bool:
+    """Whether a folder is a transformer's, as the stage `transformer` of training writes it."""
+    return (folder / _TRANSFORMER).is_file()

@@ -11,19 +11,19 @@ METHODS: Mapping[str, Method] = {
     **NOT_SAMPLED,
     "plain": Method("no guidance"),
     "local": Method("local, own maps", baseline="plain", weighted=True),
-    "latent": Method("latent, own maps", baseline="plain", weighted=True),
-    "attend-and-excite": Method("Attend-and-Excite's objective", baseline="plain"),
+    "latent": Method("latent, own maps", baseline="plain", weighted=True, unet=True),
+    "attend-and-excite": Method("Attend-and-Excite's objective", baseline="plain", unet=True),
     "lora": Method("LoRA", lora=True),
     "lora+local": Method("LoRA, local, own maps", lora=True, baseline="lora", weighted=True),
     "local-boxes": Method("local, boxes", boxes=True, baseline="plain", weighted=True),
-    "latent-boxes": Method("latent, boxes", boxes=True, baseline="plain", weighted=True),
+    "latent-boxes": Method("latent, boxes", boxes=True, baseline="plain", weighted=True, unet=True),
     "lora+local-boxes": Method("LoRA, local, boxes", boxes=True, lora=True, baseline="lora", weighted=True),
-    "ifadapter": Method("IFAdapter", boxes=True, adapter=True),
+    "ifadapter": Method("IFAdapter", boxes=True, adapter=True, unet=True),
     "ifadapter+local": Method(
-        "IFAdapter, local", boxes=True, adapter=True, baseline="ifadapter", weighted=True
+        "IFAdapter, local", boxes=True, adapter=True, unet=True, baseline="ifadapter", weighted=True
     ),
     "ifadapter+latent": Method(
-        "IFAdapter, latent", boxes=True, adapter=True, baseline="ifadapter", weighted=True
+        "IFAdapter, latent", boxes=True, adapter=True, unet=True, baseline="ifadapter", weighted=True
     ),
 }
 WITH_LORA = tuple(name for name, method in METHODS.items() if method.lora)

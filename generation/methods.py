@@ -14,7 +14,7 @@ class Method:
     owner/name on GitHub.
     `baseline` names the method that its guidance is added to, and that it is without strength; `weighted`
     says whether that guidance has a token and a pixel term. What is not `sampled` starts from a real picture.
-    `own_model`: it draws with a model of its own kind, which the user names.
+    `own_model`: it draws with a model of its own kind, which the user names. `unet`: it acts on a UNet alone.
     """
 
     label: str
@@ -26,6 +26,7 @@ class Method:
     weighted: bool = False
     sampled: bool = True
     own_model: bool = False
+    unet: bool = False
 
 
 NOT_SAMPLED: Mapping[str, Method] = {

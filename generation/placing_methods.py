@@ -12,11 +12,11 @@ METHODS: Mapping[str, Method] = {
     "plain": Method("no control"),
     "area": Method("area conditioning (core)", boxes=True),
     "mask": Method("mask conditioning (core)", boxes=True),
-    "couple": Method("attention couple (ppm)", boxes=True, pack="pamparamm/ComfyUI-ppm"),
+    "couple": Method("attention couple (ppm)", boxes=True, pack="pamparamm/ComfyUI-ppm", unet=True),
     "regions": Method("Draw Regions", boxes=True),
     "isolated-regions": Method("Draw Regions, isolated", boxes=True),
-    "ifadapter": Method("IFAdapter", boxes=True, adapter=True),
-    "no-appearance": Method("IFAdapter, no appearance tokens", boxes=True, adapter=True),
-    "no-eot": Method("IFAdapter, no end of text", boxes=True, adapter=True),
+    "ifadapter": Method("IFAdapter", boxes=True, adapter=True, unet=True),
+    "no-appearance": Method("IFAdapter, no appearance tokens", boxes=True, adapter=True, unet=True),
+    "no-eot": Method("IFAdapter, no end of text", boxes=True, adapter=True, unet=True),
 }
 TRAINING_FREE = tuple(name for name, method in METHODS.items() if method.boxes and not method.adapter)

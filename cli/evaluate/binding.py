@@ -15,6 +15,7 @@ from .scenes import (
     add_comparison,
     add_run,
     add_where,
+    check_drawable,
     evaluate,
     listed,
     read_methods,
@@ -77,7 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     methods, guidance = read_methods(arguments.methods, METHODS), _guidance(arguments)
     loras = _loras(arguments)
     sweeps = _sweeps(arguments, guidance, loras)
-    _check_loras(loras, [*methods, *(listed(arguments.sweep) if arguments.strengths else ())])
+    chosen = [*methods, *(listed(arguments.sweep) if arguments.strengths else ())]
+    _check_loras(loras, chosen)
+    check_drawable(arguments.model, chosen, METHODS)
     plan = BindingPlan(
         methods,
         arguments.prompts,

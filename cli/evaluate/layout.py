@@ -11,6 +11,7 @@ from .scenes import (
     add_comparison,
     add_run,
     add_where,
+    check_drawable,
     evaluate,
     listed,
     read_methods,
@@ -55,8 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.placement.report import write_report
     from ...evaluation.scorers.placement import score
 
+    methods = read_methods(arguments.methods, METHODS)
+    check_drawable(arguments.model, methods, METHODS)
     plan = PlacementPlan(
-        read_methods(arguments.methods, METHODS),
+        methods,
         arguments.layouts,
         read_scenes(arguments),
         read_sampling(arguments),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...generation.jobs import Sampling
+from ...generation.methods import Method
 from ..arguments import number, size
 
 if TYPE_CHECKING:
@@ -63,7 +64,14 @@ def add_run(parser: argparse.ArgumentParser) -> Any:
 def add_where(parser: argparse.ArgumentParser) -> Any:
     """Add the model and the ComfyUI that draws, as a group that an action may add to."""
     group = parser.add_argument_group("where it runs")
-    group.add_argument("--model", type=Path, help="a packed demo model (the one that comes with the pack)")
+    group.add_argument(
+        "--model",
+        type=Path,
+        help=(
+            "a packed demo model (the one that comes with the pack), or the model/ of a run of `train base "
+            "--stage transformer`"
+        ),
+    )
     group.add_argument("--comfyui", type=Path, help="folder of a ComfyUI")
     group.add_argument("--python", help="the Python that runs ComfyUI (this one)")
     group.add_argument("--threads", type=number(1, 256, whole=True), default=1, help="of that process (1)")
@@ -103,14 +111,13 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from ...demo import FOLDER, demo_folder
     from ...evaluation.records import Evaluation
     from ...evaluation.run import draw_missing, score_drawn
     from ...evaluation.scorers.features import PictureFeatures
     from ...hosts.comfyui_process import ComfyUIProcess, running_comfyui
 
-    model = demo_folder(arguments.model or FOLDER)
-    evaluation, features = Evaluation(arguments.folder, plan), PictureFeatures(model)
+    model, base = _model_and_base(arguments.model)
+    evaluation, features = Evaluation(arguments.folder, plan), PictureFeatures(base)
 
     def open_drawer() -> AbstractContextManager[ComfyUIProcess]:
         if arguments.comfyui is None:
@@ -129,6 +136,30 @@ def evaluate(
     count = write_report(evaluation, lambda n: features.reference(plan.scenes, n, kept), report)
     print(f"{report} ({count} {noun})")
     return int(bool(broken))
+
+
+def _model_and_base(given: Path | None) -> tuple[Path, Path]:
+    """The model that draws, and the folder with its autoencoder: the demo's for a transformer."""
+    from ...demo import FOLDER, demo_folder, holds_transformer
+
+    if given is not None and holds_transformer(given):
+        return given, demo_folder()
+    folder = demo_folder(given or FOLDER)
+    return folder, folder
+
+
+def check_drawable(model: Path | None, chosen: Iterable[str], methods: Mapping[str, Method]) -> None:
+    """ValueError for methods that act on a UNet alone where a transformer draws."""
+    from ...demo import holds_transformer
+
+    if model is None or not holds_transformer(model):
+        return
+    if refused := [name for name in chosen if methods[name].unet]:
+        others = [name for name, method in methods.items() if not method.unet]
+        raise ValueError(
+            f"--methods: {', '.join(refused)} act on a UNet, and {model} is a transformer; choose from "
+            f"{', '.join(others)}"
+        )
 
 
 def listed(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...demo import holds_transformer
 from ...training.demo_model.stage_names import STAGE_NAMES
 
 HELP = "the trained demo model as it is shipped"
@@ -25,13 +26,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--relations", action="store_true", help="keep the words of relations, which the model has learnt"
     )
+    parser.add_argument(
+        "--transformer", type=Path, help="(FOLDER/transformer/model if there is one, into `flux` below --out)"
+    )
     parser.add_argument("--adapter", type=Path, help="(FOLDER/ifadapter/model/ifadapter.safetensors)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, write the card, and say how large the files are."""
     from ...training.demo_model.card import write_card
-    from ...training.demo_model.packing import pack
+    from ...training.demo_model.packing import pack, pack_transformer
 
     runs: Path = arguments.folder
     model = arguments.model or runs / "base-checked" / "model"
@@ -40,7 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")
     decoder = runs / "decoder" / "model"
     autoencoder = arguments.autoencoder or (decoder if decoder.is_dir() else None)
+    transformer: Path = arguments.transformer or runs / "transformer" / "model"
+    if arguments.transformer is not None and not holds_transformer(transformer):
+        raise ValueError(f"--transformer: {transformer} holds no transformer of the stage of that name")
     files = pack(model, adapter, arguments.out, autoencoder, relations=arguments.relations)
+    if holds_transformer(transformer):
+        files.append(pack_transformer(transformer, arguments.out))
     places = {**{name: runs / name for name in STAGE_NAMES}, "ifadapter": adapter.parent.parent}
     found = {name: place / "metrics.jsonl" for name, place in places.items()}
     write_card(arguments.out, {name: file for name, file in found.items() if file.is_file()})

@@ -14,7 +14,9 @@ from instance_composer.training.captioner.objective import CaptionerTask
 from instance_composer.training.captioner.pictures import Painted
 from instance_composer.training.data.latents import LatentSet
 from instance_composer.training.demo_model.autoencoder import AutoencoderTask
+from instance_composer.training.demo_model.flow_matching import FlowTask
 from instance_composer.training.demo_model.text_to_image import TextToImageTask
+from instance_composer.training.demo_model.transformer import fitting_transformer
 from instance_composer.training.engine.order import generator_at
 from instance_composer.training.engine.settings import Settings
 from instance_composer.training.engine.task import BatchPosition
@@ -24,7 +26,7 @@ from instance_composer.training.itercomp.feedback_objective import AspectReward
 from instance_composer.training.itercomp.feedback_task import FeedbackTask
 
 FIRST = BatchPosition(0, 0, 0, 1, 1)
-KINDS = ["autoencoder", "base", "ifadapter", "feedback", "captioner"]
+KINDS = ["autoencoder", "base", "transformer", "ifadapter", "feedback", "captioner"]
 
 
 def settings(**changes) -> Settings:
@@ -45,6 +47,8 @@ def make_task(kind: str, pipeline, latents: LatentSet):
         return AutoencoderTask(side=64, crop=32, autoencoder=tiny_vae())
     if kind == "base":
         return TextToImageTask(pipeline, [latents])
+    if kind == "transformer":
+        return FlowTask(fitting_transformer(pipeline), pipeline, [latents])
     if kind == "feedback":
         prompts = ["a red circle", "a blue square and a green star on grey", "a small star", *"abcdef"]
         return FeedbackTask(pipeline, tiny_aspect_rewards(), prompts, (64, 64))

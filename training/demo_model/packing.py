@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import FluxTransformer2DModel, StableDiffusionXLPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...demo import ADAPTER
+from ...demo import ADAPTER, FLUX
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...hosts.diffusers_sdxl.ifadapter import find_adapted_layers
 from ...models.ifadapter import IFAdapter
@@ -77,6 +77,24 @@ def pack(
         # Contents alone: temporary files are private, what is shipped is not.
         shutil.copytree(beginning, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
     return sorted(target.rglob("*.safetensors"), key=lambda file: -file.stat().st_size)
+
+
+def pack_transformer(model: Path, target: Path) -> Path:
+    """Write the transformer of a run's `model` into a packed demo model, in half precision; returns its file.
+
+    It is drawn with by that model's text encoders and autoencoder. `SourceError` for weights that half
+    precision cannot hold.
+    """
+    transformer: Any = FluxTransformer2DModel.from_pretrained(model / "transformer")
+    place = target / FLUX
+    with tempfile.TemporaryDirectory(dir=target) as beginning:
+        transformer.half().save_pretrained(Path(beginning) / "transformer")
+        shutil.copytree(model / "scheduler", Path(beginning) / "scheduler")
+        for file in Path(beginning).rglob("*.json"):
+            _drop_traces(file)
+        _check_finite(Path(beginning))
+        shutil.copytree(beginning, place, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return place / "transformer" / "diffusion_pytorch_model.safetensors"
 
 
 def known_tokens(relations: bool = False) -> list[int]:

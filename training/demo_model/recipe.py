@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,19 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from ...hosts.diffusers_sdxl import load_sdxl
 from ...shapes_world import RELATIONS
 from ..data.errors import SourceError
-from ..data.latents import LatentSet
 from ..data.world import Pictures, encoded_world
 from ..engine.checkpoint import read_run
 from ..engine.settings import Settings, SettingsError
 from ..engine.task import Task
 from .architecture import NARROW_WIDTHS, make_autoencoder
 from .autoencoder import AutoencoderTask
+from .captioned import Sets
+from .flow_matching import FlowTask
 from .new_words import add_words
 from .pipeline import make_pipeline
 from .stage import Stage
 from .text_to_image import TextToImageTask
+from .transformer import fitting_transformer
 from .widening import widen_unet
 
 
@@ -51,14 +53,33 @@ class AutoencoderStage(Stage):
 
 
 @dataclass(frozen=True)
-class TextToImageStage(Stage):
-    """Text encoders and UNet on encoded `pictures`: fresh ones after an autoencoder, else the earlier ones.
+class PicturesStage(Stage):
+    """A model of text to image on encoded `pictures`."""
+
+    pictures: tuple[Pictures, ...] = ()
+
+    def sets(self, autoencoder: AutoencoderKL, folder: Path) -> Callable[[bool], Sets]:
+        """What is trained on and what is held out, of stand-ins where it is called with True."""
+        # What else there is of a size, and a few: measuring is not to take a notable share of the time.
+        fewer = [one._replace(number=min(_HELD_OUT, one.number)) for one in self.pictures]
+
+        def made(blank: bool) -> Sets:
+            return (
+                [encoded_world(autoencoder, one, folder, blank=blank) for one in self.pictures],
+                [encoded_world(autoencoder, one, folder, blank=blank, held_out=True) for one in fewer],
+            )
+
+        return made
+
+
+@dataclass(frozen=True)
+class TextToImageStage(PicturesStage):
+    """Text encoders and UNet: fresh ones after an autoencoder, else the earlier ones.
 
     `widened`: the first level of the UNet before is made twice as wide. Words that captions of these pictures
     are the first to have get a fresh embedding.
     """
 
-    pictures: tuple[Pictures, ...] = ()
     widened: bool = False
 
     def task(self, folder: Path) -> TextToImageTask:
@@ -73,17 +94,18 @@ class TextToImageStage(Stage):
         related = max((one.related for one in self.pictures), default=0.0)
         if related:
             add_words(pipeline, RELATIONS)
-        # What else there is of a size, and a few: measuring is not to take a notable share of the time.
-        fewer = [one._replace(number=min(_HELD_OUT, one.number)) for one in self.pictures]
-
-        def sets(blank: bool) -> tuple[list[LatentSet], list[LatentSet]]:
-            vae = pipeline.vae
-            return (
-                [encoded_world(vae, one, folder, blank=blank) for one in self.pictures],
-                [encoded_world(vae, one, folder, blank=blank, held_out=True) for one in fewer],
-            )
-
+        sets = self.sets(pipeline.vae, folder)
         return TextToImageTask(pipeline, *sets(True), related, partial(sets, False))
+
+
+@dataclass(frozen=True)
+class TransformerStage(PicturesStage):
+    """A fresh transformer beside the UNet of the stage before, with its text encoders and autoencoder."""
+
+    def task(self, folder: Path) -> FlowTask:
+        pipeline = _load_pipeline(self.model_before(folder))
+        sets = self.sets(pipeline.vae, folder)
+        return FlowTask(fitting_transformer(pipeline), pipeline, *sets(True), partial(sets, False))
 
 
 # Pictures of each size to measure the loss on.
@@ -117,8 +139,9 @@ _MIXED = (
 )
 # What comes out right least often is shown most: checks make 45 % of these things, stars 25 %.
 _DIFFICULT = (("checked", 2.5), ("star", 2.0))
-_RELATED = tuple(one._replace(related=0.0 if one.figures == 1 else 0.6, weights=_DIFFICULT) for one in _MIXED)
-_STAGES: tuple[AutoencoderStage | TextToImageStage, ...] = (
+_DIFFICULTIES = tuple(one._replace(weights=_DIFFICULT) for one in _MIXED)
+_RELATED = tuple(one._replace(related=0.0 if one.figures == 1 else 0.6) for one in _DIFFICULTIES)
+_STAGES: tuple[AutoencoderStage | PicturesStage, ...] = (
     # Small crops first: colours and edges need many steps more than they need whole pictures.
     AutoencoderStage("crops", _AUTOENCODER, crop=32),
     # Several figures at once: group norms see them together, and the colours of one leak into the others.
@@ -157,6 +180,24 @@ _STAGES: tuple[AutoencoderStage | TextToImageStage, ...] = (
         "base-checked",
         pictures=_RELATED,
     ),
+    # Another model on the same latents and texts, which lets every picture cell and word see each other.
+    TransformerStage(
+        "transformer",
+        Settings(
+            steps=60000,
+            batch=32,
+            learning_rate=1e-3,
+            warm_up=500,
+            cool_down=15000,
+            ema_decay=0.9995,
+            every_log=50,
+            every_checkpoint=200,
+            every_sample=1000,
+            every_validation=1000,
+        ),
+        "base-checked",
+        pictures=_DIFFICULTIES,
+    ),
     # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.
     AutoencoderStage(
         "decoder",
@@ -171,7 +212,7 @@ STAGES = {stage.name: stage for stage in _STAGES}
 
 def choose_stage(
     name: str, changes: Mapping[str, Any], pictures: int | None = None, start: Path | None = None
-) -> AutoencoderStage | TextToImageStage:
+) -> AutoencoderStage | PicturesStage:
     """A stage with some settings replaced, and another number of pictures of its first size.
 
     `start` is a diffusers folder it starts from in place of what the stage before has made. `SettingsError`
@@ -181,12 +222,12 @@ def choose_stage(
         raise SettingsError(f"there is no stage {name!r}; choose {', '.join(STAGES)}")
     stage = STAGES[name].changed(changes)
     if start is not None:
-        if not isinstance(stage, TextToImageStage):
+        if not isinstance(stage, PicturesStage):
             raise SettingsError(
-                f"the stage {name} starts from no model of text to image; choose a base stage"
+                f"the stage {name} starts from no model of text to image; choose a base stage or transformer"
             )
         stage = stage.starting_from(start)
-    if pictures is None or not isinstance(stage, TextToImageStage):
+    if pictures is None or not isinstance(stage, PicturesStage):
         return stage
     share = pictures / stage.pictures[0].number
     encoded = tuple(one._replace(number=max(1, round(one.number * share))) for one in stage.pictures)

@@ -10,6 +10,7 @@ StageName = Literal[
     "base-final",
     "base-checked",
     "base-relations",
+    "transformer",
     "decoder",
 ]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,9 @@ from diffusers import DDPMScheduler, StableDiffusionXLPipeline
 from torch import Generator, Tensor, nn
 
 from ...hosts.diffusers_sdxl import generate_base
-from ...shapes_world import ShapesWorld, Split, caption
-from ..data.latents import Buckets, LatentSet
+from ..data.latents import LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
-from ..engine.task import BatchPosition, Task
 from ..noise import (
     SCHEDULE,
     add_noise,
@@ -24,6 +22,7 @@ from ..noise import (
     signal_to_noise_weights,
     size_conditioning,
 )
+from .captioned import CaptionedTask, Sets
 
 # Captions left out, so that guidance has something to guide away from: half become SDXL's zeros, half the
 # empty caption that ComfyUI users give as a negative.
@@ -33,7 +32,6 @@ _DROP = 0.1
 _SNR_POWER = 0.5
 # Twice SDXL's: the maps are smaller, so that their means say more of the picture.
 _NOISE_OFFSET = 0.1
-_EXAMPLES: tuple[Split, ...] = ("train", "held-out")
 
 
 class TextToImageObjective(nn.Module):
@@ -63,11 +61,10 @@ class TextToImageObjective(nn.Module):
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
 
 
-class TextToImageTask(Task[TextToImageObjective]):
-    """A pipeline trained on encoded pictures of one or several sizes; `held_out` are never trained on.
+class TextToImageTask(CaptionedTask[TextToImageObjective]):
+    """A pipeline trained on encoded pictures.
 
-    `related` is the share of captions with a relation among those that samples are drawn from. Both may be
-    stand-ins, with `encode` making the real ones when all else is known to be well.
+    `related` is the share of captions with a relation among those that samples are drawn from.
     """
 
     def __init__(
@@ -76,20 +73,13 @@ class TextToImageTask(Task[TextToImageObjective]):
         sets: Sequence[LatentSet],
         held_out: Sequence[LatentSet] = (),
         related: float = 0.0,
-        encode: Callable[[], tuple[Sequence[LatentSet], Sequence[LatentSet]]] | None = None,
+        encode: Callable[[], Sets] | None = None,
     ) -> None:
-        self._encode = encode
+        super().__init__(sets, held_out, encode)
         self.pipeline, self.related = pipeline, related
         self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
-        self._buckets, self._held_out = Buckets(sets), held_out
         self._tokenizer = Tokenizer(pipeline)
-
-    def prepare(self) -> None:
-        """Paint and encode the pictures that are not encoded yet."""
-        if self._encode is not None:
-            sets, self._held_out = self._encode()
-            self._buckets = Buckets(sets)
 
     def _freeze_unused(self) -> None:
         # Nothing reads the first encoder beyond its penultimate layer, so no gradient ever arrives there.
@@ -98,23 +88,8 @@ class TextToImageTask(Task[TextToImageObjective]):
         for module in (body.encoder.layers[-1], body.final_layer_norm):
             module.requires_grad_(False)
 
-    def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
+    def collate(self, one: LatentSet, numbers: Sequence[int]) -> dict[str, Any]:
         """Latents, token ids of the captions for both encoders, and size conditioning."""
-        return self._collate(*self._buckets.choose(position, size, seed))
-
-    @property
-    def held_out_count(self) -> int:
-        return sum(len(one) for one in self._held_out)
-
-    def validation_batches(self, size: int) -> Sequence[dict[str, Any]]:
-        """What is held out, always in the same order."""
-        return [
-            self._collate(one, list(range(first, min(first + size, len(one)))))
-            for one in self._held_out
-            for first in range(0, len(one), size)
-        ]
-
-    def _collate(self, one: LatentSet, numbers: Sequence[int]) -> dict[str, Any]:
         return {
             "latents": one.latents(numbers),
             "ids": self._tokenizer([one.document(number)["prompt"] for number in numbers]),
@@ -122,24 +97,12 @@ class TextToImageTask(Task[TextToImageObjective]):
             "sizes": size_conditioning([one.size] * len(numbers)),
         }
 
-    @property
-    def samples(self) -> int:
-        return sum(len(one) for one in self._buckets.sets)
-
-    def account(self) -> Iterable[str]:
-        for one in self._buckets.sets:
-            height, width = one.size
-            yield f"pictures: {len(one)} of {width} × {height}"
-            yield from one.notes
-
     def describe(self) -> dict[str, Any]:
-        return {"task": "base", "sets": [[len(one), *one.size] for one in self._buckets.sets]}
+        return {"task": "base", "sets": self.counted}
 
     def sample(self, path: Path) -> None:
         """Eight captions of known combinations above eight of combinations never seen."""
-        height, width = max((one.size for one in self._buckets.sets), key=min)
-        worlds = [ShapesWorld(2**31, width, height, split, related=self.related) for split in _EXAMPLES]
-        captions = [caption(world.scene(number)) for world in worlds for number in range(8)]
+        captions, height, width = self.examples(self.related)
         save_grid(generate_base(self.pipeline, captions, height, width), 8, path)
 
     def export(self, folder: Path) -> None:

@@ -34,11 +34,14 @@ class DemoPartError(CheckpointError):
     """A part of the folder does not hold the weights its configuration promises."""
 
 
-def load_clip(folder: str | PathLike[str], **paging: bool) -> Any:
+def load_clip(
+    folder: str | PathLike[str], encoders: type[Any] = comfy.sdxl_clip.SDXLClipModel, **paging: bool
+) -> Any:
     """The CLIP of a diffusers folder: SDXL's two encoders and tokenizers, the encoders at their own sizes.
 
-    `paging` may hold ComfyUI's own `disable_dynamic`: weights are then never paged from disk. What is loaded
-    remembers how to load itself again, which ComfyUI asks for in conditioning hooks and on several devices.
+    `encoders` may be another class of both. `paging` may hold ComfyUI's own `disable_dynamic`: weights are
+    then never paged from disk. What is loaded remembers how to load itself again, which ComfyUI asks for in
+    conditioning hooks and on several devices.
     """
     options: dict[str, Any] = {}
     weights: Weights = {}
@@ -51,21 +54,19 @@ def load_clip(folder: str | PathLike[str], **paging: bool) -> Any:
         # ComfyUI's class has a projection in both encoders, though nothing reads that of the first one.
         found.setdefault("text_projection.weight", torch.eye(config["hidden_size"]))
         weights |= {f"clip_{key}.transformer.{name}": value for name, value in found.items()}
-    target = comfy.supported_models_base.ClipTarget(
-        comfy.sdxl_clip.SDXLTokenizer, comfy.sdxl_clip.SDXLClipModel
-    )
+    target = comfy.supported_models_base.ClipTarget(comfy.sdxl_clip.SDXLTokenizer, encoders)
     parameters = sum(value.numel() for value in weights.values())
     clip = comfy.sd.CLIP(target, model_options=options, parameters=parameters, **paging)
     needed = (name for name in clip.cond_stage_model.state_dict() if not name.endswith("logit_scale"))
     _check(needed, weights, "text_encoder, text_encoder_2")
     with _named_misfit("text_encoder, text_encoder_2"):
         clip.load_sd(weights, full_model=True)
-    clip.patcher.cached_patcher_init = (_clip_patcher, (folder,))
+    clip.patcher.cached_patcher_init = (_clip_patcher, (folder, encoders))
     return clip
 
 
-def _clip_patcher(folder: str | PathLike[str], **paging: bool) -> Any:
-    return load_clip(folder, **paging).patcher
+def _clip_patcher(folder: str | PathLike[str], encoders: type[Any], **paging: bool) -> Any:
+    return load_clip(folder, encoders, **paging).patcher
 
 
 def load_vae(folder: str | PathLike[str]) -> Any:

@@ -46,7 +46,10 @@ class MissingPackError(ValueError):
 
 @dataclass(frozen=True)
 class Parts:
-    """A loaded checkpoint, its IFAdapter, and the folder of other packs' checkouts, if any."""
+    """A loaded checkpoint, its IFAdapter, and the folder of other packs' checkouts, if any.
+
+    A transformer has no adapter.
+    """
 
     model: Any
     clip: Any

@@ -1,8 +1,8 @@
 """Process that samples in ComfyUI without its server what it is asked for, one line of JSON each way.
 
 `python -m instance_composer.hosts.comfyui.methods.process COMFYUI MODEL [PACKS]`, started in its folder,
-loads the demo model folder MODEL and answers every line on standard input, a job and a file, with the picture
-written there and the seconds it took, or with an error.
+loads the demo model folder MODEL, or a transformer's, and answers every line on standard input, a job and a
+file, with the picture written there and the seconds it took, or with an error.
 """
 
 from __future__ import annotations
@@ -40,6 +40,22 @@ def answer(parts: Any, vae: Any, job: Job, file: str) -> dict[str, Any]:
     seconds = {"cpu": time.process_time() - cpu, "clock": time.perf_counter() - started}
     _write(pixels, file)
     return {"file": file, "seconds": seconds}
+
+
+def load_parts(model: Path, packs: Path | None) -> tuple[Any, Any]:
+    """The parts of a packed demo model and its VAE; a transformer draws with those of the pack's."""
+    from ....demo import ADAPTER, demo_folder, holds_transformer
+    from ..checkpoints.small_flux import load_transformer, load_unpadded_clip
+    from ..checkpoints.small_sdxl import load_clip, load_vae
+    from ..checkpoints.unet import load_unet
+    from ..ifadapter.weights import load_adapter
+    from .placing import Parts
+
+    if holds_transformer(model):
+        base = demo_folder()
+        return Parts(load_transformer(model), load_unpadded_clip(base), None, packs), load_vae(base)
+    adapter = load_adapter(model / ADAPTER)
+    return Parts(load_unet(str(model)), load_clip(model), adapter, packs), load_vae(model)
 
 
 def _sample(parts: Any, vae: Any, job: Job) -> Any:
@@ -104,19 +120,7 @@ def main(comfyui: str, model: str, packs: str | None = None) -> None:
     sys.stdout = sys.stderr
     with tempfile.TemporaryDirectory(prefix="instance-composer-") as base:
         start_comfyui(Path(comfyui), base)
-        from ....demo import ADAPTER
-        from ..checkpoints.small_sdxl import load_clip, load_vae
-        from ..checkpoints.unet import load_unet
-        from ..ifadapter.weights import load_adapter
-        from .placing import Parts
-
-        vae = load_vae(model)
-        parts = Parts(
-            load_unet(model),
-            load_clip(model),
-            load_adapter(Path(model) / ADAPTER),
-            None if packs is None else Path(packs),
-        )
+        parts, vae = load_parts(Path(model), None if packs is None else Path(packs))
         print(json.dumps({"ready": True}), file=replies, flush=True)
         for line in lines:
             asked = json.loads(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from PIL import Image
 from training_tasks import FIRST, KINDS, error_on, make_task, open_gates, settings
 
@@ -61,6 +62,10 @@ def test_samples_and_exports(kind, pipeline, latents, tmp_path):
     elif kind == "base":
         again = load_sdxl(model)
         assert again.unet.config["block_out_channels"] == pipeline.unet.config["block_out_channels"]
+    elif kind == "transformer":
+        again = FluxTransformer2DModel.from_pretrained(model / "transformer").state_dict()
+        assert all(torch.equal(again[k], v) for k, v in task.objective.transformer.state_dict().items())
+        assert FlowMatchEulerDiscreteScheduler.from_pretrained(model / "scheduler").config["shift"] == 1.0
     elif kind == "feedback":
         assert open_unet(model).structure.width == pipeline.unet.config["block_out_channels"][0]
     elif kind == "captioner":

@@ -140,8 +140,9 @@ def who(joins: bool) -> str:
 
 class _Flux(Family):
     def numbering(self, transformer: Any) -> str:
-        # Of FLUX.2 alone; ComfyUI pads its prompts on the left, so that all end at the same place.
-        return "end" if transformer.params.txt_ids_dims else ""
+        # Of FLUX.2 alone; ComfyUI pads its prompts on the left, so that all end at the same place. Versions
+        # before FLUX.2 do not have the parameter.
+        return "end" if getattr(transformer.params, "txt_ids_dims", None) else ""
 
     def padding(self, text: Tensor) -> int:
         # Of FLUX.2 alone; no text encoder makes a row of zeros.

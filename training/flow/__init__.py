@@ -1,0 +1,1 @@
+"""Rectified flow: its objective, the texts it is told, and its sampling."""
