@@ -28,11 +28,19 @@ RUN = """async ([reports]) => {
   const body = new FormData();
   body.append('image', new File([blob], 'run.png', { type: 'image/png' }));
   const { name: filename } = await (await api.fetchApi('/upload/image', { method: 'POST', body })).json();
+  const names = ['nodeId', 'displayNodeId', 'parentNodeId', 'realNodeId', 'jobId', 'promptId'];
+  // A sampler in a subgraph is named by the way to it, and its preview is the subgraph's node's too.
+  const preview = (nodes, way) => {
+    for (const { id: number, type, subgraph } of nodes) {
+      const id = `${way}${number}`;
+      if (subgraph) preview(subgraph.nodes, `${id}:`);
+      const where = Object.fromEntries(names.map((name) => [name, id]));
+      if (type === 'KSampler') api.dispatchCustomEvent('b_preview_with_metadata', { blob, ...where });
+    }
+  };
+  preview(app.graph.nodes, '');
   for (const { id: number, type, constructor } of app.graph.nodes) {
     const id = String(number);
-    const names = ['nodeId', 'displayNodeId', 'parentNodeId', 'realNodeId', 'jobId', 'promptId'];
-    const where = Object.fromEntries(names.map((name) => [name, id]));
-    if (type === 'KSampler') api.dispatchCustomEvent('b_preview_with_metadata', { blob, ...where });
     const images = [{ filename, subfolder: '', type: 'input' }];
     const output = reports.includes(type) ? { text: ['noun  words\\nbook  red book'] } : { images };
     if (constructor.nodeData?.output_node || reports.includes(type))
