@@ -105,3 +105,15 @@ def test_the_templates_come_in_an_order_that_begins_with_the_one_to_try(page):
     )
     assert names[:2] == ["Try it", "Place things by region"]
     assert sorted(names) == sorted(path.stem for path in TEMPLATES)
+
+
+def test_the_first_template_opens_whole_and_large_enough_to_be_read(page):
+    scale = page.page.evaluate(
+        """async (graph) => {
+          await app.loadGraphData(graph, true, true);
+          for (let n = 0; n < 12; n += 1) await new Promise((done) => requestAnimationFrame(done));
+          return app.canvas.ds.scale;
+        }""",
+        json.loads((REPOSITORY / "example_workflows" / "Try it.json").read_text(encoding="utf-8")),
+    )
+    assert 0.7 <= scale <= 1
