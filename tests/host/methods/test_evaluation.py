@@ -314,8 +314,11 @@ def test_a_published_benchmark_is_drawn_in_comfyui(folder, tmp_path, capsys):
     ]
     words += ["--packs", str(PACKS), "--way", "regions", "--steps", "1", "--cfg", "2"]
     assert main(words) == 0, capsys.readouterr().err
-    pictures = sorted((run / "pictures" / "regions").iterdir())
-    assert [file.name for file in pictures] == ["scene-000.png", "scene-001.png"]
+    place = run / "pictures" / "regions"
+    # Every second scene is a row of OverLayBench, in the folder of its split and seed.
+    pictures = sorted(place.rglob("*.png"))
+    names = [file.relative_to(place).as_posix() for file in pictures]
+    assert names == ["hard/42/scene-000.png", "scene-000.png"]
     with Image.open(pictures[0]) as first:
         assert first.size == (128, 128)
     assert main([*words, "--lora", "x.safetensors"]) == 2
