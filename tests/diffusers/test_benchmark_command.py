@@ -75,9 +75,9 @@ def test_processes_of_a_launcher_draw_the_union(demo, tmp_path):
     command = [*launcher, "-m", "instance_composer.cli", *words, "--steps", "1", "--cfg", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
+    places = [run / "pictures" / "plain" for run in (alone, shared)]
     pictures = [
-        {file.name: file.read_bytes() for file in (run / "pictures" / "plain").iterdir()}
-        for run in (alone, shared)
+        {file.relative_to(place): file.read_bytes() for file in place.rglob("*.png")} for place in places
     ]
     assert len(pictures[0]) == 3
     assert pictures[0] == pictures[1]
