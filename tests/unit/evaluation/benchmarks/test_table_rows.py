@@ -62,7 +62,8 @@ def test_faults_of_parquet_are_told_by_their_row(lines, tmp_path):
 
 def test_a_split_of_overlaybench_is_told_by_the_name_of_its_parquet_file(tmp_path):
     thing = {"bbox": [0, 0, 512, 512], "local_prompts": "a cat", "category": "cat"}
-    annotation = str({"caption": "a cat", "annotations": {"cat_1": thing}})
+    said = {"caption": "a cat", "annotations": {"cat_1": thing}, "relations": {}, "valid_overlap": []}
+    annotation = str(said)
     write_parquet(tmp_path / "hard-00000-of-00001.parquet", [{"image_id": "7", "annotation": annotation}])
     (case,) = BENCHMARKS["overlap"].read(tmp_path).cases
     assert (case.file, case.group) == ("hard/42/7.png", "hard")
