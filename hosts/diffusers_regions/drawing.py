@@ -19,7 +19,7 @@ from ...models.attention import seeing
 from ...models.attention.row_groups import RowGroups
 from ...models.attention.seeing import Sway
 from ...models.regions import Regions
-from .families import FAMILIES, Family
+from .families import FAMILIES, Family, Grid
 
 TEXT = "encoder_hidden_states"
 MASKED = "Regions cannot be drawn where a part of the text or of the picture is masked."
@@ -102,6 +102,8 @@ class _Drawing:
         self.captions, self.prompt = captions, prompt
         self.sway = Sway(tuple(strength * one for one in self.regions.strengths), prompt_inside)
         self.ends = list(accumulate((one.shape[1] for one in captions), initial=0))
+        # By the picture's grid, the length of the prompt and the device: the same at every step.
+        self.groups: dict[tuple[Grid, int, torch.device], dict[bool, RowGroups]] = {}
 
     def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """The transformer's forward with the captions."""
@@ -178,16 +180,22 @@ class _Drawing:
             raise UnsuitableModelError(
                 "Regions cannot be drawn beside reference pictures, or in several frames."
             )
-        cells, length = grid[0] * grid[1], self.ends[-1] + text.shape[1]
-        tokens = torch.arange(length + cells, device=text.device)
+        key = (grid, text.shape[1], text.device)
+        if key not in self.groups:
+            self.groups[key] = self._made_groups(*key)
+        return self.groups[key]
+
+    def _made_groups(self, grid: Grid, prompt: int, device: torch.device) -> dict[bool, RowGroups]:
+        cells, length = grid[0] * grid[1], self.ends[-1] + prompt
+        tokens = torch.arange(length + cells, device=device)
         picture = tokens[:cells] if self.family.behind else tokens[length:]
         words = tokens[cells:] if self.family.behind else tokens[:length]
         captions = [words[first:last] for first, last in pairwise(self.ends)]
-        placement = self.regions.place(grid, None, text.device)
-        nobodys = torch.full((cells,), -1, device=text.device)
+        placement = self.regions.place(grid, None, device)
+        nobodys = torch.full((cells,), -1, device=device)
         owner = nobodys if placement is None else seeing.owners(placement.covered.flatten(1))
         return {
-            drawn: seeing.joint(words[self.ends[-1] :], captions, picture, own.to(text.device), self.sway)
+            drawn: seeing.joint(words[self.ends[-1] :], captions, picture, own.to(device), self.sway)
             for drawn, own in ((True, owner), (False, nobodys))
         }
 

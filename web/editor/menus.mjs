@@ -173,30 +173,8 @@ export class Menus extends Popups {
     const { t, settings, pictures } = editor;
     const choice = (name, label) =>
       this.item(label, () => pictures.choose(name), { checked: settings.picture === name });
-    const slider = (label, name) => {
-      const input = html("input", {
-        type: "range",
-        min: 0,
-        max: 1,
-        step: 0.05,
-        value: String(settings[name]),
-        "aria-label": label,
-      });
-      input.addEventListener("input", () => {
-        editor.setSetting(name, Number(input.value));
-        pictures.render();
-      });
-      return html("label", { class: "ic-slider-row" }, label, input);
-    };
-    const brush = html("input", {
-      type: "range",
-      min: 4,
-      max: 400,
-      step: 2,
-      value: String(settings.brush),
-      "aria-label": t("editor.brush_size"),
-    });
-    brush.addEventListener("input", () => editor.setSetting("brush", Number(brush.value)));
+    const share = { min: 0, max: 1, step: 0.05 };
+    const slider = (label, name) => this.slider(label, name, share, () => pictures.render());
     this.show(
       [
         this.title(t("editor.picture_under")),
@@ -218,7 +196,7 @@ export class Menus extends Popups {
           ? [this.item(t("editor.forget_picture"), () => editor.host.forgetPicture(), { drawing: "trash" })]
           : []),
         html("hr"),
-        html("label", { class: "ic-slider-row" }, t("editor.brush_size"), brush),
+        this.slider(t("editor.brush_size"), "brush", { min: 4, max: 400, step: 2 }),
         html("hr"),
         ...this.labelEntries(),
       ],
@@ -230,15 +208,6 @@ export class Menus extends Popups {
   labelEntries() {
     const { editor } = this;
     const { t, settings } = editor;
-    const size = html("input", {
-      type: "range",
-      min: 9,
-      max: 24,
-      step: 1,
-      value: String(settings.labelSize),
-      "aria-label": t("editor.label_size"),
-    });
-    size.addEventListener("input", () => editor.setSetting("labelSize", Number(size.value)));
     return [
       this.title(t("editor.labels")),
       ...["captions", "numbers", "none"].map((name) =>
@@ -246,8 +215,20 @@ export class Menus extends Popups {
           checked: settings.labels === name,
         }),
       ),
-      html("label", { class: "ic-slider-row" }, t("editor.label_size"), size),
+      this.slider(t("editor.label_size"), "labelSize", { min: 9, max: 24, step: 1 }),
     ];
+  }
+
+  /** A row whose slider sets a setting within bounds, and says when it did. */
+  slider(label, name, bounds, changed = () => {}) {
+    const { editor } = this;
+    const value = String(editor.settings[name]);
+    const input = html("input", { type: "range", ...bounds, value, "aria-label": label });
+    input.addEventListener("input", () => {
+      editor.setSetting(name, Number(input.value));
+      changed();
+    });
+    return html("label", { class: "ic-slider-row" }, label, input);
   }
 
   /** Which of several pictures of runs to show: the newest, or one of a node's batch. */
