@@ -92,6 +92,17 @@ def test_equals_a_dense_matrix(made, clip, layout, prompts, name, batch, size):
     close(name, found.__class__(plain.positive, found.negative), plain)
 
 
+def test_in_float64_what_is_left_is_below_1e_6(clip, layout, prompts):
+    """SD3.5 alone: the kernels for rotary positions that ComfyUI calls in the others take no float64."""
+    name = "SD3.5"
+    with torch.inference_mode():
+        model = tiny_transformer(name, torch.float64)
+        noise, how = latents(name, 1, 12, 16).double(), {"strength": 0.7, "prompt": 0.25}
+        drawn = *draw_regions(model, clip, layout, prompts[0], **how), prompts[1]
+        expected = evaluate(reference(model, name, clip, layout, (12, 16), **how), *prompts, noise, 500)
+        close(name, evaluate(*drawn, noise, 500), expected, 1e-6)
+
+
 HOW = {
     "some of both": {"strength": 0.7, "prompt": 0.25},
     "thrice, prompt too": {"strength": 3.0, "prompt": 1.0},
