@@ -5,7 +5,8 @@ of 128), `--double` and `--single` blocks of 19 and 38, at `--pixels` squared wi
 captions of `--caption`. Shares of a pass without regions: with regions, and with a prompt as long as prompt
 and captions together. Passes in turns, so that whatever else the machine does meets all of them; CPU seconds,
 the least of the repeats. Without regions ComfyUI computes attention as it does on a CPU, by plain matrices
-in parts; with regions torch's kernel does, which is faster. bfloat16 halves the memory; a CPU without instructions for it is slow at it.
+in parts; with regions torch's kernel does, which is faster. bfloat16 halves the memory; a CPU without
+instructions for it is slow at it.
 """
 
 from __future__ import annotations
