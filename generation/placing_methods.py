@@ -15,6 +15,7 @@ METHODS: Mapping[str, Method] = {
     "couple": Method("attention couple (ppm)", boxes=True, pack="pamparamm/ComfyUI-ppm", unet=True),
     "regions": Method("Draw Regions", boxes=True),
     "isolated-regions": Method("Draw Regions, isolated", boxes=True),
+    "strong-regions": Method("Draw Regions, strength 16", boxes=True, unet=True),
     "ifadapter": Method("IFAdapter", boxes=True, adapter=True, unet=True),
     "no-appearance": Method("IFAdapter, no appearance tokens", boxes=True, adapter=True, unet=True),
     "no-eot": Method("IFAdapter, no end of text", boxes=True, adapter=True, unet=True),

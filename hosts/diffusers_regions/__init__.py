@@ -1,5 +1,6 @@
 """Regions of a layout on diffusers' transformers that read text and picture in one sequence."""
 
-from .drawing import UnsuitableModelError, draw_regions
+from .drawing import draw_regions
+from .errors import UnsuitableModelError
 
 __all__ = ["UnsuitableModelError", "draw_regions"]

@@ -19,60 +19,63 @@ from ...models.attention import seeing
 from ...models.attention.row_groups import RowGroups
 from ...models.attention.seeing import Sway
 from ...models.regions import Regions
+from .errors import UnsuitableModelError
 from .families import FAMILIES, Family, Grid
+from .z_image import ZImageDrawing
 
+Z_IMAGE = "ZImageTransformer2DModel"
 TEXT = "encoder_hidden_states"
 MASKED = "Regions cannot be drawn where a part of the text or of the picture is masked."
 
 logger = logging.getLogger("instance_composer")
 
 
-class UnsuitableModelError(ValueError):
-    """A model, or a way of calling it, that regions cannot be drawn with."""
-
-
 @contextmanager
 def draw_regions(
     transformer: Any,
     layout: Layout,
-    captions: Sequence[Tensor],
-    prompt_embeds: Tensor,
+    captions: Sequence[Tensor | Sequence[Tensor]],
+    prompt_embeds: Tensor | Sequence[Tensor],
     strength: float = 1.0,
     prompt_inside: float = 0.0,
 ) -> Iterator[None]:
     """In the `with` block the layout's active instances are drawn where they are, by their captions.
 
     `captions` are texts (1, n, width), one for each active instance in stacking order, and `prompt_embeds`
-    (1, n, width) is the prompt, as the pipeline's `encode_prompt` gives them: rows of other prompts, the
-    negative among them, are sampled as without. At strength 0 and without instances nothing is changed.
+    (1, n, width) is the prompt, as the pipeline's `encode_prompt` gives them (Z-Image's: a list of one text
+    (n, width) each): rows of other prompts, the negative among them, are sampled as without. At strength 0
+    and without instances nothing is changed.
     Afterwards the transformer is as it was. Raises `UnsuitableModelError` for other classes, for control
     tokens in the sequence, and where attention is not computed by torch's own function; ValueError for texts
     that do not fit the layout.
     """
-    family = FAMILIES.get(type(transformer).__name__)
-    if family is None:
-        raise UnsuitableModelError(
-            f"This transformer is {type(transformer).__name__}; regions can be drawn on "
-            f"{', '.join(FAMILIES)}."
-        )
+    kind = type(transformer).__name__
+    if kind not in FAMILIES and kind != Z_IMAGE:
+        known = ", ".join((*FAMILIES, Z_IMAGE))
+        raise UnsuitableModelError(f"This transformer is {kind}; regions can be drawn on {known}.")
     active = layout.checked().active
     if len(captions) != len(active):
         raise ValueError(
             f"There are {len(captions)} captions and {len(active)} active instances: give one each."
         )
-    if wrong := [
-        tuple(one.shape) for one in captions if one.ndim != 3 or one.shape[2] != prompt_embeds.shape[2]
-    ]:
+    prompt, texts = _text(prompt_embeds), [_text(one) for one in captions]
+    width = prompt.shape[-1]
+    if wrong := [tuple(one.shape) for one in texts if one.ndim != 3 or one.shape[2] != width]:
         raise ValueError(
-            f"A caption is (1, n, {prompt_embeds.shape[2]}), as wide as the prompt; got {wrong[0]}. Encode "
-            "both with the pipeline's encode_prompt."
+            f"A caption is (1, n, {width}), as wide as the prompt; got {wrong[0]}. Encode both with the "
+            "pipeline's encode_prompt."
         )
     if any((one.start, one.end) != (0.0, 1.0) for one in active):
         logger.warning("Parts of the run of single instances have no effect on diffusers' transformers.")
     if strength == 0.0 or not active:
         yield
         return
-    drawing = _Drawing(family, transformer, layout, captions, prompt_embeds, strength, prompt_inside)
+    regions = Regions.from_layout(layout)
+    sway = Sway(tuple(strength * one for one in regions.strengths), prompt_inside)
+    if kind == Z_IMAGE:
+        drawing = ZImageDrawing(transformer, regions, [one[0] for one in texts], prompt[0], sway)
+    else:
+        drawing = _Drawing(FAMILIES[kind], transformer, regions, texts, prompt, sway)
     own = transformer.__dict__.get("forward")
     transformer.forward = drawing.around(transformer.forward)
     try:
@@ -84,6 +87,15 @@ def draw_regions(
             transformer.forward = own
 
 
+def _text(given: Tensor | Sequence[Tensor]) -> Tensor:
+    """A text (1, n, width), also of a list of one, or of one without the first axis."""
+    if not isinstance(given, Tensor):
+        if len(given) != 1:
+            raise ValueError(f"A text is a tensor or a list of one; this list has {len(given)}.")
+        given = given[0]
+    return given[None] if given.ndim == 2 else given
+
+
 class _Drawing:
     """Calls of one transformer, each with the captions before the prompt."""
 
@@ -91,16 +103,14 @@ class _Drawing:
         self,
         family: Family,
         transformer: Any,
-        layout: Layout,
+        regions: Regions,
         captions: Sequence[Tensor],
         prompt: Tensor,
-        strength: float,
-        prompt_inside: float,
+        sway: Sway,
     ) -> None:
         self.family, self.transformer = family, transformer
-        self.regions = Regions.from_layout(layout)
+        self.regions, self.sway = regions, sway
         self.captions, self.prompt = captions, prompt
-        self.sway = Sway(tuple(strength * one for one in self.regions.strengths), prompt_inside)
         self.ends = list(accumulate((one.shape[1] for one in captions), initial=0))
         # By the picture's grid, the length of the prompt and the device: the same at every step.
         self.groups: dict[tuple[Grid, int, torch.device], dict[bool, RowGroups]] = {}

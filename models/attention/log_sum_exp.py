@@ -16,11 +16,12 @@ SCORES_AT_ONCE = 1 << 24
 def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """query (B, H, L, d), key and value (B, H, T, d), T > 0 -> output (B, H, L, d), log-sum-exp (B, H, L).
 
-    The log-sum-exp is float32, of scores scaled by d^-0.5. torch's own flash and memory-efficient kernels
-    where they serve the device and dtype, else plain matrices in parts of `SCORES_AT_ONCE`.
+    The log-sum-exp is float32 (of float64 float64), of scores scaled by d^-0.5. torch's own flash and
+    memory-efficient kernels where they serve the device and dtype, else plain matrices in parts of
+    `SCORES_AT_ONCE`.
     """
     if query.shape[2] == 0:
-        return query, query.new_zeros(query.shape[:3], dtype=torch.float32)
+        return query, query.new_zeros(query.shape[:3], dtype=sums_dtype(query))
     if query.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # pyright: ignore
             query, key, value
@@ -39,13 +40,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attend_in_parts(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """The same by plain matrices in float32, on any device."""
-    keys, values = key.float().transpose(2, 3), value.float()
+    """The same by plain matrices in float32 (of float64 float64), on any device."""
+    dtype = sums_dtype(query)
+    keys, values = key.to(dtype).transpose(2, 3), value.to(dtype)
     part = max(1, SCORES_AT_ONCE // (key.shape[0] * key.shape[1] * key.shape[2]))
     outputs: list[Tensor] = []
     sums: list[Tensor] = []
     for rows in query.split(part, dim=2):
-        scores = (rows.float() * query.shape[-1] ** -0.5) @ keys
+        scores = (rows.to(dtype) * query.shape[-1] ** -0.5) @ keys
         total = scores.logsumexp(-1)
         outputs.append(((scores - total[..., None]).exp() @ values).to(query.dtype))
         sums.append(total)
@@ -56,3 +58,8 @@ def _flash_serves(query: Tensor) -> bool:
     """Flash attention is made for 16 bits, heads up to 256 wide, and GPUs from Ampere on."""
     fits = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= 256
     return fits and torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
+def sums_dtype(query: Tensor) -> torch.dtype:
+    """The precision of a log-sum-exp."""
+    return torch.promote_types(query.dtype, torch.float32)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .log_sum_exp import attend
+from .log_sum_exp import attend, sums_dtype
 
 # (query, key, value), each (B, heads, tokens, width) -> (B, heads, rows, width).
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -79,7 +79,7 @@ class RowGroups:
         """`attend`, and the log-sum-exp (B, H, L) of all that each row sees, weights included."""
         key, value = for_heads(key, query.shape[1]), for_heads(value, query.shape[1])
         whole = torch.zeros_like(query)
-        total = query.new_full(query.shape[:3], -math.inf, dtype=torch.float32)
+        total = query.new_full(query.shape[:3], -math.inf, dtype=sums_dtype(query))
         first = True
         for rows, keys, weight in self._parts:
             output, sums = attend(query[:, :, rows], key[:, :, keys], value[:, :, keys])

@@ -6,7 +6,7 @@ takes the groups of this kind and joins the texts (`transformer.binder`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,14 @@ from .text import Text
 class Caption:
     """An instance's caption as the CLIP encoded it: `text` (1, n, width), and what else came with it.
 
-    `words` are the places of its tokens without the padding up to a length of the tokenizer's own.
+    `words` are the places of its tokens without the padding up to a length of the tokenizer's own; `spoken`
+    those without marks of start and end either, None where nobody knows.
     """
 
     text: Tensor
     values: Mapping[str, Any]
     words: slice
+    spoken: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +113,20 @@ class PlacedGroup:
                 return None
             owner = seeing.owners(placement.covered.flatten(1)).to(device)
             places = torch.arange(prompt + sum(lengths), device=device).split([prompt, *lengths])
-            return seeing.crossed(places[0], places[1:], owner, self.placed.sway, background=False)
+            sway, spoken = self.placed.sway, self._spoken(places[1:])
+            return seeing.crossed(places[0], places[1:], owner, sway, background=False, spoken=spoken)
 
         placed = self.placed
         how = (placed.regions, placed.active, placed.sway)
         return self.cache.get((how, grid, prompt, lengths, device), make)
+
+    def _spoken(self, places: Sequence[Tensor]) -> list[Tensor | None]:
+        """Places of the words of each acting caption, by those of all its tokens among the keys."""
+        return [own_places(one.spoken, own) for one, own in zip(self.placed.acting, places, strict=True)]
+
+
+def own_places(spoken: tuple[int, ...] | None, places: Tensor) -> Tensor | None:
+    """Those of a caption's places that are its words'."""
+    if spoken is None or not spoken or spoken[-1] >= len(places):
+        return None
+    return places[list(spoken)]

@@ -31,6 +31,9 @@ from ..regions.apply import draw_regions
 
 Conditioning = list[Any]
 
+# Strength of Draw Regions chosen on the demo model's layouts of looks from training (docs/regions.md).
+STRONG = 16.0
+
 
 class Applied(NamedTuple):
     """MODEL, positive and negative CONDITIONING, as a method gives them to the sampler."""
@@ -151,6 +154,12 @@ def regions(parts: Parts, request: Request, isolate: float = 0.0) -> Applied:
     return Applied(*draw_regions(model, parts.clip, layout, positive, isolate=isolate), negative)
 
 
+def strong_regions(parts: Parts, request: Request) -> Applied:
+    """Draw Regions with captions as they are, their words counting `STRONG` times."""
+    model, positive, negative = plain(parts, request)
+    return Applied(*draw_regions(model, parts.clip, request.layout, positive, STRONG), negative)
+
+
 def isolated_regions(parts: Parts, request: Request) -> Applied:
     """Draw Regions with instances isolated for the first half of the noise schedule."""
     return regions(parts, request, isolate=0.5)
@@ -179,6 +188,7 @@ METHODS: dict[str, Callable[[Parts, Request], Applied]] = {
     "couple": couple,
     "regions": regions,
     "isolated-regions": isolated_regions,
+    "strong-regions": strong_regions,
     "ifadapter": ifadapter,
     "no-appearance": without_appearance,
     "no-eot": without_end_of_text,

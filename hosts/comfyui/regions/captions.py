@@ -27,20 +27,30 @@ def encode_captions(clip: Any, layout: Layout, positive: list[Any]) -> tuple[Cap
                 f"This CLIP makes texts of width {found}, the prompt's is {width}: they come from different "
                 "text encoders. Connect the CLIP that the prompt was encoded with."
             )
-        captions.append(Caption(encoded, values, _unpadded(clip, tokens, encoded.shape[1])))
+        captions.append(Caption(encoded, values, *_places(clip, tokens, encoded.shape[1])))
     return tuple(captions)
 
 
-def _unpadded(clip: Any, tokens: dict[str, Any], length: int) -> slice:
-    """Places of the tokens that are not padding, among `length` of a text.
+def _places(clip: Any, tokens: dict[str, Any], length: int) -> tuple[slice, tuple[int, ...] | None]:
+    """Places of the tokens that are not padding, and of those that are words, among `length` of a text.
 
-    All of them where it cannot be told: the text's encoder is the one that reads as many tokens.
+    All of them and None where it cannot be told: the text's encoder is the one that reads as many tokens.
     """
     for name, chunks in tokens.items():
-        ids = [token for token, *_ in chunks[0]]
+        ids = [token for chunk in chunks for token, *_ in chunk]
         tokenizer = getattr(clip.tokenizer, name, getattr(clip.tokenizer, f"clip_{name}", None))
-        padding = getattr(tokenizer, "pad_token", None)
-        words = [place for place, token in enumerate(ids) if not isinstance(token, int) or token != padding]
-        if words and len(chunks) == 1 and len(ids) == length:
-            return slice(words[0], words[-1] + 1)
-    return slice(None)
+        if tokenizer is None or len(ids) != length:
+            continue
+        marks = [getattr(tokenizer, f"{mark}_token", None) for mark in ("pad", "start", "end")]
+        kept = _places_without(ids, marks[:1])
+        if not kept:
+            continue
+        # Between chunks there is padding too.
+        unpadded = slice(kept[0], kept[-1] + 1) if len(chunks) == 1 else slice(None)
+        return unpadded, _places_without(ids, marks)
+    return slice(None), None
+
+
+def _places_without(ids: list[Any], marks: list[Any]) -> tuple[int, ...]:
+    # What is no number is a vector of an embedding: a word.
+    return tuple(place for place, token in enumerate(ids) if not isinstance(token, int) or token not in marks)

@@ -35,6 +35,7 @@ SCORES = tuple(
     for name in ("matmul", "bmm", "baddbmm", "einsum", "softmax", "_softmax", "zeros", "ones", "full", "new_")
 )
 END = 49407  # CLIP's end of text
+MARKS = (0, 49406, END)  # padding of CLIP-G, start and end
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +58,13 @@ def made():
 
 def reference(model, name, clip, layout, size, values=1.0, layers=None, **rules):
     """The MODEL with a dense matrix of weights; captions encoded and regions covered by hand."""
-    texts, beside = [], []
+    texts, beside, marks = [], [], []
     for instance in layout.active:
         text, given = encode(clip, instance.caption)[0]
         beside.append(given["conditioning_llama3"])
+        ids = [token for token, _ in clip.tokenize(instance.caption)["g"][0]]
+        marks.append([place for place, token in enumerate(ids) if token in MARKS])
         if name in ("Flux.1", "FLUX.2", "Chroma"):
-            ids = [token for token, _ in clip.tokenize(instance.caption)["g"][0]]
             text = text[:, : ids.index(END) + 1]
         texts.append(text)
     side = 1 if name == "FLUX.2" else 2
@@ -73,7 +75,8 @@ def reference(model, name, clip, layout, size, values=1.0, layers=None, **rules)
     strength = rules.pop("strength", 1.0)
     strengths = [strength * one.strength for one in layout.active]
     owner = top * frames
-    return with_dense_attention(model, name, texts, owner, Rules(strengths, **rules), values, layers, beside)
+    rules = Rules(strengths, **rules)
+    return with_dense_attention(model, name, texts, owner, rules, values, layers, beside, marks)
 
 
 @EVERY
@@ -87,6 +90,17 @@ def test_equals_a_dense_matrix(made, clip, layout, prompts, name, batch, size):
     plain = evaluate(model, *prompts, noise, 500)
     assert (found.positive - plain.positive).abs().max() > MOVED
     close(name, found.__class__(plain.positive, found.negative), plain)
+
+
+def test_in_float64_what_is_left_is_below_1e_6(clip, layout, prompts):
+    """SD3.5 alone: the kernels for rotary positions that ComfyUI calls in the others take no float64."""
+    name = "SD3.5"
+    with torch.inference_mode():
+        model = tiny_transformer(name, torch.float64)
+        noise, how = latents(name, 1, 12, 16).double(), {"strength": 0.7, "prompt": 0.25}
+        drawn = *draw_regions(model, clip, layout, prompts[0], **how), prompts[1]
+        expected = evaluate(reference(model, name, clip, layout, (12, 16), **how), *prompts, noise, 500)
+        close(name, evaluate(*drawn, noise, 500), expected, 1e-6)
 
 
 HOW = {
@@ -283,6 +297,7 @@ def test_anima_reads_a_caption_through_its_adapter(made):
         .cond
     )
     assert torch.equal(ANIMA.words(transformer, caption, text), expected)
+    assert ANIMA.spoken(caption) == (0, 1), "without the end"
 
 
 def test_a_clip_without_the_other_encoders_is_named(made, clip, layout, prompts):

@@ -20,11 +20,14 @@ from instance_composer.hosts.comfyui.attention.unet.layers import (
     transformer_block,
 )
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
+from instance_composer.hosts.comfyui.regions.captions import encode_captions
 from instance_composer.layout import Box, Instance, Layout, Polygon
 from instance_composer.models.regions import Regions
 from instance_composer.nodes.regions import DrawRegions
 
 LATENTS = noise(1, 24, 24)
+# CLIP's start and end; CLIP-L pads with the end.
+MARKS = (49406, 49407)
 # What drawing moves at the least in the tests' model, far above rounding.
 MOVED = 0.01
 
@@ -38,6 +41,10 @@ def with_dense_weights(model, clip, layout, strength=1.0, prompt=0.0, isolated=F
     """The same by a matrix of weights in every layer of the positive, all keys at once."""
     unet = model.get_model_object("diffusion_model")
     texts = [encode(clip, instance.caption)[0][0] for instance in layout.active]
+    marks = [
+        torch.tensor([token in MARKS for token, _ in clip.tokenize(instance.caption)["l"][0]])
+        for instance in layout.active
+    ]
     regions, bound = Regions.from_layout(layout), model.clone()
 
     def patch(block):
@@ -60,7 +67,8 @@ def with_dense_weights(model, clip, layout, strength=1.0, prompt=0.0, isolated=F
                 inside = covered.flatten() & ~placement.covered[number + 1 :].flatten(1).any(0)
                 own = strength * layout.active[number].strength
                 weights[0, inside, :tokens] = 1 - min(own, 1.0) * (1 - (0.0 if isolated else prompt))
-                weights[0, inside, first : first + text.shape[1]] = own
+                words = torch.where(marks[number], min(own, 1.0), own)
+                weights[0, inside, first : first + text.shape[1]] = words
                 first += text.shape[1]
             of_rows = [weights[label] for label in options["cond_or_uncond"] for _ in range(rows)]
             split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, *wide)]
@@ -106,6 +114,7 @@ def test_equals_a_dense_matrix_at_any_size_and_batch(model, clip, layout, prompt
 HOW = {
     "half": {"strength": 0.5},
     "thrice": {"strength": 3.0},
+    "forty times": {"strength": 40.0},
     "prompt too": {"prompt": 1.0},
     "some of the prompt": {"strength": 0.7, "prompt": 0.25},
 }
@@ -141,6 +150,15 @@ def test_each_instance_has_strength_window_and_mask_of_its_own(model, clip, prom
     alone = Layout(layout.instances[:1])
     late = evaluate(with_dense_weights(model, clip, alone), *prompts, LATENTS, 100)
     assert_same(evaluate(*drawn, LATENTS, 100), late)
+
+
+def test_words_of_captions_of_one_chunk_and_of_several(clip, prompts):
+    texts = ("a red book", " ".join(["very"] * 80) + " old")
+    instances = [Instance(str(n), Box(0.0, 0.0, 1.0, 1.0), text) for n, text in enumerate(texts)]
+    short, long = encode_captions(clip, Layout(tuple(instances)), prompts[0])
+    assert short.spoken == (1, 2, 3)
+    assert long.text.shape[1] == 154
+    assert long.spoken == (*range(1, 76), *range(78, 84))
 
 
 @pytest.mark.parametrize("size", [(24, 24), (18, 26)], ids=str)

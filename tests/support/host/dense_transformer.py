@@ -14,8 +14,10 @@ from comfy.patcher_extension import WrappersMP
 from dense_attention import dense_attention
 from torch import Tensor
 
+CROSSED = ("Cosmos-Predict2", "Anima", "Wan")
 OVERRIDE = "optimized_attention_override"
-PROMPT, NOBODY, CAPTION = -1, -2, 100
+# Kinds of tokens: instance n itself, words of its caption, and what else the caption has.
+PROMPT, NOBODY, CAPTION, MARK = -1, -2, 100, 200
 
 
 @dataclass
@@ -27,12 +29,14 @@ class Rules:
     isolated: bool = False
 
     def weight(self, row: int, key: int, drawn: bool) -> float:
-        """How often a key of one kind counts for a row of another: prompt, nobody's, instance n, 100 + n."""
+        """How often a key of one kind counts for a row of another."""
         if row >= CAPTION:
             return float(key in (row, row - CAPTION))
         if not drawn or row < 0:
             return float(key < CAPTION)
         share = min(self.strengths[row], 1.0)
+        if key >= MARK:
+            return share if key - MARK == row else 0.0
         if key >= CAPTION:
             return self.strengths[row] if key - CAPTION == row else 0.0
         if key == PROMPT:
@@ -55,10 +59,12 @@ def with_dense_attention(
     values: float = 1.0,
     layers: Collection[int] | None = None,
     beside: Sequence[Tensor] = (),
+    marks: Sequence[Collection[int]] = (),
 ) -> Any:
     """A clone of the MODEL; `owner` says whose each of the picture's tokens is, -1 for nobody's.
 
-    `beside` are the captions as Llama has them, for HiDream.
+    `beside` are the captions as Llama has them, for HiDream; `marks` the places of start, end and padding in
+    each caption, for models that read text crossed.
 
     `values` scales what attention attends to, as another override might. `layers` are the numbers of the
     blocks in which instances are drawn, all if None.
@@ -75,6 +81,12 @@ def with_dense_attention(
             captions.append(prompt.new_zeros(len(prompt), -filler % 32, prompt.shape[2]))
         joined = torch.cat((*captions, prompt) if first else (prompt, *captions), 1)
         kinds = [CAPTION + n for n, text in enumerate(texts) for _ in range(text.shape[1])]
+        if name in CROSSED:
+            kinds = [
+                (MARK if place in own else CAPTION) + n
+                for n, (text, own) in enumerate(zip(texts, marks, strict=True))
+                for place in range(text.shape[1])
+            ]
         padded = -prompt.shape[1] % 32 if name == "Z-Image" else 0
         hidden = [999] * (-filler % 32 if name == "Z-Image" else 0)
         own = [PROMPT] * (prompt.shape[1] + padded)
@@ -158,7 +170,7 @@ def _attention(
     layers: Collection[int] | None,
 ) -> Any:
     read: list[int] = []
-    crossed = name in ("Cosmos-Predict2", "Anima", "Wan")
+    crossed = name in CROSSED
     cells = [NOBODY if one < 0 else one for one in owner]
 
     def kinds(rows: int, keys: int) -> tuple[list[int], list[int]] | None:

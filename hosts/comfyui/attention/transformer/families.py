@@ -78,6 +78,10 @@ class Family:
         """A caption as the model's argument `text` has it: (1, n, width), device and dtype of `like`."""
         return (caption.text[:, caption.words] if self.trims else caption.text).to(like)
 
+    def spoken(self, caption: Caption) -> tuple[int, ...] | None:
+        """Places of a caption's words among the tokens of `words`, of a model that reads text crossed."""
+        return caption.spoken
+
     def multiple(self, transformer: Any) -> int:
         """The model pads its text to a multiple of so many tokens."""
         return 1
@@ -201,6 +205,13 @@ class _Anima(Family):
         if weights is not None:
             weights = weights[None, :, None].to(like)
         return transformer.preprocess_text_embeds(caption.text.to(like), ids[None].to(like.device), weights)
+
+    def spoken(self, caption: Caption) -> tuple[int, ...] | None:
+        # T5's ids: 0 is padding, 1 the end.
+        ids = caption.values.get("t5xxl_ids")
+        if ids is None:
+            return caption.spoken
+        return tuple(place for place, token in enumerate(ids.tolist()) if token > 1)
 
 
 REDUX = {"attention_mask": "an attention mask on the prompt (a style model)"}

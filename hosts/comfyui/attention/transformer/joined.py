@@ -15,7 +15,7 @@ from .....models.attention import seeing
 from .....models.attention.row_groups import RowGroups
 from .....models.attention.seeing import Sway
 from ..layer_call import Block, ModelCall
-from ..placed import PlacedGroup
+from ..placed import PlacedGroup, own_places
 from ..run_cache import RunCache
 from .families import Family, Grid
 
@@ -157,8 +157,15 @@ class Joined:
             return seeing.joint(prompt, captions, picture, owner, sway)
         owner = torch.cat((owner, owner.new_full((rows - len(owner),), -1)))
         if kind == "crossed":
-            return seeing.crossed(prompt, captions, owner, sway)
+            return seeing.crossed(prompt, captions, owner, sway, spoken=self._spoken(chunk, captions))
         return seeing.within(owner, sway)
+
+    def _spoken(self, chunk: int, captions: Sequence[Tensor]) -> list[Tensor | None]:
+        """Places of the words of each of a chunk's captions among the keys."""
+        group = self.texts[chunk]
+        acting = group.placed.acting if group else ()
+        spoken = (self.family.spoken(one) for one in acting)
+        return [own_places(one, own) for one, own in zip(spoken, captions, strict=True)]
 
     def _owner(self, chunk: int, device: torch.device) -> Tensor:
         frames, *grid = self.grid

@@ -66,6 +66,6 @@ def test_a_job_holds_whole_sentences_and_a_noise_of_its_own():
 
 def test_methods_are_known_and_in_the_order_of_the_tables():
     assert check_methods(["ifadapter", "real"], METHODS) == ("real", "ifadapter")
-    assert TRAINING_FREE == ("area", "mask", "couple", "regions", "isolated-regions")
+    assert TRAINING_FREE == ("area", "mask", "couple", "regions", "isolated-regions", "strong-regions")
     with pytest.raises(PlanError, match="no method gligen; choose from real, reconstructed"):
         check_methods(["gligen"], METHODS)

@@ -136,6 +136,22 @@ def test_an_instance_sees_more_of_its_caption_the_stronger_it_is():
     assert shares[-1] == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("strength", [0.5, 1.0, 3.0])
+def test_crossed_a_strength_over_1_is_that_of_words(strength):
+    prompt, captions = places()
+    spoken = [captions[0][1:-1], None, captions[2][:0]]
+    sway = Sway((strength,) * 3, prompt=0.25)
+    weights = dense_weights(seeing.crossed(prompt, captions, owner(), sway, spoken=spoken), 30, TEXT)
+    expected = torch.zeros(30, TEXT)
+    for row, mine in enumerate(owner().tolist()):
+        expected[row, prompt] = 1.0 if mine < 0 else 1.0 - 0.75 * min(strength, 1.0)
+        if mine >= 0:
+            expected[row, captions[mine]] = strength
+        if mine == 0:
+            expected[row, captions[0][[0, -1]]] = min(strength, 1.0)
+    torch.testing.assert_close(weights, expected)
+
+
 def test_the_topmost_owns_a_cell():
     covered = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0]]).bool()
     assert seeing.owners(covered).tolist() == [0, 1, 2, -1]
