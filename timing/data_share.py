@@ -3,8 +3,8 @@ arithmetic for what a graphics card does meanwhile.
 
 Parts are CPU time of one thread, medians over batches of 16, few files in the system's cache: latents and
 layout out of mapped files; text features of a caption and five things out of mapped files, or their tokens;
-a JPEG of 2048 × 1536 decoded, scaled and cropped. A card is an A100 at 40 % of its 312 TFLOP/s, and of 19.5 in
-float32.
+a JPEG of 2048 × 1536 decoded, scaled and cropped. A card is an A100 at 40 % of its 312 TFLOP/s, and of 19.5
+in float32.
 """
 
 from __future__ import annotations
