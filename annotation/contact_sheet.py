@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
@@ -71,6 +72,11 @@ def spread(things: Sequence[ThingT], most: int) -> list[ThingT]:
     """At most so many of some things, at equal distances."""
     count = min(most, len(things))
     return [things[number * len(things) // count] for number in range(count)]
+
+
+def is_sheet(file: Path) -> bool:
+    """Whether a file has the name of a page."""
+    return re.fullmatch(rf"{NAME}(-\d+)?\.html", file.name) is not None
 
 
 def _file_name(number: int) -> str:

@@ -56,11 +56,13 @@ def fingerprint_pictures(
     folder: Path,
     share: tuple[int, int] = (0, 1),
     on_pictures: Callable[[int], object] = lambda count: None,
+    source: Path | None = None,
 ) -> Known:
     """Fingerprints of all pictures, each made once and kept in `folder`; a file that changed is read again.
 
     `share` (n, count): only every count-th picture from the n-th on is read, into a file of its own; the
     others are as known as other shares have made them by now. Stopped at any time, the same call goes on.
+    Pictures are known by the way to them from `source`, without it by their file's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place, total = share
@@ -72,13 +74,14 @@ def fingerprint_pictures(
         for number, picture in enumerate(pictures):
             mine = number % total == place
             stamp = _stamp(picture)
-            before = kept.get((picture.name, *stamp))
+            name = picture.relative_to(source).as_posix() if source else picture.name
+            before = kept.get((name, *stamp))
             if before is not None:
-                known[picture.name] = before
+                known[name] = before
             elif mine:
-                known[picture.name] = found = _made(picture)
+                known[name] = found = _made(picture)
                 said = {"failure": found} if isinstance(found, str) else asdict(found)
-                file.write(json.dumps({"name": picture.name, "stamp": stamp, **said}) + "\n")
+                file.write(json.dumps({"name": name, "stamp": stamp, **said}) + "\n")
                 file.flush()
             if mine:
                 on_pictures(1)

@@ -10,8 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from ..layout import Canvas, Layout
-from ..pictures.reading import PICTURE_ENDINGS, list_pictures, read_noted
+from ..pictures.reading import PICTURE_ENDINGS, FolderContents, list_pictures_below, read_noted
 from .annotator import Annotator, Subject
+from .contact_sheet import is_sheet
+from .fingerprints import FOLDER as FINGERPRINTS
 from .sifting import FILE as LEFT_OUT
 from .words import read_words
 
@@ -41,7 +43,8 @@ class Outcome:
 class PictureFolder:
     """Pictures `name.png` (`PICTURE_ENDINGS`) in `source` and their layouts `name.json` in `target`.
 
-    Where these are two folders, pictures are linked or copied over, so that `target` is a data set by itself.
+    Folders below `source` have their like below `target`. Where these are two folders, pictures are linked or
+    copied over, so that `target` is a data set by itself; one that lies in `source` is none of its pictures.
     `caption_files`: `name.txt` is the caption where there is one. `tag_files`: `name.tags` holds tags.
     """
 
@@ -54,21 +57,35 @@ class PictureFolder:
         """The pictures in the order of their names; `FolderError` if there are none."""
         if not self.source.is_dir():
             raise FolderError(f"there is no folder {self.source}")
-        found = list(list_pictures(self.source).pictures)
+        found = list(self._contents().pictures)
         if not found:
             raise FolderError(
-                f"there is no picture in {self.source}; {', '.join(PICTURE_ENDINGS)} are read, folders below "
-                "it are not"
+                f"there is no picture in {self.source} or below it; {', '.join(PICTURE_ENDINGS)} are read"
             )
         return found
 
+    def name(self, picture: Path) -> str:
+        """What lists and messages call a picture: the way to it from the source."""
+        return picture.relative_to(self.source).as_posix()
+
     def others(self) -> tuple[Path, ...]:
         """Files of the source that are neither pictures nor belong to one."""
-        return tuple(file for file in list_pictures(self.source).others if file.name != LEFT_OUT)
+        return tuple(
+            file
+            for file in self._contents().others
+            if file.name != LEFT_OUT and file.parent.name != FINGERPRINTS and not is_sheet(file)
+        )
+
+    def without(self, ending: str, pictures: Sequence[Path]) -> list[str]:
+        """The names of pictures that have no file with this ending beside them."""
+        return [self.name(picture) for picture in pictures if not picture.with_suffix(ending).is_file()]
+
+    def _contents(self) -> FolderContents:
+        return list_pictures_below(self.source, self.target)
 
     def layout_file(self, picture: Path) -> Path:
         """The path of a picture's layout, whether it is there or not."""
-        return self.target / f"{picture.stem}.json"
+        return self.target / picture.relative_to(self.source).with_suffix(".json")
 
     def read(self, picture: Path) -> Subject:
         """A picture and what is known of it; ValueError or OSError if something cannot be read."""
@@ -83,7 +100,8 @@ class PictureFolder:
 
     def write(self, picture: Path, layout: Layout) -> None:
         """Put the layout where it belongs, whole or not at all, and the picture beside it before."""
-        beside = self.target / picture.name
+        beside = self.layout_file(picture).with_name(picture.name)
+        beside.parent.mkdir(parents=True, exist_ok=True)
         if not (beside.exists() and beside.samefile(picture)):
             _replace(beside, lambda unfinished: _link(picture, unfinished))
         _replace(
@@ -115,13 +133,14 @@ def annotate_folder(
     names: dict[str, str] = {}
     place, total = share
     for number, picture in enumerate(pictures):
-        first = names.setdefault(picture.stem, picture.name)
+        name = folder.name(picture)
+        first = names.setdefault(name.removesuffix(picture.suffix), name)
         if number % total != place:
             continue
-        if picture.name in left_out:
+        if name in left_out:
             outcome.left_out += 1
-        elif first != picture.name:
-            outcome.failures.append((picture.name, f"{first} would have the same layout file; rename one"))
+        elif first != name:
+            outcome.failures.append((name, f"{first} would have the same layout file; rename one"))
         elif not force and folder.layout_file(picture).is_file():
             outcome.kept += 1
         else:
@@ -130,7 +149,7 @@ def annotate_folder(
     rest = iter(waiting)
     while some := list(islice(rest, batch)):
         readable = list(_readable(folder, some, outcome))
-        for picture, layout in _annotated(annotator, readable, outcome):
+        for picture, layout in _annotated(annotator, folder, readable, outcome):
             folder.write(picture, layout)
             outcome.annotated += 1
             outcome.empty += not layout.instances
@@ -139,7 +158,10 @@ def annotate_folder(
 
 
 def _annotated(
-    annotator: Annotator, readable: Sequence[tuple[Path, Subject]], outcome: Outcome
+    annotator: Annotator,
+    folder: PictureFolder,
+    readable: Sequence[tuple[Path, Subject]],
+    outcome: Outcome,
 ) -> Iterator[tuple[Path, Layout]]:
     """Pictures with their layouts; where the models fail on a batch, each is tried alone."""
     if not readable:
@@ -153,9 +175,9 @@ def _annotated(
             raise
         if len(readable) > 1:
             for one in readable:
-                yield from _annotated(annotator, [one], outcome)
+                yield from _annotated(annotator, folder, [one], outcome)
             return
-        name, reason = readable[0][0].name, f"{type(error).__name__}: {error}"
+        name, reason = folder.name(readable[0][0]), f"{type(error).__name__}: {error}"
         if not outcome.annotated and len(outcome.failures) >= _MOST_FAILURES:
             raise FolderError(
                 f"the models failed on every picture so far, last on {name} ({reason})"
@@ -172,10 +194,10 @@ def _readable(
     for picture in pictures:
         try:
             subject = folder.read(picture)
-            outcome.notes += ((picture.name, note) for note in subject.notes)
+            outcome.notes += ((folder.name(picture), note) for note in subject.notes)
             yield picture, subject
         except (ValueError, OSError) as error:
-            outcome.failures.append((picture.name, str(error)))
+            outcome.failures.append((folder.name(picture), str(error)))
 
 
 def _text(file: Path) -> str:

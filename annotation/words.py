@@ -16,12 +16,12 @@ class WordsError(ValueError):
 
 
 def read_words(text: str) -> tuple[str, ...]:
-    """Words or short phrases separated by commas or line breaks; `WordsError` for a sentence among them."""
-    words = tidy(re.split(r"[,\n]", text))
+    """Words or short phrases separated by commas, "|" or line breaks; `WordsError` for a sentence."""
+    words = tidy(re.split(r"[,|\n]", text))
     if long := next((word for word in words if len(word) > LONGEST), None):
         raise WordsError(
             f'"{long[:40]}…" has {len(long)} characters; words or phrases of up to {LONGEST}, separated by '
-            "commas or line breaks, are looked for"
+            'commas, "|" or line breaks, are looked for'
         )
     return words
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add folders, models, what is looked for, limits, and where it runs."""
-    parser.add_argument("images", type=Path, help="folder of pictures (png, jpg, webp)")
+    parser.add_argument(
+        "images", type=Path, help="folder of pictures (png, jpg, webp), and of folders of them"
+    )
     parser.add_argument(
         "--out", type=Path, help="folder for layouts, with the pictures linked beside them (the same folder)"
     )
@@ -48,7 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     known.add_argument("--words", help="words separated by commas (the nouns of the caption)")
     known.add_argument("--words-file", type=Path, help="file of such words, separated by commas or lines")
     known.add_argument("--caption-files", action="store_true", help="name.txt holds a picture's caption")
-    known.add_argument("--tag-files", action="store_true", help="name.tags holds more words for a picture")
+    known.add_argument(
+        "--tag-files",
+        action="store_true",
+        help="name.tags holds more words for a picture, separated by commas, | or lines (as RAM writes them)",
+    )
     known.add_argument(
         "--tagger", help="a model whose tags are looked for too: a classifier of several labels, or a SigLIP"
     )
@@ -105,8 +112,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     pictures = folder.pictures()  # before minutes of loading
     left_out = read_list(arguments.left_out) if arguments.left_out else set[str]()
-    if strangers := len(left_out - {picture.name for picture in pictures}):
+    if strangers := len(left_out - {folder.name(picture) for picture in pictures}):
         print(f"{arguments.left_out} names {strangers} pictures that are not here", file=sys.stderr)
+    _say_missing(folder, pictures)
     share = share_of(arguments)
     annotator = _annotator(arguments, folder)
     with tqdm(total=len(share.of(pictures)), desc="annotating", unit="picture", disable=None) as bar:
@@ -123,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"share {share}; the same command without shares writes the contact sheet", file=sys.stderr)
     elif not arguments.no_sheet:
         failed = left_out | {name for name, _ in outcome.failures}
-        good = [picture for picture in pictures if picture.name not in failed]
+        good = [picture for picture in pictures if folder.name(picture) not in failed]
         done = [(picture, folder.layout_file(picture)) for picture in good]
         shown = spread(done, int(arguments.sheet))
         if len(shown) < len(done):
@@ -135,6 +143,21 @@ def run(arguments: argparse.Namespace) -> int:
     code = _report(outcome, folder)
     # Whoever started several processes ends all where one fails, and the others have shares of their own.
     return 0 if share.total > 1 and arguments.share is None else code
+
+
+def _say_missing(folder: PictureFolder, pictures: Sequence[Path]) -> None:
+    from ..annotation.folder import CAPTION_ENDING, TAGS_ENDING
+
+    for wanted, ending, what in (
+        (folder.caption_files, CAPTION_ENDING, "captions, which the --vlm gives them"),
+        (folder.tag_files, TAGS_ENDING, "tags"),
+    ):
+        if wanted and (without := folder.without(ending, pictures)):
+            print(
+                f"{len(without)} of {len(pictures)} pictures have no file name{ending} of {what}, "
+                f"{without[0]} is the first",
+                file=sys.stderr,
+            )
 
 
 def _annotator(arguments: argparse.Namespace, folder: PictureFolder) -> Annotator:

@@ -154,7 +154,7 @@ def _coco(arguments: argparse.Namespace) -> int:
     if images is not None and not images.is_dir():
         raise ValueError(f"there is no folder {images}")
     out.mkdir(parents=True, exist_ok=True)
-    done = kept = empty = 0
+    done = kept = empty = wordless = 0
     wrong: list[str] = []
     found = read_set(
         arguments.file, arguments.captions, most=arguments.instances, smallest=arguments.smallest
@@ -174,7 +174,11 @@ def _coco(arguments: argparse.Namespace) -> int:
                 link(picture, out / picture.name)
             write_whole(target, layout.to_json().encode("utf-8"))
             done += 1
+            wordless += not layout.prompt
     _say(f"{done} written, {kept} were there, {empty} have no instance of that size, {len(wrong)} failed")
+    if wordless:
+        why = "--captions says nothing of them" if arguments.captions else "--captions FILE gives it"
+        _say(f"{wordless} of those written have no prompt: {why}", sys.stderr)
     for line in wrong[:_MOST_TOLD]:
         _say(line, sys.stderr)
     if wrong[_MOST_TOLD:]:

@@ -13,7 +13,9 @@ from .share import add_share, share_of
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the folder, what is left out, and who does it."""
-    parser.add_argument("images", type=Path, help="folder of pictures (png, jpg, webp)")
+    parser.add_argument(
+        "images", type=Path, help="folder of pictures (png, jpg, webp), and of folders of them"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -58,11 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
     from ..annotation.sifting import FILE, Rules, sift, write_list
 
     out = arguments.out or arguments.images
-    pictures = PictureFolder(arguments.images, out).pictures()
+    pictures = PictureFolder(arguments.images, out).pictures()  # of folders below it too
     share = share_of(arguments)
     with tqdm(total=len(share.of(pictures)), desc="reading", unit="picture", disable=None) as bar:
         known = fingerprint_pictures(
-            pictures, out / FOLDER, (share.place, share.total), on_pictures=bar.update
+            pictures,
+            out / FOLDER,
+            (share.place, share.total),
+            on_pictures=bar.update,
+            source=arguments.images,
         )
     if share.total > 1:
         print(f"share {share}; the same command without shares writes {FILE}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -125,6 +126,24 @@ def list_pictures(folder: Path, endings: Sequence[str] = PICTURE_ENDINGS) -> Fol
     return FolderContents(
         pictures,
         tuple(file for file in others if file.stem not in stems or file.suffix.lower() in ALL_ENDINGS),
+    )
+
+
+def list_pictures_below(folder: Path, apart: Path | None = None) -> FolderContents:
+    """The same of a folder and all below it but hidden ones and `apart`; in the order of their names."""
+    folders: list[Path] = []
+    for where, below, _ in os.walk(folder, followlinks=True):
+        one = Path(where)
+        below[:] = [
+            name
+            for name in sorted(below)
+            if not name.startswith(".") and not (apart and apart.exists() and apart.samefile(one / name))
+        ]
+        folders.append(one)
+    found = [list_pictures(one) for one in folders]
+    return FolderContents(
+        tuple(sorted(picture for one in found for picture in one.pictures)),
+        tuple(sorted(other for one in found for other in one.others)),
     )
 
 

@@ -38,7 +38,8 @@ class Attachment:
     def __init__(
         self, gates: Mapping[int, Gate], rows: Sequence[InstancePrompt | None], strength: float = 1.0
     ) -> None:
-        self.progress = 0.0
+        self._progress = 0.0
+        self._placed: dict[tuple[Grid, torch.device], list[_Placed]] = {}
         self._gates = gates
         self._rows = len(rows)
         self._strength = strength
@@ -49,22 +50,48 @@ class Attachment:
                 shared.setdefault(id(prompt.regions), {})[row] = prompt
         self._groups = [_Group(prompts) for prompts in shared.values()]
 
+    @property
+    def progress(self) -> float:
+        """How far sampling is."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: float) -> None:
+        self._progress = progress
+        # Which instances act, and so where they are placed, is the same for all layers of a step.
+        self._placed.clear()
+
     def term(self, number: int, query: Tensor, grid: Grid) -> Tensor | None:
         """The addition to a layer at the present progress: query (B, L, C) -> (B, L, C), None for nothing."""
         _check_rows(self._rows, query)
+        key = (grid, query.device)
+        if key not in self._placed:
+            self._placed[key] = self._place(*key)
         out = None
-        for group in self._groups:
-            placement = group.regions.place(grid, group.regions.active(self.progress), query.device)
-            if placement is None:
-                continue
-            prompts = group.on(query.device)
-            own = prompts_semantic_map(group.rows.of(query), prompts, number, self._gates[number], placement)
+        for rows, prompts, placement in self._placed[key]:
+            own = prompts_semantic_map(rows.of(query), prompts, number, self._gates[number], placement)
             own = own if self._strength == 1.0 else self._strength * own
             if len(own) == len(query):
                 return own
             out = torch.zeros_like(query) if out is None else out
-            group.rows.put(out, own)
+            rows.put(out, own)
         return out
+
+    def _place(self, grid: Grid, device: torch.device) -> list[_Placed]:
+        placed: list[_Placed] = []
+        for group in self._groups:
+            placement = group.regions.place(grid, group.regions.active(self._progress), device)
+            if placement is not None:
+                placed.append(_Placed(group.rows, group.on(device), placement))
+        return placed
+
+
+class _Placed(NamedTuple):
+    """The rows that share their regions, their prompts, and the instances that act, on a grid."""
+
+    rows: BatchRows
+    prompts: StackedPrompts
+    placement: Placement
 
 
 class _Group:
@@ -78,7 +105,7 @@ class _Group:
 
     def on(self, device: torch.device) -> StackedPrompts:
         if device not in self._stacked:
-            self._stacked[device] = StackedPrompts.of(self._prompts, device)
+            self._stacked[device] = StackedPrompts.kept(self._prompts, device)
         return self._stacked[device]
 
 

@@ -121,7 +121,8 @@ class _Carrier:
 class BatchRows:
     """Some rows of the UNet's batch, counted from its end where negative.
 
-    A slice where they are neighbours, else an index that is brought to a device once.
+    The batch itself where they are all of it, a slice where they are neighbours, else an index that is
+    brought to a device once.
     """
 
     def __init__(self, rows: Sequence[int]) -> None:
@@ -131,7 +132,9 @@ class BatchRows:
     def of(self, batch: Tensor) -> Tensor:
         """These rows of a batch (B, ...)."""
         place = self._place(batch)
-        return batch[place] if isinstance(place, slice) else batch.index_select(0, place)
+        if not isinstance(place, slice):
+            return batch.index_select(0, place)
+        return batch if place == slice(0, len(batch)) else batch[place]
 
     def put(self, batch: Tensor, part: Tensor) -> None:
         """Writes these rows into a batch, in its dtype."""

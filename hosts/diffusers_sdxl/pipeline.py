@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -29,7 +29,8 @@ class EncodedLayout:
     """All that sampling needs of a layout; the IFAdapter itself may be let go.
 
     prompt (1, T, D) and pooled (1, E) of the whole picture with their negative counterparts; `positive` and
-    `negative` are the instances in the conditional and unconditional rows and share their regions.
+    `negative` are the instances in the conditional and unconditional rows and share their regions. On a CPU
+    what a picture needs of them is kept for the next one of this layout.
     """
 
     prompt: Tensor
@@ -38,6 +39,30 @@ class EncodedLayout:
     negative_pooled: Tensor
     positive: InstancePrompt
     negative: InstancePrompt
+    gates: dict[int, Gate]
+    _kept: dict[tuple[float, float], _Acting] = field(default_factory=dict, init=False, repr=False)
+
+    def acting(self, start: float, end: float, device: torch.device) -> _Acting:
+        """The instances on a device, each within its own window only from `start` to `end`."""
+        window = (start, end)
+        if window in self._kept and device.type == "cpu":
+            return self._kept[window]
+        regions = _narrowed(self.positive.regions, start, end)
+        acting = _Acting(
+            replace(self.negative.to(device), regions=regions),
+            replace(self.positive.to(device), regions=regions),
+            {number: gate.to(device) for number, gate in self.gates.items()},
+        )
+        # The last one only; and memory of a graphics card is not held between pictures.
+        self._kept.clear()
+        if device.type == "cpu":
+            self._kept[window] = acting
+        return acting
+
+
+class _Acting(NamedTuple):
+    negative: InstancePrompt
+    positive: InstancePrompt
     gates: dict[int, Gate]
 
 
@@ -150,12 +175,8 @@ def generate(
     guided = guidance > 1 and pipeline.unet.config["time_cond_proj_dim"] is None
     batch = len(seeds)
     device: Any = pipeline._execution_device  # pyright: ignore[reportPrivateUsage]
-    regions = _narrowed(encoded.positive.regions, start, end)
-    negative, positive = (
-        replace(prompt.to(device), regions=regions) for prompt in (encoded.negative, encoded.positive)
-    )
+    negative, positive, gates = encoded.acting(start, end, torch.device(device))
     rows = [negative] * (batch if guided else 0) + [positive] * batch
-    gates = {number: gate.to(device) for number, gate in encoded.gates.items()}
     run: Any = pipeline
     with keeping_text(pipeline.unet), attach_prompts(pipeline.unet, gates, rows, scale) as attachment:
         return run(

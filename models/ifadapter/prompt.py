@@ -17,12 +17,14 @@ class InstancePrompt:
     """Regions, and the keys and values of their tokens in every adapted layer.
 
     `keys` and `values` map official processor numbers to (P, heads, N, head_dim). Made once per prompt by
-    `IFAdapter.prompt`; the adapter itself is not needed afterwards.
+    `IFAdapter.prompt`; the adapter itself is not needed afterwards. `made` keeps what the users of the prompt
+    make of it once.
     """
 
     regions: Regions
     keys: dict[int, Tensor]
     values: dict[int, Tensor]
+    made: dict[Any, Any] = field(default_factory=dict[Any, Any], init=False, repr=False)
 
     def to(self, device: torch.device | str) -> InstancePrompt:
         """The same prompt on another device."""
@@ -53,3 +55,14 @@ class StackedPrompts:
             for parts in ([prompt.keys for prompt in prompts], [prompt.values for prompt in prompts])
         )
         return cls(keys, values)
+
+    @classmethod
+    def kept(cls, prompts: Sequence[InstancePrompt], device: torch.device) -> StackedPrompts:
+        """The same, on a CPU kept with the first prompt for the next run of the same ones."""
+        if device.type != "cpu":
+            return cls.of(prompts, device)
+        made, key = prompts[0].made, tuple(prompts)
+        if key not in made:
+            made.clear()
+            made[key] = cls.of(prompts, device)
+        return made[key]

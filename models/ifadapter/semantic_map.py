@@ -71,10 +71,12 @@ def prompts_semantic_map(
 
     On a CPU with small grids what does not depend on the query is made once and kept with the prompts.
     """
+    plain = not occlusion and not torch.is_grad_enabled()
+    key = (number, gate, placement, len(query))
+    if plain and key in prompts.made:
+        return prompts.made[key](query)
     keys, values = prompts.keys[number], prompts.values[number]
-    if occlusion or torch.is_grad_enabled() or not is_small(placement, query.shape[-1]):
+    if not plain or not is_small(placement, query.shape[-1]):
         return semantic_map(query, keys, values, gate, placement, occlusion)
-    made = (number, gate, placement, len(query))
-    if made not in prompts.made:
-        prompts.made[made] = ListedSemanticMap(keys, values, gate, placement, len(query))
-    return prompts.made[made](query)
+    made = prompts.made[key] = ListedSemanticMap(keys, values, gate, placement, len(query))
+    return made(query)

@@ -27,6 +27,8 @@ T = TypeVar("T")
 MOST_NUMBERS = 131_072
 # Numbers in the matrices of the spatial attention: they grow with the square of an instance's cells.
 MOST_WEIGHTS = 1_048_576
+# Numbers in a matrix that adds up the terms of each cell: a product with a small one is faster than lists.
+MOST_PLACES = 16_384
 
 
 def is_small(placement: Placement, channels: int) -> bool:
@@ -42,6 +44,7 @@ class ListedSemanticMap:
     """One layer's map for `rows` rows: the contract of `semantic_map` without gradients.
 
     P instances have cells, M places in the list of each, padding included; R = `rows`, H heads of d channels.
+    Views into what is written at every call are made once, so one map serves one call at a time.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, gate: Gate, placement: Placement, rows: int) -> None:
@@ -55,14 +58,16 @@ class ListedSemanticMap:
         # The root of the mean of squares is the norm over the root of their number.
         self._keys = keys * self._head_dim**0.5
         self._epsilon = keys.new_tensor((RMS_EPSILON * self._head_dim) ** 0.5)
-        self._transposed_values = values.transpose(1, 2).contiguous()
-        self._inside = lists.inside[:, None]
+        self._values = values
         ways = _kept(placement, f"ways of {heads} heads, {rows} rows", lambda: _Ways.of(lists, heads, rows))
         self._gather, self._logits_at = ways.gather, ways.logits
-        self._ways_back, self._bags = ways.back, ways.bags
-        # What a whole instance is multiplied by goes onto its values.
-        strengths = gate.opening * torch.tensor(placement.strengths)[lists.slots]
-        self._values = (values.view(rows, self._count, -1) * strengths[:, None]).view_as(values)
+        self._ways_back, self._bags, self._places = ways.back, ways.bags, ways.places
+        # Heads before cells, as the products leave them, and beside one another, as the gate reads them.
+        self._by_head = (rows, self._count, heads, self._length, self._head_dim)
+        self._inside = lists.inside[:, :, None, None]
+        self._feature = keys.new_empty(rows, self._count, self._length, heads, self._head_dim)
+        self._flat_feature = self._feature.view(rows * self._count, self._length, -1)
+        self._terms = self._feature.view(rows, self._count * self._length, -1)
         self._prepare_gate(gate, lists, placement)
 
     def _prepare_gate(self, gate: Gate, lists: _Lists, placement: Placement) -> None:
@@ -75,49 +80,57 @@ class ListedSemanticMap:
         self._channel_in_bias = gate.channel_in_bias.repeat(2)
         self._channel_out = gate.channel_out.t().repeat(2, 1)
         self._channel_out_bias = 2 * gate.channel_out_bias
+        self._pooled = self._channel_out.new_empty(self._rows * self._count, len(self._channel_in))
+        self._largest, self._sum = self._pooled.chunk(2, dim=1)
         mean = torch.full_like(gate.logit_weight, 1 / len(gate.logit_weight))
         vectors = torch.stack((mean.expand(self._count, -1), gate.logit_weight * own[:, 0]), dim=1)
         self._vectors = vectors.repeat(self._rows, 1, 1)
         self._spatial = lists.spatial(gate.spatial)
         self._logit_bias = gate.logit_bias * own
-        # An instance's logit outside its region, of each slot, and the one that stands for the empty slots.
+        # An instance's logit outside its region, of each slot, and the one that stands for the empty slots,
+        # behind those of the listed cells.
         free = SLOTS - len(areas)
         empty = 0.5 * gate.logit_bias + (math.log(free) if free > 0 else -math.inf)
-        self._outside = torch.cat((gate.logit_bias * areas, empty))
+        listed = self._count * self._rows * self._length
+        self._logits = torch.cat((areas.new_zeros(listed), gate.logit_bias * areas, empty))
+        self._listed_logits = self._logits[:listed].view(self._count, self._rows, self._length)
+        strengths = gate.opening * torch.tensor(placement.strengths)[lists.slots]
+        self._strengths = strengths[:, None].expand(self._rows, -1, self._length).reshape(-1)
 
     def __call__(self, query: Tensor) -> Tensor:
         """The term (R, L, C) of a query (R, L, C)."""
-        rows, count, length = self._rows, self._count, self._length
-        image = query.float().view(rows, -1, self._head_dim)
+        image = query.float().view(self._rows, -1, self._head_dim)
         norm = torch.linalg.vector_norm(image, dim=-1, keepdim=True)
         image = image / torch.hypot(norm, self._epsilon)
-        listed = image.index_select(1, self._gather).view(-1, length, self._head_dim)
+        listed = image.index_select(1, self._gather).view(-1, self._length, self._head_dim)
         # Tokens before cells: a softmax over the short axis is several times slower as the last one.
         attention = torch.bmm(self._keys, listed.transpose(1, 2)).softmax(dim=1)
-        attention.view(rows, count, -1, length).mul_(self._inside)
-        weights = self._slot_weights(torch.bmm(self._transposed_values, attention))
-        attention.view(rows, count, -1, length).mul_(weights)
-        terms = torch.bmm(attention.transpose(1, 2), self._values).view(-1, self._head_dim)
+        feature = torch.bmm(attention.transpose(1, 2), self._values).view(self._by_head)
+        torch.mul(feature.transpose(2, 3), self._inside, out=self._feature)
+        self._flat_feature.mul_(self._slot_weights())
         # The terms of all instances of a cell, added up.
-        out = torch.embedding_bag(terms, self._ways_back, self._bags)[0]
-        return out.view_as(query).to(query.dtype)
+        if self._places is None:
+            terms = self._flat_feature.flatten(0, 1)
+            out = torch.embedding_bag(terms, self._ways_back, self._bags)[0].view_as(query)
+        else:
+            out = torch.matmul(self._places, self._terms)
+        return out.to(query.dtype)
 
-    def _slot_weights(self, feature: Tensor) -> Tensor:
-        """Weights of the cells (R, P, 1, M) from the features (R * P * H, d, M), which are overwritten."""
-        rows, count, length = self._rows, self._count, self._length
-        feature = feature.view(rows * count, -1, length)
-        pooled = torch.cat((feature.amax(2), feature.sum(2)), dim=1)
-        hidden = torch.addmm(self._channel_in_bias, pooled, self._channel_in).relu_()
+    def _slot_weights(self) -> Tensor:
+        """Weights of the cells (R * P, M, 1) from the features (R * P, M, C), strengths included."""
+        feature, count, length = self._flat_feature, self._count, self._length
+        torch.amax(feature, 1, out=self._largest)
+        torch.sum(feature, 1, out=self._sum)
+        hidden = torch.addmm(self._channel_in_bias, self._pooled, self._channel_in).relu_()
         factor = torch.addmm(self._channel_out_bias, hidden, self._channel_out).sigmoid_()
-        feature.mul_(factor[:, :, None])
-        planes = torch.bmm(self._vectors, feature)
-        inputs = torch.cat((feature.amax(1, keepdim=True), planes), dim=1)
-        inputs = inputs.view(rows, count, 3 * length).transpose(0, 1)
+        gated = feature * factor[:, None]
+        planes = torch.bmm(self._vectors, gated.transpose(1, 2))
+        inputs = torch.cat((gated.amax(2)[:, None], planes), dim=1)
+        inputs = inputs.view(self._rows, count, 3 * length).transpose(0, 1)
         spatial = torch.bmm(inputs, self._spatial).sigmoid_()
-        logits = torch.addcmul(self._logit_bias, spatial, inputs[:, :, 2 * length :])
-        compared = torch.cat((logits.flatten(), self._outside)).index_select(0, self._logits_at)
-        shares = compared.view(-1, rows, count, length).softmax(dim=0)[0]
-        return shares[:, :, None]
+        torch.addcmul(self._logit_bias, spatial, inputs[:, :, 2 * length :], out=self._listed_logits)
+        compared = self._logits.index_select(0, self._logits_at).view(-1, len(self._strengths))
+        return (compared.softmax(dim=0)[0] * self._strengths).view(-1, length, 1)
 
 
 def _kept(placement: Placement, name: str, make: Callable[[], T]) -> T:
@@ -174,6 +187,13 @@ class _Lists:
         planes = [torch.where(seen, plane.flatten()[at], 0.0) for plane in kernel[0]]
         return torch.cat((*planes, torch.zeros_like(planes[0])), dim=1)
 
+    def places(self) -> Tensor:
+        """A matrix (L, P * M), 1 where a place of the lists is a cell of the grid."""
+        matrix = torch.zeros(self.entries.shape[1], self.cells.numel())
+        slots, cells = (self.entries >= 0).nonzero(as_tuple=True)
+        matrix[cells, self.entries[slots, cells]] = 1.0
+        return matrix
+
     def compared(self) -> tuple[Tensor, Tensor]:
         """For each listed cell the entries of all slots at it (slots + 1, P, M), its own first, and those
         slots (slots + 1, P)."""
@@ -198,14 +218,16 @@ class _Ways:
 
     `gather`: rows of one head's channels in the query (L, H), for the lists (P, H, M). `logits`: those of all
     slots at each listed cell (slots + 1, R, P, M), the cell's own first, among the listed ones (P, R, M) and
-    what each slot has outside, end to end. `back`: rows of the lists (R, P, H, M), of all instances of each
-    place of the result (R, L, H), padding for none; `bags`: where those of each place begin.
+    what each slot has outside, end to end. `back`: rows of the lists (R, P, M), of all instances of each
+    cell of the result (R, L), padding for none; `bags`: where those of each cell begin. `places` (L, P * M)
+    is the same of one row as a matrix of 0 and 1, None where it is large.
     """
 
     gather: Tensor
     logits: Tensor
     back: Tensor
     bags: Tensor
+    places: Tensor | None
 
     @classmethod
     def of(cls, lists: _Lists, heads: int, rows: int) -> _Ways:
@@ -214,15 +236,14 @@ class _Ways:
         owner, place = (x[:, None] for x in (entries // length, entries % length))
         inside = (owner * rows + torch.arange(rows)[:, None, None]) * length + place
         outside = rows * lists.cells.numel() + slots[:, None, :, None]
-        first = torch.arange(heads) * length
-        depths = torch.stack(lists.depths(), dim=1)[:, None]
-        back = depths // length * heads * length + first[:, None] + depths % length
-        back = back + (torch.arange(rows) * lists.cells.numel() * heads)[:, None, None, None]
+        back = torch.stack(lists.depths(), dim=1)
+        back = back + (torch.arange(rows) * lists.cells.numel())[:, None, None]
         return cls(
             (lists.cells[:, None] * heads + head[:, None]).flatten(),
             torch.where(entries[:, None] >= 0, inside, outside).flatten(),
             back.flatten(),
             torch.arange(0, back.numel(), back.shape[-1]),
+            lists.places() if lists.entries.shape[1] * lists.cells.numel() <= MOST_PLACES else None,
         )
 
 

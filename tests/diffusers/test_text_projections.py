@@ -132,3 +132,15 @@ def test_nothing_that_is_kept_changes_a_bit(pipeline, adapter, layout, monkeypat
     monkeypatch.setattr(pipelines, "keeping_text", lambda unet: nullcontext())
     assert torch.equal(generate(pipeline, encoded, **settings), short)
     assert not torch.equal(generate(pipeline, encoded, **settings, scale=0.0), short)
+
+
+def test_what_a_picture_leaves_for_the_next_changes_no_bit(pipeline, adapter, layout):
+    """Other windows, sizes, numbers of pictures and guidance in turns, against a layout encoded anew."""
+    settings = {"height": 128, "width": 128, "steps": 3, "output_type": "latent"}
+    changes = [{}, {"end": 0.5}, {"width": 160}, {"seeds": [0, 1]}, {"guidance": 1.0}, {"scale": 0.5}, {}]
+    encoded = encode_layout(pipeline, adapter, layout)
+    pictures = [generate(pipeline, encoded, **(settings | change)) for change in changes]
+    for change, picture in zip(changes, pictures, strict=True):
+        fresh = encode_layout(pipeline, adapter, layout)
+        assert torch.equal(picture, generate(pipeline, fresh, **(settings | change))), change
+    assert not torch.equal(pictures[0], pictures[1])

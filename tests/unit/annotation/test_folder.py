@@ -151,6 +151,27 @@ def test_another_folder_gets_the_pictures_too(tmp_path):
     assert [file.name for file in source.iterdir()] == ["a.png"]
 
 
+def test_folders_below_are_looked_into_and_have_their_like_in_another(tmp_path):
+    source, target = tmp_path / "in", tmp_path / "in" / "made"
+    for way in ("a.png", "00000/a.png", "00000/b.png", "00001/deep/a.png", ".hidden/c.png"):
+        (source / way).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(source / way)
+    (source / "00000" / "a.tags").write_text("left | right")
+    (source / "00001" / "notes.md").write_text("")
+    folder = PictureFolder(source, target, tag_files=True)
+    outcome = annotate_folder(annotator(), folder, left_out={"00000/b.png", "b.png"})
+    assert (outcome.annotated, outcome.left_out, outcome.failures) == (3, 1, [])
+    written = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
+    assert written == {f"{way}.{end}" for way in ("a", "00000/a", "00001/deep/a") for end in ("png", "json")}
+    assert list(read(target / "00000" / "a.json").extra["annotation"]["tags"]) == ["left", "right"]
+    # What was made in it is none of its pictures, and no file of somebody else.
+    (source / "contact-sheet-2.html").write_text("")
+    assert annotate_folder(annotator(), folder, left_out={"00000/b.png"}).kept == 3
+    assert [file.name for file in folder.others()] == ["notes.md"]
+    without = folder.without(".tags", folder.pictures())
+    assert without == ["00000/b.png", "00001/deep/a.png", "a.png"]
+
+
 def test_what_cannot_be_read_is_left_out_and_listed(tmp_path):
     picture().save(tmp_path / "good.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])

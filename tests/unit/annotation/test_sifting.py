@@ -136,6 +136,15 @@ def test_shares_read_each_picture_once_and_a_changed_one_again(tmp_path, monkeyp
     assert len(read) == 5
 
 
+def test_pictures_of_folders_below_are_compared_too(tmp_path):
+    write(tmp_path, a=scene(1))
+    write(tmp_path / "below", a=scene(1), b=scene(2))
+    assert main(["sift", str(tmp_path)]) == 0
+    assert (tmp_path / "left-out.tsv").read_text() == "below/a.png\tcopy: the same pixels as a.png\n"
+    assert main(["sift", str(tmp_path)]) == 0
+    assert len((tmp_path / "fingerprints" / "0-of-1.jsonl").read_text().splitlines()) == 3
+
+
 def test_the_command_counts_and_lists_what_is_left_out(tmp_path, capsys):
     write(tmp_path / "in", a=scene(1), b=scene(1), c=scene(2, (30, 20)))
     command = ["sift", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--shortest-side", "32"]

@@ -11,6 +11,7 @@ def test_words_are_tidied_and_each_is_there_once():
     words = read_words("Cat, traffic  light\ncat,,St. Bernard?\r\n")
     assert words == ("cat", "traffic light", "st bernard")
     assert read_words(" ,\n") == ()
+    assert read_words("armchair | tennis racket|Cat ") == ("armchair", "tennis racket", "cat")
 
 
 def test_a_sentence_is_no_word():

@@ -82,6 +82,7 @@ def test_one_call_makes_a_data_set(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out.startswith("2 written, 0 were there, 0 have no instance of that size, 1 failed")
     assert "COCO_003.jpg: it is not in " in said.err
+    assert "1 of those written have no prompt" in said.err
     names = sorted(file.name for file in (tmp_path / "data").iterdir())
     assert names == ["COCO_001.jpg", "COCO_001.json", "COCO_002.jpg", "COCO_002.json"]
     document = tmp_path / "data" / "COCO_001.json"
