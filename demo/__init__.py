@@ -44,6 +44,13 @@ def demo_folder(folder: Path = FOLDER) -> Path:
     return folder
 
 
+def transformer_folder(folder: Path = FOLDER) -> Path:
+    """The folder of the demo's transformer; `DemoModelError` if it is not there."""
+    if not holds_transformer(folder / FLUX):
+        raise DemoModelError(f"{folder / FLUX} has no transformer. Install the pack again: it comes with it.")
+    return folder / FLUX
+
+
 def holds_transformer(folder: Path) -> bool:
     """Whether a folder is a transformer's, as the stage `transformer` of training writes it."""
     return (folder / _TRANSFORMER).is_file()

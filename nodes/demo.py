@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..demo import ADAPTER, demo_folder
+from ..demo import ADAPTER, demo_folder, transformer_folder
+from ..hosts.comfyui.checkpoints.small_flux import load_transformer, load_unpadded_clip
 from ..hosts.comfyui.checkpoints.small_sdxl import load_clip, load_vae
 from ..hosts.comfyui.checkpoints.unet import load_unet
 from ..hosts.comfyui.ifadapter.weights import load_adapter
 from ..hosts.comfyui.schema import schema
 from .sockets import IFAdapterSocket
+
+MODEL, TRANSFORMER = MODELS = ("demo model", "demo transformer")
 
 
 class LoadDemoCheckpoint(io.ComfyNode):
@@ -20,10 +24,22 @@ class LoadDemoCheckpoint(io.ComfyNode):
             display_name="Load Demo Checkpoint",
             category="instance composer/loaders",
             description=(
-                "A small SDXL of coloured, patterned shapes with its IFAdapter. It comes with the pack and "
-                "samples on a CPU in seconds."
+                "A small SDXL of coloured, patterned shapes with its IFAdapter, or a small Flux of the same "
+                "world. Both come with the pack and sample on a CPU in seconds."
             ),
             search_aliases=["try instance composer", "shapes world", "demo model", "example checkpoint"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=list(MODELS),
+                    default=MODEL,
+                    optional=True,
+                    tooltip=(
+                        "demo model: a small SDXL. demo transformer: a small Flux, on which Draw Regions and "
+                        "Attribute Concentration (local) act as on large transformers; it has no IFAdapter."
+                    ),
+                )
+            ],
             outputs=[
                 io.Model.Output(
                     "model",
@@ -35,14 +51,22 @@ class LoadDemoCheckpoint(io.ComfyNode):
                 io.Clip.Output("clip", tooltip="Its two text encoders; they know the words of Shapes World."),
                 io.Vae.Output("vae", tooltip="Its autoencoder."),
                 IFAdapterSocket.Output(
-                    "ifadapter", tooltip="For Compose Layout or Apply IFAdapter; it fits this model alone."
+                    "ifadapter",
+                    tooltip="For Compose Layout or Apply IFAdapter; it fits the demo model alone.",
                 ),
             ],
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
+    def execute(cls, model_name: str = MODEL) -> io.NodeOutput:
         folder = demo_folder()
+        if model_name == TRANSFORMER:
+            none = ExecutionBlocker(
+                "The demo transformer has no IFAdapter. Choose the demo model, or draw the layout with "
+                "Draw Regions."
+            )
+            parts = load_transformer(transformer_folder()), load_unpadded_clip(folder), load_vae(folder)
+            return io.NodeOutput(*parts, none)
         return io.NodeOutput(
             load_unet(str(folder)), load_clip(folder), load_vae(folder), load_adapter(folder / ADAPTER)
         )

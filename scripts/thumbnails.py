@@ -36,6 +36,7 @@ NAMES = (
     "Try it",
     "With and without",
     "Draw regions",
+    "Draw regions on a transformer",
     "Judge by a checklist",
     "Try everything",
     "A LoRA for each",

@@ -22,6 +22,7 @@ const TEMPLATES = [
   "Try it",
   "Place things by region",
   "Draw regions",
+  "Draw regions on a transformer",
   "Draw regions with Qwen-Image",
   "Draw regions with Z-Image",
   "Draw regions with Krea 2",

@@ -184,11 +184,11 @@ _STAGES: tuple[AutoencoderStage | PicturesStage, ...] = (
     TransformerStage(
         "transformer",
         Settings(
-            steps=60000,
+            steps=12800,
             batch=32,
             learning_rate=1e-3,
-            warm_up=500,
-            cool_down=15000,
+            warm_up=300,
+            cool_down=3000,
             ema_decay=0.9995,
             every_log=50,
             every_checkpoint=200,

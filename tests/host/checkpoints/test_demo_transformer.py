@@ -16,6 +16,7 @@ from host_cases import encode, noise
 from safetensors.torch import save_file
 from tiny_comfyui import random_like
 
+import nodes
 from instance_composer.cli import main
 from instance_composer.evaluation.benchmark import Point
 from instance_composer.evaluation.benchmarks.binding.plan import BindingPlan
@@ -32,6 +33,7 @@ from instance_composer.hosts.comfyui.regions.apply import draw_regions
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.layout import Box, Canvas, Instance, Layout
 from instance_composer.models.weights import CheckpointError
+from instance_composer.nodes.demo import LoadDemoCheckpoint
 from instance_composer.training.demo_model.transformer import make_transformer
 from instance_composer.training.flow.frozen_texts import FrozenTexts
 from instance_composer.training.flow.sampling import predict_velocity, sample_latents
@@ -190,6 +192,16 @@ def test_padding_goes_behind_the_last_word_alone(parts, demo):
     assert encode(parts[1], "a (star:1.5)")[0][0].shape == own.shape
     # Start, words and end: 77 tokens, and 27 of a second chunk.
     assert encode(parts[1], " ".join(["red"] * 100))[0][0].shape[1] == 77 + 27
+
+
+def test_the_node_loads_the_shipped_one_without_an_adapter():
+    model, clip, vae, adapter = LoadDemoCheckpoint.execute("demo transformer").result
+    (latent,) = nodes.EmptyLatentImage().generate(64, 64)
+    prompts = encode(clip, SHORT), encode(clip, "")
+    sampled = nodes.common_ksampler(model, 1, 2, 3.0, "euler", "normal", *prompts, latent)[0]
+    assert nodes.VAEDecode().decode(vae, sampled)[0].shape == (1, 64, 64, 3)
+    assert "has no IFAdapter" in adapter.message
+    assert LoadDemoCheckpoint.execute().result[3].model.config.layers
 
 
 def test_weights_that_do_not_fit_are_refused_by_name(folder, tmp_path):
