@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .relations import RELATIONS
+from .relations import OPPOSITES, RELATIONS
 from .scenes import Figure, Scene
 from .vocabulary import (
     BACKGROUNDS,
@@ -71,6 +71,11 @@ def join(phrases: Sequence[str], background: str) -> str:
     *most, last = phrases
     things = f"{', '.join(most)} and {last}" if most else last
     return f"{things} on {background}"
+
+
+def contradict(text: str) -> str:
+    """The caption with its first relation turned round; as it is where it states none."""
+    return _RELATION.sub(lambda found: f" {OPPOSITES[found[1]]} ", text, count=1)
 
 
 def parse(text: str) -> tuple[tuple[Phrase, ...], str]:

@@ -173,11 +173,18 @@ _STAGES: tuple[AutoencoderStage | PicturesStage, ...] = (
             Pictures(128, 128, 2048, pattern="checked"),
         ),
     ),
-    # The words of relations, which no earlier caption has; rates are lower, for what is known must stay.
+    # The words of relations, which no earlier caption has, on pictures of what they are between and no more;
+    # rates are lower from here on, for what is known must stay.
+    TextToImageStage(
+        "base-pairs",
+        replace(_BASE, steps=3000, learning_rate=5e-4, warm_up=100, cool_down=1000),
+        "base-checked",
+        pictures=(Pictures(64, 64, 8192, figures=2, related=1.0, weights=_DIFFICULT),),
+    ),
     TextToImageStage(
         "base-relations",
         replace(_BASE, steps=6000, learning_rate=5e-4, warm_up=100, cool_down=4500),
-        "base-checked",
+        "base-pairs",
         pictures=_RELATED,
     ),
     # Another model on the same latents and texts, which lets every picture cell and word see each other.

@@ -9,6 +9,7 @@ StageName = Literal[
     "base-mixed",
     "base-final",
     "base-checked",
+    "base-pairs",
     "base-relations",
     "transformer",
     "decoder",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from latent_sets import latent_set
 from safetensors.torch import load_file
 from tiny_rewards import HEADS, tiny_state
 
@@ -23,6 +25,7 @@ from instance_composer.training.demo_model.packing import known_tokens
 from instance_composer.training.demo_model.pipeline import make_tokenizers
 from instance_composer.training.demo_model.recipe import choose_stage
 from instance_composer.training.demo_model.rewards import STAGES as REWARD_STAGES
+from instance_composer.training.demo_model.text_to_image import TextToImageTask
 from instance_composer.training.engine.settings import SettingsError
 from instance_composer.training.itercomp.reward_objective import RewardTask
 
@@ -71,6 +74,51 @@ def test_a_base_goes_on_with_relations_from_another_model_and_then_from_its_chec
     assert held_out.name == f"{folder.name}-held-out"
     captions = [LatentSet.load(folder).document(number)["prompt"] for number in range(6)]
     assert any(f" {relation} " in one for one in captions for relation in RELATIONS)
+
+
+class BlindTo(torch.nn.Module):
+    """A UNet that is shown another caption than it was given."""
+
+    def __init__(self, unet, shown):
+        super().__init__()
+        self.unet, self.shown = unet, shown
+
+    def forward(self, noisy, timesteps, prompt, added_cond_kwargs):
+        return self.unet(noisy, timesteps, self.shown(prompt), added_cond_kwargs=added_cond_kwargs)
+
+
+def related_batch(task, number=8):
+    captions = ["a red heart above a blue star on grey", "a red heart and a blue star on grey"] * (
+        number // 2
+    )
+    documents = [{"prompt": one} for one in captions * (number // 2)]
+    latents = torch.randn((number, 4, 8, 8), generator=torch.Generator().manual_seed(3))
+    return task.collate(latent_set(latents, documents), range(number))
+
+
+def test_the_error_given_the_opposite_relation_is_asked_to_be_larger(pipeline, latents):
+    task = TextToImageTask(pipeline, [latents])
+    add_words(pipeline, RELATIONS)
+    batch = related_batch(task)
+    assert batch["related"].tolist() == [0, 2, 4, 6]
+    report = task.objective(batch, torch.Generator().manual_seed(1))
+    plain = {name: value for name, value in batch.items() if name not in ("related", "contradicted")}
+    without = task.objective(plain, torch.Generator().manual_seed(1))
+    assert set(without) == {"loss", "error"}
+    assert torch.equal(report["error"], without["error"])
+    torch.testing.assert_close(report["loss"], without["loss"] + 0.02 * report["contrast"])
+    report["contrast"].backward()
+    gradient = sum(float(one.grad.abs().sum()) for one in pipeline.unet.parameters() if one.grad is not None)
+    assert gradient > 0
+
+    # Who cannot tell them apart is at log 2 for each, which here are those not dropped and noisy enough.
+    task.objective.unet = BlindTo(pipeline.unet, torch.zeros_like)
+    pooled = task.objective.text_encoder_2
+    pooled.text_projection.weight.data.zero_()
+    with torch.no_grad():
+        blind = float(task.objective(batch, torch.Generator().manual_seed(1))["contrast"]) / math.log(2) * 8
+    assert blind == pytest.approx(round(blind), abs=1e-4)
+    assert 1 <= round(blind) <= 4
 
 
 def test_a_stage_starts_only_where_it_can(tmp_path, capsys):

@@ -16,6 +16,7 @@ from instance_composer.shapes_world import (
     Look,
     ShapesWorld,
     caption,
+    contradict,
     make_sample,
     paint,
     parse,
@@ -78,8 +79,11 @@ def test_scenes_are_the_same_and_only_captions_change():
             assert relation == after.relation
             assert measure(parse_wish(caption(after)), content_of(after))[SPATIAL] == 1
             assert len(phrases) == len(before.figures)
+            opposite = contradict(caption(after))
+            assert contradict(opposite) == caption(after)
+            assert measure(parse_wish(opposite), content_of(after))[SPATIAL] == 0
         else:
-            assert caption(after) == caption(before)
+            assert caption(after) == caption(before) == contradict(caption(after))
         stated[after.relation] += len(before.figures) > 1
     assert set(stated) == {"", *RELATIONS}
     assert 0.4 < 1 - stated[""] / stated.total() < 0.6
