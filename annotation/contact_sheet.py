@@ -17,6 +17,7 @@ from ..layout import Layout
 from ..pictures import draw_layout
 from ..pictures.captions import drawable
 from ..pictures.reading import read_picture
+from ..pictures.shards import Shards
 
 ThingT = TypeVar("ThingT")
 
@@ -42,8 +43,11 @@ def write_contact_sheet(
     files: Sequence[tuple[Path, Path]],
     folder: Path,
     on_pictures: Callable[[int], object] = lambda count: None,
+    shards: Shards | None = None,
 ) -> tuple[Path, list[tuple[str, str]]]:
     """Write pages that show (picture, layout file) pairs; what cannot be shown is listed with its reason.
+
+    Pictures of `shards` are read out of them.
 
     The first page is `contact-sheet.html` in `folder`, the next `contact-sheet-2.html`. Pictures are in the
     pages. Captions are text: whatever a model wrote, nothing of it becomes HTML.
@@ -54,7 +58,9 @@ def write_contact_sheet(
         entries: list[str] = []
         for picture, layout_file in files[start : start + PER_PAGE]:
             try:
-                entries.append(_entry(picture, Layout.from_json(layout_file.read_bytes()).checked()))
+                layout = Layout.from_json(layout_file.read_bytes()).checked()
+                read = read_picture((shards or Shards()).picture(picture))
+                entries.append(_entry(picture.name, read, layout))
             except (ValueError, OSError) as error:
                 failures.append((layout_file.name, str(error)))
             on_pictures(1)
@@ -83,8 +89,8 @@ def _file_name(number: int) -> str:
     return f"{NAME}.html" if number == 1 else f"{NAME}-{number}.html"
 
 
-def _entry(picture: Path, layout: Layout) -> str:
-    drawn = _drawn(read_picture(picture), layout)
+def _entry(name: str, picture: Image.Image, layout: Layout) -> str:
+    drawn = _drawn(picture, layout)
     buffer = BytesIO()
     drawn.save(buffer, "JPEG", quality=80)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -95,7 +101,7 @@ def _entry(picture: Path, layout: Layout) -> str:
     )
     return (
         f'<article><img src="data:image/jpeg;base64,{data}" width="{drawn.width}" height="{drawn.height}" '
-        f'alt="{caption}"><h2>{_text(picture.name)}</h2><p>{caption}</p>'
+        f'alt="{caption}"><h2>{_text(name)}</h2><p>{caption}</p>'
         f"{f'<ol>{things}</ol>' if things else '<p>nothing was found</p>'}</article>"
     )
 

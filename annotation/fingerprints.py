@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..pictures.reading import read_picture
+from ..pictures.shards import Shards
 
 FOLDER = "fingerprints"
 _EDGES, _COLORS = 8, 2
@@ -57,15 +58,18 @@ def fingerprint_pictures(
     share: tuple[int, int] = (0, 1),
     on_pictures: Callable[[int], object] = lambda count: None,
     source: Path | None = None,
+    shards: Shards | None = None,
 ) -> Known:
     """Fingerprints of all pictures, each made once and kept in `folder`; a file that changed is read again.
 
     `share` (n, count): only every count-th picture from the n-th on is read, into a file of its own; the
     others are as known as other shares have made them by now. Stopped at any time, the same call goes on.
-    Pictures are known by the way to them from `source`, without it by their file's name.
+    Pictures are known by the way to them from `source`, without it by their file's name; those of `shards`
+    are read out of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place, total = share
+    shards = shards or Shards()
     kept = _read_all(folder)
     known: Known = {}
     own = folder / f"{place}-of-{total}.jsonl"
@@ -73,13 +77,13 @@ def fingerprint_pictures(
     with own.open("a", encoding="utf-8") as file:
         for number, picture in enumerate(pictures):
             mine = number % total == place
-            stamp = _stamp(picture)
+            stamp = _stamp(picture, shards)
             name = picture.relative_to(source).as_posix() if source else picture.name
             before = kept.get((name, *stamp))
             if before is not None:
                 known[name] = before
             elif mine:
-                known[name] = found = _made(picture)
+                known[name] = found = _made(picture, shards)
                 said = {"failure": found} if isinstance(found, str) else asdict(found)
                 file.write(json.dumps({"name": name, "stamp": stamp, **said}) + "\n")
                 file.flush()
@@ -88,20 +92,18 @@ def fingerprint_pictures(
     return known
 
 
-def _made(picture: Path) -> Fingerprint | str:
+def _made(picture: Path, shards: Shards) -> Fingerprint | str:
     try:
-        return Fingerprint.of(read_picture(picture))
+        return Fingerprint.of(read_picture(shards.picture(picture)))
     except (ValueError, OSError) as error:
         return str(error)
 
 
-def _stamp(file: Path) -> list[int]:
-    """What changes with a file's content: its bytes and the time of its last change."""
+def _stamp(picture: Path, shards: Shards) -> list[int]:
     try:
-        status = file.stat()
+        return shards.stamp(picture)
     except OSError:  # a link that leads nowhere; reading it says so
         return [0, 0]
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _read_all(folder: Path) -> dict[tuple[Any, ...], Fingerprint | str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ..layout import Canvas, Layout
 from ..pictures.reading import PICTURE_ENDINGS, FolderContents, list_pictures_below, read_noted
+from ..pictures.shards import ENDING as SHARD
+from ..pictures.shards import LAYOUT_ENDING, ShardError, Shards, layout_beside
 from .annotator import Annotator, Subject
 from .contact_sheet import is_sheet
 from .fingerprints import FOLDER as FINGERPRINTS
@@ -43,6 +45,9 @@ class Outcome:
 class PictureFolder:
     """Pictures `name.png` (`PICTURE_ENDINGS`) in `source` and their layouts `name.json` in `target`.
 
+    Those in a tar shard `00000.tar` are pictures too, with layouts in a folder `00000` beside it, where
+    training finds them; shards are read where they lie and never written to.
+
     Folders below `source` have their like below `target`. Where these are two folders, pictures are linked or
     copied over, so that `target` is a data set by itself; one that lies in `source` is none of its pictures.
     `caption_files`: `name.txt` is the caption where there is one. `tag_files`: `name.tags` holds tags.
@@ -52,12 +57,19 @@ class PictureFolder:
     target: Path
     caption_files: bool = False
     tag_files: bool = False
+    shards: Shards = field(default_factory=Shards, init=False, compare=False, repr=False)
+    _beside: set[Path] = field(default_factory=set[Path], init=False, compare=False, repr=False)
 
     def pictures(self) -> list[Path]:
-        """The pictures in the order of their names; `FolderError` if there are none."""
+        """The pictures in the order of their names; `FolderError` for none and for a broken shard."""
         if not self.source.is_dir():
             raise FolderError(f"there is no folder {self.source}")
-        found = list(self._contents().pictures)
+        contents = self._contents()
+        try:
+            inside = [picture for shard in _shards(contents) for picture in self.shards.pictures(shard)]
+        except ShardError as error:
+            raise FolderError(str(error)) from error
+        found = sorted((*contents.pictures, *inside))
         if not found:
             raise FolderError(
                 f"there is no picture in {self.source} or below it; {', '.join(PICTURE_ENDINGS)} are read"
@@ -70,44 +82,75 @@ class PictureFolder:
 
     def others(self) -> tuple[Path, ...]:
         """Files of the source that are neither pictures nor belong to one."""
+        contents = self._contents()
+        shards = set(_shards(contents))
         return tuple(
             file
-            for file in self._contents().others
+            for file in contents.others
             if file.name != LEFT_OUT and file.parent.name != FINGERPRINTS and not is_sheet(file)
+            if file not in shards
+            and not (file.suffix == ".json" and file.parent.with_name(f"{file.parent.name}{SHARD}") in shards)
         )
 
     def without(self, ending: str, pictures: Sequence[Path]) -> list[str]:
         """The names of pictures that have no file with this ending beside them."""
-        return [self.name(picture) for picture in pictures if not picture.with_suffix(ending).is_file()]
+        return [self.name(one) for one in pictures if not self.shards.has(one.with_suffix(ending))]
 
     def _contents(self) -> FolderContents:
         return list_pictures_below(self.source, self.target)
 
     def layout_file(self, picture: Path) -> Path:
         """The path of a picture's layout, whether it is there or not."""
+        shard = self.shards.shard_of(picture)
+        if shard is not None:
+            return layout_beside(self.target / shard.relative_to(self.source), picture.name)
         return self.target / picture.relative_to(self.source).with_suffix(".json")
+
+    def has_own_layout(self, picture: Path) -> bool:
+        """Whether a picture of a shard has its layout in it, which goes before one beside it."""
+        return self.shards.shard_of(picture) is not None and self.shards.has(
+            picture.with_suffix(LAYOUT_ENDING)
+        )
 
     def read(self, picture: Path) -> Subject:
         """A picture and what is known of it; ValueError or OSError if something cannot be read."""
-        read = read_noted(picture)
+        read = read_noted(self.shards.picture(picture))
         image = read.image
         # Checked before the models work: no layout can have a picture of every size.
         Layout(canvas=Canvas(*image.size)).checked()
-        caption_file, tags_file = (picture.with_suffix(end) for end in (CAPTION_ENDING, TAGS_ENDING))
-        caption = _text(caption_file).strip() if self.caption_files and caption_file.is_file() else ""
-        tags = read_words(_text(tags_file)) if self.tag_files and tags_file.is_file() else ()
+        caption = self._text(picture.with_suffix(CAPTION_ENDING)).strip() if self.caption_files else ""
+        tags = read_words(self._text(picture.with_suffix(TAGS_ENDING))) if self.tag_files else ()
         return Subject(image, caption or None, tags, read.notes)
 
+    def _text(self, file: Path) -> str:
+        """A text beside a picture; empty where there is none."""
+        if not self.shards.has(file):
+            return ""
+        try:
+            return self.shards.content(file).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise FolderError(
+                f"{file.name} is not UTF-8 text: {error.reason} at byte {error.start}"
+            ) from None
+
     def write(self, picture: Path, layout: Layout) -> None:
-        """Put the layout where it belongs, whole or not at all, and the picture beside it before."""
-        beside = self.layout_file(picture).with_name(picture.name)
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        if not (beside.exists() and beside.samefile(picture)):
-            _replace(beside, lambda unfinished: _link(picture, unfinished))
+        """Put the layout where it belongs, whole or not at all, and before it the picture or its shard."""
+        file = self.shards.shard_of(picture) or picture
+        beside = self.target / file.relative_to(self.source)
+        self.layout_file(picture).parent.mkdir(parents=True, exist_ok=True)
+        # A shard is looked at once: where it had to be copied, it is another file than the one in the source.
+        if beside not in self._beside and not (beside.exists() and beside.samefile(file)):
+            _replace(beside, lambda unfinished: _link(file, unfinished))
+        if file is not picture:
+            self._beside.add(beside)
         _replace(
             self.layout_file(picture),
             lambda unfinished: unfinished.write_text(layout.to_json(), encoding="utf-8"),
         )
+
+
+def _shards(contents: FolderContents) -> list[Path]:
+    return [file for file in contents.others if file.suffix == SHARD and file.is_file()]
 
 
 def annotate_folder(
@@ -130,18 +173,20 @@ def annotate_folder(
     pictures, outcome = folder.pictures(), Outcome()
     folder.target.mkdir(parents=True, exist_ok=True)
     waiting: list[Path] = []
-    names: dict[str, str] = {}
+    names: dict[Path, str] = {}
     place, total = share
     for number, picture in enumerate(pictures):
         name = folder.name(picture)
-        first = names.setdefault(name.removesuffix(picture.suffix), name)
+        first = names.setdefault(folder.layout_file(picture), name)
         if number % total != place:
             continue
         if name in left_out:
             outcome.left_out += 1
         elif first != name:
             outcome.failures.append((name, f"{first} would have the same layout file; rename one"))
-        elif not force and folder.layout_file(picture).is_file():
+        elif force and folder.has_own_layout(picture):
+            outcome.failures.append((name, f"its {LAYOUT_ENDING} is in the shard, which is never written to"))
+        elif not force and (folder.layout_file(picture).is_file() or folder.has_own_layout(picture)):
             outcome.kept += 1
         else:
             waiting.append(picture)
@@ -198,13 +243,6 @@ def _readable(
             yield picture, subject
         except (ValueError, OSError) as error:
             outcome.failures.append((folder.name(picture), str(error)))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FolderError(f"{file.name} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
 def _link(source: Path, target: Path) -> None:

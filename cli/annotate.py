@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add folders, models, what is looked for, limits, and where it runs."""
     parser.add_argument(
-        "images", type=Path, help="folder of pictures (png, jpg, webp), and of folders of them"
+        "images", type=Path, help="folder of pictures (png, jpg, webp), of folders of them and of tar shards"
     )
     parser.add_argument(
         "--out", type=Path, help="folder for layouts, with the pictures linked beside them (the same folder)"
@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         if len(shown) < len(done):
             print(f"the contact sheet shows {len(shown)} of {len(done)} pictures", file=sys.stderr)
         with tqdm(total=len(shown), desc="contact sheet", unit="picture", disable=None) as bar:
-            sheet, failures = write_contact_sheet(shown, folder.target, on_pictures=bar.update)
+            sheet, failures = write_contact_sheet(shown, folder.target, bar.update, folder.shards)
         outcome.failures += failures
         print(sheet)
     code = _report(outcome, folder)

@@ -14,7 +14,7 @@ from .share import add_share, share_of
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the folder, what is left out, and who does it."""
     parser.add_argument(
-        "images", type=Path, help="folder of pictures (png, jpg, webp), and of folders of them"
+        "images", type=Path, help="folder of pictures (png, jpg, webp), of folders of them and of tar shards"
     )
     parser.add_argument(
         "--out",
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..annotation.sifting import FILE, Rules, sift, write_list
 
     out = arguments.out or arguments.images
-    pictures = PictureFolder(arguments.images, out).pictures()  # of folders below it too
+    folder = PictureFolder(arguments.images, out)
+    pictures = folder.pictures()
     share = share_of(arguments)
     with tqdm(total=len(share.of(pictures)), desc="reading", unit="picture", disable=None) as bar:
         known = fingerprint_pictures(
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             (share.place, share.total),
             on_pictures=bar.update,
             source=arguments.images,
+            shards=folder.shards,
         )
     if share.total > 1:
         print(f"share {share}; the same command without shares writes {FILE}", file=sys.stderr)

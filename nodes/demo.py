@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..demo import ADAPTER, demo_folder, transformer_folder
-from ..hosts.comfyui.checkpoints.small_flux import load_transformer, load_unpadded_clip
+from ..hosts.comfyui.checkpoints.small_flux import load_transformer, load_unpadded_clip, no_ifadapter
 from ..hosts.comfyui.checkpoints.small_sdxl import load_clip, load_vae
 from ..hosts.comfyui.checkpoints.unet import load_unet
 from ..hosts.comfyui.ifadapter.weights import load_adapter
@@ -61,12 +60,8 @@ class LoadDemoCheckpoint(io.ComfyNode):
     def execute(cls, model_name: str = MODEL) -> io.NodeOutput:
         folder = demo_folder()
         if model_name == TRANSFORMER:
-            none = ExecutionBlocker(
-                "The demo transformer has no IFAdapter. Choose the demo model, or draw the layout with "
-                "Draw Regions."
-            )
             parts = load_transformer(transformer_folder()), load_unpadded_clip(folder), load_vae(folder)
-            return io.NodeOutput(*parts, none)
+            return io.NodeOutput(*parts, no_ifadapter())
         return io.NodeOutput(
             load_unet(str(folder)), load_clip(folder), load_vae(folder), load_adapter(folder / ADAPTER)
         )

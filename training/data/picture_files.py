@@ -8,38 +8,23 @@ from __future__ import annotations
 import io
 import os
 import struct
-import tarfile
-import zlib
 from array import array
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
 from ...pictures.reading import PICTURE_ENDINGS
+from ...pictures.shards import ENDING, LAYOUT_ENDING, Member, ShardError, layout_beside, members
 from .errors import SourceError
 from .keys import LENGTH
 from .looking.picture import Entry, Place
 from .names import NamesBuilder
 
-# What a layout is called in a shard: its own ending first, because img2dataset's .json is of the download.
-_LAYOUT, _JSON, _TAR = ".layout.json", ".json", ".tar"
-_BLOCK = 512
+_JSON = ".json"
 _NOWHERE = -1
-# Fields of a tar header (POSIX.1-1988); the prefix of a long name begins at the last.
-_NAME, _LENGTH, _CHECKSUM, _TYPE, _LONG_NAME = slice(0, 100), slice(124, 136), slice(148, 156), 156, 345
-_REGULAR = frozenset(tarfile.REGTYPE + tarfile.AREGTYPE)
-_ADLER = 65_521
-
-
-class Member(NamedTuple):
-    """A file in a shard: its name, and where its content is."""
-
-    name: str
-    start: int
-    length: int
 
 
 class PictureFiles:
@@ -117,7 +102,9 @@ class PictureFiles:
     def _layout_file(self, number: int, shard: int) -> Path:
         """Where a layout is that lies in no shard."""
         path = PurePosixPath(self.names[number])
-        return self.folder / (path.with_suffix(_JSON) if shard == _NOWHERE else _beside(path))
+        if shard == _NOWHERE:
+            return self.folder / path.with_suffix(_JSON)
+        return layout_beside(self.folder / self._shards[shard], path.name)
 
     def _read(self, shard: int, start: int, length: int) -> bytes:
         with (self.folder / self._shards[shard]).open("rb") as file:
@@ -132,11 +119,6 @@ def state_of(path: Path) -> bytes:
     except OSError:
         return b""
     return struct.pack("<3q", found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def _beside(picture: PurePosixPath) -> PurePosixPath:
-    """`a/00000.tar/name.jpg` -> `a/00000/name.json`."""
-    return picture.parent.with_suffix("") / f"{picture.stem}{_JSON}"
 
 
 def _found(folder: Path, shards: list[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -154,90 +136,36 @@ def _found(folder: Path, shards: list[str]) -> Iterator[tuple[str, tuple[int, ..
             stem, ending = os.path.splitext(file)
             if ending.lower() in PICTURE_ENDINGS and stem in layouts:
                 yield f"{way}{file}", (_NOWHERE,) * 5
-            elif ending == _TAR:
+            elif ending == ENDING:
                 shards.append(f"{way}{file}")
                 yield from _in_shard(folder, f"{way}{file}", len(shards) - 1)
+
+
+def _members(shard: Path) -> Iterator[Member]:
+    try:
+        yield from members(shard)
+    except ShardError as error:
+        raise SourceError(str(error)) from error
 
 
 def _in_shard(folder: Path, shard: str, number: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     pictures: list[Member] = []
     layouts: dict[str, Member] = {}
-    for member in members(folder / shard):
+    for member in _members(folder / shard):
         stem, ending = os.path.splitext(member.name)
         if ending.lower() in PICTURE_ENDINGS:
             pictures.append(member)
-        elif member.name.endswith(_LAYOUT):
-            layouts[member.name[: -len(_LAYOUT)]] = member
+        elif member.name.endswith(LAYOUT_ENDING):
+            layouts[member.name[: -len(LAYOUT_ENDING)]] = member
         elif ending == _JSON:
             layouts.setdefault(stem, member)
-    beside = folder / shard[: -len(_TAR)]
+    beside = folder / shard[: -len(ENDING)]
     outside = {file.stem for file in beside.glob(f"*{_JSON}")} if beside.is_dir() else set[str]()
     for picture in sorted(pictures):
         stem = os.path.splitext(picture.name)[0]
         own = layouts.get(stem)
-        if os.path.basename(stem) in outside and not (own and own.name.endswith(_LAYOUT)):
+        if os.path.basename(stem) in outside and not (own and own.name.endswith(LAYOUT_ENDING)):
             own = Member("", _NOWHERE, _NOWHERE)
         if own is not None:
             place = (number, picture.start, picture.length, own.start, own.length)
             yield f"{shard}/{picture.name}", place
-
-
-def members(shard: Path) -> Iterator[Member]:
-    """Files of a tar archive from its headers alone; `SourceError` for one that is cut off or compressed."""
-    size = shard.stat().st_size
-    with shard.open("rb", buffering=0) as file:
-        position = 0
-        while position + _BLOCK <= size:
-            file.seek(position)
-            head = file.read(_BLOCK)
-            if not head.strip(b"\0"):
-                return
-            plain = _plain_file(head)
-            if plain is None:
-                try:
-                    one = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-                except tarfile.HeaderError as error:
-                    raise SourceError(
-                        f"{shard} is no plain tar archive, or a damaged one ({error}); unpack compressed ones"
-                    ) from error
-                if one.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
-                    # Long names and the like have headers of their own, which the library knows.
-                    yield from _read_by_library(shard, position)
-                    return
-                plain = one.name, one.size, one.isfile()
-            name, length, is_file = plain
-            start = position + _BLOCK
-            if start + length > size:
-                raise SourceError(f"{shard} is cut off within {name}; download it again")
-            if is_file:
-                yield Member(name.removeprefix("./"), start, length)
-            position = start + -(-length // _BLOCK) * _BLOCK
-
-
-def _plain_file(head: bytes) -> tuple[str, int, bool] | None:
-    """Name and length of a regular file from its header, None for what the library has to look at.
-
-    A tenth of the library's time, which counts where there are millions of headers.
-    """
-    if head[_TYPE] not in _REGULAR or head[_LONG_NAME] != 0:
-        return None
-    try:
-        told, length = (int(head[field].rstrip(b" \0"), 8) for field in (_CHECKSUM, _LENGTH))
-        name = head[_NAME].partition(b"\0")[0].decode("utf-8")
-    except ValueError:
-        return None
-    # The sum of all bytes with the checksum's own as spaces; Adler's low half is the sum, from 1, in C.
-    total = told - len(head[_CHECKSUM]) * ord(" ") + sum(head[_CHECKSUM])
-    if zlib.adler32(head) & 0xFFFF != (total + 1) % _ADLER or name.endswith("/"):
-        return None
-    return name, length, True
-
-
-def _read_by_library(shard: Path, position: int) -> Iterator[Member]:
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for one in archive:
-                if one.isfile() and one.offset >= position:
-                    yield Member(one.name.removeprefix("./"), one.offset_data, one.size)
-    except tarfile.TarError as error:
-        raise SourceError(f"{shard} cannot be read as a tar archive: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -64,13 +63,13 @@ class Tokenizer:
         return TokenIds(*(part[0].to(torch.int32) for part in parts))
 
     def _tell_if_cut(self, caption: str) -> None:
-        """Warn of the first caption that is longer than what is read, and again at ten, a hundred, …"""
+        """Warn of the first caption that is longer than what is read, and again at two, four, eight, …"""
         tokenizer = self._tokenizers[0]
         whole = len(tokenizer(caption, truncation=False, verbose=False)["input_ids"])
         if whole <= tokenizer.model_max_length:
             return
         self.cut += 1
-        if math.log10(self.cut).is_integer():
+        if self.cut.bit_count() == 1:
             shown = caption if len(caption) <= _SHOWN else f"{caption[:_SHOWN]}…"
             logger.warning(
                 "captions cut so far: %d. %d tokens are read, start and end included, and %r has %d: nothing "

@@ -21,6 +21,7 @@ import comfy.model_patcher
 import comfy.sdxl_clip
 import comfy.supported_models
 import torch
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ....models.errors import sizes_read_from
 from ....models.weights import CheckpointError, listing, read_tensors
@@ -52,6 +53,13 @@ def _padding(chunk: list[tuple[Any, ...]]) -> int:
 def load_unpadded_clip(folder: str | PathLike[str], **paging: bool) -> Any:
     """The CLIP of a diffusers SDXL folder as `load_clip` makes it, for a transformer that reads its texts."""
     return load_clip(folder, UnpaddedTexts, **paging)
+
+
+def no_ifadapter() -> ExecutionBlocker:
+    """What stands where a transformer has no IFAdapter: a node that needs one is not run, and says this."""
+    return ExecutionBlocker(
+        "The demo transformer has no IFAdapter. Choose the demo model, or draw the layout with Draw Regions."
+    )
 
 
 def load_transformer(

@@ -12,10 +12,10 @@ from PIL import Image
 from tiny_sdxl import tiny_vae
 
 from instance_composer.layout import Box, Canvas, Instance, Layout
+from instance_composer.pictures.shards import ShardError, members
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.folder import LayoutFolder, proportions
 from instance_composer.training.data.folder_latents import encode_buckets
-from instance_composer.training.data.picture_files import members
 
 
 def layout(prompt: str, size: tuple[int, int] = (64, 64)) -> bytes:
@@ -168,5 +168,5 @@ def test_a_damaged_header_is_refused(tmp_path):
     damaged = bytearray(path.read_bytes())
     damaged[1024] ^= 1  # the second name, which its checksum does not fit any more
     path.write_bytes(damaged)
-    with pytest.raises(SourceError, match="no plain tar archive, or a damaged one"):
+    with pytest.raises(ShardError, match="no plain tar archive, or a damaged one"):
         list(members(path))

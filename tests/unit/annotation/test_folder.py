@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from collections.abc import Sequence
 
 import pytest
 from PIL import Image
 
 from instance_composer.annotation.annotator import Annotator, Subject, crop_around
+from instance_composer.annotation.contact_sheet import write_contact_sheet
+from instance_composer.annotation.fingerprints import fingerprint_pictures
 from instance_composer.annotation.folder import FolderError, PictureFolder, annotate_folder
+from instance_composer.annotation.sifting import Reason, Rules, sift
 from instance_composer.layout import Box, Layout
 from instance_composer.models.vision.interfaces import Detection
+from instance_composer.training.data.picture_files import PictureFiles
 
 WORDS = ("left", "right")
 
@@ -202,6 +209,89 @@ def test_files_beside_a_picture_are_its_caption_and_tags_when_asked_for(tmp_path
     assert (told.caption, told.tags) == ("two  halves", ("left", "right"))
     (layout,) = annotator(words=()).annotate([told])
     assert (layout.prompt, len(layout.instances)) == ("two halves", 2)
+
+
+def shard(file, members):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w") as archive:
+        for name, content in members.items():
+            one = tarfile.TarInfo(name)
+            one.size = len(content)
+            archive.addfile(one, io.BytesIO(content))
+
+
+def png(**how):
+    buffer = io.BytesIO()
+    picture(**how).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_pictures_of_shards_are_annotated_where_training_finds_their_layouts(apart, tmp_path):
+    source = tmp_path / "source"
+    own = Layout(prompt="own").to_json().encode()
+    members = {
+        "b.png": png(),
+        "b.txt": b"two halves",
+        "b.json": b'{"url": "https://example.org"}',
+        "c.png": png(),
+        "c.layout.json": own,
+        "d.png": b"no picture",
+    }
+    shard(source / "more" / "00000.tar", members)
+    picture().save(source / "a.png")
+    before = (source / "more" / "00000.tar").read_bytes()
+    folder = PictureFolder(source, tmp_path / "out" if apart else source, caption_files=True)
+    names = ["a.png", *(f"more/00000.tar/{one}.png" for one in "bcd")]
+    assert [folder.name(one) for one in folder.pictures()] == names
+    outcome = annotate_folder(annotator(), folder, batch=3)
+    assert (outcome.annotated, outcome.kept) == (2, 1)
+    assert [name for name, _ in outcome.failures] == names[3:]
+    assert (source / "more" / "00000.tar").read_bytes() == before
+    # What annotation has written is a data set of its own, with the caption out of the shard.
+    data = PictureFiles(folder.target)
+    assert list(data.names) == names[:3]
+    found = {name: json.loads(data.layout(number)) for number, name in enumerate(data.names)}
+    assert found["more/00000.tar/b.png"]["prompt"] == "two halves"
+    assert found["more/00000.tar/c.png"]["prompt"] == "own"
+    assert not folder.others()
+    assert folder.without(".txt", folder.pictures()) == [name for name in names if name[-5] != "b"]
+    again = annotate_folder(annotator(), folder)
+    assert (again.annotated, again.kept) == (0, 3)
+    forced = annotate_folder(annotator(), folder, force=True)
+    assert "is in the shard, which is never written to" in dict(forced.failures)[names[2]]
+    done = [(one, folder.layout_file(one)) for one in folder.pictures()[:2]]
+    sheet, failures = write_contact_sheet(done, folder.target, shards=folder.shards)
+    assert not failures
+    assert sheet.read_text(encoding="utf-8").count("<article>") == 2
+
+
+def test_fingerprints_of_pictures_in_shards_are_kept_until_their_shard_changes(tmp_path):
+    shard(tmp_path / "0.tar", {"a.png": png(), "b.png": png()})
+    folder = PictureFolder(tmp_path, tmp_path)
+
+    def known():
+        pictures = folder.pictures()
+        return fingerprint_pictures(pictures, tmp_path / "prints", source=tmp_path, shards=folder.shards)
+
+    first = known()
+    assert first["0.tar/a.png"] == first["0.tar/b.png"]
+    assert sift(first, Rules()) == {"0.tar/b.png": Reason("copy", "the same pixels as 0.tar/a.png")}
+    (file,) = (tmp_path / "prints").glob("*.jsonl")
+    lines = file.read_text()
+    assert known() == first
+    assert file.read_text() == lines
+    shard(tmp_path / "0.tar", {"a.png": png(size=(96, 64)), "b.png": png()})
+    folder = PictureFolder(tmp_path, tmp_path)
+    assert known()["0.tar/a.png"].width == 96
+
+
+def test_a_broken_shard_is_named(tmp_path):
+    shard(tmp_path / "0.tar", {"a.png": png()})
+    whole = (tmp_path / "0.tar").read_bytes()
+    (tmp_path / "0.tar").write_bytes(whole[:600])
+    with pytest.raises(FolderError, match=r"cut off within a\.png"):
+        PictureFolder(tmp_path, tmp_path).pictures()
 
 
 @pytest.mark.parametrize("files", [[], ["note.txt", "a.gif"]])
