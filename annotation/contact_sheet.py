@@ -43,23 +43,20 @@ def write_contact_sheet(
     files: Sequence[tuple[Path, Path]],
     folder: Path,
     on_pictures: Callable[[int], object] = lambda count: None,
-    shards: Shards | None = None,
 ) -> tuple[Path, list[tuple[str, str]]]:
     """Write pages that show (picture, layout file) pairs; what cannot be shown is listed with its reason.
-
-    Pictures of `shards` are read out of them.
 
     The first page is `contact-sheet.html` in `folder`, the next `contact-sheet-2.html`. Pictures are in the
     pages. Captions are text: whatever a model wrote, nothing of it becomes HTML.
     """
-    starts = range(0, max(1, len(files)), PER_PAGE)
+    starts, shards = range(0, max(1, len(files)), PER_PAGE), Shards()
     failures: list[tuple[str, str]] = []
     for number, start in enumerate(starts, 1):
         entries: list[str] = []
         for picture, layout_file in files[start : start + PER_PAGE]:
             try:
                 layout = Layout.from_json(layout_file.read_bytes()).checked()
-                read = read_picture((shards or Shards()).picture(picture))
+                read = read_picture(shards.picture(picture))
                 entries.append(_entry(picture.name, read, layout))
             except (ValueError, OSError) as error:
                 failures.append((layout_file.name, str(error)))

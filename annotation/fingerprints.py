@@ -58,18 +58,16 @@ def fingerprint_pictures(
     share: tuple[int, int] = (0, 1),
     on_pictures: Callable[[int], object] = lambda count: None,
     source: Path | None = None,
-    shards: Shards | None = None,
 ) -> Known:
     """Fingerprints of all pictures, each made once and kept in `folder`; a file that changed is read again.
 
     `share` (n, count): only every count-th picture from the n-th on is read, into a file of its own; the
     others are as known as other shares have made them by now. Stopped at any time, the same call goes on.
-    Pictures are known by the way to them from `source`, without it by their file's name; those of `shards`
-    are read out of them.
+    Pictures are known by the way to them from `source`, without it by their file's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place, total = share
-    shards = shards or Shards()
+    shards = Shards()
     kept = _read_all(folder)
     known: Known = {}
     own = folder / f"{place}-of-{total}.jsonl"

@@ -58,7 +58,6 @@ class PictureFolder:
     caption_files: bool = False
     tag_files: bool = False
     shards: Shards = field(default_factory=Shards, init=False, compare=False, repr=False)
-    _beside: set[Path] = field(default_factory=set[Path], init=False, compare=False, repr=False)
 
     def pictures(self) -> list[Path]:
         """The pictures in the order of their names; `FolderError` for none and for a broken shard."""
@@ -135,14 +134,12 @@ class PictureFolder:
 
     def write(self, picture: Path, layout: Layout) -> None:
         """Put the layout where it belongs, whole or not at all, and before it the picture or its shard."""
-        file = self.shards.shard_of(picture) or picture
+        shard = self.shards.shard_of(picture)
+        file = shard or picture
         beside = self.target / file.relative_to(self.source)
         self.layout_file(picture).parent.mkdir(parents=True, exist_ok=True)
-        # A shard is looked at once: where it had to be copied, it is another file than the one in the source.
-        if beside not in self._beside and not (beside.exists() and beside.samefile(file)):
+        if not (beside.exists() and (beside.samefile(file) or (shard and _is_copy(beside, shard)))):
             _replace(beside, lambda unfinished: _link(file, unfinished))
-        if file is not picture:
-            self._beside.add(beside)
         _replace(
             self.layout_file(picture),
             lambda unfinished: unfinished.write_text(layout.to_json(), encoding="utf-8"),
@@ -243,6 +240,15 @@ def _readable(
             yield picture, subject
         except (ValueError, OSError) as error:
             outcome.failures.append((folder.name(picture), str(error)))
+
+
+def _is_copy(file: Path, source: Path) -> bool:
+    """Whether a file is as large as its source and was written after it.
+
+    Gigabytes are not compared, and not copied again for every picture in them.
+    """
+    one, other = file.stat(), source.stat()
+    return one.st_size == other.st_size and one.st_mtime_ns >= other.st_mtime_ns
 
 
 def _link(source: Path, target: Path) -> None:

@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         if len(shown) < len(done):
             print(f"the contact sheet shows {len(shown)} of {len(done)} pictures", file=sys.stderr)
         with tqdm(total=len(shown), desc="contact sheet", unit="picture", disable=None) as bar:
-            sheet, failures = write_contact_sheet(shown, folder.target, bar.update, folder.shards)
+            sheet, failures = write_contact_sheet(shown, folder.target, on_pictures=bar.update)
         outcome.failures += failures
         print(sheet)
     code = _report(outcome, folder)

@@ -60,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..annotation.sifting import FILE, Rules, sift, write_list
 
     out = arguments.out or arguments.images
-    folder = PictureFolder(arguments.images, out)
-    pictures = folder.pictures()
+    pictures = PictureFolder(arguments.images, out).pictures()
     share = share_of(arguments)
     with tqdm(total=len(share.of(pictures)), desc="reading", unit="picture", disable=None) as bar:
         known = fingerprint_pictures(
@@ -70,7 +69,6 @@ def run(arguments: argparse.Namespace) -> int:
             (share.place, share.total),
             on_pictures=bar.update,
             source=arguments.images,
-            shards=folder.shards,
         )
     if share.total > 1:
         print(f"share {share}; the same command without shares writes {FILE}", file=sys.stderr)

@@ -10,9 +10,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from ...layout import Layout
 from ...models.attention import seeing
@@ -21,6 +19,7 @@ from ...models.attention.seeing import Sway
 from ...models.regions import Regions
 from .errors import UnsuitableModelError
 from .families import FAMILIES, Family, Grid
+from .row_attention import RowAttention
 from .z_image import ZImageDrawing
 
 Z_IMAGE = "ZImageTransformer2DModel"
@@ -210,28 +209,17 @@ class _Drawing:
         }
 
 
-class _JoinedAttention(TorchFunctionMode):
-    """torch's attention in which each row of prompt, captions and picture sees what it may."""
+class _JoinedAttention(RowAttention):
+    """Each row of prompt, captions and picture sees what it may."""
 
     def __init__(self, groups: Mapping[bool, RowGroups], drawn: Sequence[bool]) -> None:
         super().__init__()
-        self.groups, self.drawn = groups, drawn
+        self.rows = [groups[one] for one in drawn]
         self.length = sum(len(piece) for piece in groups[True].pieces)
-        self.reached = False
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is not functional.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        return self._attend(func, *args, **kwargs)
-
-    def _attend(
-        self, func: Any, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any
-    ) -> Tensor:
-        if len(query) != len(self.drawn) or not query.shape[2] == key.shape[2] == self.length:
-            return func(query, key, value, *rest, **options)
+    def groups(self, query: Tensor, key: Tensor, *rest: Any, **options: Any) -> list[RowGroups] | None:
+        if len(query) != len(self.rows) or not query.shape[2] == key.shape[2] == self.length:
+            return None
         if (
             rest
             or any(options.get(name) for name in ("is_causal", "scale"))
@@ -239,8 +227,4 @@ class _JoinedAttention(TorchFunctionMode):
         ):
             raise UnsuitableModelError(MASKED)
         self.reached = True
-        rows = [
-            self.groups[drawn].attend(query[n : n + 1], key[n : n + 1], value[n : n + 1])
-            for n, drawn in enumerate(self.drawn)
-        ]
-        return torch.cat(rows)
+        return self.rows

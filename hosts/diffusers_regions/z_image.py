@@ -14,13 +14,13 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from ...models.attention import seeing
 from ...models.attention.row_groups import RowGroups
 from ...models.attention.seeing import Sway
 from ...models.regions import Regions
 from .errors import UnsuitableModelError
+from .row_attention import RowAttention
 
 PICTURES, TEXTS, CONTROL = "x", "cap_feats", "controlnet_block_samples"
 
@@ -136,8 +136,8 @@ class ZImageDrawing:
         }
 
 
-class _Attention(TorchFunctionMode):
-    """torch's attention in which each row of picture, prompt and captions sees what it may.
+class _Attention(RowAttention):
+    """Each row of picture, prompt and captions sees what it may, in calls of the text alone and of all.
 
     Rows of a batch are of different lengths, so the model hides what fills them up; here nothing sees it.
     """
@@ -146,28 +146,13 @@ class _Attention(TorchFunctionMode):
         super().__init__()
         self.rows: list[dict[str, RowGroups]] = []
         self.picture = self.text = self.whole = 0
-        self.reached = False
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is not functional.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        return self._attend(func, *args, **kwargs)
-
-    def _attend(
-        self, func: Any, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any
-    ) -> Tensor:
+    def groups(self, query: Tensor, key: Tensor, *rest: Any, **options: Any) -> list[RowGroups] | None:
         kind = {self.text: "text", self.whole: "joint"}.get(query.shape[2])
         if kind is None or len(query) != len(self.rows) or query.shape[2] != key.shape[2]:
-            return func(query, key, value, *rest, **options)
+            return None
         self.reached = self.reached or kind == "joint"
-        rows = [
-            groups[kind].attend(query[n : n + 1], key[n : n + 1], value[n : n + 1])
-            for n, groups in enumerate(self.rows)
-        ]
-        return torch.cat(rows)
+        return [groups[kind] for groups in self.rows]
 
 
 def _along(places: Tensor, like: Tensor) -> Tensor:

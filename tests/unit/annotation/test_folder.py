@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Sequence
 
@@ -261,9 +262,24 @@ def test_pictures_of_shards_are_annotated_where_training_finds_their_layouts(apa
     forced = annotate_folder(annotator(), folder, force=True)
     assert "is in the shard, which is never written to" in dict(forced.failures)[names[2]]
     done = [(one, folder.layout_file(one)) for one in folder.pictures()[:2]]
-    sheet, failures = write_contact_sheet(done, folder.target, shards=folder.shards)
+    sheet, failures = write_contact_sheet(done, folder.target)
     assert not failures
     assert sheet.read_text(encoding="utf-8").count("<article>") == 2
+
+
+def test_a_shard_that_had_to_be_copied_is_copied_once_and_anew_when_it_changes(tmp_path):
+    """As across file systems, where no second name of a file can be made."""
+    source, copy = tmp_path / "source" / "0.tar", tmp_path / "out" / "0.tar"
+    shard(source, {"a.png": png(), "b.png": png()})
+    copy.parent.mkdir()
+    shutil.copyfile(source, copy)
+    made = copy.stat()
+    folder = PictureFolder(source.parent, copy.parent)
+    assert annotate_folder(annotator(), folder).annotated == 2
+    assert (copy.stat().st_ino, copy.stat().st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
+    shard(source, {"a.png": png(), "c.png": png()})
+    assert annotate_folder(annotator(), PictureFolder(source.parent, copy.parent)).annotated == 1
+    assert copy.read_bytes() == source.read_bytes()
 
 
 def test_fingerprints_of_pictures_in_shards_are_kept_until_their_shard_changes(tmp_path):
@@ -272,7 +288,7 @@ def test_fingerprints_of_pictures_in_shards_are_kept_until_their_shard_changes(t
 
     def known():
         pictures = folder.pictures()
-        return fingerprint_pictures(pictures, tmp_path / "prints", source=tmp_path, shards=folder.shards)
+        return fingerprint_pictures(pictures, tmp_path / "prints", source=tmp_path)
 
     first = known()
     assert first["0.tar/a.png"] == first["0.tar/b.png"]
