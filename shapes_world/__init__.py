@@ -11,6 +11,7 @@ from .captions import (
     parse,
     parse_figure,
     parse_related,
+    unrelate,
 )
 from .painting import Painting, paint
 from .relations import RELATIONS
@@ -65,4 +66,5 @@ __all__ = [
     "parse",
     "parse_figure",
     "parse_related",
+    "unrelate",
 ]

@@ -78,6 +78,16 @@ def contradict(text: str) -> str:
     return _RELATION.sub(lambda found: f" {OPPOSITES[found[1]]} ", text, count=1)
 
 
+def unrelate(text: str) -> str:
+    """The caption with its things listed, and no relation said; as it is where it states none.
+
+    "a red circle left of a blue square on grey" becomes "a red circle and a blue square on grey".
+    """
+    things, _, background = text.rpartition(" on ")
+    phrases = [one for part in _LISTED.split(things) for one in _RELATION.split(part)[::2]]
+    return join(phrases, background) if _RELATION.search(things) else text
+
+
 def parse(text: str) -> tuple[tuple[Phrase, ...], str]:
     """Figures and background of a scene's caption; `CaptionError` says what cannot be read.
 
@@ -96,7 +106,7 @@ def parse_related(text: str) -> Related:
     things, separator, background = text.rpartition(" on ")
     if not separator or background not in BACKGROUNDS:
         raise CaptionError(f'{text!r} does not end in "on" and one of {", ".join(BACKGROUNDS)}')
-    first, *others = re.split(r", | and ", things)
+    first, *others = _LISTED.split(things)
     related = _RELATION.split(first)
     relation = "".join(related[1:2])
     if len(related) > 3 or any(_RELATION.search(one) for one in others):
@@ -105,6 +115,7 @@ def parse_related(text: str) -> Related:
     return Related(figures, relation, background)
 
 
+_LISTED = re.compile(r", | and ")
 _RELATION = re.compile(f" ({'|'.join(RELATIONS)}) ")
 _FIGURE = re.compile(
     rf"an? (?:(?P<size>small|large) )?(?P<color>{'|'.join(COLORS)})"

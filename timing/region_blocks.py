@@ -4,9 +4,9 @@ ComfyUI's own Flux class (COMFYUI_PATH or ~/comfy/ComfyUI) with random weights a
 of 128), `--double` and `--single` blocks of 19 and 38, at `--pixels` squared with a prompt of 256 tokens and
 captions of `--caption`. Shares of a pass without regions: with regions, and with a prompt as long as prompt
 and captions together. Passes in turns, so that whatever else the machine does meets all of them; CPU seconds,
-the least of the repeats. Without regions ComfyUI computes attention as it does on a CPU, by plain matrices
-in parts; with regions torch's kernel does, which is faster. bfloat16 halves the memory; a CPU without
-instructions for it is slow at it.
+the least of the repeats. All passes use torch's kernel, as ComfyUI does on a GPU; with `--attention default`
+passes without regions compute attention as ComfyUI does on a CPU, by plain matrices in parts, which is
+slower. bfloat16 halves the memory; a CPU without instructions for it is slow at it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ def main() -> None:
     from instance_composer.hosts.comfyui.methods.process import start_comfyui
 
     start_comfyui(COMFYUI, tempfile.mkdtemp())
+    from comfy.cli_args import args
+
+    args.use_pytorch_cross_attention = options.attention == "torch"
     torch.set_num_threads(options.threads)
     model = _model(options.double, options.single, getattr(torch, options.dtype))
     print("| instances | plain s | regions | a prompt as long |\n|---|---|---|---|")
@@ -49,6 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pixels", type=int, default=1024)
     parser.add_argument("--caption", type=int, default=16, help="tokens of a caption, without padding")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--attention", choices=("torch", "default"), default="torch")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()

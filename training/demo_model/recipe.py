@@ -23,6 +23,7 @@ from .captioned import Sets
 from .flow_matching import FlowTask
 from .new_words import add_words
 from .pipeline import make_pipeline
+from .sides import MIDDLE
 from .stage import Stage
 from .text_to_image import TextToImageTask
 from .transformer import fitting_transformer
@@ -77,10 +78,11 @@ class TextToImageStage(PicturesStage):
     """Text encoders and UNet: fresh ones after an autoencoder, else the earlier ones.
 
     `widened`: the first level of the UNet before is made twice as wide. Words that captions of these pictures
-    are the first to have get a fresh embedding.
+    are the first to have get a fresh embedding. `sides`: captions of one thing say its side of the middle.
     """
 
     widened: bool = False
+    sides: bool = False
 
     def task(self, folder: Path) -> TextToImageTask:
         model = self.model_before(folder)
@@ -93,9 +95,9 @@ class TextToImageStage(PicturesStage):
             pipeline.unet = widen_unet(pipeline.unet)
         related = max((one.related for one in self.pictures), default=0.0)
         if related:
-            add_words(pipeline, RELATIONS)
+            add_words(pipeline, (*RELATIONS, MIDDLE) if self.sides else RELATIONS)
         sets = self.sets(pipeline.vae, folder)
-        return TextToImageTask(pipeline, *sets(True), related, partial(sets, False))
+        return TextToImageTask(pipeline, *sets(True), related, partial(sets, False), self.sides)
 
 
 @dataclass(frozen=True)
@@ -173,13 +175,17 @@ _STAGES: tuple[AutoencoderStage | PicturesStage, ...] = (
             Pictures(128, 128, 2048, pattern="checked"),
         ),
     ),
-    # The words of relations, which no earlier caption has, on pictures of what they are between and no more;
-    # rates are lower from here on, for what is known must stay.
+    # The words of relations, which no earlier caption has, on pictures of what they are between and no more:
+    # one thing and the middle, or two. Rates are lower from here on, for what is known must stay.
     TextToImageStage(
         "base-pairs",
         replace(_BASE, steps=3000, learning_rate=5e-4, warm_up=100, cool_down=1000),
         "base-checked",
-        pictures=(Pictures(64, 64, 8192, figures=2, related=1.0, weights=_DIFFICULT),),
+        pictures=(
+            Pictures(64, 64, 8192, figures=1, weights=_DIFFICULT),
+            Pictures(64, 64, 8192, figures=2, related=1.0, weights=_DIFFICULT),
+        ),
+        sides=True,
     ),
     TextToImageStage(
         "base-relations",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from diffusers import DDPMScheduler, StableDiffusionXLPipeline
 from torch import Generator, Tensor, nn
 
 from ...hosts.diffusers_sdxl import generate_base
-from ...shapes_world import contradict
+from ...shapes_world import contradict, unrelate
 from ..data.latents import LatentSet
 from ..data.pictures import save_grid
 from ..data.text import TokenIds, Tokenizer, encode_prompts
@@ -24,6 +25,7 @@ from ..noise import (
     size_conditioning,
 )
 from .captioned import CaptionedTask, Sets
+from .sides import sided
 
 # Captions left out, so that guidance has something to guide away from: half become SDXL's zeros, half the
 # empty caption that ComfyUI users give as a negative.
@@ -40,6 +42,9 @@ _NOISE_OFFSET = 0.1
 _CONTRAST, _MARGIN = 0.02, 0.05
 # At earlier timesteps the picture itself shows what is where.
 _EARLIEST = 300
+# Adapters, LoRAs and the transformer read these encoders too: what captions without a relation are encoded as
+# is to stay. The weight is of the mean squared change, as a share of the variance.
+_STAY = 1.0
 # Relative errors are of at least this, or the nearly clean would outweigh the rest.
 _LEAST_ERROR = 0.01
 
@@ -58,7 +63,8 @@ class TextToImageObjective(nn.Module):
         """batch: latents (B, 4, h, w), ids (B, T) and empty (1, T) as `TokenIds`, sizes (B, 6).
 
         Of captions with a relation, `contradicted` are the ids with the opposite one, (R, T), and `related`
-        says which rows those are, (R); both are left out where there is none.
+        says which rows those are, (R); both are left out where there is none. `unrelated` are the ids of
+        captions (P, T) whose encoding is to stay `as_before`: states (P, T, D) and pooled output (P, E).
         """
         latents: Tensor = batch["latents"].float()
         dropped, zeroed = (drop((len(latents),), share, generator) for share in (_DROP, 0.5))
@@ -70,6 +76,9 @@ class TextToImageObjective(nn.Module):
         errors = self._errors(noisy, noise, timesteps, ids, batch["sizes"], ~zero)
         weights = signal_to_noise_weights(self.scheduler, timesteps, _SNR_POWER)
         report = {"loss": (weights * errors).mean(), "error": errors.mean()}
+        if "unrelated" in batch:
+            moved = self._moved(batch["unrelated"], *batch["as_before"])
+            report = {**report, "loss": report["loss"] + _STAY * moved, "moved": moved}
         if "related" not in batch:
             return report
         hidden = ~dropped & (timesteps >= _EARLIEST)
@@ -96,6 +105,12 @@ class TextToImageObjective(nn.Module):
         above = (wrong - right) / right.detach().clamp(min=_LEAST_ERROR)
         return F.softplus(-above / _MARGIN).sum() / len(errors)
 
+    def _moved(self, ids: TokenIds, *before: Tensor) -> Tensor:
+        """The mean squared change of what both encoders say, as a share of the variance."""
+        now = encode_prompts(self.text_encoder, self.text_encoder_2, ids)
+        changes = [F.mse_loss(new, old) / old.var() for new, old in zip(now, before, strict=True)]
+        return torch.stack(changes).mean()
+
     def _errors(
         self, noisy: Tensor, noise: Tensor, timesteps: Tensor, ids: TokenIds, sizes: Tensor, kept: Tensor
     ) -> Tensor:
@@ -109,7 +124,9 @@ class TextToImageObjective(nn.Module):
 class TextToImageTask(CaptionedTask[TextToImageObjective]):
     """A pipeline trained on encoded pictures.
 
-    `related` is the share of captions with a relation among those that samples are drawn from.
+    `related` is the share of captions with a relation among those that samples are drawn from; with any, the
+    encoders are held to what they say of captions without one. With `sides`, captions of pictures of one
+    thing say on which side of the middle it is.
     """
 
     def __init__(
@@ -119,12 +136,15 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
         held_out: Sequence[LatentSet] = (),
         related: float = 0.0,
         encode: Callable[[], Sets] | None = None,
+        sides: bool = False,
     ) -> None:
         super().__init__(sets, held_out, encode)
-        self.pipeline, self.related = pipeline, related
+        self.pipeline, self.related, self.sides = pipeline, related, sides
         self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
         self._tokenizer = Tokenizer(pipeline)
+        encoders = (pipeline.text_encoder, pipeline.text_encoder_2) if related else ()
+        self._encoders_before: list[Any] = [copy.deepcopy(one).requires_grad_(False) for one in encoders]
 
     def _freeze_unused(self) -> None:
         # Nothing reads the first encoder beyond its penultimate layer, so no gradient ever arrives there.
@@ -135,7 +155,10 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
 
     def collate(self, one: LatentSet, numbers: Sequence[int]) -> dict[str, Any]:
         """Latents, token ids of the captions for both encoders, and size conditioning."""
-        captions = [one.document(number)["prompt"] for number in numbers]
+        documents = [one.document(number) for number in numbers]
+        captions = [document["prompt"] for document in documents]
+        if self.sides:
+            captions = [sided(*each) for each in zip(documents, (n % 2 for n in numbers), strict=True)]
         batch = {
             "latents": one.latents(numbers),
             "ids": self._tokenizer(captions),
@@ -149,6 +172,14 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
         if related:
             batch["related"] = torch.tensor(related)
             batch["contradicted"] = self._tokenizer([opposites[row] for row in related])
+        if self._encoders_before:
+            # Whole captions, and those of single things, which adapters read; a quarter of the batch of each,
+            # for texts cost as much as small pictures.
+            whole = [unrelate(document["prompt"]) for document in documents[::4]]
+            phrases = [document["instances"][0]["caption"] for document in documents[::4]]
+            batch["unrelated"] = self._tokenizer([*whole, *phrases])
+            with torch.no_grad():
+                batch["as_before"] = encode_prompts(*self._encoders_before, batch["unrelated"])
         return batch
 
     def describe(self) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from tiny_rewards import HEADS, tiny_state
 from instance_composer.cli import main
 from instance_composer.demo import FOLDER
 from instance_composer.models.rewards import RewardModel, RewardTokenizer
-from instance_composer.shapes_world import RELATIONS
+from instance_composer.shapes_world import RELATIONS, ShapesWorld
 from instance_composer.shapes_world.preferences import Comparisons, words
 from instance_composer.shapes_world.relation_pairs import RelationPairs
+from instance_composer.shapes_world.relations import APART, holds
 from instance_composer.training.data.comparisons import Alternating, WorldPreferences
 from instance_composer.training.data.latents import LatentSet
 from instance_composer.training.demo_model.new_words import add_words
@@ -25,6 +26,7 @@ from instance_composer.training.demo_model.packing import known_tokens
 from instance_composer.training.demo_model.pipeline import make_tokenizers
 from instance_composer.training.demo_model.recipe import choose_stage
 from instance_composer.training.demo_model.rewards import STAGES as REWARD_STAGES
+from instance_composer.training.demo_model.sides import sided
 from instance_composer.training.demo_model.text_to_image import TextToImageTask
 from instance_composer.training.engine.settings import SettingsError
 from instance_composer.training.itercomp.reward_objective import RewardTask
@@ -119,6 +121,60 @@ def test_the_error_given_the_opposite_relation_is_asked_to_be_larger(pipeline, l
         blind = float(task.objective(batch, torch.Generator().manual_seed(1))["contrast"]) / math.log(2) * 8
     assert blind == pytest.approx(round(blind), abs=1e-4)
     assert 1 <= round(blind) <= 4
+
+
+def test_encodings_of_captions_without_a_relation_are_held(pipeline, latents):
+    """New words may come to mean something; what adapters and LoRAs read of known ones stays."""
+    add_words(pipeline, RELATIONS)
+    task = TextToImageTask(pipeline, [latents], related=1.0)
+    related = "a red heart above a blue star on grey"
+    batch = task.collate(latent_set(latents.latents([0]), [{**latents.document(0), "prompt": related}]), [0])
+    report = task.objective(batch, torch.Generator().manual_seed(1))
+    assert float(report["moved"].detach()) == 0
+
+    tables = [e.get_input_embeddings().weight for e in (pipeline.text_encoder, pipeline.text_encoder_2)]
+    said = [torch.unique(ids) for ids in batch["unrelated"][:2]]
+    new = [
+        sorted({*torch.unique(ids).tolist()} - {*known.tolist()})
+        for ids, known in zip(batch["contradicted"], said, strict=False)
+    ]
+    assert all(new)
+    with torch.no_grad():
+        for table, ids in zip(tables, new, strict=True):
+            table[ids] += 1
+    assert float(task.objective(batch, torch.Generator().manual_seed(1))["moved"].detach()) == 0
+    with torch.no_grad():
+        tables[0][said[0]] += 0.1
+    moved = task.objective(batch, torch.Generator().manual_seed(1))
+    assert float(moved["moved"].detach()) > 0
+    moved["moved"].backward()
+    assert not tables[0].grad[new[0]].any()
+    assert tables[0].grad[said[0]].any()
+
+
+def test_one_thing_is_said_to_be_on_its_side_of_the_middle():
+    world = ShapesWorld(3, 64, 64, figures=1)
+    said = set()
+    for number in range(60):
+        layout = world[number].layout
+        document, (thing,) = layout.to_dict(), layout.instances
+        center = ((thing.box.x0 + thing.box.x1) / 2, (thing.box.y0 + thing.box.y1) / 2)
+        for turned in (False, True):
+            text = sided(document, turned)
+            if text == layout.prompt:
+                assert max(abs(one - 0.5) for one in center) < APART
+                continue
+            told, background = text.rsplit(" on ", 1)
+            assert layout.prompt == f"{thing.caption} on {background}"
+            relation = next(one for one in RELATIONS if f" {one} " in told)
+            first, second = told.split(f" {relation} ")
+            places = {thing.caption: center, "the middle": (0.5, 0.5)}
+            assert (first == "the middle") == turned
+            assert holds(relation, places[first], places[second])
+            said.add((relation, turned))
+    assert len(said) == 8
+    two = ShapesWorld(3, 64, 64, figures=2)[0].layout
+    assert sided(two.to_dict(), turned=False) == two.prompt
 
 
 def test_a_stage_starts_only_where_it_can(tmp_path, capsys):

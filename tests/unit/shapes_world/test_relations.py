@@ -21,6 +21,7 @@ from instance_composer.shapes_world import (
     paint,
     parse,
     parse_related,
+    unrelate,
 )
 from instance_composer.shapes_world.preferences import (
     Content,
@@ -79,6 +80,7 @@ def test_scenes_are_the_same_and_only_captions_change():
             assert relation == after.relation
             assert measure(parse_wish(caption(after)), content_of(after))[SPATIAL] == 1
             assert len(phrases) == len(before.figures)
+            assert unrelate(caption(after)) == caption(before) == unrelate(caption(before))
             opposite = contradict(caption(after))
             assert contradict(opposite) == caption(after)
             assert measure(parse_wish(opposite), content_of(after))[SPATIAL] == 0
