@@ -143,8 +143,10 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
         self.objective = TextToImageObjective(pipeline)
         self._freeze_unused()
         self._tokenizer = Tokenizer(pipeline)
-        encoders = (pipeline.text_encoder, pipeline.text_encoder_2) if related else ()
-        self._encoders_before: list[Any] = [copy.deepcopy(one).requires_grad_(False) for one in encoders]
+        self._encoders_before: tuple[Any, Any] | None = None
+        if related:
+            first, second = copy.deepcopy((pipeline.text_encoder, pipeline.text_encoder_2))
+            self._encoders_before = (first.requires_grad_(False), second.requires_grad_(False))
 
     def _freeze_unused(self) -> None:
         # Nothing reads the first encoder beyond its penultimate layer, so no gradient ever arrives there.
@@ -158,7 +160,10 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
         documents = [one.document(number) for number in numbers]
         captions = [document["prompt"] for document in documents]
         if self.sides:
-            captions = [sided(*each) for each in zip(documents, (n % 2 for n in numbers), strict=True)]
+            captions = [
+                sided(document, turned=number % 2 == 1)
+                for document, number in zip(documents, numbers, strict=True)
+            ]
         batch = {
             "latents": one.latents(numbers),
             "ids": self._tokenizer(captions),
@@ -172,7 +177,7 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
         if related:
             batch["related"] = torch.tensor(related)
             batch["contradicted"] = self._tokenizer([opposites[row] for row in related])
-        if self._encoders_before:
+        if self._encoders_before is not None:
             # Whole captions, and those of single things, which adapters read; a quarter of the batch of each,
             # for texts cost as much as small pictures.
             whole = [unrelate(document["prompt"]) for document in documents[::4]]
