@@ -164,7 +164,7 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
                 sided(document, turned=number % 2 == 1)
                 for document, number in zip(documents, numbers, strict=True)
             ]
-        batch = {
+        batch: dict[str, Any] = {
             "latents": one.latents(numbers),
             "ids": self._tokenizer(captions),
             "empty": self._tokenizer([""]),
