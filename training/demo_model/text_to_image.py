@@ -39,7 +39,7 @@ _NOISE_OFFSET = 0.1
 # error. A relation changes the expected picture only together with both things it is between, so its share of
 # the gradient is lost in what differs from picture to picture. Taking the error given the opposite, on the
 # same noise, takes that away: it is to be larger than the caption's own, by about this share of it.
-_CONTRAST, _MARGIN = 0.02, 0.05
+_MARGIN = 0.05
 # At earlier timesteps the picture itself shows what is where.
 _EARLIEST = 300
 # Adapters, LoRAs and the transformer read these encoders too: what captions without a relation are encoded as
@@ -50,10 +50,11 @@ _LEAST_ERROR = 0.01
 
 
 class TextToImageObjective(nn.Module):
-    """Noise prediction given captions."""
+    """Noise prediction given captions; `contrast` is the weight of telling them from their opposites."""
 
-    def __init__(self, pipeline: StableDiffusionXLPipeline) -> None:
+    def __init__(self, pipeline: StableDiffusionXLPipeline, contrast: float = 0.0) -> None:
         super().__init__()
+        self.contrast = contrast
         self.unet: Any = pipeline.unet
         self.text_encoder: Any = pipeline.text_encoder
         self.text_encoder_2: Any = pipeline.text_encoder_2
@@ -83,7 +84,7 @@ class TextToImageObjective(nn.Module):
             return report
         hidden = ~dropped & (timesteps >= _EARLIEST)
         contrast = self._contrast(batch, errors, noisy, noise, timesteps, hidden[batch["related"]])
-        return {**report, "loss": report["loss"] + _CONTRAST * contrast, "contrast": contrast}
+        return {**report, "loss": report["loss"] + self.contrast * contrast, "contrast": contrast}
 
     def _contrast(
         self,
@@ -125,8 +126,9 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
     """A pipeline trained on encoded pictures.
 
     `related` is the share of captions with a relation among those that samples are drawn from; with any, the
-    encoders are held to what they say of captions without one. With `sides`, captions of pictures of one
-    thing say on which side of the middle it is.
+    encoders are held to what they say of captions without one, and `contrast` is the weight of telling a
+    relation from its opposite. With `sides`, captions of pictures of one thing say on which side of the
+    middle it is.
     """
 
     def __init__(
@@ -137,10 +139,11 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
         related: float = 0.0,
         encode: Callable[[], Sets] | None = None,
         sides: bool = False,
+        contrast: float = 0.0,
     ) -> None:
         super().__init__(sets, held_out, encode)
         self.pipeline, self.related, self.sides = pipeline, related, sides
-        self.objective = TextToImageObjective(pipeline)
+        self.objective = TextToImageObjective(pipeline, contrast)
         self._freeze_unused()
         self._tokenizer = Tokenizer(pipeline)
         self._encoders_before: tuple[Any, Any] | None = None
