@@ -365,12 +365,13 @@ class Trainer:
         logger.info("continuing %s after step %d", self.folder, self.step)
 
     def _log(self, recent: list[dict[str, float]], seconds: float) -> None:
-        """One line of means over the steps since the last."""
+        """One line of means over the steps since the last, of each name over the steps that tell it."""
         if not self.accelerator.is_main_process:
             return
+        names = dict.fromkeys(name for step in recent for name in step)
         line = {
             "step": self.step,
-            **{name: mean([step[name] for step in recent]) for name in recent[0]},
+            **{name: mean([step[name] for step in recent if name in step]) for name in names},
             "rate": self.settings.rate(self.step - 1) * self.settings.learning_rate,
             "seconds_per_step": round(seconds / len(recent), 4),
         }

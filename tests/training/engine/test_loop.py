@@ -154,6 +154,22 @@ def test_metrics_are_one_line_every_few_steps_and_never_twice(tmp_path):
     assert {"loss", "bias", "gradient", "rate", "seconds_per_step"} <= lines[-1].keys()
 
 
+def test_what_some_steps_alone_report_is_the_mean_over_those(tmp_path):
+    class Sometimes(Line):
+        steps = 0
+
+        def forward(self, batch, generator):
+            self.steps += 1
+            found = super().forward(batch, generator)
+            return {**found, "rare": torch.tensor(float(self.steps))} if self.steps % 3 == 2 else found
+
+    task = LineTask()
+    task.objective = Sometimes()
+    Trainer(task, settings(steps=10, every_log=5), tmp_path).run()
+    # Of steps 1 to 5 those are 2 and 5, of 6 to 10 it is 8.
+    assert [json.loads(line).get("rare") for line in metrics(tmp_path)] == [3.5, 8.0]
+
+
 def test_what_is_left_of_a_line_of_metrics_is_dropped(tmp_path):
     Trainer(LineTask(), settings(), tmp_path).run()
     file = tmp_path / "metrics.jsonl"
