@@ -16,7 +16,7 @@ from ..data.errors import SourceError
 from ..engine.settings import Settings
 from ..itercomp.reward_objective import RewardTask
 from .patches import PatchTask
-from .reward_model import small_reward_model
+from .reward_model import show_places, small_reward_model
 from .stage import Stage, train_or_tell
 
 # Pictures to train on, and to choose the best model by; evaluation draws from another seed.
@@ -57,6 +57,7 @@ class RelationStage(Stage):
 
     def task(self, folder: Path) -> RewardTask:
         model, tokenizer = _read(self.model_before(folder), _SPATIAL[0])
+        show_places(model, ShapesWorld(TRAINING_SEED))
         source = Alternating(
             (
                 WorldPreferences(RelationPairs(TRAINING_SEED), _TRAINING_COUNT, _SPATIAL),

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 # Values of each tensor that are looked at one by one, spread over it; the sum tells of all others.
 _SAMPLED = 4096
+# Before it sums were of floats, whose last bits the number of threads decides: those cannot be compared.
+_VERSION = "2-"
+_WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def of_texts(texts: Iterable[str]) -> str:
@@ -38,6 +41,14 @@ def same_start(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[dict[
     """What of two starts is to be compared: another torch may draw other fresh weights."""
     if before.get("torch") != now.get("torch"):
         return {}, {}
+    return comparable(before, now)
+
+
+def comparable(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What of two sets of digests is to be compared: nothing with one of an earlier version."""
+    digests = [digest for part, digest in before.items() if part != "torch"]
+    if not all(digest.startswith(_VERSION) for digest in digests):
+        return {}, {}
     return dict(before), dict(now)
 
 
@@ -48,10 +59,12 @@ def _of_parameters(module: nn.Module, *, trained: bool) -> dict[str, str]:
         if value.requires_grad == trained:
             part = digests.setdefault(name.partition(".")[0], hashlib.sha256())
             part.update(name.encode() + str(tuple(value.shape)).encode() + _numbers(value))
-    return {part: digest.hexdigest()[:16] for part, digest in digests.items()}
+    return {part: f"{_VERSION}{digest.hexdigest()[:16]}" for part, digest in digests.items()}
 
 
 def _numbers(value: Tensor) -> bytes:
     flat = value.detach().flatten()
     sampled = flat[:: max(1, flat.numel() // _SAMPLED)].float()
-    return sampled.cpu().numpy().tobytes() + flat.sum(dtype=torch.float64).cpu().numpy().tobytes()
+    # Of bits, not of floats: whole numbers have one sum on every machine and with any number of threads.
+    bits = flat.contiguous().view(_WHOLE[flat.element_size()])
+    return sampled.cpu().numpy().tobytes() + bits.sum(dtype=torch.int64).cpu().numpy().tobytes()

@@ -22,7 +22,7 @@ from .batches import to_device
 from .card import write_card
 from .checkpoint import check_same, keep_best, read_run, shared_parts, write_run
 from .divergence import Divergence
-from .fingerprint import of_frozen, of_start, same_start
+from .fingerprint import comparable, of_frozen, of_start, same_start
 from .held_out import held_out_loss
 from .interruption import Interrupted, Interruption
 from .metrics import forget_metrics, mean, write_metrics
@@ -333,7 +333,8 @@ class Trainer:
         check_same("model or data", state["task"], dict(self.task.describe()))
         # Runs of earlier versions did not keep it.
         if "frozen" in state:
-            check_same("model: what is not trained has other weights", state["frozen"], self._frozen)
+            frozen = comparable(state["frozen"], self._frozen)
+            check_same("model: what is not trained has other weights", *frozen)
         if "start" in state:
             check_same("start: weights to train from", *same_start(state["start"], self._start))
         kept = state.get("other_optimizers", {})

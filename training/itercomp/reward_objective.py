@@ -181,12 +181,12 @@ class RewardTask(Task[RewardObjective]):
         save_grid(grid.reshape(-1, *grid.shape[2:]), columns, path)
 
     def export(self, folder: Path) -> None:
-        """Write each aspect's model if it is the best so far by accuracy on held-out pairs, and how good."""
+        """Write each aspect's model unless one before had more held-out pairs right, and how good it is."""
         folder.mkdir(parents=True, exist_ok=True)
         line = folder / "validation.json"
         best = json.loads(line.read_text(encoding="utf-8")) if line.is_file() else {}
         for number, (aspect, found) in enumerate(self.validate().items()):
-            if found["accuracy"] > best.get(aspect, {}).get("accuracy", -1.0):
+            if found["accuracy"] >= best.get(aspect, {}).get("accuracy", -1.0):
                 best[aspect] = found
                 model = self.model.one_aspect(number, {"aspect": aspect}, found["mean"], found["std"])
                 model.save(folder / f"{aspect}.safetensors", torch.float16)

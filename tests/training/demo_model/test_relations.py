@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from latent_sets import latent_set
+from PIL import Image
 from safetensors.torch import load_file
 from tiny_rewards import HEADS, tiny_state
 
 from instance_composer.cli import main
 from instance_composer.demo import FOLDER
-from instance_composer.models.rewards import RewardModel, RewardTokenizer
+from instance_composer.models.rewards import RewardModel, RewardTokenizer, prepare_pictures
 from instance_composer.shapes_world import RELATIONS, ShapesWorld
 from instance_composer.shapes_world.preferences import Comparisons, words
 from instance_composer.shapes_world.relation_pairs import RelationPairs
@@ -25,6 +26,7 @@ from instance_composer.training.demo_model.new_words import add_words
 from instance_composer.training.demo_model.packing import known_tokens
 from instance_composer.training.demo_model.pipeline import make_tokenizers
 from instance_composer.training.demo_model.recipe import choose_stage
+from instance_composer.training.demo_model.reward_model import show_places, small_reward_model
 from instance_composer.training.demo_model.rewards import STAGES as REWARD_STAGES
 from instance_composer.training.demo_model.sides import sided
 from instance_composer.training.demo_model.text_to_image import TextToImageTask
@@ -220,6 +222,29 @@ def test_rewards_learn_from_relation_pairs_and_from_where_things_are():
     assert task.objective.locate.weight.grad.abs().sum() > 0
     assert source.describe() == {"in turn": [one.describe() for one in source.sources]}
     assert source.sources[0].describe()["pairs"] == "relations"
+
+
+def test_where_a_patch_is_can_be_read_off_what_the_tower_sees():
+    """What a tower that only had to tell patches apart never said: sides begin with it."""
+    model, _ = small_reward_model()
+    world = ShapesWorld(5)
+    pixels = prepare_pictures([Image.fromarray(world[n].image) for n in range(24)], model.config.image_size)
+    side = model.config.image_size // model.config.patch_size
+    along = torch.linspace(-1, 1, side)
+    places = torch.cartesian_prod(along, along).repeat(24, 1)
+
+    def unexplained():
+        with torch.no_grad():
+            seen = model.see(pixels)[:, 1:].flatten(0, 1)
+        known = torch.cat((seen, torch.ones(len(seen), 1)), dim=1)
+        half = len(known) // 2
+        fit = torch.linalg.lstsq(known[:half], places[:half]).solution
+        return float((known[half:] @ fit - places[half:]).square().mean() / places.square().mean())
+
+    torch.manual_seed(0)
+    before = unexplained()
+    show_places(model, world)
+    assert unexplained() < 0.2 < before
 
 
 def test_the_shipped_spatial_reward_can_be_gone_on_with(tmp_path):

@@ -146,13 +146,19 @@ def test_it_learns_and_writes_the_best_model_with_its_own_scale(preferences, tmp
         "head": list(model.config.head)
     }
     assert (tmp_path / "samples" / "000030.png").is_file()
-    # A model that is no better leaves the written one alone.
+    # Of models that are equally good the later one is written, which had the lower rate; a worse one is not.
     written = (tmp_path / "model" / "attribute.safetensors").read_bytes()
     with torch.no_grad():
-        for parameter in task.model.parameters():
+        for parameter in task.model.head.parameters():
             parameter.mul_(0.5)
     task.export(tmp_path / "model")
-    assert (tmp_path / "model" / "attribute.safetensors").read_bytes() == written
+    later = (tmp_path / "model" / "attribute.safetensors").read_bytes()
+    assert later != written
+    with torch.no_grad():
+        for parameter in task.model.head[-1].parameters():
+            parameter.neg_()
+    task.export(tmp_path / "model")
+    assert (tmp_path / "model" / "attribute.safetensors").read_bytes() == later
 
 
 def test_an_interrupted_run_continues_bit_for_bit(preferences, tmp_path):
