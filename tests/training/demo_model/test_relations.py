@@ -245,6 +245,9 @@ def test_where_a_patch_is_can_be_read_off_what_the_tower_sees():
     before = unexplained()
     show_places(model, world)
     assert unexplained() < 0.2 < before
+    once = model.vision.embeddings.position_embedding.detach().clone()
+    show_places(model, world)
+    assert torch.equal(model.vision.embeddings.position_embedding, once)
 
 
 def test_the_shipped_spatial_reward_can_be_gone_on_with(tmp_path):
