@@ -1,7 +1,7 @@
 """Captions that say on which side of the picture's middle its only thing is: relations at their simplest.
 
-Of two things a relation says nothing without both of them, and nothing was learnt from those alone. Of one
-thing it says where that is, whatever it is, and that carries over. The world's own captions have no middle.
+Of two things a relation says nothing without both of them. Of one thing it says where that is, whatever it
+is, and that carries over. The world's own captions have no middle.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 # Values of each tensor that are looked at one by one, spread over it; the sum tells of all others.
 _SAMPLED = 4096
-# Before it sums were of floats, whose last bits the number of threads decides: those cannot be compared.
+# Before this one sums were of floats, whose last bits the number of threads decides: they tell nothing.
 _VERSION = "2-"
 _WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
