@@ -107,13 +107,23 @@ class RewardModel(nn.Module):
 
     def one_aspect(self, number: int, metadata: Mapping[str, Any], mean: float, std: float) -> RewardModel:
         """The model of one of several aspects trained together, with the constants of its own rewards."""
-        config = replace(self.config, head=(*self.config.head[:-1], 1), mean=mean, std=std)
+        return self._with_outputs([number], metadata, mean, std).eval().requires_grad_(False)
+
+    def several_aspects(self, count: int) -> RewardModel:
+        """A model to train in `count` aspects together: each begins as the one of this model."""
+        return self._with_outputs([0] * count, {}, 0.0, 1.0)
+
+    def _with_outputs(
+        self, numbers: list[int], metadata: Mapping[str, Any], mean: float, std: float
+    ) -> RewardModel:
+        """A copy whose outputs are these of the model."""
+        config = replace(self.config, head=(*self.config.head[:-1], len(numbers)), mean=mean, std=std)
         state = {key: value.detach().clone() for key, value in self.state_dict().items()}
         for key in (f"head.{len(self.head) - 1}.{name}" for name in ("weight", "bias")):
-            state[key] = state[key][number : number + 1]
+            state[key] = state[key][numbers]
         model = RewardModel(config, {**self.metadata, **metadata})
         model.load_state_dict(state)
-        return model.eval().requires_grad_(False)
+        return model
 
     @property
     def told(self) -> dict[str, Any]:

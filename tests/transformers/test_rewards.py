@@ -193,6 +193,11 @@ def test_of_several_aspects_each_becomes_a_model_of_its_own(state):
         assert_near(one.score(picture, ids, mask), (together[:, number] - 1) / 2)
         assert one.metadata["aspect"] == "spatial"
         assert one.told == one.metadata, "the former name"
+    several = one.several_aspects(3)
+    assert all(parameter.requires_grad for parameter in several.parameters())
+    several.eval()
+    begun = several.reward(several.read(several.see(picture), ids, mask))
+    assert_near(begun, together[:, 2:].expand(-1, 3))
 
 
 def expect_error(path: Path, *words: str) -> None:

@@ -37,15 +37,22 @@ class PatchStage(Stage):
 
 @dataclass(frozen=True)
 class RewardStage(Stage):
-    """The whole model learns which picture is better, in all three aspects at once."""
+    """The whole model learns which picture is better, in all three aspects at once.
+
+    A model of one aspect to start from, of an earlier run, knows words and places already: its reward is where
+    each aspect begins.
+    """
 
     def task(self, folder: Path) -> RewardTask:
         model, tokenizer = _read(self.model_before(folder), "reward")
+        if model.config.head[-1] != len(ASPECTS):
+            model = model.several_aspects(len(ASPECTS))
+        show_places(model, ShapesWorld(TRAINING_SEED))
         source, validation = (
             WorldPreferences(Comparisons(seed, figures=FEW_THINGS), count)
             for seed, count in ((TRAINING_SEED, _TRAINING_COUNT), (VALIDATION_SEED, _VALIDATION_COUNT))
         )
-        return RewardTask(model, tokenizer, source, validation, ASPECTS, words=True)
+        return RewardTask(model, tokenizer, source, validation, ASPECTS, words=True, places=True)
 
 
 @dataclass(frozen=True)

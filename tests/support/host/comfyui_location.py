@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -31,8 +32,9 @@ def find_comfyui() -> Path | None:
 
 
 def find_older_hosts() -> dict[str, Path]:
-    """Older ComfyUI checkouts, `<ComfyUI>/../hosts/<version>`, by version."""
-    return {folder.name: folder for folder in _beside_comfyui("hosts") if _is_comfyui(folder)}
+    """Older ComfyUI checkouts, `<ComfyUI>/../hosts/*`, by version, whatever their folders are called."""
+    found = {_version(folder): folder for folder in _beside_comfyui("hosts") if _is_comfyui(folder)}
+    return dict(sorted(found.items()))
 
 
 def find_newer_hosts() -> dict[str, Path]:
@@ -50,6 +52,13 @@ def find_packs() -> dict[str, Path]:
 
 def _is_comfyui(folder: Path) -> bool:
     return (folder / "comfy").is_dir() and (folder / "main.py").is_file()
+
+
+def _version(comfyui: Path) -> str:
+    """The version a checkout says it is, as its tag is called; its folder's name where it says none."""
+    file = comfyui / "comfyui_version.py"
+    said = re.search(r'__version__ = "(.+)"', file.read_text()) if file.is_file() else None
+    return f"v{said[1]}" if said else comfyui.name
 
 
 def _beside_comfyui(name: str) -> list[Path]:

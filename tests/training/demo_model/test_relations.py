@@ -261,3 +261,16 @@ def test_the_shipped_spatial_reward_can_be_gone_on_with(tmp_path):
     for one, other in zip(task.model.parameters(), folder.model.parameters(), strict=True):
         assert one.dtype == torch.float32
         assert torch.equal(one, other)
+
+
+def test_all_aspects_can_begin_as_the_shipped_spatial_one(tmp_path):
+    """What it knows of words and places is what the others lack."""
+    start = Path(FOLDER) / "rewards" / "spatial.safetensors"
+    stage = next(one for one in REWARD_STAGES if one.name == "rewards")
+    task = stage.starting_from(start).task(tmp_path)
+    batch = task.validation_batches(2)[0]
+    assert batch["places"].isfinite().any()
+    with torch.no_grad():
+        rewards = task.objective.rewards(batch)
+    assert rewards.shape[1] == len(task.aspects) == 3
+    assert torch.equal(rewards, rewards[:, :1].expand(-1, 3))
