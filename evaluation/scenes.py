@@ -14,6 +14,7 @@ from ..shapes_world import (
     Sample,
     ShapesWorld,
     Split,
+    join,
 )
 from .benchmark import Pixels, Point, Record
 
@@ -48,6 +49,11 @@ class Scenes:
     def _world(self, seed: int, number: int) -> ShapesWorld:
         width, height = self.size
         return ShapesWorld(seed, width, height, self.split, self.figures[number % len(self.figures)])
+
+
+def sentences(sample: Sample) -> list[str]:
+    """For each instance a whole sentence, because the model never read a caption without background."""
+    return [join([one.caption], sample.scene.background) for one in sample.layout.active]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ METHODS: Mapping[str, Method] = {
     "local-boxes": Method("local, boxes", boxes=True, baseline="plain", weighted=True),
     "latent-boxes": Method("latent, boxes", boxes=True, baseline="plain", weighted=True, unet=True),
     "lora+local-boxes": Method("LoRA, local, boxes", boxes=True, lora=True, baseline="lora", weighted=True),
+    "regions": Method("Draw Regions", boxes=True),
+    "strong-regions": Method("Draw Regions, strength 16", boxes=True, unet=True),
+    "regions+local": Method("Draw Regions, local", boxes=True, baseline="regions", weighted=True),
     "ifadapter": Method("IFAdapter", boxes=True, adapter=True, unet=True),
     "ifadapter+local": Method(
         "IFAdapter, local", boxes=True, adapter=True, unet=True, baseline="ifadapter", weighted=True
@@ -30,3 +33,5 @@ WITH_LORA = tuple(name for name, method in METHODS.items() if method.lora)
 WITH_BOXES = tuple(name for name, method in METHODS.items() if method.boxes)
 # What each guided method adds to which.
 BASELINES: Mapping[str, str] = {name: method.baseline for name, method in METHODS.items() if method.baseline}
+# Each region is drawn from a sentence of its own.
+REGIONAL = ("regions", "regions+local")

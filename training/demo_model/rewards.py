@@ -39,8 +39,8 @@ class PatchStage(Stage):
 class RewardStage(Stage):
     """The whole model learns which picture is better, in all three aspects at once.
 
-    A model of one aspect to start from, of an earlier run, knows words and places already: its reward is where
-    each aspect begins.
+    A model of one aspect, of an earlier run, can be its start: it knows words and places already, and each
+    aspect begins as its reward.
     """
 
     def task(self, folder: Path) -> RewardTask:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ....generation.binding_methods import BASELINES, METHODS
+from ....generation.binding_methods import BASELINES, METHODS, REGIONAL
 from ....shapes_world import Sample
 from ...benchmark import PlanError, Point
-from ...scenes import ScenePlan, Scenes
+from ...scenes import ScenePlan, Scenes, sentences
 
 # A figure in a caption: its words without the article.
 _FIGURE = re.compile(r"\ban? (.+?)(?=, | and | on )")
@@ -109,6 +109,9 @@ class BindingPlan(ScenePlan):
             "entities": entity_words(sample.layout.prompt),
             "concentration": asdict(replace(self.guidance, **settings)),
         }
+        # Where a method has none of them, its records of earlier runs stay.
+        if point.method in REGIONAL:
+            options["sentences"] = sentences(sample)
         if METHODS[point.method].lora:
             found = [lora for lora in self.loras if lora.identity == point.lora]
             if not found:

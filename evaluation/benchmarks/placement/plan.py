@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from ....generation.jobs import Job
 from ....generation.placing_methods import METHODS
-from ....shapes_world import Sample, join
+from ....shapes_world import Sample
 from ...benchmark import Point
-from ...scenes import ScenePlan
+from ...scenes import ScenePlan, sentences
 from .naming import NAMINGS, SETTING, left_out, say
 
 
@@ -58,6 +58,5 @@ class PlacementPlan(ScenePlan):
         return {"base": self.base}
 
     def options(self, point: Point, sample: Sample) -> dict[str, Any]:
-        """For each instance a whole sentence, because the model never read a caption without background."""
-        sentences = [join([one.caption], sample.scene.background) for one in sample.layout.active]
-        return {"sentences": sentences, "base": self.base}
+        """A whole sentence for each instance, and the weight of the prompt inside."""
+        return {"sentences": sentences(sample), "base": self.base}

@@ -36,6 +36,8 @@ from .placing import (
     Request,
     ifadapter,
     plain,
+    regions,
+    strong_regions,
 )
 
 
@@ -57,7 +59,7 @@ class BindingRequest(Request):
         lora = job.options.get("lora")
         return cls(
             job.layout,
-            (),
+            tuple(job.options.get("sentences", ())),
             job.width,
             job.height,
             lora=None if lora is None else (Path(lora["file"]), lora["strength"]),
@@ -150,6 +152,9 @@ METHODS: dict[str, Method] = {
     "local-boxes": _guided(plain, "local", boxes=True),
     "latent-boxes": _guided(plain, "latent", boxes=True),
     "lora+local-boxes": _guided(lora, "local", boxes=True),
+    "regions": regions,
+    "strong-regions": strong_regions,
+    "regions+local": _guided(regions, "local", boxes=True),
     "ifadapter": ifadapter,
     "ifadapter+local": _guided(ifadapter, "local", boxes=True),
     "ifadapter+latent": _guided(ifadapter, "latent", boxes=True),

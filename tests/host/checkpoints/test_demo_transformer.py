@@ -170,14 +170,14 @@ def test_evaluations_draw_with_it(folder, tmp_path, capsys):
     pictures = set()
     for plan, methods, names in (
         (plans[0], placing_methods.METHODS, ("plain", "mask", "regions")),
-        (plans[1], binding_methods.METHODS, ("local", "local-boxes")),
+        (plans[1], binding_methods.METHODS, ("local", "local-boxes", "regions+local")),
     ):
         for name in names:
             assert not methods[name].unet
             job = replace(plan.job(Point(name), 1), sampling=Sampling(2, 3.0, "euler", "normal", 0))
             answer(parts, vae, job, str(tmp_path / f"{name}.png"))
             pictures.add((tmp_path / f"{name}.png").read_bytes())
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     for evaluation, name in (("layout", "ifadapter"), ("binding", "latent")):
         words = [evaluation, str(tmp_path / "run"), "--model", str(folder), "--methods", f"plain,{name}"]
         assert main(["evaluate", *words]) != 0

@@ -47,6 +47,7 @@ from instance_composer.hosts.comfyui.methods.placing import (
     without_end_of_text,
 )
 from instance_composer.hosts.comfyui.prompts.text_axis import token_spans
+from instance_composer.hosts.comfyui.regions.term import RegionTerm
 from instance_composer.models.entities.matching import match_entities
 from instance_composer.models.sdxl.files import open_unet
 from instance_composer.models.weights import CheckpointError
@@ -139,10 +140,12 @@ def test_every_method_that_has_a_name_is_there():
     assert set(BINDING_METHODS) == set(binding_methods.METHODS) - set(NOT_SAMPLED)
 
 
-def binding_request(number: int, lora: Lora | None = None, **settings: float) -> BindingRequest:
+def binding_request(
+    number: int, lora: Lora | None = None, method: str = "local", **settings: float
+) -> BindingRequest:
     plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings))
     if lora is None:
-        return BindingRequest.from_job(plan.job(Point("local"), number))
+        return BindingRequest.from_job(plan.job(Point(method), number))
     point = Point("lora+local", lora=lora.identity)
     return BindingRequest.from_job(replace(plan, loras=(lora,)).job(point, number))
 
@@ -180,9 +183,14 @@ def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
 
 @torch.inference_mode()
 def test_methods_of_binding_carry_what_their_names_say(parts, lora_file):
-    request = binding_request(1, Lora("binds", lora_file, 0.5))
     kinds = {"local": LocalTerm, "latent": LatentTerm, "attend": LatentTerm, "ifadapter": InstanceTerm}
+    kinds |= {"regions": RegionTerm, "strong": RegionTerm}
     for name, method in BINDING_METHODS.items():
+        request = (
+            binding_request(1, method=name)
+            if name in binding_methods.REGIONAL
+            else binding_request(1, Lora("binds", lora_file, 0.5))
+        )
         model, positive, _ = method(parts, request)
         carried = positive[0][1].get("model_conds", {})
         terms = carried[KEY].cond if KEY in carried else ()
@@ -193,7 +201,7 @@ def test_methods_of_binding_carry_what_their_names_say(parts, lora_file):
         assert (model is parts.model) == (name == "plain")
         assert bool(model.patches) == (name in binding_methods.WITH_LORA)
         for term in terms:
-            if not isinstance(term, InstanceTerm):
+            if isinstance(term, (LocalTerm, LatentTerm)):
                 assert term.targets.self_derived == (name not in binding_methods.WITH_BOXES,) * 3
                 assert term.layers
     for name in ("local", "latent-boxes", "attend-and-excite"):
