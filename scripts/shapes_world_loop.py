@@ -3,7 +3,7 @@
 `python scripts/shapes_world_loop.py runs/loop` writes `gallery.toml` and what it names into the run's folder;
 nothing is drawn. Then `instance-composer train itercomp runs/loop --rewards demo/rewards --judge world
 --iterations 3` is the loop. Prompts are of two or three things with looks that training shows, every
-tenth held out; those of the spatial aspect say a relation. What is there already is not written over.
+third held out; those of the spatial aspect say a relation. What is there already is not written over.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, help="the loop's folder")
     parser.add_argument("--model", type=Path, default=REPOSITORY / "demo", help="diffusers folder (demo)")
-    parser.add_argument("--prompts", type=int, default=150, help="prompts of each aspect (150)")
+    parser.add_argument("--prompts", type=int, default=120, help="prompts of each aspect (120)")
+    parser.add_argument(
+        "--held-out", type=int, default=3, help="of so many prompts one is for measuring alone (3)"
+    )
     parser.add_argument("--steps", type=int, default=12, help="sampling steps of all members but one (12)")
     arguments = parser.parse_args()
     file = arguments.folder / "gallery.toml"
@@ -41,8 +44,8 @@ def main() -> int:
         print(f"{file} is there already; choose another folder, or remove it first", file=sys.stderr)
         return 2
     write_prompts(arguments.folder, arguments.prompts)
-    file.write_text(gallery(arguments.model.resolve(), arguments.steps), encoding="utf-8")
-    print(f"{file}: {arguments.prompts} prompts of each aspect, held out every tenth")
+    file.write_text(gallery(arguments.model.resolve(), arguments.steps, arguments.held_out), encoding="utf-8")
+    print(f"{file}: {arguments.prompts} prompts of each aspect, one of {arguments.held_out} held out")
     return 0
 
 
@@ -74,7 +77,7 @@ def asked(place: int, count: int) -> list[tuple[Wish, Scene]]:
     return found
 
 
-def gallery(model: Path, steps: int) -> str:
+def gallery(model: Path, steps: int, held_out: int) -> str:
     """The gallery's file: plain, hasty, tuned by rewards, attention in place, placed, and one that joins."""
     plain = f'model = "{model}"\nguidance = 3.0\n'
     tuned = f'lora = "{REPOSITORY / "demo" / "composition_lora.safetensors"}"\n'
@@ -88,7 +91,7 @@ def gallery(model: Path, steps: int) -> str:
         "bound-and-composed": f'kind = "concentration"\n{plain}{tuned}layouts = "layouts"\nsteps = {steps}\n'
         "joins = 1",
     }
-    head = f'base = "demo"\nsize = "{SIDE}x{SIDE}"\nseed = {SEED}\nheld-out = 10\n\n[prompts]\n'
+    head = f'base = "demo"\nsize = "{SIDE}x{SIDE}"\nseed = {SEED}\nheld-out = {held_out}\n\n[prompts]\n'
     prompts = "".join(f'{aspect} = "{aspect}.txt"\n' for aspect in ASPECTS)
     tables = "".join(f"\n[members.{name}]\n{table}\n" for name, table in members.items())
     return head + prompts + tables

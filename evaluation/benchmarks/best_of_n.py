@@ -1,7 +1,7 @@
 """Best of N pictures of Shapes World's model, chosen in different ways, and how much better it is.
 
-`best`: for each prompt ("a red striped circle left of a blue square on grey") eight pictures are drawn from
-the caption without the relation, which the demo model does not know. Chosen by
+`best`: for each prompt ("a red striped circle left of a blue square on grey") eight pictures are drawn.
+Chosen by
 
 - `reward`: the mean of the three composition rewards on their common scale;
 - `likelihood`: how much better the demo model predicts noise in the picture with the caption than without
@@ -137,7 +137,7 @@ def measure_best_of_n(arguments: argparse.Namespace) -> dict[str, Any]:
     for number, wish in enumerate(tqdm(wishes(arguments.prompts, arguments.things), unit="prompt")):
         pictures = generate_base(
             pipeline,
-            [wish.caption] * PICTURES,
+            [wish.prompt] * PICTURES,
             128,
             128,
             steps=arguments.steps,
@@ -148,7 +148,7 @@ def measure_best_of_n(arguments: argparse.Namespace) -> dict[str, Any]:
         truths.append(truth)
         shown = [Image.fromarray(picture) for picture in pictures]
         choices["reward"].append(reward_scores(rewards, shown, wish.prompt))
-        choices["likelihood"].append(likelihoods(pipeline, pictures, wish.caption))
+        choices["likelihood"].append(likelihoods(pipeline, pictures, wish.prompt))
         choices["truth"].append(truth.sum(dim=1))
     stacked = torch.stack(truths)
     chosen = {"chance": dict.fromkeys(NUMBERS, stacked.mean(dim=1))}
