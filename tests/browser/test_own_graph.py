@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfyui_location import REPOSITORY
 from editor_page import EditorPage
+from playwright.sync_api import TimeoutError as PageTimeout
 from playwright.sync_api import expect
 
 MOST_PRESSES = 20
@@ -75,23 +76,33 @@ class Hand:
         self.page.mouse.move(place[0] - 10, place[1], steps=3)
         self.page.mouse.move(*place, steps=3)
         self.page.wait_for_function(FOLLOWS, arg=[place[0]], timeout=30_000)
-        self.page.mouse.click(*place)
+        for patience in (10_000, 10_000, 30_000):
+            self.page.mouse.click(*place)
+            try:
+                self.page.wait_for_function(f"() => !({HANGS})()", timeout=patience)
+                break
+            except PageTimeout:
+                continue
         self.presses += 1
-        self.page.wait_for_function(f"() => !({HANGS})()", timeout=30_000)
+        assert not self.page.evaluate(HANGS)
         self.editor.settle()
 
     def double_click(self, place: tuple[float, float]) -> None:
         """Opens the search; a page that was too busy to take two presses for one is asked again."""
         self.editor.settle()
-        field = self.page.locator("input:focus").first
         for _ in range(6):
             self.page.mouse.dblclick(*place)
-            try:
-                expect(field).to_be_visible(timeout=5_000)
+            if self.asked():
                 break
-            except AssertionError:
-                continue
         self.presses += 2
+
+    def asked(self) -> bool:
+        """Whether the search opens within a while; of a busy page that missed a press it does not."""
+        try:
+            expect(self.page.locator("input:focus").first).to_be_visible(timeout=5_000)
+        except AssertionError:
+            return False
+        return True
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         mouse = self.page.mouse
@@ -114,7 +125,12 @@ class Hand:
         # The new node hangs where the pointer last was over the ground, links aside.
         self.page.mouse.move(*place, steps=3)
         self.editor.settle()
-        self.drag(self.slot(title, name, output=output), place)
+        before = self.presses
+        for _ in range(3):
+            self.drag(self.slot(title, name, output=output), place)
+            if self.asked():
+                break
+        self.presses = before + 1
         self.search(words, place)
 
     def link(self, origin: str, output: str, target: str, name: str) -> None:

@@ -24,8 +24,11 @@ def run(tmp_path):
 
 
 @contextmanager
-def ranking(run):
-    """`instance-composer rank` in a process of its own; gives the process and the address it prints."""
+def ranking(run, open_page):
+    """`instance-composer rank` in a process of its own; gives the process and the address it prints.
+
+    Pages are left before it ends: one that still waits for pictures would complain.
+    """
     words = [sys.executable, "-m", "instance_composer.cli", "rank", str(run)]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -36,6 +39,7 @@ def ranking(run):
     try:
         yield process, process.stdout.readline().strip()
     finally:
+        open_page.leave()
         process.kill()
         process.communicate()
 
@@ -56,10 +60,13 @@ def open_page(browser):
         page.goto(address)
         return page
 
-    open_page.problems = problems
+    def leave() -> None:
+        while opened:
+            opened.pop().close()
+
+    open_page.problems, open_page.leave = problems, leave
     yield open_page
-    for one in opened:
-        one.close()
+    leave()
     assert problems == []
 
 
@@ -95,7 +102,7 @@ def shot(page, name: str) -> None:
 
 
 def test_everything_can_be_done_with_keys(run, open_page):
-    with ranking(run) as (_, address):
+    with ranking(run, open_page) as (_, address):
         page = open_page(address)
         sign_in(page)
         assert page.text_content("#progress") == "0 of 4 answered"
@@ -142,7 +149,7 @@ def card(number: int) -> str:
 
 
 def test_pictures_are_clicked_and_dragged_into_order(run, open_page):
-    with ranking(run) as (_, address):
+    with ranking(run, open_page) as (_, address):
         page = open_page(address)
         sign_in(page)
         drag(page, card(3), "#order")
@@ -169,7 +176,7 @@ def test_pictures_are_clicked_and_dragged_into_order(run, open_page):
 
 
 def test_a_phone_ranks_by_touch_in_chinese(run, open_page):
-    with ranking(run) as (_, address):
+    with ranking(run, open_page) as (_, address):
         page = open_page(
             address, viewport={"width": 390, "height": 844}, locale="zh-CN", has_touch=True, is_mobile=True
         )
@@ -210,7 +217,7 @@ def hold(page, source: str, target: str) -> None:
 
 
 def test_a_program_killed_in_the_middle_loses_no_answer(run, open_page):
-    with ranking(run) as (process, address):
+    with ranking(run, open_page) as (process, address):
         page = open_page(address)
         sign_in(page)
         for key in ("1", "2", "3", "Enter"):
@@ -227,7 +234,7 @@ def test_a_program_killed_in_the_middle_loses_no_answer(run, open_page):
         assert order(page) == [[3], [2], [1]]
         open_page.problems.clear()
     assert saved(run) == [[1, 1, 1]]
-    with ranking(run) as (process, address):
+    with ranking(run, open_page) as (process, address):
         page = open_page(address)
         sign_in(page)
         assert page.text_content("#progress") == "1 of 4 answered"
@@ -238,7 +245,7 @@ def test_a_program_killed_in_the_middle_loses_no_answer(run, open_page):
 
 
 def test_two_people_rank_at_once_and_their_agreement_is_told(run, open_page):
-    with ranking(run) as (process, address):
+    with ranking(run, open_page) as (process, address):
         pages = [open_page(address), open_page(address)]
         for page, name in zip(pages, ("Ana", "Bo"), strict=True):
             sign_in(page, name)
