@@ -146,7 +146,8 @@ _MIXED = (
 # What comes out right least often is shown most: checks make 45 % of these things, stars 25 %.
 _DIFFICULT = (("checked", 2.5), ("star", 2.0))
 _DIFFICULTIES = tuple(one._replace(weights=_DIFFICULT) for one in _MIXED)
-_RELATED = tuple(one._replace(related=0.0 if one.figures == 1 else 0.6) for one in _DIFFICULTIES)
+# Whole pictures alone: beside as many of one thing at 64 pixels, things came out twice.
+_RELATED = tuple(one._replace(related=0.6) for one in _DIFFICULTIES if one.figures != 1)
 _STAGES: tuple[AutoencoderStage | PicturesStage, ...] = (
     # Small crops first: colours and edges need many steps more than they need whole pictures.
     AutoencoderStage("crops", _AUTOENCODER, crop=32),
