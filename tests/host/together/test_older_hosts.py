@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_location import REPOSITORY, find_comfyui, find_newer_hosts, find_older_hosts
+from comfyui_location import REPOSITORY, find_comfyui, find_newer_hosts, find_older_hosts, version_of
 from comfyui_server import running_server
 from safetensors.torch import load_file, save_file
 from tiny_sdxl import UNET, write_tiny_unet
@@ -152,7 +152,7 @@ def run(unet_weights, adapter_file, layout, tmp_path_factory):
         loader = REPOSITORY / "tests" / "support" / "host" / "tiny_loader_pack"
         packs = {"ComfyUI-Instance-Composer": REPOSITORY, "tiny-loader": loader}
         with pytest.MonkeyPatch.context() as patch:
-            if comfyui.name in NEED_TEMPLATES_FOLDER:
+            if version_of(comfyui) in NEED_TEMPLATES_FOLDER:
                 patch.setenv("PYTHONPATH", str(_templates_package(base)))
             with running_server(comfyui, base, packs) as server:
                 assert "IMPORT FAILED" not in server.log, server.log

@@ -33,7 +33,7 @@ def find_comfyui() -> Path | None:
 
 def find_older_hosts() -> dict[str, Path]:
     """Older ComfyUI checkouts, `<ComfyUI>/../hosts/*`, by version, whatever their folders are called."""
-    found = {_version(folder): folder for folder in _beside_comfyui("hosts") if _is_comfyui(folder)}
+    found = {version_of(folder): folder for folder in _beside_comfyui("hosts") if _is_comfyui(folder)}
     return dict(sorted(found.items()))
 
 
@@ -54,7 +54,7 @@ def _is_comfyui(folder: Path) -> bool:
     return (folder / "comfy").is_dir() and (folder / "main.py").is_file()
 
 
-def _version(comfyui: Path) -> str:
+def version_of(comfyui: Path) -> str:
     """The version a checkout says it is, as its tag is called; its folder's name where it says none."""
     file = comfyui / "comfyui_version.py"
     said = re.search(r'__version__ = "(.+)"', file.read_text()) if file.is_file() else None
