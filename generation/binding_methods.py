@@ -33,5 +33,3 @@ WITH_LORA = tuple(name for name, method in METHODS.items() if method.lora)
 WITH_BOXES = tuple(name for name, method in METHODS.items() if method.boxes)
 # What each guided method adds to which.
 BASELINES: Mapping[str, str] = {name: method.baseline for name, method in METHODS.items() if method.baseline}
-# Each region is drawn from a sentence of its own.
-REGIONAL = ("regions", "regions+local")

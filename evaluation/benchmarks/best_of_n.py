@@ -1,7 +1,7 @@
 """Best of N pictures of Shapes World's model, chosen in different ways, and how much better it is.
 
-`best`: for each prompt ("a red striped circle left of a blue square on grey") eight pictures are drawn.
-Chosen by
+`best`: for each prompt ("a red striped circle left of a blue square on grey") eight pictures are drawn,
+relation included. Chosen by
 
 - `reward`: the mean of the three composition rewards on their common scale;
 - `likelihood`: how much better the demo model predicts noise in the picture with the caption than without

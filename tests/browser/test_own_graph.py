@@ -76,14 +76,15 @@ class Hand:
         self.page.mouse.move(place[0] - 10, place[1], steps=3)
         self.page.mouse.move(*place, steps=3)
         self.page.wait_for_function(FOLLOWS, arg=[place[0]], timeout=30_000)
+        # A busy page may miss a press; each one counts.
         for patience in (10_000, 10_000, 30_000):
             self.page.mouse.click(*place)
+            self.presses += 1
             try:
                 self.page.wait_for_function(f"() => !({HANGS})()", timeout=patience)
                 break
             except PageTimeout:
                 continue
-        self.presses += 1
         assert not self.page.evaluate(HANGS)
         self.editor.settle()
 
@@ -125,12 +126,10 @@ class Hand:
         # The new node hangs where the pointer last was over the ground, links aside.
         self.page.mouse.move(*place, steps=3)
         self.editor.settle()
-        before = self.presses
         for _ in range(3):
             self.drag(self.slot(title, name, output=output), place)
             if self.asked():
                 break
-        self.presses = before + 1
         self.search(words, place)
 
     def link(self, origin: str, output: str, target: str, name: str) -> None:

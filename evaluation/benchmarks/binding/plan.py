@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ....generation.binding_methods import BASELINES, METHODS, REGIONAL
+from ....generation.binding_methods import BASELINES, METHODS
 from ....shapes_world import Sample
 from ...benchmark import PlanError, Point
 from ...scenes import ScenePlan, Scenes, sentences
@@ -103,15 +103,15 @@ class BindingPlan(ScenePlan):
         return asdict(self.guidance)
 
     def options(self, point: Point, sample: Sample) -> dict[str, Any]:
-        """The words of each entity, the guidance at this point, and the LoRA for methods that have one."""
+        """The words of each entity, the guidance at this point, a sentence for each region, and the LoRA for
+        methods that have one.
+        """
         settings: dict[str, Any] = dict(point.settings)
         options: dict[str, Any] = {
             "entities": entity_words(sample.layout.prompt),
             "concentration": asdict(replace(self.guidance, **settings)),
+            "sentences": sentences(sample),
         }
-        # Where a method has none of them, its records of earlier runs stay.
-        if point.method in REGIONAL:
-            options["sentences"] = sentences(sample)
         if METHODS[point.method].lora:
             found = [lora for lora in self.loras if lora.identity == point.lora]
             if not found:

@@ -59,7 +59,7 @@ class BindingRequest(Request):
         lora = job.options.get("lora")
         return cls(
             job.layout,
-            tuple(job.options.get("sentences", ())),
+            tuple(job.options["sentences"]),
             job.width,
             job.height,
             lora=None if lora is None else (Path(lora["file"]), lora["strength"]),

@@ -140,12 +140,10 @@ def test_every_method_that_has_a_name_is_there():
     assert set(BINDING_METHODS) == set(binding_methods.METHODS) - set(NOT_SAMPLED)
 
 
-def binding_request(
-    number: int, lora: Lora | None = None, method: str = "local", **settings: float
-) -> BindingRequest:
+def binding_request(number: int, lora: Lora | None = None, **settings: float) -> BindingRequest:
     plan = BindingPlan(scenes=Scenes((2, 3, 4), (96, 64)), guidance=Guidance(**settings))
     if lora is None:
-        return BindingRequest.from_job(plan.job(Point(method), number))
+        return BindingRequest.from_job(plan.job(Point("local"), number))
     point = Point("lora+local", lora=lora.identity)
     return BindingRequest.from_job(replace(plan, loras=(lora,)).job(point, number))
 
@@ -183,14 +181,10 @@ def test_entities_stand_at_their_words_and_have_their_own_boxes(parts):
 
 @torch.inference_mode()
 def test_methods_of_binding_carry_what_their_names_say(parts, lora_file):
+    request = binding_request(1, Lora("binds", lora_file, 0.5))
     kinds = {"local": LocalTerm, "latent": LatentTerm, "attend": LatentTerm, "ifadapter": InstanceTerm}
     kinds |= {"regions": RegionTerm, "strong": RegionTerm}
     for name, method in BINDING_METHODS.items():
-        request = (
-            binding_request(1, method=name)
-            if name in binding_methods.REGIONAL
-            else binding_request(1, Lora("binds", lora_file, 0.5))
-        )
         model, positive, _ = method(parts, request)
         carried = positive[0][1].get("model_conds", {})
         terms = carried[KEY].cond if KEY in carried else ()

@@ -34,6 +34,7 @@ def loop(tmp_path_factory) -> Path:
 def test_every_prompt_has_a_layout_that_shows_it(loop):
     gallery = read_gallery(loop / "gallery.toml")
     assert gallery.base == "demo"
+    assert gallery.held_out == 3
     for aspect in ASPECTS:
         prompts = [one for one in gallery.prompts if one.aspect == aspect]
         assert len(prompts) == PROMPTS
