@@ -8,6 +8,8 @@ from playwright.sync_api import TimeoutError as PageTimeout
 from playwright.sync_api import expect
 
 MOST_PRESSES = 20
+# Of a busy page. Five nodes are made: were what is counted not enough for one, each of them would miss.
+MISSED = 4
 PICTURES = REPOSITORY / "output" / "browser"
 SCALE = 0.6
 SLOT = """([type, name, isOutput]) => {
@@ -55,10 +57,13 @@ LINKS = """() => [...app.graph.links.values()].map((link) => [
 
 
 class Hand:
-    """What a person does with the mouse, counted: a double click is two presses, a drag is one."""
+    """What a person does with the mouse, counted: a double click is two presses, a drag is one.
+
+    A page that is busy may miss a press; those are done again, and counted as `missed`.
+    """
 
     def __init__(self, editor: EditorPage) -> None:
-        self.editor, self.page, self.presses = editor, editor.page, 0
+        self.editor, self.page, self.presses, self.missed = editor, editor.page, 0, 0
 
     def search(self, words: str, place: tuple[float, float]) -> None:
         """The node of a search that is open, put down at a place."""
@@ -76,16 +81,15 @@ class Hand:
         self.page.mouse.move(place[0] - 10, place[1], steps=3)
         self.page.mouse.move(*place, steps=3)
         self.page.wait_for_function(FOLLOWS, arg=[place[0]], timeout=30_000)
-        # A busy page may miss a press; each one counts.
         for patience in (10_000, 10_000, 30_000):
             self.page.mouse.click(*place)
-            self.presses += 1
             try:
                 self.page.wait_for_function(f"() => !({HANGS})()", timeout=patience)
                 break
             except PageTimeout:
-                continue
+                self.missed += 1
         assert not self.page.evaluate(HANGS)
+        self.presses += 1
         self.editor.settle()
 
     def double_click(self, place: tuple[float, float]) -> None:
@@ -95,6 +99,7 @@ class Hand:
             self.page.mouse.dblclick(*place)
             if self.asked():
                 break
+            self.missed += 1
         self.presses += 2
 
     def asked(self) -> bool:
@@ -113,7 +118,6 @@ class Hand:
         mouse.move(*end, steps=4)
         self.editor.settle()
         mouse.up()
-        self.presses += 1
         self.editor.settle()
 
     def slot(self, title: str, name: str, *, output: bool) -> tuple[float, float]:
@@ -130,10 +134,13 @@ class Hand:
             self.drag(self.slot(title, name, output=output), place)
             if self.asked():
                 break
+            self.missed += 1
+        self.presses += 1
         self.search(words, place)
 
     def link(self, origin: str, output: str, target: str, name: str) -> None:
         self.drag(self.slot(origin, output, output=True), self.slot(target, name, output=False))
+        self.presses += 1
 
     def keep(self, label: str) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
@@ -191,5 +198,6 @@ def test_a_graph_of_ones_own_takes_few_presses(other_page, page, record_property
     with_a_checkpoint = hand.presses - 1
     record_property("mouse presses", [with_the_demo, with_a_checkpoint])
     assert (with_the_demo, with_a_checkpoint) == (15, 16)  # as docs/first-picture.md counts them
+    assert hand.missed <= MISSED
     assert with_a_checkpoint <= MOST_PRESSES
     assert editor.problems == []
