@@ -42,7 +42,8 @@ SETTINGS = {
     "Comfy.Workflow.Persist": False,
     "Comfy.Minimap.Visible": False,
 }
-FRESH = {"Comfy.Locale": "en", "Comfy.ColorPalette": "dark"}
+# What one test leaves behind is not to stand in the way of the next: the panel takes a quarter of the page.
+FRESH = {"Comfy.Locale": "en", "Comfy.ColorPalette": "dark", "Comfy.RightSidePanel.IsOpen": False}
 
 if find_comfyui() is None:
     MISSING = HOW_TO_GET_COMFYUI

@@ -120,12 +120,18 @@ def test_hostile_captions_stay_text(editor):
     assert editor.page.evaluate("() => window.hacked") is None
 
 
+def _list_problems(toggle):
+    """The list stays open from editor to editor where it was."""
+    if toggle.get_attribute("aria-expanded") == "false":
+        toggle.click()
+
+
 def test_problems_are_listed_with_a_way_out(editor):
     editor.draw((0.1, 0.1, 0.4, 0.4))
     editor.page.wait_for_timeout(300)
     toggle = editor.root.locator(".ic-status-line button").first
     expect(toggle).to_contain_text("note")
-    toggle.click()
+    _list_problems(toggle)
     problem = editor.root.locator(".ic-problem").filter(has=editor.page.locator(".ic-fix")).first
     expect(problem).to_contain_text("caption")
     problem.locator(".ic-fix").click()
@@ -147,9 +153,7 @@ def test_tokens_are_counted_by_comfyuis_own_tokenizer(editor):
     exact = f"has {COUNTED} tokens"
     # The first note stands in the status line, or in the list if that is open.
     expect(editor.root).to_contain_text(exact)
-    toggle = editor.root.locator(".ic-status-line button").first
-    if toggle.get_attribute("aria-expanded") == "false":
-        toggle.click()
+    _list_problems(editor.root.locator(".ic-status-line button").first)
     expect(editor.root.locator(".ic-problem")).to_contain_text(exact)
     expect(editor.root.locator(".ic-hint[data-over]")).to_have_text(f"{COUNTED} of 77 tokens")
     editor.page.route("**/instance_composer/tokens", lambda route: route.abort())

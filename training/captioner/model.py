@@ -16,7 +16,9 @@ from transformers import (
     BlipProcessor,
 )
 
+from ...models.rewards import RewardModel
 from ...shapes_world.preferences import words
+from ..data.errors import SourceError
 from ..likeness import almost_identity, begin_as_likeness
 from .looking_around import look_around
 
@@ -69,6 +71,41 @@ def small_captioner(
     model = BlipForConditionalGeneration(config)
     _spread(model)
     return model, BlipProcessor(BlipImageProcessor(size={"height": side, "width": side}), tokenizer)
+
+
+@torch.no_grad()
+def begin_with(model: Any, reward: RewardModel) -> None:
+    """Give both towers of a fresh captioner the weights of a reward model's, which has its architecture.
+
+    What a reward has learnt to see of pictures, and which patches words look for, need not be learnt again.
+    Rows for words and places that the reward has not stay fresh. `SourceError` for towers of other sizes and
+    for a reward model that has not the words of Shapes World.
+    """
+    config, own = reward.config, model.config
+    theirs = {
+        "side": (config.image_size, own.vision_config.image_size),
+        "patch": (config.patch_size, own.vision_config.patch_size),
+        "width": (config.vision_width, own.vision_config.hidden_size),
+        "layers": (config.vision_layers, own.vision_config.num_hidden_layers),
+        "width of the text tower": (config.text_width, own.text_config.hidden_size),
+        "layers of the text tower": (config.text_layers, own.text_config.num_hidden_layers),
+    }
+    unlike = [f"{name} {one} and {other}" for name, (one, other) in theirs.items() if one != other]
+    if unlike:
+        raise SourceError(
+            f"the reward model and the captioner are of other sizes: {', '.join(unlike)}; give the captioner "
+            "those of the reward model (--side, --patch, --width, --layers)"
+        )
+    if reward.metadata.get("words") != words():
+        raise SourceError(
+            "the reward model has other words than Shapes World; give one that was trained on it, such as "
+            "demo/rewards/attribute.safetensors"
+        )
+    model.vision_model.load_state_dict(reward.vision.state_dict())
+    text: Any = model.get_submodule("text_decoder.bert")
+    own_state = text.state_dict()
+    for name, weight in reward.text.state_dict().items():
+        own_state[name][: len(weight)] = weight
 
 
 def save_captioner(model: Any, processor: Any, folder: Path) -> None:

@@ -34,6 +34,10 @@ class CaptionerRun:
     patch: int = field(default=12, metadata=flag("side of its patches in pixels (%(default)s)"))
     width: int = field(default=64, metadata=flag("of both towers, a multiple of 4 (%(default)s)"))
     layers: int = field(default=3, metadata=flag("of each tower (%(default)s)"))
+    reward: Path | None = field(
+        default=None,
+        metadata=flag("a reward model of Shapes World whose towers it begins with (fresh ones)"),
+    )
     model: Path | None = field(
         default=None, metadata=flag("a diffusers SDXL of Shapes World, such as demo (painted pictures alone)")
     )

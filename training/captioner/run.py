@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from ...hosts.diffusers_sdxl import load_sdxl
+from ...models.rewards import RewardModel
 from ...shapes_world import ShapesWorld
 from ...shapes_world.scenes import SMALLEST_SIDE
 from ..data.errors import SourceError
 from ..engine.loop import train
 from ..engine.settings import WEIGHTS_SEED, Settings
-from .model import HEADS, small_captioner
+from .model import HEADS, begin_with, small_captioner
 from .objective import CaptionerTask
 from .options import CaptionerRun
 from .pictures import (
@@ -43,6 +44,8 @@ def train_captioner(run: CaptionerRun, settings: Settings, folder: Path, *, dry_
     _check(run)
     torch.manual_seed(WEIGHTS_SEED)
     model, processor = small_captioner(run.side, run.patch, run.width, run.layers)
+    if run.reward is not None:
+        begin_with(model, RewardModel.load(run.reward))
     painted = Painted(ShapesWorld(TRAINING_SEED, run.size, run.size), _PAINTED)
     held_out: dict[str, Source] = {
         f"{split} looks": Painted(ShapesWorld(HELD_OUT_SEED, run.size, run.size, split), _HELD_OUT)

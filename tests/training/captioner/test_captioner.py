@@ -13,7 +13,7 @@ from transformers import AutoProcessor, BlipForConditionalGeneration
 from instance_composer.models.vision.likelihood import load_caption_scorer
 from instance_composer.shapes_world import COLORS, Look, Phrase, ShapesWorld, caption, parse
 from instance_composer.shapes_world.exchange import exchange_attributes
-from instance_composer.training.captioner.model import small_captioner
+from instance_composer.training.captioner.model import begin_with, small_captioner
 from instance_composer.training.captioner.objective import CaptionerTask
 from instance_composer.training.captioner.pictures import (
     Painted,
@@ -21,7 +21,9 @@ from instance_composer.training.captioner.pictures import (
     drawn_pictures,
     read_captioned,
 )
+from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.patches import IGNORED, PATCH_WORDS, patch_labels
+from instance_composer.training.demo_model.reward_model import small_reward_model
 from instance_composer.training.engine.loop import Trainer
 
 
@@ -212,6 +214,34 @@ def test_heads_begin_by_looking_at_the_next_patch():
         seen = (queries @ keys.transpose(1, 2))[:, 1:, 1:].argmax(dim=-1)[:, inside]
         hit = (seen == inside + torch.tensor(steps)[:, None]).float().mean(dim=1)
         assert (hit > 0.9).all(), hit
+
+
+def test_it_begins_with_what_a_reward_model_sees():
+    """The same states of a picture, and words that look at it in the same way."""
+    reward, tokens = small_reward_model()
+    model, processor = small_captioner()
+    begin_with(model, reward)
+    picture = torch.randn(1, 3, 96, 96)
+    seen = model.vision_model(picture).last_hidden_state
+    # The smallest variance that a norm divides by is another one.
+    torch.testing.assert_close(seen, reward.vision(picture).last_hidden_state, atol=1e-3, rtol=1e-3)
+    words = "a red striped star on grey"
+    ids = processor.tokenizer([words], return_tensors="pt")["input_ids"]
+    assert torch.equal(ids, tokens([words]).input_ids)
+    ends = [
+        text(input_ids=ids, encoder_hidden_states=seen, is_decoder=False).last_hidden_state
+        for text in (model.get_submodule("text_decoder.bert"), reward.text)
+    ]
+    torch.testing.assert_close(*ends, atol=1e-3, rtol=1e-3)
+
+
+def test_a_reward_model_of_other_sizes_or_words_is_refused():
+    reward, _ = small_reward_model()
+    with pytest.raises(SourceError, match=r"side 96 and 64.*--side, --patch, --width, --layers"):
+        begin_with(small_captioner(side=64, patch=16, width=32, layers=1)[0], reward)
+    reward.metadata["words"] = ["a", "fox"]
+    with pytest.raises(SourceError, match="other words than Shapes World"):
+        begin_with(small_captioner()[0], reward)
 
 
 def test_what_was_learnt_by_heart_is_told_from_its_exchange(tmp_path):
