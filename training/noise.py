@@ -37,9 +37,15 @@ def training_target(latents: Tensor, noise: Tensor, scheduler: DDPMScheduler, ti
 
 
 def add_noise(
-    latents: Tensor, scheduler: DDPMScheduler, generator: Generator, offset: float = 0.0
+    latents: Tensor,
+    scheduler: DDPMScheduler,
+    generator: Generator,
+    offset: float = 0.0,
+    timestep_power: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy latents, the noise in them, and timesteps (B,), uniform over the schedule.
+
+    Below 1 a `timestep_power` draws more of the noisy ones: a share u of the schedule becomes u ** power.
 
     `offset` is the deviation of one more number for each channel, the same in all its cells: SDXL's schedule
     ends before everything is noise, and a model that never saw the mean of a channel hidden takes the initial
@@ -50,7 +56,12 @@ def add_noise(
     if offset:
         noise += offset * torch.randn((*latents.shape[:2], 1, 1), **made)
     steps: int = scheduler.config["num_train_timesteps"]
-    timesteps = torch.randint(steps, latents.shape[:1], generator=generator, device=latents.device)
+    drawn: dict[str, Any] = {"generator": generator, "device": latents.device}
+    if timestep_power == 1:
+        timesteps = torch.randint(steps, latents.shape[:1], **drawn)
+    else:
+        share = torch.rand(latents.shape[:1], **drawn) ** timestep_power
+        timesteps = (steps * share).long().clamp(max=steps - 1)
     return scheduler.add_noise(latents, noise, timesteps), noise, timesteps  # type: ignore[arg-type]
 
 

@@ -87,3 +87,21 @@ def test_noise_offset_moves_the_means_of_channels_alone():
     )
     kept = scheduler.alphas_cumprod[moved[2]][:, None, None, None]
     torch.testing.assert_close(moved[0], kept.sqrt() * latents + (1 - kept).sqrt() * moved[1])
+
+
+def test_a_power_draws_more_of_the_noisy_timesteps():
+    """Of a power p the share of timesteps up to t of T is (t / T) ** (1 / p); 1 changes no number."""
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    latents = torch.zeros(20_000, 1, 1, 1)
+    drawn = {
+        power: add_noise(latents, scheduler, generator_at(FIRST, 0), timestep_power=power)[2]
+        for power in (1.0, 0.5)
+    }
+    assert torch.equal(drawn[1.0], add_noise(latents, scheduler, generator_at(FIRST, 0))[2])
+    for power, timesteps in drawn.items():
+        assert int(timesteps.min()) >= 0
+        assert int(timesteps.max()) <= 999
+        early = float((timesteps < 500).float().mean())
+        assert early == pytest.approx(0.5 ** (1 / power), abs=0.015)

@@ -79,12 +79,14 @@ class TextToImageStage(PicturesStage):
 
     `widened`: the first level of the UNet before is made twice as wide. Words that captions of these pictures
     are the first to have get a fresh embedding. `sides`: captions of one thing say its side of the middle;
-    `contrast`: the weight of telling relations from their opposites.
+    `contrast`: the weight of telling relations from their opposites; `timestep_power`: below 1 more is learnt
+    where nearly all is noise.
     """
 
     widened: bool = False
     sides: bool = False
     contrast: float = 0.0
+    timestep_power: float = 1.0
 
     def task(self, folder: Path) -> TextToImageTask:
         model = self.model_before(folder)
@@ -100,7 +102,13 @@ class TextToImageStage(PicturesStage):
             add_words(pipeline, (*RELATIONS, MIDDLE) if self.sides else RELATIONS)
         sets = self.sets(pipeline.vae, folder)
         return TextToImageTask(
-            pipeline, *sets(True), related, partial(sets, False), self.sides, self.contrast
+            pipeline,
+            *sets(True),
+            related,
+            partial(sets, False),
+            self.sides,
+            self.contrast,
+            self.timestep_power,
         )
 
 
@@ -200,6 +208,15 @@ _STAGES: tuple[AutoencoderStage | PicturesStage, ...] = (
         "base-pairs",
         pictures=_RELATED,
         contrast=0.05,
+    ),
+    # How many things there are is settled where nearly all is noise, and was what was still wrong.
+    TextToImageStage(
+        "base-numbers",
+        replace(_BASE, steps=1300, learning_rate=5e-4, warm_up=50, cool_down=1000),
+        "base-relations",
+        pictures=_RELATED,
+        contrast=0.02,
+        timestep_power=0.5,
     ),
     # Another model on the same latents and texts, which lets every picture cell and word see each other.
     TransformerStage(

@@ -11,6 +11,7 @@ StageName = Literal[
     "base-checked",
     "base-pairs",
     "base-relations",
+    "base-numbers",
     "transformer",
     "decoder",
 ]

@@ -50,11 +50,16 @@ _LEAST_ERROR = 0.01
 
 
 class TextToImageObjective(nn.Module):
-    """Noise prediction given captions; `contrast` is the weight of telling them from their opposites."""
+    """Noise prediction given captions; `contrast` is the weight of telling them from their opposites.
 
-    def __init__(self, pipeline: StableDiffusionXLPipeline, contrast: float = 0.0) -> None:
+    A `timestep_power` below 1 learns more from timesteps where nearly all is noise.
+    """
+
+    def __init__(
+        self, pipeline: StableDiffusionXLPipeline, contrast: float = 0.0, timestep_power: float = 1.0
+    ) -> None:
         super().__init__()
-        self.contrast = contrast
+        self.contrast, self.timestep_power = contrast, timestep_power
         self.unet: Any = pipeline.unet
         self.text_encoder: Any = pipeline.text_encoder
         self.text_encoder_2: Any = pipeline.text_encoder_2
@@ -73,7 +78,9 @@ class TextToImageObjective(nn.Module):
         ids = TokenIds(
             *(torch.where(empty[:, None], e, i) for e, i in zip(batch["empty"], batch["ids"], strict=True))
         )
-        noisy, noise, timesteps = add_noise(latents, self.scheduler, generator, _NOISE_OFFSET)
+        noisy, noise, timesteps = add_noise(
+            latents, self.scheduler, generator, _NOISE_OFFSET, self.timestep_power
+        )
         errors = self._errors(noisy, noise, timesteps, ids, batch["sizes"], ~zero)
         weights = signal_to_noise_weights(self.scheduler, timesteps, _SNR_POWER)
         report = {"loss": (weights * errors).mean(), "error": errors.mean()}
@@ -127,8 +134,8 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
 
     `related` is the share of captions with a relation among those that samples are drawn from; with any, the
     encoders are held to what they say of captions without one, and `contrast` is the weight of telling a
-    relation from its opposite. With `sides`, captions of pictures of one thing say on which side of the
-    middle it is.
+    relation from its opposite, `timestep_power` that of `add_noise`. With `sides`, captions of pictures of
+    one thing say on which side of the middle it is.
     """
 
     def __init__(
@@ -140,10 +147,11 @@ class TextToImageTask(CaptionedTask[TextToImageObjective]):
         encode: Callable[[], Sets] | None = None,
         sides: bool = False,
         contrast: float = 0.0,
+        timestep_power: float = 1.0,
     ) -> None:
         super().__init__(sets, held_out, encode)
         self.pipeline, self.related, self.sides = pipeline, related, sides
-        self.objective = TextToImageObjective(pipeline, contrast)
+        self.objective = TextToImageObjective(pipeline, contrast, timestep_power)
         self._freeze_unused()
         self._tokenizer = Tokenizer(pipeline)
         self._encoders_before: tuple[Any, Any] | None = None
