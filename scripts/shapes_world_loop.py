@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from instance_composer.demo import ADAPTER
 from instance_composer.models.rewards import ASPECTS
 from instance_composer.shapes_world import Scene, ShapesWorld, make_sample
 from instance_composer.shapes_world.preferences import Wish, wish_for
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+DEMO = Path(__file__).resolve().parents[1] / "demo"
 SIDE = 128
 # The demo model is trained on scenes of seed 1, rewards on 11 and 12, options of feedback are measured on 14.
 SEED = 15
@@ -32,7 +33,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="the loop's folder")
-    parser.add_argument("--model", type=Path, default=REPOSITORY / "demo", help="diffusers folder (demo)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=DEMO,
+        help="packed model with its adapter and composition LoRA, else with the demo's (demo)",
+    )
     parser.add_argument("--prompts", type=int, default=120, help="prompts of each aspect (120)")
     parser.add_argument(
         "--held-out", type=int, default=3, help="of so many prompts one is for measuring alone (3)"
@@ -80,13 +86,13 @@ def asked(place: int, count: int) -> list[tuple[Wish, Scene]]:
 def gallery(model: Path, steps: int, held_out: int) -> str:
     """The gallery's file: plain, hasty, tuned by rewards, attention in place, placed, and one that joins."""
     plain = f'model = "{model}"\nguidance = 3.0\n'
-    tuned = f'lora = "{REPOSITORY / "demo" / "composition_lora.safetensors"}"\n'
+    tuned = f'lora = "{beside(model, "composition_lora.safetensors")}"\n'
     members = {
         "demo": f'kind = "diffusers"\n{plain}steps = {steps}',
         "hasty": f'kind = "diffusers"\n{plain}steps = {max(steps // 3, 1)}',
         "composed": f'kind = "diffusers"\n{plain}{tuned}steps = {steps}',
         "bound": f'kind = "concentration"\n{plain}layouts = "layouts"\nsteps = {steps}',
-        "placed": f'kind = "ifadapter"\n{plain}adapter = "{REPOSITORY / "demo" / "ifadapter.safetensors"}"\n'
+        "placed": f'kind = "ifadapter"\n{plain}adapter = "{beside(model, ADAPTER)}"\n'
         f'layouts = "layouts"\nsteps = {steps}',
         "bound-and-composed": f'kind = "concentration"\n{plain}{tuned}layouts = "layouts"\nsteps = {steps}\n'
         "joins = 1",
@@ -95,6 +101,11 @@ def gallery(model: Path, steps: int, held_out: int) -> str:
     prompts = "".join(f'{aspect} = "{aspect}.txt"\n' for aspect in ASPECTS)
     tables = "".join(f"\n[members.{name}]\n{table}\n" for name, table in members.items())
     return head + prompts + tables
+
+
+def beside(model: Path, name: str) -> Path:
+    """The file of this name that a packed model has, else the demo's."""
+    return next(file for file in (model / name, DEMO / name) if file.is_file())
 
 
 if __name__ == "__main__":

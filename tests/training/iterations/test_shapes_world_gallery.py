@@ -17,9 +17,9 @@ from instance_composer.shapes_world.preferences import parse_wish
 PROMPTS = 3
 
 
-def write(folder: Path) -> subprocess.CompletedProcess[str]:
+def write(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     script = REPOSITORY / "scripts" / "shapes_world_loop.py"
-    words = [sys.executable, str(script), str(folder), "--prompts", str(PROMPTS)]
+    words = [sys.executable, str(script), str(folder), "--prompts", str(PROMPTS), *more]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
@@ -54,3 +54,13 @@ def test_a_gallery_that_is_there_is_not_written_over(loop):
     assert again.returncode == 2
     assert "choose another folder" in again.stderr
     assert (loop / "gallery.toml").read_bytes() == before
+
+
+def test_another_model_brings_its_own_adapter_and_the_demos_lora_where_it_has_none(tmp_path):
+    model = tmp_path / "packed"
+    model.mkdir()
+    (model / "ifadapter.safetensors").touch()
+    assert write(tmp_path / "run", "--model", str(model)).returncode == 0
+    members = read_gallery(tmp_path / "run" / "gallery.toml").members
+    assert members["placed"].path("adapter") == model / "ifadapter.safetensors"
+    assert members["composed"].path("lora") == REPOSITORY / "demo" / "composition_lora.safetensors"
