@@ -89,12 +89,17 @@ def begin_with(model: Any, reward: RewardModel) -> None:
         "layers": (config.vision_layers, own.vision_config.num_hidden_layers),
         "width of the text tower": (config.text_width, own.text_config.hidden_size),
         "layers of the text tower": (config.text_layers, own.text_config.num_hidden_layers),
+        # These the captioner has of its own, whatever it is asked for.
+        "heads": (config.vision_heads, own.vision_config.num_attention_heads),
+        "heads of the text tower": (config.text_heads, own.text_config.num_attention_heads),
+        "hidden units": (config.vision_hidden, own.vision_config.intermediate_size),
+        "hidden units of the text tower": (config.text_hidden, own.text_config.intermediate_size),
     }
     unlike = [f"{name} {one} and {other}" for name, (one, other) in theirs.items() if one != other]
     if unlike:
         raise SourceError(
             f"the reward model and the captioner are of other sizes: {', '.join(unlike)}; give the captioner "
-            "those of the reward model (--side, --patch, --width, --layers)"
+            "those of the reward model (--side, --patch, --width, --layers), or choose another reward model"
         )
     if reward.metadata.get("words") != words():
         raise SourceError(
@@ -105,7 +110,8 @@ def begin_with(model: Any, reward: RewardModel) -> None:
     text: Any = model.get_submodule("text_decoder.bert")
     own_state = text.state_dict()
     for name, weight in reward.text.state_dict().items():
-        own_state[name][: len(weight)] = weight
+        fresh = own_state[name]
+        fresh[: len(weight)] = weight[: len(fresh)]
 
 
 def save_captioner(model: Any, processor: Any, folder: Path) -> None:

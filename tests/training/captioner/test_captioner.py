@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -239,6 +240,10 @@ def test_a_reward_model_of_other_sizes_or_words_is_refused():
     reward, _ = small_reward_model()
     with pytest.raises(SourceError, match=r"side 96 and 64.*--side, --patch, --width, --layers"):
         begin_with(small_captioner(side=64, patch=16, width=32, layers=1)[0], reward)
+    own, reward.config = reward.config, replace(reward.config, vision_heads=8)
+    with pytest.raises(SourceError, match="heads 8 and 4"):
+        begin_with(small_captioner()[0], reward)
+    reward.config = own
     reward.metadata["words"] = ["a", "fox"]
     with pytest.raises(SourceError, match="other words than Shapes World"):
         begin_with(small_captioner()[0], reward)

@@ -95,7 +95,8 @@ def related_batch(task, number=8):
     captions = ["a red heart above a blue star on grey", "a red heart and a blue star on grey"] * (
         number // 2
     )
-    documents = [{"prompt": one} for one in captions * (number // 2)]
+    phrases = [{"caption": "a red heart"}]
+    documents = [{"prompt": one, "instances": phrases} for one in captions * (number // 2)]
     latents = torch.randn((number, 4, 8, 8), generator=torch.Generator().manual_seed(3))
     return task.collate(latent_set(latents, documents), range(number))
 
@@ -274,3 +275,24 @@ def test_all_aspects_can_begin_as_the_shipped_spatial_one(tmp_path):
         rewards = task.objective.rewards(batch)
     assert rewards.shape[1] == len(task.aspects) == 3
     assert torch.equal(rewards, rewards[:, :1].expand(-1, 3))
+
+
+def test_the_stage_of_numbers_learns_more_where_nearly_all_is_noise(tiny_model, tmp_path):
+    """The timesteps that its UNet is given, against those of the stage before."""
+    early = {}
+    for name in ("base-relations", "base-numbers"):
+        task = choose_stage(name, {**BRIEF}, 8, tiny_model).task(tmp_path)
+        seen = []
+        task.objective.unet.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[1]))
+        batch = related_batch(task)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for _ in range(30):
+                # Behind the first call come the opposites, on some of the same timesteps.
+                seen.clear()
+                task.objective(batch, generator)
+                early.setdefault(name, []).append(seen[0])
+    shares = {name: float((torch.cat(steps) < 500).float().mean()) for name, steps in early.items()}
+    # 240 timesteps each: three deviations are 0.1.
+    assert shares["base-relations"] == pytest.approx(0.5, abs=0.1)
+    assert shares["base-numbers"] == pytest.approx(0.25, abs=0.1)
