@@ -126,25 +126,25 @@ def held_out_wishes(count: int) -> list[Wish]:
 
 
 def draw(arguments: argparse.Namespace, name: str) -> NDArray[np.uint8]:
-    """Pictures of the prompts without their relations, which the demo model has not learnt."""
+    """Pictures of the held-out prompts, with what they say of how things stand."""
     pipeline = load_sdxl(arguments.model)
     model = arguments.folder / name / "model"
     if OPTIONS.get(name, {}).get("rank"):
         load_loras(pipeline, [(model / LORA, 1.0)])
     elif name != BASE:
         load_unet(pipeline.unet, model / "unet")
-    captions = [wish.caption for wish in held_out_wishes(arguments.prompts)]
+    prompts = [wish.prompt for wish in held_out_wishes(arguments.prompts)]
     drawn = [
         generate_base(
             pipeline,
-            captions[first : first + BATCH],
+            prompts[first : first + BATCH],
             SIDE,
             SIDE,
             steps=arguments.steps,
             guidance=arguments.guidance,
             seed=SEED + first,
         )
-        for first in range(0, len(captions), BATCH)
+        for first in range(0, len(prompts), BATCH)
     ]
     return np.concatenate(drawn)
 

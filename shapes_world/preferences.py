@@ -35,7 +35,7 @@ from .world import FIGURE_SHARES
 Told = TypeVar("Told")
 
 # In this share of prompts two things are said to stand in a relation.
-_RELATED = 0.7
+RELATED = 0.7
 # Differences in truth below this make no pair.
 _LEAST = 1e-6
 # Shares of scenes with 1, 2, … things: with one or two, what is bound to what is learnt soonest.
@@ -73,11 +73,6 @@ class Wish:
         """The wish in words: "a red circle left of a small blue square and a pink star on grey"."""
         words = [describe_phrase(phrase) for phrase in self.phrases]
         return join(relate(words, self.relation), self.background)
-
-    @property
-    def caption(self) -> str:
-        """The same in the grammar of the world's captions, without the relation."""
-        return join([describe_phrase(phrase) for phrase in self.phrases], self.background)
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,7 @@ def wish_for(random: np.random.Generator, scene: Scene) -> Wish:
     order = [int(n) for n in random.permutation(len(scene.figures))]
     content = content_of(scene)
     relation = ""
-    if len(order) > 1 and random.random() < _RELATED:
+    if len(order) > 1 and random.random() < RELATED:
         relation = relation_of(*(content.things[number].center for number in order[:2]))
     phrases = (
         Phrase(thing.look, size_word(thing.size) if random.random() < 0.5 else "")

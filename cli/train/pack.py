@@ -19,12 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the folder of the runs, the target, and what else than the runs' own can be packed."""
     parser.add_argument("folder", type=Path, help="the folder of `train base`, one run in each folder below")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
-    parser.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-checked/model)")
+    parser.add_argument("--model", type=Path, help="diffusers folder (FOLDER/base-numbers/model)")
     parser.add_argument(
         "--autoencoder", type=Path, help="another model's autoencoder (FOLDER/decoder/model if there is one)"
-    )
-    parser.add_argument(
-        "--relations", action="store_true", help="keep the words of relations, which the model has learnt"
     )
     parser.add_argument(
         "--transformer", type=Path, help="(FOLDER/transformer/model if there is one, into `flux` below --out)"
@@ -38,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...training.demo_model.packing import pack, pack_transformer
 
     runs: Path = arguments.folder
-    model = arguments.model or runs / "base-checked" / "model"
+    model = arguments.model or runs / "base-numbers" / "model"
     adapter = arguments.adapter or runs / "ifadapter" / "model" / "ifadapter.safetensors"
     if not adapter.is_file():
         raise ValueError(f"there is no adapter {adapter}; train it first, or name another with --adapter")
@@ -47,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     transformer: Path = arguments.transformer or runs / "transformer" / "model"
     if arguments.transformer is not None and not holds_transformer(transformer):
         raise ValueError(f"--transformer: {transformer} holds no transformer of the stage of that name")
-    files = pack(model, adapter, arguments.out, autoencoder, relations=arguments.relations)
+    files = pack(model, adapter, arguments.out, autoencoder)
     if holds_transformer(transformer):
         files.append(pack_transformer(transformer, arguments.out))
     places = {**{name: runs / name for name in STAGE_NAMES}, "ifadapter": adapter.parent.parent}

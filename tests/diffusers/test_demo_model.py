@@ -76,7 +76,7 @@ def test_captions_keep_their_meaning_and_unknown_words_have_none(packed, demo):
 def test_every_caption_of_the_world_is_known(demo):
     known = set(known_tokens())
     for split in ("train", "held-out"):
-        world = ShapesWorld(11, split=split)
+        world = ShapesWorld(11, split=split, related=0.5)
         captions = [caption(world.scene(number)) for number in range(100)]
         assert {token for ids in demo.tokenizer(captions)["input_ids"] for token in ids} <= known
 

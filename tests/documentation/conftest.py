@@ -78,7 +78,7 @@ def _tuned_models(shelf: Path) -> None:
             write_single_file(pipeline, shelf / name, metadata)
     write_tiny_sdxl(shelf / "demo")
     write_tiny_rewards(shelf / "demo" / "rewards")
-    write_tiny_sdxl(shelf / "runs" / "demo" / "base-checked" / "model")
+    write_tiny_sdxl(shelf / "runs" / "demo" / "base-numbers" / "model")
 
 
 def _layouts(shelf: Path) -> None:

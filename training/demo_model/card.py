@@ -57,7 +57,7 @@ Each point is a mean over a {points}th of a run. Again from nothing, on a CPU:
 
 ```
 instance-composer train base runs/demo
-instance-composer train ifadapter runs/demo/ifadapter --model runs/demo/base-checked/model --small \\
+instance-composer train ifadapter runs/demo/ifadapter --model runs/demo/base-numbers/model --small \\
     --size 128x128 --pictures 6144 --checked 2048 --region-weight 2 --snr-power 0.5 \\
     --set steps=6000 --set batch=16 --set learning_rate=2e-3 --set cool_down=1100
 instance-composer train pack runs/demo --out demo

@@ -45,22 +45,19 @@ def pack(
     adapter: Path,
     target: Path,
     autoencoder: Path | None = None,
-    *,
-    relations: bool = False,
 ) -> list[Path]:
     """Write the demo model into `target`, over an older one; returns the weight files, largest first.
 
     `model` is a diffusers folder, `adapter` an IFAdapter made for it; the autoencoder of the diffusers folder
-    `autoencoder` takes the place of the model's own. The words of relations are kept for a model that has
-    learnt them (`relations`), and otherwise forgotten with all that no caption has. Other files in `target`
-    stay. Raises `SourceError` for weights that half precision cannot hold.
+    `autoencoder` takes the place of the model's own. Words that no caption has are forgotten. Other files in
+    `target` stay. Raises `SourceError` for weights that half precision cannot hold.
     """
     pipeline = load_sdxl(model)
     if autoencoder is not None:
         pipeline.vae = load_autoencoder(autoencoder)
     fitting = IFAdapter.load(adapter)
     find_adapted_layers(pipeline.unet, fitting)
-    _forget_unknown_words(pipeline, known_tokens(relations))
+    _forget_unknown_words(pipeline, known_tokens())
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as place:
         beginning = Path(place)
@@ -97,7 +94,7 @@ def pack_transformer(model: Path, target: Path) -> Path:
     return place / "transformer" / "diffusion_pytorch_model.safetensors"
 
 
-def known_tokens(relations: bool = False) -> list[int]:
+def known_tokens() -> list[int]:
     """The token ids a caption of Shapes World can have, those of start, end and padding included."""
     figures = [
         f"{article} {size}{color} {pattern}{shape}"
@@ -105,8 +102,12 @@ def known_tokens(relations: bool = False) -> list[int]:
             ("a", "an"), ("", "small ", "large "), COLORS, ("", *(f"{one} " for one in PATTERNS)), SHAPES
         )
     ]
-    captions = ["", join(figures, "grey"), *(join(figures[:2], background) for background in BACKGROUNDS)]
-    captions += RELATIONS if relations else ()
+    captions = [
+        "",
+        join(figures, "grey"),
+        *(join(figures[:2], background) for background in BACKGROUNDS),
+        *RELATIONS,
+    ]
     tokenizers: list[Any] = [*make_tokenizers()]
     ids = {tokenizer.pad_token_id for tokenizer in tokenizers}
     for tokenizer in tokenizers:

@@ -233,7 +233,7 @@ _STAGES: tuple[AutoencoderStage | PicturesStage, ...] = (
             every_sample=1000,
             every_validation=1000,
         ),
-        "base-checked",
+        "base-numbers",
         pictures=_DIFFICULTIES,
     ),
     # Whole pictures for the decoder alone: latents stay true, so this can run any time after `autoencoder`.

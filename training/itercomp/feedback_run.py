@@ -18,6 +18,7 @@ from ...hosts.diffusers_sdxl import load_sdxl
 from ...models.comat.lora import attention_targets, read_lora
 from ...models.rewards import ASPECTS, RewardModel, find_tokenizer, reward_files
 from ...shapes_world import ShapesWorld, caption
+from ...shapes_world.preferences import RELATED
 from ..comat.fidelity import Discriminator
 from ..comat.lora import add_lora, share_weights
 from ..comat.original_latents import OriginalLatents, make_once, model_digest
@@ -182,7 +183,7 @@ def _original_latents(
 
 def _prompts(run: FeedbackRun) -> list[str]:
     if run.prompts is None:
-        world = ShapesWorld(TRAINING_SEED, *run.size)
+        world = ShapesWorld(TRAINING_SEED, *run.size, related=RELATED)
         return [caption(world.scene(number)) for number in range(_WORLD_PROMPTS)]
     lines = run.prompts.read_text(encoding="utf-8").splitlines()
     prompts = [line.strip() for line in lines if line.strip()]

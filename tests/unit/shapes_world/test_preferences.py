@@ -60,7 +60,6 @@ def test_a_wish_without_a_relation_says_nothing_of_places():
 
 def test_words_say_what_they_are_true_of():
     assert WISH.prompt == "a red striped circle left of a small blue square on grey"
-    assert WISH.caption == "a red striped circle and a small blue square on grey"
     truths = word_truths(WISH, changed(background="mint", things=(RIGHT.things[0],)))
     told = dict(zip(WISH.prompt.split(), truths, strict=True))
     assert [told[word] for word in ("red", "striped", "circle")] == [1, 1, 1]
