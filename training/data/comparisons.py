@@ -119,15 +119,16 @@ class PreferenceFile:
 
     A pair: `{"prompt", "better", "worse", "aspect"}`. A ranking: `{"prompt", "images": [file, …],
     "ranks": {aspect: [place of each image, 1 is best, equal is a tie]}}`. Lines that say nothing of the
-    aspect are left out. Raises `SourceError` naming the line.
+    aspect are left out; where none is left, that is an error if it is `needed`. Raises `SourceError` naming
+    the line.
     """
 
-    def __init__(self, path: Path, aspect: str) -> None:
+    def __init__(self, path: Path, aspect: str, *, needed: bool = True) -> None:
         self.path, self.aspect = path, aspect
         lines = path.read_text(encoding="utf-8").splitlines()
         read = (self._line(number, line) for number, line in enumerate(lines, 1) if line.strip())
         self._rankings = [ranking for ranking in read if ranking is not None]
-        if not self._rankings:
+        if needed and not self._rankings:
             raise SourceError(f'{path} has no pair that differs in the aspect "{aspect}"')
 
     def __len__(self) -> int:
@@ -136,6 +137,11 @@ class PreferenceFile:
     def __getitem__(self, number: int) -> Ranked:
         prompt, files, pairs = self._rankings[number]
         return Ranked([_open(file) for file in files], [prompt], [(0, 0, *pair) for pair in pairs])
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The files of all pictures, each once."""
+        return [*dict.fromkeys(file for _, files, _ in self._rankings for file in files)]
 
     def describe(self) -> dict[str, Any]:
         """What is compared, in which order, and how large each picture's file is."""

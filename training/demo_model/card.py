@@ -23,7 +23,7 @@ numbers are about methods, they say nothing about SDXL.
 
 | | |
 |---|---|
-| prompts | "a red striped circle, a small blue square and a large green star on grey" |
+| prompts | "a red striped circle left of a small blue square and a large green star on grey" |
 | pictures | trained at the sizes of the stages below ([docs/training.md](../docs/training.md)) |
 | in ComfyUI | the node *Load Demo Checkpoint*, or the template *Try it* |
 | on the command line | `instance-composer demo`, or `render` with this folder as `--model` |

@@ -184,6 +184,7 @@ class Loop:
             model=Path(base.options["model"]),
             rewards=rewards_of(self.folder, iteration),
             prompts=run.prompts or place(self.folder, iteration) / "prompts.txt",
+            rankings=place(self.folder, iteration) / TRAIN if run.ranking_weight else None,
             size=self.gallery.size,
             init=init,
             **tuning,

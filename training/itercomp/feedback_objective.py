@@ -22,15 +22,18 @@ from ...models.rewards import RewardModel, RewardTokenizer, prepare_decoded
 from ..comat.fidelity import Discriminator
 from ..comat.lora import without_lora
 from ..comat.prompts import Conditions
-from ..data.pictures import decode
+from ..data.pictures import decode, posterior
 from ..data.text import encode_prompts
-from ..noise import noise_schedule
+from ..noise import add_noise, noise_schedule, training_target
+from .ranked_pictures import ranked_loss
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 # The released code's, which are those of ReFL (ImageReward, arXiv 2304.05977): a picture is sampled up to one
 # of the last ten of forty steps.
 STEPS, FIRST_LAST = 40, 30
 _LOSS_SCALE = 1e-3
+# Where nearly all is noise it is settled what is where, which is what rankings are about.
+_TIMESTEP_POWER = 0.5
 
 
 class AspectReward(NamedTuple):
@@ -46,13 +49,17 @@ class FeedbackForm:
     """What is asked of pictures, and how they are sampled; the defaults are the released code's.
 
     A reward counts up to `cap`, in deviations above the mean, with its aspect's weight (1 where none is
-    given). `guidance` 1 is none. `fidelity` weighs a discriminator's opinion, `distance` the squared distance
-    of the last prediction from the original model's, both beside one aspect's shortfall.
+    given) times `reward`; where that is 0 nothing is sampled. `guidance` 1 is none. Beside one aspect's
+    shortfall `ranking` weighs what rankings say of their pictures, as far as `reach`, `fidelity` a
+    discriminator's opinion, `distance` the squared distance of the last prediction from the original model's.
     """
 
     guidance: float = 1.0
     cap: float = 2.0
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    reward: float = 1.0
+    ranking: float = 0.0
+    reach: float = 1.0
     fidelity: float = 0.0
     distance: float = 0.0
 
@@ -102,15 +109,38 @@ class FeedbackObjective(nn.Module):
     ) -> dict[str, Tensor]:
         """batch: ids (B, T) and empty (1, T) as `TokenIds`, sizes (B, 6), grid (h, w) of the latents, part of
         the step, and for each reward `read`: input_ids and attention_mask, both (B, T); with a discriminator
-        also real latents (B, C, h, w) of the original model.
+        also real latents (B, C, h, w) of the original model, with rankings `ranked` as in `rank`.
         """
         empty = self.encode(batch["empty"], batch["sizes"][:1])
         if player == DISCRIMINATOR:
             return self.discriminate(self._made.pop(batch["part"]), batch["real"].float(), empty)
-        positive = self.encode(batch["ids"], batch["sizes"])
-        latents, noise = self.draw_noise(len(positive.prompt), batch["grid"], generator)
-        last = int(torch.randint(FIRST_LAST, STEPS, (), generator=generator, device=latents.device))
-        return self.judge(batch, latents, noise, last, positive, empty)
+        if self.form.reward:
+            positive = self.encode(batch["ids"], batch["sizes"])
+            latents, noise = self.draw_noise(len(positive.prompt), batch["grid"], generator)
+            last = int(torch.randint(FIRST_LAST, STEPS, (), generator=generator, device=latents.device))
+            found = self.judge(batch, latents, noise, last, positive, empty)
+        else:
+            found = {"loss": empty.prompt.new_zeros(())}
+        if "ranked" in batch:
+            ranked = self.rank(batch["ranked"], generator)
+            found["loss"] = found["loss"] + _LOSS_SCALE * self.form.ranking * ranked
+            found["ranked"] = ranked.detach()
+        return found
+
+    def rank(self, ranked: Mapping[str, Any], generator: Generator) -> Tensor:
+        """What ranked pictures say: pictures (R, 3, H, W) from -1 to 1, ids (R, T) of each one's prompt,
+        sizes (R, 6) and advantages (R,).
+        """
+        with torch.no_grad(), torch.autocast(self.vae.device.type, enabled=False):
+            clean = posterior(self.vae, ranked["pictures"].to(self.vae.dtype)).mean.float()
+            clean = clean * self.vae.config["scaling_factor"]
+        given = self.encode(ranked["ids"], ranked["sizes"])
+        noisy, noise, timesteps = add_noise(clean, self.scheduler, generator, timestep_power=_TIMESTEP_POWER)
+        target = training_target(clean, noise, self.scheduler, timesteps)
+        before = self._originally(noisy, timesteps, given)
+        return ranked_loss(
+            _call(self.unet, noisy, timesteps, given), before, target, ranked["advantages"], self.form.reach
+        )
 
     def judge(
         self,
@@ -136,7 +166,7 @@ class FeedbackObjective(nn.Module):
         lacking = [
             form.weights.get(aspect, 1.0) * (form.cap - score).relu() for aspect, score in scores.items()
         ]
-        total = torch.stack(lacking).sum(dim=0).mean()
+        total = form.reward * torch.stack(lacking).sum(dim=0).mean()
         parts = {aspect: score.mean().detach() for aspect, score in scores.items()}
         if form.distance:
             total = total + form.distance * distance
@@ -211,6 +241,12 @@ class FeedbackObjective(nn.Module):
 
         return noise(0), noise
 
+    @torch.no_grad()
+    def _originally(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
+        """What the model before training predicts with the prompt."""
+        with without_lora(self.unet) if self.lora else nullcontext():
+            return _call(self.unet if self.lora else self.original, latents, timesteps, conditions)
+
     def _predict(
         self, unet: Any, latents: Tensor, timestep: int, positive: Conditions, empty: Conditions
     ) -> Tensor:
@@ -220,5 +256,5 @@ class FeedbackObjective(nn.Module):
         return without + self.form.guidance * (_call(unet, latents, timestep, positive) - without)
 
 
-def _call(unet: Any, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
+def _call(unet: Any, latents: Tensor, timestep: int | Tensor, conditions: Conditions) -> Tensor:
     return unet(latents, timestep, conditions.prompt, added_cond_kwargs=conditions.added).sample.float()

@@ -29,6 +29,17 @@ class FeedbackTuning:
     attribute_weight: float = field(default=1.0, metadata=flag("of the aspect (%(default)g)"))
     spatial_weight: float = field(default=1.0, metadata=flag("of the aspect (%(default)g)"))
     non_spatial_weight: float = field(default=1.0, metadata=flag("of the aspect (%(default)g)"))
+    reward_weight: float = field(
+        default=1.0,
+        metadata=flag("of all rewards together (%(default)g; 0: nothing is sampled, rankings alone teach)"),
+    )
+    ranking_weight: float = field(
+        default=0.0,
+        metadata=flag("of what rankings say of their pictures, beside one aspect's shortfall (%(default)g)"),
+    )
+    ranking_reach: float = field(
+        default=1.0, metadata=flag("how far a picture's place may move what is predicted (%(default)g)")
+    )
     fidelity_weight: float = field(
         default=0.0, metadata=flag("of CoMat's discriminator, beside one aspect's shortfall (%(default)g)")
     )
@@ -52,6 +63,9 @@ class FeedbackRun(FeedbackTuning):
     rewards: Path = field(metadata=flag("folder of reward models, one for each aspect"))
     prompts: Path | None = field(
         default=None, metadata=flag("text file, one prompt a line (default: captions of Shapes World)")
+    )
+    rankings: Path | None = field(
+        default=None, metadata=flag("JSON Lines of ranked pictures of the run's size, for --ranking-weight")
     )
     size: tuple[int, int] = field(default=(512, 512), metadata=flag("width x height (%(default)s)"))
     init: Path | None = field(

@@ -32,6 +32,7 @@ from ..noise import noise_schedule
 from .feedback_objective import STEPS, AspectReward, FeedbackForm, FeedbackObjective
 from .feedback_options import FeedbackRun
 from .feedback_task import FeedbackTask
+from .ranked_pictures import RankedPictures
 
 _WORLD_PROMPTS = 2000
 # Rank of a discriminator's LoRA where the UNet is tuned whole: CoMat's.
@@ -44,7 +45,9 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
     """Tune, or continue tuning, a UNet in `folder`; a dry run only says what that would take."""
     form = form_of(run)
     files = reward_files(run.rewards)
-    _check_aspects(run, form, list(files))
+    if form.reward:
+        _check_aspects(run, form, list(files))
+    rankings = _rankings(run, form)
     pipeline = load_sdxl(run.model)
     multiple = pipeline.vae_scale_factor
     if any(side < multiple or side % multiple for side in run.size):
@@ -55,7 +58,9 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
     held_out, left = hold_out(len(every), run.held_out, "prompts")
     prompts = [every[number] for number in left]
     rewards = [
-        _aspect_reward(aspect, path) for aspect, path in files.items() if form.weights.get(aspect, 1.0)
+        _aspect_reward(aspect, path)
+        for aspect, path in files.items()
+        if form.reward and form.weights.get(aspect, 1.0)
     ]
     digest = model_digest(pipeline.unet) if form.fidelity else ""
     precision = PRECISIONS.get(settings.mixed_precision)
@@ -71,6 +76,7 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
         about={**about, **({"model": digest[:16]} if digest else {})},
         held_out=[every[number] for number in held_out],
         precision=precision,
+        rankings=rankings,
     )
     if form.fidelity and not dry_run:
         task.original = _original_latents(task, run, settings, folder, digest)
@@ -84,6 +90,8 @@ def form_of(run: FeedbackRun) -> FeedbackForm:
         "--attribute-weight": (run.attribute_weight, 0.0),
         "--spatial-weight": (run.spatial_weight, 0.0),
         "--non-spatial-weight": (run.non_spatial_weight, 0.0),
+        "--reward-weight": (run.reward_weight, 0.0),
+        "--ranking-weight": (run.ranking_weight, 0.0),
         "--fidelity-weight": (run.fidelity_weight, 0.0),
         "--distance-weight": (run.distance_weight, 0.0),
         "--rank": (run.rank, 0.0),
@@ -91,12 +99,56 @@ def form_of(run: FeedbackRun) -> FeedbackForm:
     for name, (value, least) in numbers.items():
         if not math.isfinite(value) or value < least:
             raise SourceError(f"{name} is {value:g}; it must be {least:g} or more")
-    for name, value in (("--cap", run.cap), ("--discriminator-rate", run.discriminator_rate)):
+    for name, value in (
+        ("--cap", run.cap),
+        ("--discriminator-rate", run.discriminator_rate),
+        ("--ranking-reach", run.ranking_reach),
+    ):
         if not math.isfinite(value) or value <= 0:
             raise SourceError(f"{name} is {value:g}; it must be more than 0")
+    _check_teachers(run)
     weights = (run.attribute_weight, run.spatial_weight, run.non_spatial_weight)
     named = {aspect: weight for aspect, weight in zip(ASPECTS, weights, strict=True) if weight != 1}
-    return FeedbackForm(run.guidance, run.cap, named, run.fidelity_weight, run.distance_weight)
+    return FeedbackForm(
+        run.guidance,
+        run.cap,
+        named,
+        run.reward_weight,
+        run.ranking_weight,
+        run.ranking_reach,
+        run.fidelity_weight,
+        run.distance_weight,
+    )
+
+
+def _check_teachers(run: FeedbackRun) -> None:
+    """`SourceError` where nothing teaches, or something would without effect."""
+    if run.rankings is None and run.ranking_weight:
+        raise SourceError(f"--ranking-weight is {run.ranking_weight:g} and there are no --rankings to weigh")
+    if run.rankings is not None and not run.ranking_weight:
+        raise SourceError(f"--ranking-weight is 0, so {run.rankings} would teach nothing; give it a weight")
+    if run.reward_weight:
+        return
+    if not run.ranking_weight:
+        raise SourceError(
+            "nothing teaches: --reward-weight and --ranking-weight are 0; give one of them more"
+        )
+    for name, value in (
+        ("--fidelity-weight", run.fidelity_weight),
+        ("--distance-weight", run.distance_weight),
+        ("--held-out", run.held_out),
+    ):
+        if value:
+            raise SourceError(
+                f"{name} is about sampled pictures, and with --reward-weight 0 none are; leave it out"
+            )
+
+
+def _rankings(run: FeedbackRun, form: FeedbackForm) -> RankedPictures | None:
+    if run.rankings is None or not form.ranking:
+        return None
+    weights = {aspect: form.weights.get(aspect, 1.0) for aspect in ASPECTS}
+    return RankedPictures(run.rankings, weights, run.size)
 
 
 def _check_aspects(run: FeedbackRun, form: FeedbackForm, there: list[str]) -> None:
@@ -125,7 +177,7 @@ def _objective(
         judge = share_weights(unet) if form.fidelity else None
     else:
         judge = copy.deepcopy(unet) if form.fidelity else None
-        original = copy.deepcopy(unet).requires_grad_(False) if form.distance else None
+        original = copy.deepcopy(unet).requires_grad_(False) if form.distance or form.ranking else None
         # Unlike the one that is tuned these are only read.
         halve(precision, judge, original)
     _begin(run, unet)

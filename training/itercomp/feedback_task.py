@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
@@ -15,7 +16,7 @@ from ...hosts.diffusers_sdxl import generate_base
 from ...models.comat.lora import save_lora
 from ..comat.lora import lora_layers, without_lora
 from ..comat.original_latents import OriginalLatents
-from ..data.pictures import save_grid
+from ..data.pictures import save_grid, to_tensor
 from ..data.text import Tokenizer
 from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
@@ -31,6 +32,7 @@ from .feedback_objective import (
     FeedbackForm,
     FeedbackObjective,
 )
+from .ranked_pictures import RankedPictures, RankedPrompt
 
 LORA = "feedback_lora.safetensors"
 _EXAMPLES, _COLUMNS = 8, 4
@@ -43,7 +45,8 @@ class FeedbackTask(Task[FeedbackObjective]):
 
     `original` has latents of the original model for each prompt, where there is a discriminator, whose rate
     is a multiple of the run's. `about` is what else must not change when a run is continued. `held_out`
-    prompts are not trained on; `precision` is that of what is frozen, if it is a half one.
+    prompts are not trained on; `precision` is that of what is frozen, if it is a half one. A batch has as
+    many `rankings`, if there are any, as prompts, each with all its pictures.
     """
 
     def __init__(
@@ -58,11 +61,12 @@ class FeedbackTask(Task[FeedbackObjective]):
         about: dict[str, Any] | None = None,
         held_out: Sequence[str] = (),
         precision: torch.dtype | None = None,
+        rankings: RankedPictures | None = None,
     ) -> None:
         self.pipeline, self.rewards, self.prompts, self.size = pipeline, list(rewards), list(prompts), size
         self.objective = objective or FeedbackObjective(pipeline, rewards)
         self.original, self.discriminator_rate, self.about = original, discriminator_rate, about or {}
-        self._held_out, self.precision = list(held_out), precision
+        self._held_out, self.precision, self.rankings = list(held_out), precision, rankings
         self._tokenizer = Tokenizer(pipeline)
 
     @property
@@ -82,7 +86,22 @@ class FeedbackTask(Task[FeedbackObjective]):
         batch["part"] = position.part
         if self.original is not None:
             batch["real"] = self.original(numbers)
+        if self.rankings is not None:
+            chosen = sample_numbers(len(self.rankings), size, position.number, seed)
+            batch["ranked"] = self._ranked([self.rankings[number] for number in chosen])
         return batch
+
+    def _ranked(self, rankings: Sequence[RankedPrompt]) -> dict[str, Any]:
+        """All pictures of some rankings, as the objective reads them."""
+        pictures = np.stack([np.asarray(picture) for one in rankings for picture in one.pictures])
+        prompts = [one.prompt for one in rankings for _ in one.pictures]
+        width, height = self.size
+        return {
+            "pictures": to_tensor(pictures),
+            "ids": self._tokenizer(prompts),
+            "sizes": size_conditioning([(height, width)] * len(prompts)),
+            "advantages": torch.tensor([value for one in rankings for value in one.advantages]),
+        }
 
     @property
     def held_out_count(self) -> int:
@@ -138,7 +157,10 @@ class FeedbackTask(Task[FeedbackObjective]):
     def account(self) -> Iterable[str]:
         width, height = self.size
         yield f"prompts: {len(self.prompts)}, pictures of {width} × {height}"
-        yield f"rewards: {', '.join(self.objective.aspects)}"
+        if self.objective.form.reward:
+            yield f"rewards: {', '.join(self.objective.aspects)}"
+        if self.rankings is not None:
+            yield f"rankings: {len(self.rankings)}"
 
     def describe(self) -> dict[str, Any]:
         described = {
@@ -148,6 +170,8 @@ class FeedbackTask(Task[FeedbackObjective]):
             "aspects": self.objective.aspects,
             **self.about,
         }
+        if self.rankings is not None:
+            described |= self.rankings.describe()
         if self._held_out:
             described["held_out"] = of_texts(self._held_out)
         # Runs that were started before there was a choice go on.

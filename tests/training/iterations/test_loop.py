@@ -244,14 +244,16 @@ def test_people_rank_between_stages(run, capsys):
     assert [one.places for one in found] == [order] * 7
 
 
-def test_pairs_of_new_members_and_tuning_from_the_base(run):
-    more = ("--pairs", "new", "--tune-from", "base", "--rank", "2")
+def test_pairs_of_new_members_tuning_from_the_base_and_rankings_that_teach_themselves(run):
+    more = ("--pairs", "new", "--tune-from", "base", "--rank", "2", "--ranking-weight", "0.5")
     assert command(run, "--iterations", "2", *more) == 0
     pairs = lines(run / "iterations" / "1" / "train.jsonl")
     assert pairs
     new = ("/tuned-1/", "/late/")
     assert all(any(name in pair["better"] + pair["worse"] for name in new) for pair in pairs)
-    assert (run / "iterations" / "1" / "feedback" / "model" / "feedback_lora.safetensors").is_file()
+    feedback = run / "iterations" / "1" / "feedback"
+    assert (feedback / "model" / "feedback_lora.safetensors").is_file()
+    assert 'iterations/1/train.jsonl"' in (feedback / "run.toml").read_text(encoding="utf-8")
 
 
 def test_what_cannot_go_on_is_told(run, capsys):
