@@ -4,8 +4,10 @@
 else as published but steps and rate, draws the same held-out prompts from the same noise with the base and
 with each, and writes `options.md`: how far prompts are fulfilled in each aspect, differences from the base
 and from the tuning without options on the same prompts (95 % intervals by drawing prompts anew), and how far
-pictures are from the base's (root of the mean squared difference at 64 × 64, colours 0 to 1). What is
-finished is not done again; a tuning that was interrupted goes on.
+pictures are from the base's (root of the mean squared difference at 64 × 64, colours 0 to 1). With `--tuned`
+UNets and LoRAs made elsewhere, such as those of a loop's iterations, are measured in place of the options,
+each against the base and against the first of them. What is finished is not done again; a tuning that was
+interrupted goes on.
 """
 
 from __future__ import annotations
@@ -61,17 +63,25 @@ def main() -> int:
         "--rewards", type=Path, default=REPOSITORY / "demo" / "rewards", help="folder of reward models"
     )
     parser.add_argument("--only", choices=OPTIONS, action="append", help="options to try (all)")
+    parser.add_argument(
+        "--tuned",
+        metavar="NAME=PATH",
+        action="append",
+        default=[],
+        help="a UNet's folder (RUN/iterations/0/feedback/model/unet) or a LoRA, in place of options",
+    )
     parser.add_argument("--tuning-steps", type=int, default=60, help="of each tuning (60)")
     parser.add_argument("--prompts", type=int, default=100, help="held-out prompts (100)")
     parser.add_argument("--steps", type=int, default=12, help="sampling steps (12)")
     parser.add_argument("--guidance", type=float, default=3.0, help="while measuring (3)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    chosen = [name for name in OPTIONS if name in (arguments.only or OPTIONS)]
+    arguments.tuned = dict(one.partition("=")[::2] for one in arguments.tuned)
+    chosen = [] if arguments.tuned else [name for name in OPTIONS if name in (arguments.only or OPTIONS)]
     for name in chosen:
         tune(arguments, name)
-    found = {name: measured(arguments, name) for name in (BASE, *chosen)}
-    text = table(found, arguments)
+    found = {name: measured(arguments, name) for name in (BASE, *chosen, *arguments.tuned)}
+    text = table(found, next(iter(arguments.tuned), PUBLISHED), arguments)
     (arguments.folder / "options.md").write_text(text, encoding="utf-8")
     print(text)
     return 0
@@ -129,7 +139,13 @@ def draw(arguments: argparse.Namespace, name: str) -> NDArray[np.uint8]:
     """Pictures of the held-out prompts, with what they say of how things stand."""
     pipeline = load_sdxl(arguments.model)
     model = arguments.folder / name / "model"
-    if OPTIONS.get(name, {}).get("rank"):
+    if name in arguments.tuned:
+        tuned = Path(arguments.tuned[name])
+        if tuned.is_file():
+            load_loras(pipeline, [(tuned, 1.0)])
+        else:
+            load_unet(pipeline.unet, tuned)
+    elif OPTIONS.get(name, {}).get("rank"):
         load_loras(pipeline, [(model / LORA, 1.0)])
     elif name != BASE:
         load_unet(pipeline.unet, model / "unet")
@@ -149,13 +165,16 @@ def draw(arguments: argparse.Namespace, name: str) -> NDArray[np.uint8]:
     return np.concatenate(drawn)
 
 
-def table(found: Mapping[str, Mapping[str, NDArray[np.float64]]], arguments: argparse.Namespace) -> str:
-    """Markdown of everything that was measured."""
+def table(
+    found: Mapping[str, Mapping[str, NDArray[np.float64]]], first: str, arguments: argparse.Namespace
+) -> str:
+    """Markdown of everything that was measured; `first` is what the others are held against."""
+    tuning = "" if arguments.tuned else f"{arguments.tuning_steps} steps of tuning, "
     lines = [
-        f"{arguments.prompts} held-out prompts, {arguments.tuning_steps} steps of tuning, "
-        f"{arguments.steps} sampling steps, guidance {arguments.guidance:g}.",
+        f"{arguments.prompts} held-out prompts, {tuning}{arguments.steps} sampling steps, "
+        f"guidance {arguments.guidance:g}.",
         "",
-        "| option | aspect | fulfilled | less base | less published | distance |",
+        f"| option | aspect | fulfilled | less base | less {first} | distance |",
         "|---|---|---|---|---|---|",
     ]
     base = found[BASE]
@@ -163,11 +182,12 @@ def table(found: Mapping[str, Mapping[str, NDArray[np.float64]]], arguments: arg
         for place, aspect in enumerate(ASPECTS):
             values = own["truth"][:, place]
             cells = [estimate(values)]
-            for other in (BASE, PUBLISHED):
+            for other in (BASE, first):
                 known = other in found and name not in (BASE, other)
                 cells.append(estimate(values - found[other]["truth"][:, place]) if known else "")
             cells.append("" if name == BASE else estimate(distance(own["pictures"], base["pictures"])))
-            lines.append(f"| {name} {json.dumps(OPTIONS.get(name, {}))} | {aspect} | {' | '.join(cells)} |")
+            title = f"{name} {json.dumps(OPTIONS[name])}" if name in OPTIONS else name
+            lines.append(f"| {title} | {aspect} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 

@@ -47,8 +47,8 @@ def purple(figure: Figure) -> Figure:
 
 # Each with the pattern of the things that it is learnt on, None is any, and the steps that it takes.
 LOOKS: Mapping[str, tuple[Change, str | None, int]] = {
-    "dotted": (dotted, "plain", 200),
-    "purple": (purple, None, 120),
+    "dotted": (dotted, "plain", 800),
+    "purple": (purple, None, 240),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,4 +110,10 @@ def _pictures(shelf: Path) -> None:
         Image.new("RGB", (32, 32), color).save(shelf / f"{name}.png")
     for name in ("train", "held-out"):
         (shelf / f"{name}.jsonl").write_text(json.dumps(PAIR) + "\n", encoding="utf-8")
+    own = shelf / "runs" / "demo" / "ranked"
+    own.mkdir(parents=True)
+    for name in ("0", "1"):
+        shutil.copy(shelf / "photos" / f"{name}.png", own)
+    ranking = {"prompt": "a red circle", "images": ["0.png", "1.png"], "ranks": {"attribute": [1, 2]}}
+    (own / "rankings.jsonl").write_text(json.dumps(ranking) + "\n", encoding="utf-8")
     (shelf / "prompts.txt").write_text("a red circle\n", encoding="utf-8")

@@ -29,7 +29,7 @@ TRAINING = [
     ("1024x1024|128x128", "64x64"),
     (r"steps=\d+", "steps=1"),
     (r"(batch|accumulate)=\d+", r"\1=1"),
-    (r"cool_down=\d+", "cool_down=0"),
+    (r"(warm_up|cool_down)=\d+", r"\1=0"),
     ("mixed_precision=fp16", "mixed_precision=bf16"),  # accelerate has fp16 on GPUs alone
     (r"--pictures \d+ --checked \d+", "--pictures 2 --checked 1"),
     (r"(train (ifadapter|feedback) \S+)", r"\1 --set every_sample=0"),
