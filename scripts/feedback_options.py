@@ -186,7 +186,8 @@ def table(
                 known = other in found and name not in (BASE, other)
                 cells.append(estimate(values - found[other]["truth"][:, place]) if known else "")
             cells.append("" if name == BASE else estimate(distance(own["pictures"], base["pictures"])))
-            title = f"{name} {json.dumps(OPTIONS[name])}" if name in OPTIONS else name
+            option = {} if name in arguments.tuned else OPTIONS.get(name, {})
+            title = f"{name} {json.dumps(option)}" if option else name
             lines.append(f"| {title} | {aspect} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
