@@ -28,7 +28,7 @@ numbers are about methods, they say nothing about SDXL.
 | in ComfyUI | the node *Load Demo Checkpoint*, or the template *Try it* |
 | on the command line | `instance-composer demo`, or `render` with this folder as `--model` |
 | in diffusers | `StableDiffusionXLPipeline.from_pretrained("demo")` |
-| tuned by rankings of its pictures | `composition_lora.safetensors`: [docs/itercomp.md](../docs/itercomp.md) |
+| tuned by ranked pictures | `composition_lora.safetensors`: [docs/itercomp.md](../docs/itercomp.md) |
 | a transformer of the same world | `flux`: [docs/shapes-world.md](../docs/shapes-world.md#the-demo-model) |
 | two LoRAs of a look each | `loras`, for *LoRA for Instance*: [docs/repair.md](../docs/repair.md) |
 
