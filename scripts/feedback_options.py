@@ -77,6 +77,12 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments.tuned = dict(one.partition("=")[::2] for one in arguments.tuned)
+    for name, path in arguments.tuned.items():
+        # What is measured is kept by name.
+        if name in (BASE, *OPTIONS):
+            parser.error(f"--tuned {name}: this script measures {name} itself; choose another name")
+        if not path or not Path(path).exists():
+            parser.error(f"--tuned {name}: there is nothing at {path!r}; write NAME=PATH of a UNet or LoRA")
     chosen = [] if arguments.tuned else [name for name in OPTIONS if name in (arguments.only or OPTIONS)]
     for name in chosen:
         tune(arguments, name)

@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from instance_composer.demo import FOLDER
+from instance_composer.evaluation.benchmarks.best_of_n import Reward, load_rewards
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.hosts.diffusers_sdxl.pipeline import generate_base
-from instance_composer.models.rewards import (
-    ASPECTS,
-    RewardModel,
-    find_tokenizer,
-    prepare_pictures,
-    reward_files,
-)
+from instance_composer.models.rewards import ASPECTS, prepare_pictures
 from instance_composer.shapes_world import ShapesWorld
 from instance_composer.shapes_world.preferences import Wish, measure, read_content, wish_for
 
@@ -52,13 +47,13 @@ def main() -> int:
     arguments = parser.parse_args()
     (arguments.folder / "pictures").mkdir(parents=True, exist_ok=True)
     pipeline = load_sdxl(arguments.model)
+    rewards = None if arguments.rewards is None else load_rewards(arguments.rewards)
     lines: list[str] = []
     for number in tqdm(range(arguments.prompts), unit="prompt"):
         wish = wanted(number)
         files = draw(pipeline, wish.prompt, number, arguments)
         pictures = [Image.open(file) for file in files]
-        judge = arguments.rewards is None
-        scores = truths(wish, pictures) if judge else rewarded(arguments.rewards, wish, pictures)
+        scores = truths(wish, pictures) if rewards is None else rewarded(rewards, wish, pictures)
         ranks = {
             aspect: [1 + sum(other > own for other in values) for own in values]
             for aspect, values in scores.items()
@@ -103,17 +98,16 @@ def truths(wish: Wish, pictures: Sequence[Image.Image]) -> dict[str, list[float]
 
 
 @torch.no_grad()
-def rewarded(rewards: Path, wish: Wish, pictures: Sequence[Image.Image]) -> dict[str, list[float]]:
+def rewarded(
+    rewards: Mapping[str, Reward], wish: Wish, pictures: Sequence[Image.Image]
+) -> dict[str, list[float]]:
     """Each picture's reward in the same aspects."""
     scores: dict[str, list[float]] = {}
-    for aspect, file in reward_files(rewards).items():
+    for aspect, (model, tokenizer) in rewards.items():
         if aspect == "spatial" and not wish.relation:
             continue
-        model = RewardModel.load(file)
-        config = model.config
-        tokenizer = find_tokenizer(file, model.metadata, config.vocabulary, config.tokens)
         ids, mask, _ = tokenizer([wish.prompt] * len(pictures))
-        scores[aspect] = model.score(prepare_pictures(pictures, config.image_size), ids, mask).tolist()
+        scores[aspect] = model.score(prepare_pictures(pictures, model.config.image_size), ids, mask).tolist()
     return scores
 
 
