@@ -68,8 +68,9 @@ class FeedbackObjective(nn.Module):
     """The mean over pictures of sum over aspects of max(0, 2 - normalised reward), times 1e-3.
 
     Only the UNet is trained, through one of the last sampling steps, the decoder and the reward models; all
-    steps before are without gradient. `original` is the UNet before training, where it is asked for and the
-    UNet has no LoRA that could be switched off.
+    steps before are without gradient. `original` is the UNet before any training, where it is asked for and
+    the UNet has no LoRA that could be switched off. `start` is the one this training begins with, where
+    rankings ask for it and it is not the original.
 
     Source: IterComp (arXiv 2410.07171), multi-reward feedback learning, as the released code does it.
     """
@@ -82,6 +83,7 @@ class FeedbackObjective(nn.Module):
         *,
         discriminator: Discriminator | None = None,
         original: nn.Module | None = None,
+        start: nn.Module | None = None,
         lora: bool = False,
     ) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class FeedbackObjective(nn.Module):
         self.rewards: Any = nn.ModuleList(one.model.requires_grad_(False) for one in rewards)
         self.aspects = [one.aspect for one in rewards]
         self.scheduler: Any = noise_schedule(pipeline)
-        self.discriminator, self.original = discriminator, original
+        self.discriminator, self.original, self.start = discriminator, original, start
         # Latents of the generator's turn by part of the step, for the discriminator's.
         self._made: dict[int, Tensor] = {}
 
@@ -137,7 +139,7 @@ class FeedbackObjective(nn.Module):
         given = self.encode(ranked["ids"], ranked["sizes"])
         noisy, noise, timesteps = add_noise(clean, self.scheduler, generator, timestep_power=_TIMESTEP_POWER)
         target = training_target(clean, noise, self.scheduler, timesteps)
-        before = self._originally(noisy, timesteps, given)
+        before = self._at_the_start(noisy, timesteps, given)
         return ranked_loss(
             _call(self.unet, noisy, timesteps, given), before, target, ranked["advantages"], self.form.reach
         )
@@ -242,8 +244,10 @@ class FeedbackObjective(nn.Module):
         return noise(0), noise
 
     @torch.no_grad()
-    def _originally(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """What the model before training predicts with the prompt."""
+    def _at_the_start(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
+        """What the model predicts with the prompt when this training begins."""
+        if self.start is not None:
+            return _call(self.start, latents, timesteps, conditions)
         with without_lora(self.unet) if self.lora else nullcontext():
             return _call(self.unet if self.lora else self.original, latents, timesteps, conditions)
 

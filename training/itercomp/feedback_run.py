@@ -171,22 +171,33 @@ def _objective(
 ) -> FeedbackObjective:
     unet: Any = pipeline.unet
     halve(precision, unet if run.rank else None, pipeline.text_encoder, pipeline.text_encoder_2)
-    judge = original = None
+    judge = original = start = None
     # Before anything is loaded over the weights or put on them: this is the model that is kept to.
     if run.rank:
         judge = share_weights(unet) if form.fidelity else None
     else:
         judge = copy.deepcopy(unet) if form.fidelity else None
-        original = copy.deepcopy(unet).requires_grad_(False) if form.distance or form.ranking else None
+        needed = form.distance or (form.ranking and run.init is None)
+        original = copy.deepcopy(unet).requires_grad_(False) if needed else None
         # Unlike the one that is tuned these are only read.
         halve(precision, judge, original)
     _begin(run, unet)
+    if form.ranking and run.init is not None:
+        # Rankings move a run that goes on from an earlier one further than that one went.
+        start = copy.deepcopy(unet).requires_grad_(False)
+        halve(precision, start)
     discriminator = None if judge is None else _discriminator(run, pipeline, judge)
     for part in (unet, judge, pipeline.vae) if run.gradient_checkpointing else ():
         if part is not None:
             part.enable_gradient_checkpointing()
     return FeedbackObjective(
-        pipeline, rewards, form, discriminator=discriminator, original=original, lora=bool(run.rank)
+        pipeline,
+        rewards,
+        form,
+        discriminator=discriminator,
+        original=original,
+        start=start,
+        lora=bool(run.rank),
     )
 
 

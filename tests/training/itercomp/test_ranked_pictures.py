@@ -111,6 +111,18 @@ def test_a_run_learns_from_rankings_alone_and_goes_on_to_the_same_weights(rank, 
     assert all(torch.equal(parts[key], value) for key, value in whole.items())
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_rankings_move_a_model_from_where_the_run_starts(rank, run, tmp_path):
+    run = replace(run, rank=rank)
+    train_feedback(run, BRIEF, tmp_path / "earlier")
+    model = tmp_path / "earlier" / "model" / (LORA if rank else "unet")
+    train_feedback(replace(run, init=model), BRIEF, tmp_path / "later")
+    # The earlier run moved the model; the later one counts from there, and moves it on.
+    first, second = losses(tmp_path / "later")
+    assert first == pytest.approx(0.0, abs=1e-6)
+    assert second != pytest.approx(0.0, abs=1e-6)
+
+
 def test_rankings_and_rewards_teach_together_and_other_rankings_are_told(run, rankings, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red circle\n", encoding="utf-8")
