@@ -24,8 +24,8 @@ class Conditions(NamedTuple):
     prompt: Tensor
     added: dict[str, Tensor] | None
 
-    def rows(self, rows: slice) -> Conditions:
-        """Some of the pictures."""
+    def rows(self, rows: slice | Tensor) -> Conditions:
+        """Some of the pictures, in the order of their numbers (N,) if these are given."""
         added = None if self.added is None else {name: one[rows] for name, one in self.added.items()}
         return Conditions(self.prompt[rows], added)
 

@@ -113,16 +113,16 @@ class FeedbackObjective(nn.Module):
         the step, and for each reward `read`: input_ids and attention_mask, both (B, T); with a discriminator
         also real latents (B, C, h, w) of the original model, with rankings `ranked` as in `rank`.
         """
-        empty = self.encode(batch["empty"], batch["sizes"][:1])
-        if player == DISCRIMINATOR:
-            return self.discriminate(self._made.pop(batch["part"]), batch["real"].float(), empty)
-        if self.form.reward:
+        if not self.form.reward:
+            found = {"loss": batch["sizes"].new_zeros(())}
+        else:
+            empty = self.encode(batch["empty"], batch["sizes"][:1])
+            if player == DISCRIMINATOR:
+                return self.discriminate(self._made.pop(batch["part"]), batch["real"].float(), empty)
             positive = self.encode(batch["ids"], batch["sizes"])
             latents, noise = self.draw_noise(len(positive.prompt), batch["grid"], generator)
             last = int(torch.randint(FIRST_LAST, STEPS, (), generator=generator, device=latents.device))
             found = self.judge(batch, latents, noise, last, positive, empty)
-        else:
-            found = {"loss": empty.prompt.new_zeros(())}
         if "ranked" in batch:
             ranked = self.rank(batch["ranked"], generator)
             found["loss"] = found["loss"] + _LOSS_SCALE * self.form.ranking * ranked
@@ -130,13 +130,13 @@ class FeedbackObjective(nn.Module):
         return found
 
     def rank(self, ranked: Mapping[str, Any], generator: Generator) -> Tensor:
-        """What ranked pictures say: pictures (R, 3, H, W) from -1 to 1, ids (R, T) of each one's prompt,
-        sizes (R, 6) and advantages (R,).
+        """What ranked pictures say: ids (P, T) of prompts, sizes (P, 6), pictures (R, 3, H, W) from -1 to 1,
+        the number of each one's prompt and its advantage, both (R,).
         """
         with torch.no_grad(), torch.autocast(self.vae.device.type, enabled=False):
             clean = posterior(self.vae, ranked["pictures"].to(self.vae.dtype)).mean.float()
             clean = clean * self.vae.config["scaling_factor"]
-        given = self.encode(ranked["ids"], ranked["sizes"])
+        given = self.encode(ranked["ids"], ranked["sizes"]).rows(ranked["prompts"])
         noisy, noise, timesteps = add_noise(clean, self.scheduler, generator, timestep_power=_TIMESTEP_POWER)
         target = training_target(clean, noise, self.scheduler, timesteps)
         before = self._at_the_start(noisy, timesteps, given)

@@ -94,12 +94,13 @@ class FeedbackTask(Task[FeedbackObjective]):
     def _ranked(self, rankings: Sequence[RankedPrompt]) -> dict[str, Any]:
         """All pictures of some rankings, as the objective reads them."""
         pictures = np.stack([np.asarray(picture) for one in rankings for picture in one.pictures])
-        prompts = [one.prompt for one in rankings for _ in one.pictures]
+        prompts = [number for number, one in enumerate(rankings) for _ in one.pictures]
         width, height = self.size
         return {
             "pictures": to_tensor(pictures),
-            "ids": self._tokenizer(prompts),
-            "sizes": size_conditioning([(height, width)] * len(prompts)),
+            "prompts": torch.tensor(prompts),
+            "ids": self._tokenizer([one.prompt for one in rankings]),
+            "sizes": size_conditioning([(height, width)] * len(rankings)),
             "advantages": torch.tensor([value for one in rankings for value in one.advantages]),
         }
 
