@@ -42,11 +42,20 @@ class Member:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt of one aspect, by its number in the aspect's file, from 0."""
+    """A prompt of one aspect, by its number in the aspect's file, from 0.
+
+    `shared` is the aspect that named the same file before: its pictures are this prompt's too.
+    """
 
     aspect: str
     number: int
     text: str
+    shared: str = ""
+
+    @property
+    def drawn_for(self) -> str:
+        """The aspect under which the pictures are kept."""
+        return self.shared or self.aspect
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,7 @@ def _prompts(path: Path, tables: Any) -> tuple[Prompt, ...]:
             f"each of {', '.join(ASPECTS)}"
         )
     found: list[Prompt] = []
+    named: dict[Path, str] = {}
     for aspect, name in tables.items():
         if aspect not in ASPECTS or not isinstance(name, str):
             raise GalleryError(
@@ -175,7 +185,9 @@ def _prompts(path: Path, tables: Any) -> tuple[Prompt, ...]:
         texts = [line.strip() for line in lines if line.strip()]
         if not texts:
             raise GalleryError(f"{file} has no prompts; write one on each line")
-        found += [Prompt(aspect, number, text) for number, text in enumerate(texts)]
+        first = named.setdefault(file.resolve(), aspect)
+        shared = "" if first == aspect else first
+        found += [Prompt(aspect, number, text, shared) for number, text in enumerate(texts)]
     return tuple(found)
 
 

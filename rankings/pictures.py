@@ -1,6 +1,7 @@
 """Pictures of a gallery's members: where they are, and what each says of itself.
 
-A picture is `pictures/<member>/<aspect>/<number>.png` in a run's folder. It holds its own record as JSON in
+A picture is `pictures/<member>/<aspect>/<number>.png` in a run's folder; aspects with the same prompts share
+those of the first. It holds its own record as JSON in
 the PNG's text, so that what is there needs no list that could be wrong.
 """
 
@@ -24,7 +25,15 @@ _KEY = "instance-composer.gallery"
 
 def picture_file(run: Path, member: str, prompt: Prompt) -> Path:
     """Where a member's picture of a prompt is, or will be."""
-    return run / FOLDER / member / prompt.aspect / f"{prompt.number:05d}.png"
+    return run / FOLDER / member / prompt.drawn_for / f"{prompt.number:05d}.png"
+
+
+def each_once(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """Prompts without those whose pictures are another's."""
+    found: dict[tuple[str, int], Prompt] = {}
+    for one in prompts:
+        found.setdefault((one.drawn_for, one.number), one)
+    return [*found.values()]
 
 
 def write_picture(file: Path, picture: Image.Image, record: dict[str, Any]) -> None:
@@ -87,14 +96,14 @@ def index(run: Path, members: Sequence[str], prompts: Sequence[Prompt]) -> list[
     """A line for each picture that is there: member, aspect, number, prompt, seed, file within the run."""
     lines: list[dict[str, Any]] = []
     for member in members:
-        for prompt in prompts:
+        for prompt in each_once(prompts):
             file = picture_file(run, member, prompt)
             if file.is_file():
                 record = read_record(file)
                 lines.append(
                     {
                         "member": member,
-                        "aspect": prompt.aspect,
+                        "aspect": prompt.drawn_for,
                         "number": prompt.number,
                         "prompt": prompt.text,
                         "seed": record.get("seed"),

@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...models.weights import save_weights
 from ..data.errors import SourceError
 from ..data.shards import Shards
-from ..engine.processes import wait_for_all
+from ..engine.processes import this_process, wait_for_all
 from ..engine.progress import progress_bar
 
 # Latents in one file: what an interruption can lose.
@@ -62,7 +60,7 @@ def make_once(
 
     `SourceError` for a folder made for other prompts, by another model or with other settings.
     """
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    state = this_process()
     device = torch.device(state.device or "cpu")
     index = {**description, "seed": seed, "prompts": len(prompts), "digest": _digest_of_text(prompts)}
     _check_index(folder, index)

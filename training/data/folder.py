@@ -17,8 +17,8 @@ from PIL import Image
 from ...layout import Layout, LayoutError
 from ...pictures.reading import PictureError, picture_size, read_picture
 from ..engine.fingerprint import of_texts
+from ..engine.processes import this_process
 from .errors import SourceError
-from .latents import process_state
 from .looking.fitting import fitted, middle, nearest
 from .looking.helpers import looked_at
 from .looking.picture import Look
@@ -127,7 +127,7 @@ class LayoutFolder:
 
         def look(numbers: np.ndarray) -> Iterator[Look | str]:
             # Those of this machine share its cores.
-            processes = int(os.environ.get("LOCAL_WORLD_SIZE", process_state().num_processes))
+            processes = int(os.environ.get("LOCAL_WORLD_SIZE", this_process().num_processes))
             return looked_at(self._files.entry, numbers, sizes, processes)
 
         found = look_at_all(self._looks, look, self._stamps, place, write=write, shown=shown)

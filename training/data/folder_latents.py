@@ -22,11 +22,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...models.weights import save_weights
+from ..engine.processes import this_process
 from ..engine.progress import progress_bar
 from .errors import SourceError
 from .folder import Example, LayoutFolder, proportions, told
 from .keys import LENGTH, NOWHERE, KeyIndex, as_rows, share_of
-from .latents import BATCH, SHARD, Encoded, LatentSet, blank_shards, encoder_digest, latents_of, process_state
+from .latents import BATCH, SHARD, Encoded, LatentSet, blank_shards, encoder_digest, latents_of
 from .shards import Shards
 
 logger = logging.getLogger("instance_composer")
@@ -56,7 +57,7 @@ def encode_folder(
     All layouts and the heads of all pictures are looked at first. What cannot be read is a `SourceError` that
     lists it, or is left out with a warning if `leave_out`.
     """
-    state = process_state()
+    state = this_process()
     first = state.is_main_process
     wrong = source.check(place=folder / _LOOKS, write=write, shown=first)
     _judge(wrong, source, leave_out, first)
@@ -101,7 +102,7 @@ def encode_buckets(
 
     Sizes have about as many pixels as the source's and proportions of 1 : 2 to 2 : 1.
     """
-    first = process_state().is_main_process
+    first = this_process().is_main_process
     sizes = proportions(source.width, source.height)
     _judge(source.check(sizes, folder / _LOOKS, write=write, shown=first), source, leave_out, first)
     left_out = source.left_out

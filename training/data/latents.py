@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor
@@ -21,6 +19,7 @@ from torch import Tensor
 from ...layout import Layout
 from ...models.weights import save_weights
 from ..engine.order import sample_numbers
+from ..engine.processes import this_process
 from ..engine.progress import progress_bar
 from ..engine.task import BatchPosition
 from .errors import SourceError
@@ -291,17 +290,11 @@ def latents_of(autoencoder: AutoencoderKL, pictures: np.ndarray) -> Tensor:
     return torch.cat(found)
 
 
-def process_state() -> PartialState:
-    """Which of how many processes this one is."""
-    # Without the flag this would be the first to say that each process on a CPU is alone.
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-
-
 def encode_once(
     source: Source, count: int, autoencoder: AutoencoderKL, folder: Path, description: dict[str, Any]
 ) -> LatentSet:
     """The first `count` pictures encoded, now or earlier, by all processes together, with a progress bar."""
-    state = process_state()
+    state = this_process()
     autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
     share = -(-count // state.num_processes)
     with progress_bar("encode", "picture", share, shown=state.is_main_process) as progress:

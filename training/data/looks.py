@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import load_file
 
 from ...models.weights import read_metadata, save_weights
+from ..engine.processes import this_process
 from ..engine.progress import progress_bar
 from .keys import LENGTH, NOWHERE, KeyIndex, share_of
-from .latents import process_state
 from .looking.picture import Look
 
 # Pictures in a file of looks: what an interruption can lose.
@@ -84,7 +84,7 @@ def look_at_all(
     if kept is None or stamps is None or place is None or not write:
         with progress_bar("check", "picture", len(missing), shown=shown) as progress:
             return _fill(missing, looks, look(missing), progress.update)
-    state = process_state()
+    state = this_process()
     shares = share_of(stamps[missing], state.num_processes)
     own, others = (missing[shares == state.process_index], missing[shares != state.process_index])
     wrong: dict[int, str] = {}

@@ -23,10 +23,10 @@ from ...models.ifadapter.phrases import LAYERS
 from ...models.weights import save_weights
 from ..engine.account.words import gigabytes
 from ..engine.fingerprint import of_frozen, of_texts
+from ..engine.processes import this_process
 from ..engine.progress import progress_bar
 from .errors import SourceError
 from .keys import NOWHERE, KeyIndex, as_rows, distinct, key_of, share_of
-from .latents import process_state
 from .text import TokenIds, Tokenizer, encode_prompts
 from .text_features import (
     KINDS,
@@ -139,7 +139,7 @@ class TextEncoding:
             if any(len(one.done) for one in self._missing.values()):
                 _encode_share(self._encoders, self._texts(), self._missing, self.place)
             self._encoders = None
-            if process_state().is_main_process:
+            if this_process().is_main_process:
                 _write_known(self.place, self._source.stamps(), self._known)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -301,7 +301,7 @@ def _encode_share(
     encoders: _Encoders, texts: Iterable[Text], missing: dict[str, _Missing], place: Path
 ) -> None:
     """Encode this process's share, and wait for the others' to appear."""
-    state = process_state()
+    state = this_process()
     encoders.to(state.device or torch.device("cpu"))
     taken = {kind: np.zeros(len(one.done), bool) for kind, one in missing.items()}
     waiting: list[Text] = []

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch.distributed as dist
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from .interruption import Interrupted
 
@@ -23,6 +25,12 @@ _waits = 0
 
 class OthersFailedError(ValueError):
     """Another process of the run has failed, so this one ends as well."""
+
+
+def this_process() -> PartialState:
+    """Which of a run's processes this is, and its device."""
+    # Without the flag this would be the first to say that each process on a CPU is alone.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def wait_for_all() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from ...rankings.gallery import ASPECTS, Gallery, Prompt
 from ...rankings.pictures import picture_file
 from ...rankings.questions import answered, questions
 from ...shapes_world import CaptionError
-from ...shapes_world.preferences import measure, parse_wish, read_content
+from ...shapes_world.preferences import Content, measure, parse_wish, read_content
 from ..engine.progress import progress_bar
 
 WORLD = "world"
@@ -54,8 +55,14 @@ def world_judge(picture: Image.Image, prompt: Prompt) -> float:
         wish = parse_wish(prompt.text)
     except CaptionError:
         return math.nan
-    found = measure(wish, read_content(np.asarray(picture.convert("RGB"))))
+    found = measure(wish, _content(picture.size, picture.convert("RGB").tobytes()))
     return found[ASPECTS.index(prompt.aspect)]
+
+
+# All aspects are asked of a picture one after another.
+@lru_cache(maxsize=1)
+def _content(size: tuple[int, int], pixels: bytes) -> Content:
+    return read_content(np.frombuffer(pixels, np.uint8).reshape(size[1], size[0], 3))
 
 
 def judge_all(run: Path, gallery: Gallery, name: str, judge: Judge, iteration: int = 0) -> list[str]:

@@ -48,11 +48,11 @@ class LayoutFolder:
 
     def find(self, prompt: Prompt) -> Layout:
         """The layout of a prompt; `GalleryError` if there is none. One without a prompt gets this one."""
-        file = self._named.get((prompt.aspect, prompt.number)) or self._by_prompt.get(prompt.text)
+        file = self._named.get((prompt.drawn_for, prompt.number)) or self._by_prompt.get(prompt.text)
         if file is None:
             raise GalleryError(
-                f"{self.folder} has no layout of the {prompt.aspect} prompt {prompt.number} "
-                f"({prompt.text!r}); write one as {prompt.aspect}-{prompt.number:05d}.json"
+                f"{self.folder} has no layout of the {prompt.drawn_for} prompt {prompt.number} "
+                f"({prompt.text!r}); write one as {prompt.drawn_for}-{prompt.number:05d}.json"
             )
         layout = self._read(file)
         return layout if layout.prompt.strip() else replace(layout, prompt=prompt.text)

@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 
 from ...rankings.gallery import Gallery, Member, Prompt
 from ...rankings.kinds import PATHS
-from ...rankings.pictures import missing, picture_file, write_picture
-from ..engine.processes import wait_for_all
+from ...rankings.pictures import each_once, missing, picture_file, write_picture
+from ..engine.processes import this_process, wait_for_all
 from ..engine.progress import progress_bar
 from .comfyui_member import ComfyUIMember
 from .diffusers_member import DiffusersMember
@@ -37,11 +36,11 @@ def sample(run: Path, gallery: Gallery, members: Sequence[Member], prompts: Sequ
     Each process makes its share of each member's. What goes wrong with one member does not concern the
     others.
     """
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    state = this_process()
     notes: list[str] = []
     for member in members:
         # By place among all prompts: which ones are missing changes while others work.
-        mine = list(prompts)[state.process_index :: state.num_processes]
+        mine = each_once(prompts)[state.process_index :: state.num_processes]
         try:
             wanted = missing(run, member.name, mine, settings_of(member, gallery))
             notes += _draw(run, gallery, member, wanted, state) if wanted else []
@@ -99,7 +98,7 @@ def _draw(
             else:
                 record = {
                     "member": member.name,
-                    "aspect": prompt.aspect,
+                    "aspect": prompt.drawn_for,
                     "number": prompt.number,
                     "prompt": prompt.text,
                     "seed": seed,

@@ -6,27 +6,25 @@ import gc
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 
 from ...models.rewards import reward_files
 from ...models.rewards.tokens import TOKENIZER_FILE, VOCABULARY_FILE
 from ...rankings.errors import GalleryError
-from ...rankings.gallery import Gallery, read_gallery
+from ...rankings.gallery import TUNED, Gallery, read_gallery
 from ...rankings.pictures import clear_unfinished, index, write_lines
 from ..data.errors import SourceError
-from ..engine.processes import wait_for_all
+from ..engine.processes import this_process, wait_for_all
 from ..engine.settings import Settings, read_settings
 from ..gallery.sampling import sample
 from ..itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun, FeedbackTuning
-from ..itercomp.feedback_run import form_of, train_feedback
+from ..itercomp.feedback_run import form_of, prompts_of, train_feedback
 from ..itercomp.reward_options import REWARD_SETTINGS, RewardRun
 from ..itercomp.reward_run import train_reward
 from .options import ALL, BASE, LAST, NEW, LoopRun
+from .own_pictures import MOST_OWN_PICTURES, rank_own_pictures
 from .ranking import HELD_OUT, TRAIN, check_choice, expanded_rankings, first_rankings
 from .report import write_report
 from .stage_names import STAGE_NAMES
@@ -68,11 +66,19 @@ class Loop:
             )
         # What cannot be is told before hours of sampling.
         form_of(self._feedback(0))
+        if run.own_pictures not in (0, *range(2, MOST_OWN_PICTURES + 1)):
+            raise SourceError(
+                f"--own-pictures is {run.own_pictures}; it must be 0, or 2 to {MOST_OWN_PICTURES} to rank"
+            )
+        if run.own_pictures and not run.ranking_weight:
+            raise SourceError(
+                "--ranking-weight is 0, so --own-pictures would teach nothing; give it a weight"
+            )
         reward_files(run.rewards)
         self.settings: dict[str, Settings] = {
             name: read_settings(changes.get(name, {}), defaults) for name, defaults in _DEFAULTS.items()
         }
-        self.state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+        self.state = this_process()
 
     def go_on(self, iterations: int, until: str | None = None) -> None:
         """Finish what is not finished of so many iterations, or of the present one up to a stage."""
@@ -117,8 +123,10 @@ class Loop:
             return self._rewards(iteration)
         if stage == "feedback":
             self._prompts(iteration)
-            target = place(self.folder, iteration) / "feedback"
-            train_feedback(self._feedback(iteration), self.settings["feedback"], target)
+            feedback = self._feedback(iteration)
+            if self.run.own_pictures:
+                feedback = replace(feedback, rankings=self._own_pictures(gallery, iteration, feedback))
+            train_feedback(feedback, self.settings["feedback"], place(self.folder, iteration) / "feedback")
             return []
         if stage == "report":
             return self._report(iteration)
@@ -188,6 +196,19 @@ class Loop:
             size=self.gallery.size,
             init=init,
             **tuning,
+        )
+
+    def _own_pictures(self, gallery: Gallery, iteration: int, feedback: FeedbackRun) -> Path:
+        """Rankings of pictures by the model that is tuned next."""
+        started_from = gallery.base if feedback.init is None else f"{TUNED}{iteration}"
+        return rank_own_pictures(
+            self.folder,
+            gallery,
+            iteration,
+            gallery.members[started_from],
+            prompts_of(feedback),
+            self.run.own_pictures,
+            self.run.judge,
         )
 
     def _prompts(self, iteration: int) -> None:

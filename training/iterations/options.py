@@ -26,6 +26,13 @@ class LoopRun(FeedbackTuning):
         default=None,
         metadata=flag("text file of prompts to tune on (the gallery's that are not held out)"),
     )
+    own_pictures: int = field(
+        default=0,
+        metadata=flag(
+            "pictures of each prompt that the model draws before it is tuned; their ranking, by the judge or "
+            "else the rewards, teaches in place of the gallery's (0: the gallery's)"
+        ),
+    )
     pairs: str = field(
         default=ALL,
         metadata=flag("pairs that rewards go on with: all, or new, those with a new member (%(default)s)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...models.rewards import reward_files
 from ...pictures.reading import read_picture
 from ...rankings.gallery import TUNED, Gallery, Prompt
 from ...rankings.merging import Ranking, read_rankings
-from ...rankings.pictures import picture_file
+from ...rankings.pictures import each_once, picture_file
 from ..data.pictures import save_grid
 from ..gallery.judges import load_judge
 from .picture_distance import SIDE, picture_distances
@@ -57,11 +58,14 @@ def write_report(folder: Path, gallery: Gallery, iteration: int, judge: str | No
     found["picture distance"] = {
         member: own
         for member in members[1:]
-        if (own := _moved(folder, members[0], member, [one for own in measured.values() for one in own]))
+        if (own := _moved(folder, members[0], member, each_once(chain(*measured.values()))))
     }
     found["places"] = _places(read_rankings(gallery, read_lines(target / RANKINGS)))
     write_json(target / DATA, found)
-    shown = [one for prompts in measured.values() for one in prompts[:_SHEET_PROMPTS]]
+    # Aspects that share prompts show other ones of them.
+    shown: list[Prompt] = []
+    for prompts in measured.values():
+        shown += each_once([*shown, *prompts])[len(shown) :][:_SHEET_PROMPTS]
     if shown:
         _sheet(folder, members, shown, target / SHEET)
     text = _text(found, members, shown, judge, notes_of(folder, iteration), costs(folder, iteration))

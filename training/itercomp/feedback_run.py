@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from torch import nn
 
@@ -27,6 +25,7 @@ from ..data.held_out import hold_out
 from ..data.world import TRAINING_SEED
 from ..engine.loop import train
 from ..engine.precision import PRECISIONS, halve
+from ..engine.processes import this_process
 from ..engine.settings import WEIGHTS_SEED, Settings
 from ..noise import noise_schedule
 from .feedback_objective import STEPS, AspectReward, FeedbackForm, FeedbackObjective
@@ -54,7 +53,7 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
         raise SourceError(
             f"the size is {run.size[0]}x{run.size[1]}; both sides must be multiples of {multiple}"
         )
-    every = _prompts(run)
+    every = prompts_of(run)
     held_out, left = hold_out(len(every), run.held_out, "prompts")
     prompts = [every[number] for number in left]
     rewards = [
@@ -237,14 +236,15 @@ def _discriminator(run: FeedbackRun, pipeline: StableDiffusionXLPipeline, judge:
 def _original_latents(
     task: FeedbackTask, run: FeedbackRun, settings: Settings, folder: Path, digest: str
 ) -> OriginalLatents:
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    state = this_process()
     task.objective.to(state.device)
     place = folder / f"original-{run.size[0]}x{run.size[1]}"
     description = {"model": digest, "size": list(run.size), "guidance": run.guidance}
     return make_once(place, task.prompts, description, settings.seed, settings.batch, task.draw_original)
 
 
-def _prompts(run: FeedbackRun) -> list[str]:
+def prompts_of(run: FeedbackRun) -> list[str]:
+    """The prompts to tune on; `SourceError` for a file without any."""
     if run.prompts is None:
         world = ShapesWorld(TRAINING_SEED, *run.size, related=RELATED)
         return [caption(world.scene(number)) for number in range(_WORLD_PROMPTS)]

@@ -160,6 +160,20 @@ def test_nothing_is_drawn_twice_and_what_is_missing_comes_out_the_same(run):
     assert second.stat().st_mtime_ns == made
 
 
+def test_aspects_with_the_same_prompts_share_pictures_and_layouts(run):
+    text = (run / "gallery.toml").read_text()
+    named = 'attribute = "attribute.txt"\n'
+    assert named in text
+    (run / "gallery.toml").write_text(text.replace(named, f'{named}spatial = "attribute.txt"\n'))
+    gallery = read_gallery(run)
+    assert len(gallery.prompts) == 2 * len(PROMPTS)
+    assert sample(run, gallery, [gallery.members["placed"]], gallery.prompts) == []
+    drawn = [file.relative_to(run).as_posix() for file in (run / "pictures").rglob("*.png")]
+    assert sorted(drawn) == [f"pictures/placed/attribute/0000{number}.png" for number in range(2)]
+    listed = index(run, ["placed"], gallery.prompts)
+    assert [(line["aspect"], line["number"]) for line in listed] == [("attribute", 0), ("attribute", 1)]
+
+
 def test_another_setting_does_not_mix_with_pictures_that_are_there(run):
     gallery = read_gallery(run)
     sample(run, gallery, [gallery.members["sdxl"]], gallery.prompts)

@@ -6,6 +6,7 @@ import pytest
 
 from instance_composer.rankings.errors import GalleryError
 from instance_composer.rankings.gallery import read_gallery
+from instance_composer.rankings.pictures import each_once, picture_file
 
 GALLERY = """
 base = "sdxl"
@@ -60,6 +61,21 @@ def test_members_and_prompts_are_read(write):
     assert gallery.aspects == ["attribute", "non-spatial"]
     assert [gallery.is_held_out(one) for one in gallery.prompts] == [False, True, False]
     assert gallery.size == (64, 64)
+
+
+def test_aspects_that_name_the_same_file_share_its_pictures(write):
+    folder = write(GALLERY, '"other.txt"', '"attribute.txt"\nspatial = "other.txt"')
+    prompts = read_gallery(folder).prompts
+    files = [picture_file(folder, "sdxl", one).relative_to(folder / "pictures" / "sdxl") for one in prompts]
+    assert [(one.aspect, file.as_posix()) for one, file in zip(prompts, files, strict=True)] == [
+        ("attribute", "attribute/00000.png"),
+        ("attribute", "attribute/00001.png"),
+        ("non-spatial", "attribute/00000.png"),
+        ("non-spatial", "attribute/00001.png"),
+        ("spatial", "spatial/00000.png"),
+    ]
+    assert each_once(prompts) == [prompts[0], prompts[1], prompts[4]]
+    assert each_once(prompts[2:]) == [*prompts[2:]]
 
 
 def test_paths_are_the_files_and_names_on_the_hub_stay(write):
