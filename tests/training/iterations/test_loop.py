@@ -256,6 +256,33 @@ def test_pairs_of_new_members_tuning_from_the_base_and_rankings_that_teach_thems
     assert 'iterations/1/train.jsonl"' in (feedback / "run.toml").read_text(encoding="utf-8")
 
 
+def test_where_people_rank_rewards_rank_pictures_of_the_model_in_tuning(run):
+    assert command(run, "--until", "sample", judge=None) == 0
+    file = AnswerFile(run, "Ana")
+    order = (("renders",), ("bound", "placed"), ("base",))
+    for prompt in read_gallery(run).prompts:
+        file.add(Answer(prompt.aspect, prompt.number, prompt.text, order))
+    more = ("--own-pictures", "2", "--ranking-weight", "1", "--reward-weight", "0")
+    assert command(run, *more, judge=None) == 0
+    own = run / "iterations" / "0"
+    ranked = lines(own / "own.jsonl")
+    assert [one["prompt"] for one in ranked] == (own / "prompts.txt").read_text().splitlines()
+    for one in ranked:
+        assert set(one["ranks"]) == {"attribute", "spatial", "non-spatial"}
+        assert all(sorted(ranks) == [1, 2] for ranks in one["ranks"].values())
+    assert 'iterations/0/own.jsonl"' in (own / "feedback" / "run.toml").read_text(encoding="utf-8")
+
+    pictures = [own / name for one in ranked for name in one["images"]]
+    made = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in pictures}
+    (own / "own.jsonl").unlink()
+    pictures[0].unlink()
+    assert command(run, *more, "--stage", "feedback", judge=None) == 0
+    assert lines(own / "own.jsonl") == ranked
+    again = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in pictures}
+    assert again.pop(pictures[0])[0] == made.pop(pictures[0])[0]
+    assert again == made
+
+
 def test_what_cannot_go_on_is_told(run, capsys):
     def told(*more: str, **options) -> str:
         assert command(run, *more, **options) == 2
@@ -267,6 +294,8 @@ def test_what_cannot_go_on_is_told(run, capsys):
     assert "write of which stage, as rewards.steps or feedback.steps" in told("--set", "steps=3")
     assert "iteration 1 follows the feedback of iteration 0" in told("--stage", "sample", "--iteration", "1")
     assert "has no prompt with pictures of two members; sample them first" in told("--stage", "rank")
+    assert "--own-pictures is 1; it must be 0, or 2 to 64" in told("--own-pictures", "1")
+    assert "so --own-pictures would teach nothing; give it a weight" in told("--own-pictures", "4")
     text = (run / "gallery.toml").read_text()
     (run / "gallery.toml").write_text(text.replace("steps = 2", 'steps = 2\nlora = "x.safetensors"', 1))
     assert "the base base has a lora, which tuning would not begin with" in told()
