@@ -3,7 +3,8 @@
 `python scripts/shapes_world_loop.py runs/loop` writes `gallery.toml` and what it names into the run's folder;
 nothing is drawn. Then `instance-composer train itercomp runs/loop --rewards demo/rewards --judge world
 --iterations 3` is the loop. Prompts are of two or three things with looks that training shows, every
-third held out; those of the spatial aspect say a relation. What is there already is not written over.
+third held out; those of the spatial aspect say a relation. `tuning.txt` has others to tune on. What is
+there already is not written over.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SIDE = 128
 SEED = 15
 # Only two and three things: with more the demo model is so often wrong that all members tie.
 FIGURES = (2, 3)
+# Prompts to tune on for each one of an aspect: they need no layout, and no picture of other members.
+TUNING = 6
 
 
 def main() -> int:
@@ -50,6 +53,9 @@ def main() -> int:
         print(f"{file} is there already; choose another folder, or remove it first", file=sys.stderr)
         return 2
     write_prompts(arguments.folder, arguments.prompts)
+    wanted = asked(len(ASPECTS), TUNING * arguments.prompts)
+    text = "".join(f"{wish.prompt}\n" for wish, _ in wanted)
+    (arguments.folder / "tuning.txt").write_text(text, encoding="utf-8")
     file.write_text(gallery(arguments.model.resolve(), arguments.steps, arguments.held_out), encoding="utf-8")
     print(f"{file}: {arguments.prompts} prompts of each aspect, one of {arguments.held_out} held out")
     return 0
@@ -69,7 +75,7 @@ def write_prompts(folder: Path, count: int) -> None:
 
 
 def asked(place: int, count: int) -> list[tuple[Wish, Scene]]:
-    """The wishes of an aspect and the scenes they come from; the same on every machine."""
+    """Wishes and the scenes they come from, of an aspect or after them; the same on every machine."""
     found: list[tuple[Wish, Scene]] = []
     number = 0
     while len(found) < count:
@@ -77,7 +83,7 @@ def asked(place: int, count: int) -> list[tuple[Wish, Scene]]:
         scene = world.scene(number)
         wish = wish_for(np.random.default_rng([SEED, place, number]), scene)
         # A spatial prompt says a relation; those of the other aspects say one or none, as it comes.
-        if wish.relation or ASPECTS[place] != "spatial":
+        if wish.relation or place != ASPECTS.index("spatial"):
             found.append((wish, scene))
         number += 1
     return found

@@ -143,6 +143,10 @@ class PreferenceFile:
         """The files of all pictures, each once."""
         return [*dict.fromkeys(file for _, files, _ in self._rankings for file in files)]
 
+    def files(self, number: int) -> list[Path]:
+        """The picture files of a comparison, in its order."""
+        return self._rankings[number][1]
+
     def describe(self) -> dict[str, Any]:
         """What is compared, in which order, and how large each picture's file is."""
         compared = (

@@ -98,6 +98,8 @@ class FeedbackObjective(nn.Module):
         self.discriminator, self.original, self.start = discriminator, original, start
         # Latents of the generator's turn by part of the step, for the discriminator's.
         self._made: dict[int, Tensor] = {}
+        # Latents of ranked pictures by their numbers: they come again every few steps.
+        self._latents: dict[int, Tensor] = {}
 
     def train(self, mode: bool = True) -> FeedbackObjective:
         """Training mode for what is trained alone: dropout in a reward model would be noise in what it
@@ -131,11 +133,9 @@ class FeedbackObjective(nn.Module):
 
     def rank(self, ranked: Mapping[str, Any], generator: Generator) -> Tensor:
         """What ranked pictures say: ids (P, T) of prompts, sizes (P, 6), pictures (R, 3, H, W) from -1 to 1,
-        the number of each one's prompt and its advantage, both (R,).
+        and of each its number, the place of its prompt, and its advantage, all (R,).
         """
-        with torch.no_grad(), torch.autocast(self.vae.device.type, enabled=False):
-            clean = posterior(self.vae, ranked["pictures"].to(self.vae.dtype)).mean.float()
-            clean = clean * self.vae.config["scaling_factor"]
+        clean = self._encode_once(ranked["numbers"].tolist(), ranked["pictures"])
         given = self.encode(ranked["ids"], ranked["sizes"]).rows(ranked["prompts"])
         noisy, noise, timesteps = add_noise(clean, self.scheduler, generator, timestep_power=_TIMESTEP_POWER)
         target = training_target(clean, noise, self.scheduler, timesteps)
@@ -143,6 +143,16 @@ class FeedbackObjective(nn.Module):
         return ranked_loss(
             _call(self.unet, noisy, timesteps, given), before, target, ranked["advantages"], self.form.reach
         )
+
+    @torch.no_grad()
+    def _encode_once(self, numbers: Sequence[int], pictures: Tensor) -> Tensor:
+        """Latents of pictures (R, 3, H, W) by their numbers; each is encoded alone, when it first comes."""
+        for number, picture in zip(numbers, pictures, strict=True):
+            if number not in self._latents:
+                with torch.autocast(self.vae.device.type, enabled=False):
+                    found = posterior(self.vae, picture[None].to(self.vae.dtype)).mean[0].float()
+                self._latents[number] = (found * self.vae.config["scaling_factor"]).cpu()
+        return torch.stack([self._latents[number] for number in numbers]).to(pictures.device)
 
     def judge(
         self,

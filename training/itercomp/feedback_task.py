@@ -98,6 +98,7 @@ class FeedbackTask(Task[FeedbackObjective]):
         width, height = self.size
         return {
             "pictures": to_tensor(pictures),
+            "numbers": torch.tensor([number for one in rankings for number in one.numbers]),
             "prompts": torch.tensor(prompts),
             "ids": self._tokenizer([one.prompt for one in rankings]),
             "sizes": size_conditioning([(height, width)] * len(rankings)),

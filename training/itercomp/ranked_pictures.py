@@ -16,11 +16,12 @@ from ..engine.fingerprint import of_texts
 
 
 class RankedPrompt(NamedTuple):
-    """A prompt, its pictures, and each one's advantage: the share of the others it beats, less that which
-    beat it, times the weight of the aspect."""
+    """A prompt, its pictures, each one's number among all, and its advantage: the share of the others it
+    beats, less that which beat it, times the weight of the aspect."""
 
     prompt: str
     pictures: list[Image.Image]
+    numbers: list[int]
     advantages: list[float]
 
 
@@ -41,8 +42,10 @@ class RankedPictures:
         if not self._places:
             asked = ", ".join(aspect for aspect, weight in weights.items() if weight) or "any aspect"
             raise SourceError(f"{path} has no ranking with a difference in {asked}")
+        self._numbers: dict[Path, int] = {}
         for file, _ in self._files:
             for picture in file.pictures:
+                self._numbers.setdefault(picture, len(self._numbers))
                 with Image.open(picture) as opened:
                     if opened.size != size:
                         raise SourceError(
@@ -60,7 +63,8 @@ class RankedPictures:
         for _, _, better, worse in pairs:
             advantages[better] += weight / (len(pictures) - 1)
             advantages[worse] -= weight / (len(pictures) - 1)
-        return RankedPrompt(prompts[0], pictures, advantages)
+        numbers = [self._numbers[picture] for picture in file.files(place)]
+        return RankedPrompt(prompts[0], pictures, numbers, advantages)
 
     def describe(self) -> dict[str, Any]:
         """What is ranked and what it weighs."""

@@ -65,11 +65,12 @@ def losses(folder) -> list[float]:
 
 def test_a_place_is_worth_the_pictures_it_beats_and_its_aspects_weight(rankings):
     every = RankedPictures(rankings, {"attribute": 1.0, "spatial": 0.5, "non-spatial": 1.0}, (64, 64))
-    found = [(one.prompt, len(one.pictures), one.advantages) for one in (every[n] for n in range(len(every)))]
+    found = [(one.prompt, one.numbers, one.advantages) for one in (every[n] for n in range(len(every)))]
+    white, grey, black = range(3)
     assert found == [
-        ("a red circle", 3, [1.0, -0.5, -0.5]),
-        ("a blue square", 3, [-1.0, 0.0, 1.0]),
-        ("a blue square", 2, [0.5, -0.5]),
+        ("a red circle", [white, grey, black], [1.0, -0.5, -0.5]),
+        ("a blue square", [white, grey, black], [-1.0, 0.0, 1.0]),
+        ("a blue square", [black, white], [0.5, -0.5]),
     ]
     assert len(RankedPictures(rankings, {"attribute": 0.0, "spatial": 1.0}, (64, 64))) == 1
 
