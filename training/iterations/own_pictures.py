@@ -1,6 +1,6 @@
 """Pictures that a model draws of its prompts before it is tuned, ranked: what it does well and what badly.
 
-Pictures of other members say less about that: most of what tells them apart is not the model's to change.
+Pictures of other members say less about that: much of what tells them apart is how they are drawn.
 """
 
 from __future__ import annotations
