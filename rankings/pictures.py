@@ -1,8 +1,8 @@
 """Pictures of a gallery's members: where they are, and what each says of itself.
 
 A picture is `pictures/<member>/<aspect>/<number>.png` in a run's folder; aspects with the same prompts share
-those of the first. It holds its own record as JSON in
-the PNG's text, so that what is there needs no list that could be wrong.
+those of the first. It holds its own record as JSON in the PNG's text, so that what is there needs no list
+that could be wrong.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ def ranked_loss(
 
     Advantages (B,) from -1 to 1 say which. A model that sees many of them moves from what it predicted by
     `reach` times the mean of advantage times what was missing, and no further: the squares hold it there.
-    `before` is from the model at the start of the run.
-    Each picture counts by its error before, so that all noise levels weigh alike.
+    `before` is from the model at the start of the run. Each picture counts by its error before, so that all
+    noise levels weigh alike.
 
     Source: DiffusionNFT (arXiv 2509.16117), whose loss r |v+ - v|² + (1 - r) |v- - v|² this is, but for what
     has no gradient, with r = (1 + advantage) / 2 and beta = 1 / reach.

@@ -48,6 +48,16 @@ def test_every_prompt_has_a_layout_that_shows_it(loop):
             assert wish.relation or aspect != "spatial"
 
 
+def test_prompts_to_tune_on_are_others_and_can_be_judged(loop):
+    prompts = (loop / "tuning.txt").read_text(encoding="utf-8").splitlines()
+    assert len(prompts) == len(set(prompts)) == 6 * PROMPTS
+    assert not {one.text for one in read_gallery(loop / "gallery.toml").prompts} & set(prompts)
+    wishes = [parse_wish(prompt) for prompt in prompts]
+    assert {len(wish.phrases) for wish in wishes} == {2, 3}
+    # As they come, and not as those of the spatial aspect.
+    assert len({bool(wish.relation) for wish in wishes}) == 2
+
+
 def test_a_gallery_that_is_there_is_not_written_over(loop):
     before = (loop / "gallery.toml").read_bytes()
     again = write(loop)
