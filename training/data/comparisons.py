@@ -119,39 +119,30 @@ class PreferenceFile:
 
     A pair: `{"prompt", "better", "worse", "aspect"}`. A ranking: `{"prompt", "images": [file, …],
     "ranks": {aspect: [place of each image, 1 is best, equal is a tie]}}`. Lines that say nothing of the
-    aspect are left out; where none is left, that is an error if it is `needed`. Raises `SourceError` naming
-    the line.
+    aspect are left out; where none is left, that is an error if it is `needed`. `rankings` are prompts, their
+    picture files, and pairs (better, worse) of these. Raises `SourceError` naming the line.
     """
 
     def __init__(self, path: Path, aspect: str, *, needed: bool = True) -> None:
         self.path, self.aspect = path, aspect
         lines = path.read_text(encoding="utf-8").splitlines()
         read = (self._line(number, line) for number, line in enumerate(lines, 1) if line.strip())
-        self._rankings = [ranking for ranking in read if ranking is not None]
-        if needed and not self._rankings:
+        self.rankings = [ranking for ranking in read if ranking is not None]
+        if needed and not self.rankings:
             raise SourceError(f'{path} has no pair that differs in the aspect "{aspect}"')
 
     def __len__(self) -> int:
-        return len(self._rankings)
+        return len(self.rankings)
 
     def __getitem__(self, number: int) -> Ranked:
-        prompt, files, pairs = self._rankings[number]
-        return Ranked([_open(file) for file in files], [prompt], [(0, 0, *pair) for pair in pairs])
-
-    @property
-    def pictures(self) -> list[Path]:
-        """The files of all pictures, each once."""
-        return [*dict.fromkeys(file for _, files, _ in self._rankings for file in files)]
-
-    def files(self, number: int) -> list[Path]:
-        """The picture files of a comparison, in its order."""
-        return self._rankings[number][1]
+        prompt, files, pairs = self.rankings[number]
+        return Ranked([open_picture(file) for file in files], [prompt], [(0, 0, *pair) for pair in pairs])
 
     def describe(self) -> dict[str, Any]:
         """What is compared, in which order, and how large each picture's file is."""
         compared = (
             json.dumps([prompt, [[file.name, file.stat().st_size] for file in files], pairs])
-            for prompt, files, pairs in self._rankings
+            for prompt, files, pairs in self.rankings
         )
         return {"file": self.path.name, "comparisons": of_texts(compared)}
 
@@ -204,7 +195,8 @@ def _texts(values: Sequence[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def _open(path: Path) -> Image.Image:
+def open_picture(path: Path) -> Image.Image:
+    """A picture to learn from; `SourceError` says why it cannot be read."""
     try:
         return read_picture(path)
     except PictureError as error:

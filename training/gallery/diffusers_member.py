@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,13 @@ class DiffusersMember:
         self._settings = _settings(self.pipeline, options, gallery.size)
 
     def draw(self, prompt: Prompt, seed: int) -> Image.Image:
+        return self.draw_several(prompt.text, [seed])[0]
+
+    def draw_several(self, text: str, seeds: Sequence[int]) -> list[Image.Image]:
+        """A picture of a prompt for each seed, all in one batch."""
         # Noise is drawn on the CPU, so that a seed means the same picture on every device.
-        generator = torch.Generator("cpu").manual_seed(seed)
-        return self.pipeline(prompt=prompt.text, generator=generator, **self._settings).images[0]
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        return self.pipeline(prompt=[text] * len(seeds), generator=generators, **self._settings).images
 
 
 def load_pipeline(options: Any, device: torch.device) -> Any:

@@ -5,9 +5,10 @@ Pictures of other members say less about that: much of what tells them apart is 
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -18,14 +19,29 @@ from ...rankings.gallery import ASPECTS, Gallery, Member, Prompt
 from ...rankings.pictures import read_record, write_lines, write_picture
 from ..engine.processes import this_process, wait_for_all
 from ..engine.progress import progress_bar
+from ..gallery.diffusers_member import DiffusersMember
 from ..gallery.judges import load_judge, places_by_score
-from ..gallery.sampling import open_member, settings_of
+from ..gallery.sampling import settings_of
 from .scores import score_pictures
-from .state import place, rewards_of
+from .state import place, read_lines, rewards_of
 
 FOLDER, FILE = "own", "own.jsonl"
 # What one ranking has in memory at once.
 MOST_OWN_PICTURES = 64
+# What one pass of sampling has in memory at once.
+_TOGETHER = 8
+
+
+class _Own(NamedTuple):
+    """A picture to draw: its file, its prompt and its seed."""
+
+    file: Path
+    text: str
+    seed: int
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"prompt": self.text, "seed": self.seed}
 
 
 def rank_own_pictures(
@@ -39,52 +55,62 @@ def rank_own_pictures(
 ) -> Path:
     """The file of rankings of `count` pictures of each prompt by this member, made now or earlier.
 
-    The judge ranks, or if there is none the rewards of the iteration. Each process draws its share.
+    The judge ranks, or if there is none the rewards of the iteration. Each process draws its share. Rankings
+    of earlier iterations follow: what was better than what is as true of the model as it was then.
     """
     target = place(folder, iteration)
     # The gallery's own pictures are of the first seeds, those of each iteration of others.
     first = gallery.seed + 1_000_000 * (iteration + 1)
-    asked = [
-        (target / FOLDER / f"{number:05d}-{n}.png", text, first + number * count + n)
+    own = [
+        [
+            _Own(target / FOLDER / f"{number:05d}-{n}.png", text, first + number * count + n)
+            for n in range(count)
+        ]
         for number, text in enumerate(prompts)
-        for n in range(count)
     ]
-    _draw(gallery, member, asked)
+    parts = (group[begin : begin + _TOGETHER] for group in own for begin in range(0, count, _TOGETHER))
+    _draw(gallery, member, [*parts])
     state = this_process()
     if state.is_main_process:
-        files = [file for file, *_ in asked]
-        scores = _scores(files, [text for _, text, _ in asked], judge, rewards_of(folder, iteration))
-        lines = (
+        files = [one.file for group in own for one in group]
+        texts = [one.text for group in own for one in group]
+        scores = _scores(files, texts, judge, rewards_of(folder, iteration))
+        lines = [
             _line(
                 text,
                 files[number * count : (number + 1) * count],
-                {aspect: own[number * count : (number + 1) * count] for aspect, own in scores.items()},
+                {aspect: found[number * count : (number + 1) * count] for aspect, found in scores.items()},
                 target,
             )
             for number, text in enumerate(prompts)
-        )
-        write_lines(target / FILE, lines)
+        ]
+        write_lines(target / FILE, [*lines, *_earlier(folder, iteration)])
     wait_for_all()
     return target / FILE
 
 
-def _draw(gallery: Gallery, member: Member, asked: Sequence[tuple[Path, str, int]]) -> None:
+def _draw(gallery: Gallery, member: Member, groups: Sequence[Sequence[_Own]]) -> None:
+    """Draw what is missing, a prompt's pictures together: that is faster than one by one."""
     state = this_process()
     settings = settings_of(member, gallery)
-    mine = asked[state.process_index :: state.num_processes]
-    wanted = [one for one in mine if not _is_there(*one, settings)]
+    mine = groups[state.process_index :: state.num_processes]
+    # Each group whole, so that a run that was broken off goes on to the same pictures to the last bit.
+    wanted = [group for group in mine if not all(_is_there(one, settings) for one in group)]
     if wanted:
-        drawer = open_member(member, gallery, state.device or torch.device("cpu"))
-        with progress_bar(member.name, "picture", len(wanted), shown=state.is_main_process) as progress:
-            for file, text, seed in wanted:
-                picture = drawer.draw(Prompt(ASPECTS[0], 0, text), seed)
-                write_picture(file, picture, {"prompt": text, "seed": seed, **settings})
-                progress.update()
+        drawer = DiffusersMember(member, gallery, torch.device(state.device or "cpu"))
+        count = sum(map(len, wanted))
+        with progress_bar(member.name, "picture", count, shown=state.is_main_process) as progress:
+            for group in wanted:
+                pictures = drawer.draw_several(group[0].text, [one.seed for one in group])
+                for one, picture in zip(group, pictures, strict=True):
+                    if not _is_there(one, settings):
+                        write_picture(one.file, picture, {**one.record, **settings})
+                    progress.update()
     wait_for_all()
 
 
-def _is_there(file: Path, text: str, seed: int, settings: dict[str, Any]) -> bool:
-    return file.is_file() and read_record(file) == {"prompt": text, "seed": seed, **settings}
+def _is_there(own: _Own, settings: dict[str, Any]) -> bool:
+    return own.file.is_file() and read_record(own.file) == {**own.record, **settings}
 
 
 def _scores(
@@ -105,6 +131,18 @@ def _scores(
                 own.append(judged(picture, Prompt(aspect, 0, text)))
             progress.update()
     return found
+
+
+def _earlier(folder: Path, iteration: int) -> list[dict[str, Any]]:
+    """Rankings that the iteration before had, as this one's file names their pictures."""
+    before = iteration - 1
+    file = place(folder, before) / FILE
+    if not file.is_file():
+        return []
+    return [
+        {**line, "images": [posixpath.normpath(f"../{before}/{name}") for name in line["images"]]}
+        for line in read_lines(file)
+    ]
 
 
 def _line(text: str, files: Sequence[Path], scores: dict[str, list[float]], folder: Path) -> dict[str, Any]:

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.comparisons import PreferenceFile
+from ..data.comparisons import PreferenceFile, open_picture
 from ..data.errors import SourceError
 from ..engine.fingerprint import of_texts
 
 
 class RankedPrompt(NamedTuple):
     """A prompt, its pictures, each one's number among all, and its advantage: the share of the others it
-    beats, less that which beat it, times the weight of the aspect."""
+    beats, less that which beat it, times the weight of the aspect, summed over aspects."""
 
     prompt: str
     pictures: list[Image.Image]
@@ -26,10 +26,11 @@ class RankedPrompt(NamedTuple):
 
 
 class RankedPictures:
-    """All rankings of a JSON Lines file, aspect by aspect, whose pictures are (width, height) pixels.
+    """All rankings of a JSON Lines file whose pictures are (width, height) pixels.
 
-    `weights` are those of the aspects; one of weight 0 is left out. Raises `SourceError` for a line that
-    cannot be read, a picture of another size, and where nothing is ranked.
+    `weights` are those of the aspects; one of weight 0 is left out. Aspects that rank the same pictures of a
+    prompt are taken together, so that each picture is looked at once for all of them. Raises `SourceError`
+    for a line that cannot be read, a picture of another size, and where nothing is ranked.
     """
 
     def __init__(self, path: Path, weights: Mapping[str, float], size: tuple[int, int]) -> None:
@@ -38,33 +39,36 @@ class RankedPictures:
             for aspect, weight in weights.items()
             if weight
         ]
-        self._places = [(file, number, weight) for file, weight in self._files for number in range(len(file))]
-        if not self._places:
+        found: dict[tuple[str, tuple[Path, ...]], list[float]] = {}
+        for preferences, weight in self._files:
+            for prompt, pictures, pairs in preferences.rankings:
+                advantages = found.setdefault((prompt, tuple(pictures)), [0.0] * len(pictures))
+                for better, worse in pairs:
+                    advantages[better] += weight / (len(pictures) - 1)
+                    advantages[worse] -= weight / (len(pictures) - 1)
+        self._rankings = [*found.items()]
+        if not self._rankings:
             asked = ", ".join(aspect for aspect, weight in weights.items() if weight) or "any aspect"
             raise SourceError(f"{path} has no ranking with a difference in {asked}")
         self._numbers: dict[Path, int] = {}
-        for file, _ in self._files:
-            for picture in file.pictures:
+        for (_, pictures), _ in self._rankings:
+            for picture in pictures:
                 self._numbers.setdefault(picture, len(self._numbers))
-                with Image.open(picture) as opened:
-                    if opened.size != size:
-                        raise SourceError(
-                            f"{picture} has {opened.width} × {opened.height} pixels; the run tunes pictures "
-                            f"of {size[0]} × {size[1]}, and ranked ones must be of that size"
-                        )
+        for picture in self._numbers:
+            with Image.open(picture) as opened:
+                if opened.size != size:
+                    raise SourceError(
+                        f"{picture} has {opened.width} × {opened.height} pixels; the run tunes pictures "
+                        f"of {size[0]} × {size[1]}, and ranked ones must be of that size"
+                    )
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rankings)
 
     def __getitem__(self, number: int) -> RankedPrompt:
-        file, place, weight = self._places[number]
-        pictures, prompts, pairs, *_ = file[place]
-        advantages = [0.0] * len(pictures)
-        for _, _, better, worse in pairs:
-            advantages[better] += weight / (len(pictures) - 1)
-            advantages[worse] -= weight / (len(pictures) - 1)
-        numbers = [self._numbers[picture] for picture in file.files(place)]
-        return RankedPrompt(prompts[0], pictures, numbers, advantages)
+        (prompt, files), advantages = self._rankings[number]
+        numbers = [self._numbers[file] for file in files]
+        return RankedPrompt(prompt, [open_picture(file) for file in files], numbers, advantages)
 
     def describe(self) -> dict[str, Any]:
         """What is ranked and what it weighs."""

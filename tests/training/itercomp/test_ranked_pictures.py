@@ -26,12 +26,16 @@ SHADES = {"white": 255, "grey": 128, "black": 0}
 
 @pytest.fixture
 def rankings(tmp_path):
-    """Two prompts, ranked in one aspect and in two; the pictures are plain."""
+    """Two prompts, ranked in all aspects but not each in all; the pictures are plain."""
     for name, shade in SHADES.items():
         Image.new("RGB", (64, 64), (shade,) * 3).save(tmp_path / f"{name}.png")
     images = [f"{name}.png" for name in SHADES]
     lines = [
-        {"prompt": "a red circle", "images": images, "ranks": {"attribute": [1, 2, 2]}},
+        {
+            "prompt": "a red circle",
+            "images": images,
+            "ranks": {"attribute": [1, 2, 2], "non-spatial": [2, 1, 2]},
+        },
         {
             "prompt": "a blue square",
             "images": images,
@@ -63,12 +67,12 @@ def losses(folder) -> list[float]:
     return [json.loads(line)["ranked"] for line in lines]
 
 
-def test_a_place_is_worth_the_pictures_it_beats_and_its_aspects_weight(rankings):
-    every = RankedPictures(rankings, {"attribute": 1.0, "spatial": 0.5, "non-spatial": 1.0}, (64, 64))
+def test_a_place_is_worth_the_pictures_it_beats_times_its_aspects_weight_in_all_aspects_together(rankings):
+    every = RankedPictures(rankings, {"attribute": 1.0, "spatial": 0.5, "non-spatial": 2.0}, (64, 64))
     found = [(one.prompt, one.numbers, one.advantages) for one in (every[n] for n in range(len(every)))]
     white, grey, black = range(3)
     assert found == [
-        ("a red circle", [white, grey, black], [1.0, -0.5, -0.5]),
+        ("a red circle", [white, grey, black], [0.0, 1.5, -1.5]),
         ("a blue square", [white, grey, black], [-1.0, 0.0, 1.0]),
         ("a blue square", [black, white], [0.5, -0.5]),
     ]
@@ -148,7 +152,10 @@ def test_rankings_and_rewards_teach_together_and_other_rankings_are_told(run, ra
         ({"distance_weight": 1.0}, "--distance-weight is about sampled pictures"),
         ({"ranking_reach": 0.0}, "--ranking-reach is 0; it must be more than 0"),
         ({"size": (96, 64)}, "has 64 × 64 pixels; the run tunes pictures of 96 × 64"),
-        ({"attribute_weight": 0.0, "spatial_weight": 0.0}, "has no ranking with a difference in"),
+        (
+            {"attribute_weight": 0.0, "spatial_weight": 0.0, "non_spatial_weight": 0.0},
+            "has no ranking with a difference in any aspect",
+        ),
     ],
 )
 def test_what_would_teach_nothing_or_cannot_is_told_before_anything_is_loaded(
