@@ -14,6 +14,7 @@ from ...models.rewards import reward_files
 from ...models.rewards.tokens import TOKENIZER_FILE, VOCABULARY_FILE
 from ...rankings.errors import GalleryError
 from ...rankings.gallery import TUNED, Gallery, read_gallery
+from ...rankings.pictures import FOLDER as PICTURES
 from ...rankings.pictures import clear_unfinished, index, write_lines
 from ..data.errors import SourceError
 from ..engine.processes import this_process, wait_for_all
@@ -122,6 +123,7 @@ class Loop:
         if stage == "rewards":
             return self._rewards(iteration)
         if stage == "feedback":
+            self._forget_earlier_tuning(iteration)
             self._prompts(iteration)
             feedback = self._feedback(iteration)
             if self.run.own_pictures:
@@ -197,6 +199,12 @@ class Loop:
             init=init,
             **tuning,
         )
+
+    def _forget_earlier_tuning(self, iteration: int) -> None:
+        """Remove what is there of the model that is not tuned yet: pictures by one that was deleted since."""
+        if self.state.is_main_process and not is_done(self.folder, iteration, "feedback"):
+            shutil.rmtree(self.folder / PICTURES / f"{TUNED}{iteration + 1}", ignore_errors=True)
+        wait_for_all()
 
     def _own_pictures(self, gallery: Gallery, iteration: int, feedback: FeedbackRun) -> Path:
         """Rankings of pictures by the model that is tuned next."""
