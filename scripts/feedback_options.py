@@ -72,6 +72,12 @@ def main() -> int:
     )
     parser.add_argument("--tuning-steps", type=int, default=60, help="of each tuning (60)")
     parser.add_argument("--prompts", type=int, default=100, help="held-out prompts (100)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=SEED,
+        help=f"of the held-out prompts and noise; a new one measures what was chosen by others ({SEED})",
+    )
     parser.add_argument("--steps", type=int, default=12, help="sampling steps (12)")
     parser.add_argument("--guidance", type=float, default=3.0, help="while measuring (3)")
     arguments = parser.parse_args()
@@ -110,12 +116,12 @@ def tune(arguments: argparse.Namespace, name: str) -> None:
 
 def measured(arguments: argparse.Namespace, name: str) -> dict[str, NDArray[np.float64]]:
     """`truth` (prompts, aspects) by the judge, and `pictures` (prompts, 64, 64, 3), kept in a file."""
-    asked = [arguments.prompts, arguments.steps, arguments.guidance, arguments.tuning_steps]
-    digits = "-".join(f"{one:g}" for one in asked[: 3 if name == BASE else 4])
+    asked = [arguments.seed, arguments.prompts, arguments.steps, arguments.guidance, arguments.tuning_steps]
+    digits = "-".join(f"{one:g}" for one in asked[: 4 if name == BASE else 5])
     file = arguments.folder / f"measured-{name}-{digits}.npz"
     if not file.is_file():
         pictures = draw(arguments, name)
-        wishes = held_out_wishes(arguments.prompts)
+        wishes = held_out_wishes(arguments.prompts, arguments.seed)
         truth = [measure(wish, read_content(picture)) for wish, picture in zip(wishes, pictures, strict=True)]
         beginning = file.with_name(f"unfinished-{file.name}")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,13 +135,13 @@ def measured(arguments: argparse.Namespace, name: str) -> dict[str, NDArray[np.f
         return {key: kept[key] for key in ("truth", "pictures")}
 
 
-def held_out_wishes(count: int) -> list[Wish]:
+def held_out_wishes(count: int, seed: int = SEED) -> list[Wish]:
     """Prompts of two or three things whose looks no training has shown, each with a relation."""
     found: list[Wish] = []
     number = 0
     while len(found) < count:
-        world = ShapesWorld(SEED, split="held-out", figures=2 + number % 2)
-        wish = wish_for(np.random.default_rng([SEED, number]), world.scene(number))
+        world = ShapesWorld(seed, split="held-out", figures=2 + number % 2)
+        wish = wish_for(np.random.default_rng([seed, number]), world.scene(number))
         found += [wish] if wish.relation else []
         number += 1
     return found
@@ -155,7 +161,7 @@ def draw(arguments: argparse.Namespace, name: str) -> NDArray[np.uint8]:
         load_loras(pipeline, [(model / LORA, 1.0)])
     elif name != BASE:
         load_unet(pipeline.unet, model / "unet")
-    prompts = [wish.prompt for wish in held_out_wishes(arguments.prompts)]
+    prompts = [wish.prompt for wish in held_out_wishes(arguments.prompts, arguments.seed)]
     drawn = [
         generate_base(
             pipeline,
@@ -164,7 +170,7 @@ def draw(arguments: argparse.Namespace, name: str) -> NDArray[np.uint8]:
             SIDE,
             steps=arguments.steps,
             guidance=arguments.guidance,
-            seed=SEED + first,
+            seed=arguments.seed + first,
         )
         for first in range(0, len(prompts), BATCH)
     ]
@@ -177,8 +183,8 @@ def table(
     """Markdown of everything that was measured; `first` is what the others are held against."""
     tuning = "" if arguments.tuned else f"{arguments.tuning_steps} steps of tuning, "
     lines = [
-        f"{arguments.prompts} held-out prompts, {tuning}{arguments.steps} sampling steps, "
-        f"guidance {arguments.guidance:g}.",
+        f"{arguments.prompts} held-out prompts of seed {arguments.seed}, {tuning}{arguments.steps} sampling "
+        f"steps, guidance {arguments.guidance:g}.",
         "",
         f"| option | aspect | fulfilled | less base | less {first} | distance |",
         "|---|---|---|---|---|---|",

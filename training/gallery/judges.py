@@ -18,6 +18,7 @@ from ...rankings.pictures import picture_file
 from ...rankings.questions import answered, questions
 from ...shapes_world import CaptionError
 from ...shapes_world.preferences import Content, measure, parse_wish, read_content
+from ..engine.processes import this_process
 from ..engine.progress import progress_bar
 
 WORLD = "world"
@@ -37,11 +38,11 @@ QUESTIONS = {
 _LEAST = 1e-6
 
 
-def load_judge(name: str, device: str = "cpu") -> tuple[str, Judge]:
-    """A judge and the annotator's name under which its answers are kept."""
+def load_judge(name: str, device: str | None = None) -> tuple[str, Judge]:
+    """A judge and the annotator's name under which its answers are kept; the device is this process's."""
     if name == WORLD:
         return "judge world", world_judge
-    model = YesNoModel.load(name, device)
+    model = YesNoModel.load(name, device or str(this_process().device or "cpu"))
 
     def judge(picture: Image.Image, prompt: Prompt) -> float:
         return model.ask(picture, QUESTIONS[prompt.aspect].replace("{prompt}", prompt.text))

@@ -6,11 +6,12 @@ Pictures of other members say less about that: much of what tells them apart is 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import gather_object
 from PIL import Image
 
 from ...models.rewards import reward_files
@@ -55,7 +56,7 @@ def rank_own_pictures(
 ) -> Path:
     """The file of rankings of `count` pictures of each prompt by this member, made now or earlier.
 
-    The judge ranks, or if there is none the rewards of the iteration. Each process draws its share. Rankings
+    The judge ranks, or if there is none the rewards of the iteration. Each process does its share. Rankings
     of earlier iterations follow: what was better than what is as true of the model as it was then.
     """
     target = place(folder, iteration)
@@ -71,20 +72,15 @@ def rank_own_pictures(
     parts = (group[begin : begin + _TOGETHER] for group in own for begin in range(0, count, _TOGETHER))
     _draw(gallery, member, [*parts])
     state = this_process()
+    mine = range(len(prompts))[state.process_index :: state.num_processes]
+    scores = _scores([one for number in mine for one in own[number]], judge, rewards_of(folder, iteration))
+    ranked = [(number, _line(own[number], scores, target)) for number in mine]
+    wait_for_all()
+    lines = dict(gather_object(ranked))
     if state.is_main_process:
-        files = [one.file for group in own for one in group]
-        texts = [one.text for group in own for one in group]
-        scores = _scores(files, texts, judge, rewards_of(folder, iteration))
-        lines = [
-            _line(
-                text,
-                files[number * count : (number + 1) * count],
-                {aspect: found[number * count : (number + 1) * count] for aspect, found in scores.items()},
-                target,
-            )
-            for number, text in enumerate(prompts)
-        ]
-        write_lines(target / FILE, [*lines, *_earlier(folder, iteration)])
+        write_lines(
+            target / FILE, [*(lines[number] for number in sorted(lines)), *_earlier(folder, iteration)]
+        )
     wait_for_all()
     return target / FILE
 
@@ -113,22 +109,23 @@ def _is_there(own: _Own, settings: dict[str, Any]) -> bool:
     return own.file.is_file() and read_record(own.file) == {**own.record, **settings}
 
 
-def _scores(
-    files: Sequence[Path], texts: Sequence[str], judge: str | None, rewards: Path
-) -> dict[str, list[float]]:
-    """What the judge or the rewards say of each picture, by aspect."""
+def _scores(pictures: Sequence[_Own], judge: str | None, rewards: Path) -> dict[str, dict[Path, float]]:
+    """What the judge or the rewards say of each picture, by aspect and file."""
     if judge is None:
+        asked = [(one.file, one.text) for one in pictures]
         return {
-            aspect: score_pictures(file, [*zip(files, texts, strict=True)])
+            aspect: {
+                one.file: score for one, score in zip(pictures, score_pictures(file, asked), strict=True)
+            }
             for aspect, file in reward_files(rewards).items()
         }
     name, judged = load_judge(judge)
-    found: dict[str, list[float]] = {aspect: [] for aspect in ASPECTS}
-    with progress_bar(name, "picture", len(files)) as progress:
-        for file, text in zip(files, texts, strict=True):
-            picture: Image.Image = read_picture(file)
+    found: dict[str, dict[Path, float]] = {aspect: {} for aspect in ASPECTS}
+    with progress_bar(name, "picture", len(pictures), shown=this_process().is_main_process) as progress:
+        for one in pictures:
+            picture: Image.Image = read_picture(one.file)
             for aspect, own in found.items():
-                own.append(judged(picture, Prompt(aspect, 0, text)))
+                own[one.file] = judged(picture, Prompt(aspect, 0, one.text))
             progress.update()
     return found
 
@@ -145,12 +142,15 @@ def _earlier(folder: Path, iteration: int) -> list[dict[str, Any]]:
     ]
 
 
-def _line(text: str, files: Sequence[Path], scores: dict[str, list[float]], folder: Path) -> dict[str, Any]:
-    names = [file.relative_to(folder).as_posix() for file in files]
+def _line(
+    pictures: Sequence[_Own], scores: Mapping[str, Mapping[Path, float]], folder: Path
+) -> dict[str, Any]:
+    names = [one.file.relative_to(folder).as_posix() for one in pictures]
     ranks: dict[str, list[int]] = {}
-    for aspect, own in scores.items():
+    for aspect, known in scores.items():
+        own = {name: known[one.file] for name, one in zip(names, pictures, strict=True)}
         # Without places nobody can tell of the aspect.
-        if places := places_by_score(dict(zip(names, own, strict=True))):
+        if places := places_by_score(own):
             number = {name: rank for rank, tied in enumerate(places, 1) for name in tied}
             ranks[aspect] = [number[name] for name in names]
-    return {"prompt": text, "images": names, "ranks": ranks}
+    return {"prompt": pictures[0].text, "images": names, "ranks": ranks}

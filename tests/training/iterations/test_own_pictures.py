@@ -1,10 +1,13 @@
-"""Pictures of the model in tuning, ranked by a judge: ties, and what it cannot tell of."""
+"""Pictures of the model in tuning, ranked by a judge: ties, what it cannot tell of, and who does what."""
 
 from __future__ import annotations
 
 import json
 
+import own_pictures_run
+import pytest
 from PIL import Image
+from two_processes import run_in_two
 
 from instance_composer.rankings.gallery import Gallery, Member
 from instance_composer.rankings.pictures import write_picture
@@ -54,3 +57,14 @@ def test_what_was_ranked_before_teaches_on(tmp_path):
     names = [f"{folder}own/00000-{n}.png" for folder in ("", "../1/", "../0/") for n in range(2)]
     assert [name for line in lines for name in line["images"]] == names
     assert all((file.parent / name).is_file() for name in names)
+
+
+@pytest.mark.slow
+def test_two_processes_draw_and_rank_what_one_does(tiny_model, tmp_path):
+    alone = own_pictures_run.rank(tmp_path / "alone", tiny_model)
+    run_in_two(own_pictures_run, tmp_path / "both", tiny_model)
+    both = tmp_path / "both" / "iterations" / "0" / "own.jsonl"
+    assert both.read_text() == alone.read_text()
+    names = [name for line in alone.read_text().splitlines() for name in json.loads(line)["images"]]
+    assert len(names) == 6
+    assert all((both.parent / name).read_bytes() == (alone.parent / name).read_bytes() for name in names)
