@@ -80,10 +80,10 @@ def ranked_loss(
 ) -> Tensor:
     """The mean over noisy latents (B, C, h, w) of what moves predictions `before` towards or from a target.
 
-    Advantages (B,) from -1 to 1 say which. A model that sees many of them moves from what it predicted by
-    `reach` times the mean of advantage times what was missing, and no further: the squares hold it there.
-    `before` is from the model at the start of the run. Each picture counts by its error before, so that all
-    noise levels weigh alike.
+    Advantages (B,) say which; for one aspect of weight 1 they are from -1 to 1. A model that sees many of
+    them moves from what it predicted by `reach` times the mean of advantage times what was missing, and no
+    further: the squares hold it there. `before` is from the model at the start of the run. Each picture
+    counts by its error before, so that all noise levels weigh alike.
 
     Source: DiffusionNFT (arXiv 2509.16117), whose loss r |v+ - v|² + (1 - r) |v- - v|² this is, but for what
     has no gradient, with r = (1 + advantage) / 2 and beta = 1 / reach.
