@@ -27,7 +27,8 @@ SIDE = 128
 SEED = 15
 # Only two and three things: with more the demo model is so often wrong that all members tie.
 FIGURES = (2, 3)
-# Prompts to tune on for each one of an aspect: they need no layout, and no picture of other members.
+# Prompts to tune on for each one of an aspect, unless said otherwise: they need no layout, and no picture of
+# other members.
 TUNING = 6
 
 
@@ -43,6 +44,7 @@ def main() -> int:
         help="packed model with its adapter and composition LoRA, else with the demo's (demo)",
     )
     parser.add_argument("--prompts", type=int, default=120, help="prompts of each aspect (120)")
+    parser.add_argument("--tuning", type=int, help=f"prompts to tune on ({TUNING} for each of an aspect)")
     parser.add_argument(
         "--held-out", type=int, default=3, help="of so many prompts one is for measuring alone (3)"
     )
@@ -53,7 +55,8 @@ def main() -> int:
         print(f"{file} is there already; choose another folder, or remove it first", file=sys.stderr)
         return 2
     write_prompts(arguments.folder, arguments.prompts)
-    wanted = asked(len(ASPECTS), TUNING * arguments.prompts)
+    count = TUNING * arguments.prompts if arguments.tuning is None else arguments.tuning
+    wanted = asked(len(ASPECTS), count)
     text = "".join(f"{wish.prompt}\n" for wish, _ in wanted)
     (arguments.folder / "tuning.txt").write_text(text, encoding="utf-8")
     file.write_text(gallery(arguments.model.resolve(), arguments.steps, arguments.held_out), encoding="utf-8")
@@ -82,8 +85,8 @@ def asked(place: int, count: int) -> list[tuple[Wish, Scene]]:
         world = ShapesWorld(SEED + 100 * place, SIDE, SIDE, figures=FIGURES[number % len(FIGURES)])
         scene = world.scene(number)
         wish = wish_for(np.random.default_rng([SEED, place, number]), scene)
-        # A spatial prompt says a relation; those of the other aspects say one or none, as it comes.
-        if wish.relation or place != ASPECTS.index("spatial"):
+        # Spatial prompts and those to tune on say a relation; the others say one or none, as it comes.
+        if wish.relation or place not in (ASPECTS.index("spatial"), len(ASPECTS)):
             found.append((wish, scene))
         number += 1
     return found

@@ -137,7 +137,12 @@ class FeedbackObjective(nn.Module):
         """
         clean = self._encode_once(ranked["numbers"].tolist(), ranked["pictures"])
         given = self.encode(ranked["ids"], ranked["sizes"]).rows(ranked["prompts"])
-        noisy, noise, timesteps = add_noise(clean, self.scheduler, generator, timestep_power=_TIMESTEP_POWER)
+        # Pictures of a prompt share noise and its level: advantages add up to zero, so that what predictions of
+        # them have in common cancels out, and their differences are left.
+        some = clean.new_zeros((len(ranked["sizes"]), *clean.shape[1:]))
+        _, noise, timesteps = add_noise(some, self.scheduler, generator, timestep_power=_TIMESTEP_POWER)
+        noise, timesteps = noise[ranked["prompts"]], timesteps[ranked["prompts"]]
+        noisy = self.scheduler.add_noise(clean, noise, timesteps)
         target = training_target(clean, noise, self.scheduler, timesteps)
         before = self._at_the_start(noisy, timesteps, given)
         return ranked_loss(

@@ -54,8 +54,12 @@ def test_prompts_to_tune_on_are_others_and_can_be_judged(loop):
     assert not {one.text for one in read_gallery(loop / "gallery.toml").prompts} & set(prompts)
     wishes = [parse_wish(prompt) for prompt in prompts]
     assert {len(wish.phrases) for wish in wishes} == {2, 3}
-    # As they come, and not as those of the spatial aspect.
-    assert len({bool(wish.relation) for wish in wishes}) == 2
+    assert all(wish.relation for wish in wishes)
+
+
+def test_as_many_prompts_to_tune_on_as_are_asked_for(tmp_path):
+    assert write(tmp_path / "run", "--tuning", "2").returncode == 0
+    assert len((tmp_path / "run" / "tuning.txt").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_gallery_that_is_there_is_not_written_over(loop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -13,11 +14,14 @@ from tiny_rewards import write_tiny_rewards
 from training_tasks import settings
 
 from instance_composer.training.data.errors import SourceError
+from instance_composer.training.data.text import Tokenizer
 from instance_composer.training.engine.checkpoint import ResumeError
+from instance_composer.training.itercomp.feedback_objective import FeedbackForm, FeedbackObjective
 from instance_composer.training.itercomp.feedback_options import FeedbackRun
 from instance_composer.training.itercomp.feedback_run import train_feedback
 from instance_composer.training.itercomp.feedback_task import LORA
 from instance_composer.training.itercomp.ranked_pictures import RankedPictures, ranked_loss
+from instance_composer.training.noise import size_conditioning
 
 # The rate is large enough for two steps to show.
 BRIEF = settings(steps=2, batch=1, every_log=1, learning_rate=0.01)
@@ -99,6 +103,25 @@ def test_predictions_go_so_far_and_no_further():
     best = torch.full_like(before, 0.4 * 0.5 * 3.0).requires_grad_(True)
     (gradient,) = torch.autograd.grad(ranked_loss(best, before, target, torch.tensor([0.5]), 0.4), best)
     torch.testing.assert_close(gradient, torch.zeros_like(best), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(("other", "moves"), [("same", False), ("different", True)])
+def test_only_what_tells_a_prompts_pictures_apart_moves_the_model(other, moves, pipeline):
+    original = copy.deepcopy(pipeline.unet).requires_grad_(False)
+    objective = FeedbackObjective(pipeline, [], FeedbackForm(reward=0.0, ranking=1.0), original=original)
+    better = torch.rand(3, 64, 64)
+    worse = better if other == "same" else torch.rand(3, 64, 64)
+    ranked = {
+        "pictures": torch.stack((better, worse)),
+        "numbers": torch.tensor([0, 1]),
+        "prompts": torch.tensor([0, 0]),
+        "ids": Tokenizer(pipeline)(["a red circle"]),
+        "sizes": size_conditioning([(64, 64)]),
+        "advantages": torch.tensor([1.0, -1.0]),
+    }
+    objective.rank(ranked, torch.Generator().manual_seed(0)).backward()
+    largest = max(float(one.grad.abs().max()) for one in pipeline.unet.parameters() if one.grad is not None)
+    assert (largest > 1e-4) == moves
 
 
 @pytest.mark.parametrize("rank", [0, 2])
