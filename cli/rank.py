@@ -26,7 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--iteration",
         type=number(0, whole=True),
         default=0,
-        help="ask about members that are in the gallery in this iteration (0)",
+        help="ask about members that are in the gallery in this iteration, tuned ones too (0); in the loop "
+        "who joins later is placed by rewards all the same",
     )
     parser.add_argument("--port", type=number(0, 65_535, whole=True), default=0, help="of the page (any)")
     parser.add_argument(
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     if (number_of_process := os.environ.get("RANK", "0")) != "0":
         print(f"process {number_of_process} has nothing to do: ranking is the work of one", file=sys.stderr)
         return 0
-    gallery = read_gallery(arguments.gallery or arguments.folder)
+    gallery = _with_tuned(read_gallery(arguments.gallery or arguments.folder), int(arguments.iteration))
     if arguments.export is not None:
         return _export(arguments, gallery)
     if arguments.agreement:
@@ -56,6 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.judge is not None:
         return _judge(arguments, gallery)
     return _serve(arguments, gallery)
+
+
+def _with_tuned(gallery: Gallery, iteration: int) -> Gallery:
+    """The gallery with the tuned bases that are in it in an iteration of the loop."""
+    from ..rankings.gallery import TUNED, Member
+
+    kind = gallery.members[gallery.base].kind
+    return gallery.with_members([Member(f"{TUNED}{n}", kind, {}, n) for n in range(1, iteration + 1)])
 
 
 def _serve(arguments: argparse.Namespace, gallery: Gallery) -> int:

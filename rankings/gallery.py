@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,17 @@ class Gallery:
         """Whether a prompt is for measuring alone."""
         return prompt.number % self.held_out == self.held_out - 1
 
+    def held_out_texts(self) -> frozenset[str]:
+        """The texts of prompts for measuring: one may stand in another aspect's file, or twice in its own."""
+        return frozenset(one.text for one in self.prompts if self.is_held_out(one))
+
     def of_aspect(self, aspect: str) -> list[Prompt]:
         """The prompts of an aspect."""
         return [one for one in self.prompts if one.aspect == aspect]
+
+    def with_members(self, more: Sequence[Member]) -> Gallery:
+        """The same gallery with more members, behind its own."""
+        return replace(self, members={**self.members, **{one.name: one for one in more}})
 
     def joined(self, iteration: int) -> list[Member]:
         """The members that are in the gallery in an iteration, in the file's order."""
@@ -90,6 +98,11 @@ class Gallery:
     def aspects(self) -> list[str]:
         """The aspects that have prompts."""
         return [aspect for aspect in ASPECTS if self.of_aspect(aspect)]
+
+
+def looks_like_a_hub_name(name: str) -> bool:
+    """Whether a text is owner/model, as models on Hugging Face's hub are called."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
 def read_gallery(path: Path) -> Gallery:
@@ -157,7 +170,7 @@ def _resolved(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     for name in PATHS & options.keys():
         path = folder / options[name]
         # "owner/model" may also be a path that is misspelt: then its first folder is here.
-        on_the_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", options[name]) and not path.parent.is_dir()
+        on_the_hub = looks_like_a_hub_name(options[name]) and not path.parent.is_dir()
         if name != "model" or not on_the_hub:
             found[name] = str(path)
     return found

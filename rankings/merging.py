@@ -56,14 +56,21 @@ def rankings(
             if answer is None:
                 continue
             if answer.prompt != prompt.text:
-                _count(told, f"answers of {name} are to prompts that the gallery has no more")
+                _count(
+                    told, f"answers of {name} are to prompts that the gallery has no more; they are left out"
+                )
                 continue
             if strangers := sorted(one for one in answer.members - known):
-                _count(told, f"answers of {name} rank {', '.join(strangers)}, which the gallery has not")
+                of = ", ".join(strangers)
+                _count(told, f"answers of {name} rank {of}, which the gallery has not; they are left out")
             several.append(_without_strangers(answer, known))
-        if places := merge(several):
+        places = merge(several)
+        ranked = frozenset[str]().union(*(one.members for one in several))
+        if some := sorted(ranked.difference(*places)):
+            _count(told, f"rankings are without {', '.join(some)}, whom not all annotators ranked")
+        if places:
             found.append(Ranking(prompt, places))
-    return found, [f"{count} {words}; they are left out" for words, count in told.items()]
+    return found, [f"{count} {words}" for words, count in told.items()]
 
 
 def preference_lines(

@@ -66,8 +66,13 @@ def read_record(file: Path) -> dict[str, Any]:
     return found
 
 
-def missing(run: Path, member: str, prompts: Iterable[Prompt], made_with: dict[str, Any]) -> list[Prompt]:
-    """The prompts a member has no picture of; `GalleryError` for a picture made otherwise than asked now."""
+def missing(
+    run: Path, member: str, prompts: Iterable[Prompt], made_with: dict[str, Any], seed: int | None = None
+) -> list[Prompt]:
+    """The prompts a member has no picture of; `GalleryError` for a picture made otherwise than asked now.
+
+    `seed` is that of the gallery, where it decides what the member draws.
+    """
     found: list[Prompt] = []
     for prompt in prompts:
         file = picture_file(run, member, prompt)
@@ -76,6 +81,8 @@ def missing(run: Path, member: str, prompts: Iterable[Prompt], made_with: dict[s
             continue
         record = read_record(file)
         asked = {"prompt": prompt.text, **made_with}
+        if seed is not None:
+            asked["seed"] = seed + prompt.number
         changed = sorted(name for name in asked if record.get(name) != asked[name])
         if changed:
             was = ", ".join(f"{name} was {record.get(name)!r} and is now {asked[name]!r}" for name in changed)

@@ -51,11 +51,11 @@ def questions(run: Path, gallery: Gallery, iteration: int = 0) -> tuple[list[Ask
 
 
 def answered(asked: Asked, answers: Mapping[Question, Answer]) -> bool:
-    """Whether there is an answer to this prompt about these pictures; "cannot tell" is one."""
+    """Whether there is an answer to this prompt about these pictures, or more; "cannot tell" is one."""
     answer = answers.get(asked.question)
     if answer is None or answer.prompt != asked.prompt.text:
         return False
-    return not answer.places or answer.members == frozenset(asked.members)
+    return not answer.places or answer.members >= frozenset(asked.members)
 
 
 def progress(

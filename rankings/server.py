@@ -46,7 +46,7 @@ class RankingServer(ThreadingHTTPServer):
         if not self.asked:
             raise GalleryError(
                 f"{run} has no prompt with pictures of two members yet; sample them first: "
-                f"instance-composer train itercomp {run} --stage sample"
+                f"instance-composer train itercomp {run} --rewards FOLDER --until sample"
             )
         self.by_question = {one.question: one for one in self.asked}
         self.token = secrets.token_urlsafe(18)
@@ -109,7 +109,8 @@ class RankingServer(ThreadingHTTPServer):
         shown = asked.shown_to(annotator)
         aspect, number = asked.question
         before: list[list[int]] = []
-        if again is not None and again.members == frozenset(shown):
+        same = again is not None and (again.question, again.prompt) == (asked.question, asked.prompt.text)
+        if again is not None and same and again.members == frozenset(shown):
             before = [[shown.index(member) for member in place] for place in again.places]
         return {
             "aspect": aspect,

@@ -24,14 +24,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tune, and say where the UNet is."""
+    """Tune, and say where the UNet is, or the LoRA."""
     from ...training.engine.settings import read_settings
     from ...training.itercomp.feedback_run import train_feedback
+    from ...training.itercomp.feedback_task import LORA, UNET
 
     settings = read_settings({**settings_file(arguments), **changes(arguments)}, FEEDBACK_SETTINGS)
-    train_feedback(
-        read_options(arguments, FeedbackRun), settings, arguments.folder, dry_run=arguments.dry_run
-    )
+    options = read_options(arguments, FeedbackRun)
+    train_feedback(options, settings, arguments.folder, dry_run=arguments.dry_run)
     if not arguments.dry_run:
-        print(arguments.folder / "model" / "unet")
+        print(arguments.folder / "model" / (LORA if options.rank else UNET))
     return 0

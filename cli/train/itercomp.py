@@ -42,6 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ...training.iterations.loop import Loop
 
     loop = Loop(read_options(arguments, LoopRun), arguments.folder, _settings(arguments))
+    if arguments.dry_run:
+        for line in loop.foretell(int(arguments.iterations)):
+            print(line)
+        return 0
     if arguments.stage is not None:
         loop.do(int(arguments.iteration), arguments.stage, by_name=True)
     else:

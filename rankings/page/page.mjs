@@ -132,6 +132,8 @@ function drag(event, button, number) {
     button.classList.remove("moving");
     over?.classList.remove("over");
     if (now?.type !== "pointerup") return;
+    // Enter is to save, and not to press this card again.
+    button.blur();
     if (!ghost) press(number);
     else if (over?.id === "rest") {
       take(number);
@@ -225,7 +227,7 @@ async function send(path, body = {}) {
     scrollTo(0, 0);
   } catch (error) {
     state.busy = false;
-    find("fault").textContent = say("lost", { reason: error.message });
+    find("fault").textContent = say(path === "answer" ? "lost" : "refused", { reason: error.message });
     find("fault").hidden = false;
     draw();
   }
@@ -241,7 +243,11 @@ find("sign-in").addEventListener("submit", (event) => {
   state.name = find("name").value.trim();
   if (!state.name) return;
   localStorage.setItem("name", state.name);
-  send("next");
+  // Without a first question the form is what is left to go on from.
+  send("next").then(() => {
+    if (!state.progress) state.name = "";
+    draw();
+  });
 });
 find("language").addEventListener("click", () => {
   state.language = state.language === "zh" ? "en" : "zh";

@@ -197,6 +197,30 @@ def test_a_phone_ranks_by_touch_in_chinese(run, open_page):
         assert page.text_content("h1") == "Which picture shows it better?"
 
 
+def test_enter_saves_what_was_placed_with_the_mouse(run, open_page):
+    with ranking(run, open_page) as (_, address):
+        page = open_page(address)
+        sign_in(page)
+        for number in (1, 2, 3):
+            page.click(f"#rest .card[data-number='{number - 1}']")
+        assert order(page) == [[1], [2], [3]]
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.getElementById('progress').textContent.startsWith('1 of')")
+        assert saved(run) == [[1, 1, 1]]
+
+
+def test_a_name_that_cannot_be_is_told_and_another_can_be_given(run, open_page):
+    with ranking(run, open_page) as (_, address):
+        page = open_page(address)
+        page.fill("#name", "a\u200bb")
+        page.press("#name", "Enter")
+        page.wait_for_selector("#fault:not([hidden])")
+        assert "1 to 60 characters" in page.text_content("#fault")
+        open_page.problems.clear()
+        sign_in(page)
+        assert page.is_hidden("#fault")
+
+
 def hold(page, source: str, target: str) -> None:
     """A finger that rests on a picture, takes it along, and lets go."""
     page.locator(source).scroll_into_view_if_needed()

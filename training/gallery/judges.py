@@ -13,11 +13,12 @@ from PIL import Image
 from ...models.vision.asking import YesNoModel
 from ...pictures.reading import read_picture
 from ...rankings.answers import Answer, AnswerFile
-from ...rankings.gallery import ASPECTS, Gallery, Prompt
+from ...rankings.gallery import ASPECTS, Gallery, Prompt, looks_like_a_hub_name
 from ...rankings.pictures import picture_file
 from ...rankings.questions import answered, questions
 from ...shapes_world import CaptionError
 from ...shapes_world.preferences import Content, measure, parse_wish, read_content
+from ..data.errors import SourceError
 from ..engine.processes import this_process
 from ..engine.progress import progress_bar
 
@@ -36,6 +37,15 @@ QUESTIONS = {
 }
 # Scores closer than this are a tie.
 _LEAST = 1e-6
+
+
+def check_judge(name: str | None) -> None:
+    """`SourceError` for a judge's name that can be neither a folder nor a model on the hub."""
+    if name not in (None, WORLD) and not Path(name).exists() and not looks_like_a_hub_name(name):
+        raise SourceError(
+            f"--judge is {name!r}; it is world, the folder of a vision-language model that chats, or such a "
+            "model's name on the hub, as owner/model"
+        )
 
 
 def load_judge(name: str, device: str | None = None) -> tuple[str, Judge]:

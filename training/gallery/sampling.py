@@ -42,7 +42,8 @@ def sample(run: Path, gallery: Gallery, members: Sequence[Member], prompts: Sequ
         # By place among all prompts: which ones are missing changes while others work.
         mine = each_once(prompts)[state.process_index :: state.num_processes]
         try:
-            wanted = missing(run, member.name, mine, settings_of(member, gallery))
+            seed = gallery.seed if _is_seeded(member) else None
+            wanted = missing(run, member.name, mine, settings_of(member, gallery), seed)
             notes += _draw(run, gallery, member, wanted, state) if wanted else []
         except FAULTS as error:
             notes.append(f"{member.name} draws nothing: {error}")
@@ -66,6 +67,11 @@ def settings_of(member: Member, gallery: Gallery) -> dict[str, Any]:
         # A workflow is changed under its name, as weights seldom are.
         own["workflow"] = hashlib.sha256(workflow.read_bytes()).hexdigest()[:16]
     return {"kind": member.kind, "options": options, **own}
+
+
+def _is_seeded(member: Member) -> bool:
+    """Whether the seed decides what a member draws."""
+    return member.kind != "folder" and (member.kind != "comfyui" or "seed" in member.options)
 
 
 def open_member(member: Member, gallery: Gallery, device: torch.device) -> Drawer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,43 @@ from ...models.rewards.tokens import TOKENIZER_FILE, VOCABULARY_FILE
 from ...rankings.errors import GalleryError
 from ...rankings.gallery import TUNED, Gallery, read_gallery
 from ...rankings.pictures import FOLDER as PICTURES
-from ...rankings.pictures import clear_unfinished, index, write_lines
+from ...rankings.pictures import clear_unfinished, each_once, index, picture_file, write_lines
 from ..data.errors import SourceError
 from ..engine.processes import this_process, wait_for_all
 from ..engine.settings import Settings, read_settings
+from ..gallery.diffusers_member import check_tunable
+from ..gallery.judges import check_judge
 from ..gallery.sampling import sample
 from ..itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun, FeedbackTuning
-from ..itercomp.feedback_run import form_of, prompts_of, train_feedback
+from ..itercomp.feedback_run import form_of, prompts_of, read_prompts, train_feedback
 from ..itercomp.reward_options import REWARD_SETTINGS, RewardRun
-from ..itercomp.reward_run import train_reward
+from ..itercomp.reward_run import check_frozen, train_reward
 from .options import ALL, BASE, LAST, NEW, LoopRun
+from .own_pictures import FOLDER as OWN_PICTURES
 from .own_pictures import MOST_OWN_PICTURES, rank_own_pictures
 from .ranking import HELD_OUT, TRAIN, check_choice, expanded_rankings, first_rankings
 from .report import write_report
 from .stage_names import STAGE_NAMES
 from .state import (
+    check_rank,
+    check_tuned,
     is_done,
     mark_done,
+    mark_undone,
     next_stage,
+    notes_of,
     place,
     read_lines,
     rewards_of,
     timed,
     tuned_model,
+    weights_digest,
     with_tuned,
 )
 
 logger = logging.getLogger("instance_composer")
 
+_PROMPTS = "prompts.txt"
 _DEFAULTS = {"rewards": REWARD_SETTINGS, "feedback": FEEDBACK_SETTINGS}
 
 
@@ -67,6 +76,10 @@ class Loop:
             )
         # What cannot be is told before hours of sampling.
         form_of(self._feedback(0))
+        check_tunable(base)
+        check_judge(run.judge)
+        check_frozen(run.frozen)
+        self._learnt_prompts()
         if run.own_pictures not in (0, *range(2, MOST_OWN_PICTURES + 1)):
             raise SourceError(
                 f"--own-pictures is {run.own_pictures}; it must be 0, or 2 to {MOST_OWN_PICTURES} to rank"
@@ -96,6 +109,26 @@ class Loop:
                 return
             first = next_stage(self.folder, iterations)
 
+    def foretell(self, iterations: int) -> Iterator[str]:
+        """What the loop has before it, a line each; nothing is loaded or written."""
+        gallery, following = self.gallery, next_stage(self.folder, iterations)
+        yield f"prompts: {', '.join(f'{len(gallery.of_aspect(one))} {one}' for one in gallery.aspects)}"
+        yield f"held out for measuring: one prompt of {gallery.held_out} in each aspect"
+        learnt, left_out = self._learnt_prompts()
+        yield f"prompts to tune on: {len(learnt)}, {left_out} held out"
+        if following is None:
+            yield f"all {iterations} iterations are done; more with a larger --iterations"
+            return
+        iteration, stage = following
+        for name, member in with_tuned(self.folder, gallery, iteration, self.run.rank).members.items():
+            if member.joins > iteration:
+                yield f"{name}: joins in iteration {member.joins}"
+                continue
+            every = each_once(gallery.prompts)
+            there = sum(picture_file(self.folder, name, one).is_file() for one in every)
+            yield f"{name}: {there} of {len(every)} pictures are there"
+        yield f"next: iteration {iteration}, {stage}; then on to the end of iteration {iterations - 1}"
+
     def do(self, iteration: int, stage: str, *, by_name: bool = False) -> None:
         """One stage, once more if it was finished; `by_name` if it was asked for alone."""
         for earlier in range(iteration):
@@ -103,12 +136,25 @@ class Loop:
                 raise SourceError(
                     f"iteration {iteration} follows the feedback of iteration {earlier}, not done yet"
                 )
-        main = self.state.is_main_process
+        check_tuned(self.folder, iteration, self.run.rank)
+        main, again = self.state.is_main_process, is_done(self.folder, iteration, stage)
+        wait_for_all()
+        said = notes_of(self.folder, iteration, [stage])
         if main:
             logger.info("iteration %d, %s", iteration, stage)
+            mark_undone(self.folder, iteration, stage)
         wait_for_all()
-        with timed(self.folder, iteration, stage, self.state.num_processes, main):
-            notes = self._stage(iteration, stage, by_name)
+        try:
+            with timed(self.folder, iteration, stage, self.state.num_processes, main):
+                if stage == "feedback":
+                    notes = self._tune(iteration, again)
+                else:
+                    notes = self._stage(iteration, stage, by_name)
+        except Exception:
+            # A stage that refuses to begin again is as finished as before.
+            if main and again:
+                mark_done(self.folder, iteration, stage, {"notes": said})
+            raise
         gc.collect()
         if main:
             for note in notes:
@@ -122,14 +168,6 @@ class Loop:
             return self._sample(gallery, iteration)
         if stage == "rewards":
             return self._rewards(iteration)
-        if stage == "feedback":
-            self._forget_earlier_tuning(iteration)
-            self._prompts(iteration)
-            feedback = self._feedback(iteration)
-            if self.run.own_pictures:
-                feedback = replace(feedback, rankings=self._own_pictures(gallery, iteration, feedback))
-            train_feedback(feedback, self.settings["feedback"], place(self.folder, iteration) / "feedback")
-            return []
         if stage == "report":
             return self._report(iteration)
         if not self.state.is_main_process:
@@ -192,22 +230,50 @@ class Loop:
         tuning = {one.name: getattr(run, one.name) for one in fields(FeedbackTuning)}
         return FeedbackRun(
             model=Path(base.options["model"]),
+            config=base.path("config"),
             rewards=rewards_of(self.folder, iteration),
-            prompts=run.prompts or place(self.folder, iteration) / "prompts.txt",
+            prompts=place(self.folder, iteration) / _PROMPTS,
             rankings=place(self.folder, iteration) / TRAIN if run.ranking_weight else None,
             size=self.gallery.size,
             init=init,
             **tuning,
         )
 
-    def _forget_earlier_tuning(self, iteration: int) -> None:
-        """Remove what is there of the model that is not tuned yet: pictures by one that was deleted since."""
-        if self.state.is_main_process and not is_done(self.folder, iteration, "feedback"):
-            shutil.rmtree(self.folder / PICTURES / f"{TUNED}{iteration + 1}", ignore_errors=True)
+    def _tune(self, iteration: int, again: bool) -> list[str]:
+        """Tune the base; `again` where that was finished before, with other settings or with fewer steps."""
+        target, model = place(self.folder, iteration) / "feedback", self._tuned(iteration)
+        check_rank(self.folder, iteration, self.run.rank)
+        main = self.state.is_main_process
+        before = weights_digest(model) if main and again and model.exists() else None
+        if main and before is None:
+            self._forget_pictures(iteration)
         wait_for_all()
+        notes = self._prompts(iteration)
+        feedback = self._feedback(iteration)
+        if self.run.own_pictures:
+            feedback = replace(feedback, rankings=self._own_pictures(iteration, feedback))
+        train_feedback(feedback, self.settings["feedback"], target)
+        if main and before is not None and weights_digest(model) != before:
+            self._forget_pictures(iteration)
+            notes.append(
+                f"{TUNED}{iteration + 1} is another model now and its pictures were removed; what was made "
+                f"with the earlier one, the report of iteration {iteration} and iterations after it, is made "
+                "again with --stage, or after its folder in iterations was deleted"
+            )
+        wait_for_all()
+        return notes
 
-    def _own_pictures(self, gallery: Gallery, iteration: int, feedback: FeedbackRun) -> Path:
+    def _tuned(self, iteration: int) -> Path:
+        return tuned_model(self.folder, iteration, self.run.rank)
+
+    def _forget_pictures(self, iteration: int) -> None:
+        """Remove pictures by an earlier model of this name."""
+        shutil.rmtree(self.folder / PICTURES / f"{TUNED}{iteration + 1}", ignore_errors=True)
+        shutil.rmtree(place(self.folder, iteration + 1) / OWN_PICTURES, ignore_errors=True)
+
+    def _own_pictures(self, iteration: int, feedback: FeedbackRun) -> Path:
         """Rankings of pictures by the model that is tuned next."""
+        gallery = with_tuned(self.folder, self.gallery, iteration, self.run.rank)
         started_from = gallery.base if feedback.init is None else f"{TUNED}{iteration}"
         return rank_own_pictures(
             self.folder,
@@ -219,20 +285,39 @@ class Loop:
             self.run.judge,
         )
 
-    def _prompts(self, iteration: int) -> None:
-        """Write the prompts to tune on: all of the gallery's that are not for measuring, each once."""
-        if self.run.prompts is None and self.state.is_main_process:
-            learnt = (one.text for one in self.gallery.prompts if not self.gallery.is_held_out(one))
-            file = place(self.folder, iteration) / "prompts.txt"
+    def _prompts(self, iteration: int) -> list[str]:
+        """Write the prompts to tune on, each once: those given or the gallery's, none that measures."""
+        learnt, left_out = self._learnt_prompts()
+        if self.state.is_main_process:
+            file = place(self.folder, iteration) / _PROMPTS
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(f"{text}\n" for text in dict.fromkeys(learnt)), encoding="utf-8")
+            beginning = file.with_name(f"{file.name}.part")
+            beginning.write_text("".join(f"{text}\n" for text in learnt), encoding="utf-8")
+            beginning.replace(file)
         wait_for_all()
+        if self.run.prompts is None or not left_out:
+            return []
+        return [f"{left_out} prompts of {self.run.prompts} are held out for measuring and teach nothing"]
+
+    def _learnt_prompts(self) -> tuple[list[str], int]:
+        """The prompts to tune on, and how many others are for measuring."""
+        held_out, given = self.gallery.held_out_texts(), self.run.prompts
+        texts = [one.text for one in self.gallery.prompts] if given is None else read_prompts(given)
+        every = [*dict.fromkeys(texts)]
+        learnt = [text for text in every if text not in held_out]
+        if not learnt:
+            raise SourceError(
+                f"all prompts of {given or self.gallery.path} are held out for measuring, and none is left "
+                "to tune on; give others with --prompts"
+            )
+        return learnt, len(every) - len(learnt)
 
     def _report(self, iteration: int) -> list[str]:
         gallery = with_tuned(self.folder, self.gallery, iteration + 1, self.run.rank)
         measured = [one for one in gallery.prompts if gallery.is_held_out(one)]
-        newest = [gallery.members[name] for name in gallery.members if name.startswith("tuned-")]
-        notes = sample(self.folder, gallery, newest, measured)
+        newest = [gallery.members[name] for name in gallery.members if name.startswith(TUNED)]
+        # The base's are there; made otherwise than now they would not be those of the same noise.
+        notes = sample(self.folder, gallery, [gallery.members[gallery.base], *newest], measured)
         if self.state.is_main_process:
             write_report(self.folder, gallery, iteration, self.run.judge)
         return notes

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...models.rewards import reward_files
 from ...rankings.answers import all_answers
 from ...rankings.errors import GalleryError
 from ...rankings.expansion import insert_newcomers
-from ...rankings.gallery import Gallery
+from ...rankings.gallery import TUNED, Gallery
 from ...rankings.merging import Ranking, preference_lines, rankings, read_rankings
 from ...rankings.pictures import picture_file, write_lines
-from ...rankings.questions import questions
+from ...rankings.questions import answered, questions
 from ..data.errors import SourceError
 from ..gallery.judges import judge_all, load_judge
 from .options import NEW, LoopRun
@@ -30,11 +31,18 @@ def first_rankings(run: LoopRun, folder: Path, gallery: Gallery, *, as_far_as_th
     asked, notes = questions(folder, gallery)
     if not asked:
         raise GalleryError(f"{folder} has no prompt with pictures of two members; sample them first")
-    if run.judge is not None:
-        notes = judge_all(folder, gallery, *load_judge(run.judge))
     answers = all_answers(folder)
-    found, about = rankings(gallery, answers)
-    unanswered = [one for one in asked if not any(one.question in own for own in answers.values())]
+    if run.judge is not None:
+        name, judge = load_judge(run.judge)
+        notes = judge_all(folder, gallery, name, judge)
+        others = [one for one in answers if one != name]
+        answers = {name: all_answers(folder)[name]}
+        if others:
+            notes.append(f"{name} ranks, so that answers of {', '.join(others)} do not count")
+    # Who joins later is placed by rewards, whoever may have been asked about it.
+    first = replace(gallery, members={one.name: one for one in gallery.joined(0)})
+    found, about = rankings(first, answers)
+    unanswered = [one for one in asked if not any(answered(one, own) for own in answers.values())]
     if not found:
         raise GalleryError(
             f"{folder} has no rankings: let people rank with instance-composer rank {folder}, or a judge "
@@ -58,7 +66,7 @@ def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: i
     files = reward_files(rewards_of(folder, iteration - 1))
     joined = [member for member in gallery.joined(iteration) if member.joins == iteration]
     # The tuned base is first in the paper's order, the new models after it.
-    newcomers = sorted((one.name for one in joined), key=lambda name: not name.startswith("tuned-"))
+    newcomers = sorted((one.name for one in joined), key=lambda name: not name.startswith(TUNED))
     found: list[Ranking] = []
     notes: list[str] = []
     absent = dict.fromkeys(newcomers, 0)
@@ -70,7 +78,11 @@ def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: i
                 notes.append(f"there is no reward for the aspect {aspect}: its rankings stay as they were")
             continue
         there = {
-            one.prompt.number: [n for n in newcomers if picture_file(folder, n, one.prompt).is_file()]
+            one.prompt.number: [
+                name
+                for name in newcomers
+                if picture_file(folder, name, one.prompt).is_file() and name not in one.members
+            ]
             for one in own
         }
         everyone = {one.prompt.number: [*one.members, *there[one.prompt.number]] for one in own}
@@ -103,7 +115,8 @@ def _write(
     """Rankings whole, the pairs to train on, and the first rankings of held-out prompts, which stay."""
     target = place(folder, iteration)
     write_lines(target / RANKINGS, preference_lines(folder, found, target))
-    learnt = [one for one in found if not gallery.is_held_out(one.prompt)]
+    measuring = gallery.held_out_texts()
+    learnt = [one for one in found if one.prompt.text not in measuring]
     touching = frozenset(newcomers) if iteration and run.pairs == NEW else None
     write_lines(target / TRAIN, preference_lines(folder, learnt, target, touching))
     first = found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from ...rankings.gallery import TUNED, Gallery, Member
 from ..data.errors import SourceError
-from ..itercomp.feedback_task import LORA
+from ..itercomp.feedback_task import LORA, UNET
 from .stage_names import STAGE_NAMES
 
 
@@ -28,7 +31,7 @@ def rewards_of(folder: Path, iteration: int) -> Path:
 
 def tuned_model(folder: Path, iteration: int, rank: int) -> Path:
     """What an iteration's feedback learning wrote: a UNet folder, or with a rank a LoRA."""
-    return place(folder, iteration) / "feedback" / "model" / (LORA if rank else "unet")
+    return place(folder, iteration) / "feedback" / "model" / (LORA if rank else UNET)
 
 
 def tuned_member(folder: Path, gallery: Gallery, iteration: int, rank: int) -> Member:
@@ -40,11 +43,42 @@ def tuned_member(folder: Path, gallery: Gallery, iteration: int, rank: int) -> M
 
 def with_tuned(folder: Path, gallery: Gallery, iterations: int, rank: int) -> Gallery:
     """The gallery with the tuned bases of the first `iterations` iterations, before other newcomers."""
-    tuned = [tuned_member(folder, gallery, number, rank) for number in range(iterations)]
-    members = {**gallery.members, **{one.name: one for one in tuned}}
-    return Gallery(
-        gallery.path, members, gallery.prompts, gallery.base, gallery.size, gallery.seed, gallery.held_out
-    )
+    return gallery.with_members([tuned_member(folder, gallery, number, rank) for number in range(iterations)])
+
+
+def weights_digest(model: Path) -> str:
+    """A digest of the tensors of a UNet folder or a LoRA; files name their contents in any order."""
+    found = hashlib.sha256()
+    for file in sorted(model.glob("*.safetensors")) if model.is_dir() else [model]:
+        with safe_open(file, "np") as opened:
+            for name in sorted(opened.keys()):
+                found.update(name.encode() + opened.get_tensor(name).tobytes())
+    return found.hexdigest()
+
+
+def check_tuned(folder: Path, iterations: int, rank: int) -> None:
+    """`SourceError` where what the first `iterations` iterations tuned is not what this rank asks for."""
+    for number in range(iterations):
+        check_rank(folder, number, rank)
+        if not tuned_model(folder, number, rank).exists():
+            raise SourceError(
+                f"there is no {tuned_model(folder, number, rank)} of iteration {number}; tune it again with "
+                f"--stage feedback --iteration {number}"
+            )
+
+
+def check_rank(folder: Path, iteration: int, rank: int) -> None:
+    """`SourceError` where an iteration tuned a LoRA and the rank asks for a UNet, or the other way round."""
+    other = tuned_model(folder, iteration, 0 if rank else 1)
+    if other.exists() and not tuned_model(folder, iteration, rank).exists():
+        was = "a whole UNet" if rank else "a LoRA"
+        now = "leave --rank out" if rank else "give the --rank that it was started with"
+        raise SourceError(f"iteration {iteration} tuned {was}, {other}; {now}")
+
+
+def mark_undone(folder: Path, iteration: int, stage: str) -> None:
+    """Take the note back that a stage is finished: it begins again."""
+    _mark(folder, iteration, stage).unlink(missing_ok=True)
 
 
 def is_done(folder: Path, iteration: int, stage: str) -> bool:
@@ -57,10 +91,10 @@ def mark_done(folder: Path, iteration: int, stage: str, facts: Mapping[str, Any]
     write_json(_mark(folder, iteration, stage), {"iteration": iteration, "stage": stage, **facts})
 
 
-def notes_of(folder: Path, iteration: int) -> list[str]:
+def notes_of(folder: Path, iteration: int, stages: Sequence[str] = STAGE_NAMES) -> list[str]:
     """What was said of an iteration's stages."""
     found: list[str] = []
-    for stage in STAGE_NAMES:
+    for stage in stages:
         mark = _mark(folder, iteration, stage)
         if mark.is_file():
             found += read_json(mark).get("notes", [])

@@ -137,8 +137,8 @@ class FeedbackObjective(nn.Module):
         """
         clean = self._encode_once(ranked["numbers"].tolist(), ranked["pictures"])
         given = self.encode(ranked["ids"], ranked["sizes"]).rows(ranked["prompts"])
-        # Pictures of a prompt share noise and its level: advantages add up to zero, so that what predictions of
-        # them have in common cancels out, and their differences are left.
+        # Pictures of a prompt share noise and its level: advantages add up to zero, so that what predictions
+        # of them have in common cancels out, and their differences are left.
         some = clean.new_zeros((len(ranked["sizes"]), *clean.shape[1:]))
         _, noise, timesteps = add_noise(some, self.scheduler, generator, timestep_power=_TIMESTEP_POWER)
         noise, timesteps = noise[ranked["prompts"]], timesteps[ranked["prompts"]]

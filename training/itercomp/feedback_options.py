@@ -61,6 +61,10 @@ class FeedbackRun(FeedbackTuning):
 
     model: Path = field(metadata=flag("diffusers folder or .safetensors of SDXL"))
     rewards: Path = field(metadata=flag("folder of reward models, one for each aspect"))
+    config: Path | None = field(
+        default=None,
+        metadata=flag("diffusers folder: configuration and tokenizers for a model that is a single file"),
+    )
     prompts: Path | None = field(
         default=None, metadata=flag("text file, one prompt a line (default: captions of Shapes World)")
     )

@@ -47,7 +47,7 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
     if form.reward:
         _check_aspects(run, form, list(files))
     rankings = _rankings(run, form)
-    pipeline = load_sdxl(run.model)
+    pipeline = load_sdxl(run.model, config=run.config)
     multiple = pipeline.vae_scale_factor
     if any(side < multiple or side % multiple for side in run.size):
         raise SourceError(
@@ -248,10 +248,18 @@ def prompts_of(run: FeedbackRun) -> list[str]:
     if run.prompts is None:
         world = ShapesWorld(TRAINING_SEED, *run.size, related=RELATED)
         return [caption(world.scene(number)) for number in range(_WORLD_PROMPTS)]
-    lines = run.prompts.read_text(encoding="utf-8").splitlines()
+    return read_prompts(run.prompts)
+
+
+def read_prompts(file: Path) -> list[str]:
+    """The lines of a text of prompts; `SourceError` for one without any, or that cannot be read."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{file} cannot be read as a text of prompts ({error})") from error
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
-        raise SourceError(f"{run.prompts} has no prompts; write one on each line")
+        raise SourceError(f"{file} has no prompts; write one on each line")
     return prompts
 
 

@@ -34,7 +34,7 @@ from .feedback_objective import (
 )
 from .ranked_pictures import RankedPictures, RankedPrompt
 
-LORA = "feedback_lora.safetensors"
+LORA, UNET = "feedback_lora.safetensors", "unet"
 _EXAMPLES, _COLUMNS = 8, 4
 # The released code's of CoMat, for its discriminator.
 _BETA1, _CLIP = 0.0, 1.0
@@ -191,7 +191,7 @@ class FeedbackTask(Task[FeedbackObjective]):
     def export(self, folder: Path) -> None:
         """The UNet in a diffusers folder, as Load IterComp UNet and `convert` read it; or the LoRA."""
         if not self.objective.lora:
-            self.pipeline.unet.save_pretrained(folder / "unet")
+            self.pipeline.unet.save_pretrained(folder / UNET)
             return
         layers = lora_layers(self.pipeline.unet)
         halves = {name: type(one)(one.down.half().cpu(), one.up.half().cpu()) for name, one in layers.items()}

@@ -15,12 +15,17 @@ from .reward_objective import RewardTask
 from .reward_options import RewardRun
 
 
+def check_frozen(share: float) -> None:
+    """`SourceError` for what is no share of layers, or all of them."""
+    if not 0 <= share < 1:
+        raise SourceError(f"the frozen share is {share:g}; it must be from 0 up to 1")
+
+
 def train_reward(run: RewardRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
     """Train, or continue training, one reward model in `folder`; a dry run only says what that would take."""
     if run.aspect not in ASPECTS:
         raise SourceError(f"there is no aspect {run.aspect!r}; choose {', '.join(ASPECTS)}")
-    if not 0 <= run.frozen < 1:
-        raise SourceError(f"the frozen share is {run.frozen:g}; it must be from 0 up to 1")
+    check_frozen(run.frozen)
     torch.manual_seed(WEIGHTS_SEED)
     state, metadata = read_reward(run.init)
     model = RewardModel.from_state_dict({key: value.float() for key, value in state.items()}, metadata)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from diffusers import FluxPipeline, StableDiffusion3Pipeline
 from PIL import Image
 from tiny_joint_models import write_tiny_flux, write_tiny_stable_diffusion_3
 
+from instance_composer.rankings.errors import GalleryError
 from instance_composer.rankings.gallery import read_gallery
 from instance_composer.rankings.pictures import picture_file
+from instance_composer.training.gallery.diffusers_member import check_tunable, dtype_of
 from instance_composer.training.gallery.sampling import open_member, sample
 
 PROMPT = "a red circle and a blue square"
@@ -65,6 +68,25 @@ def test_both_draw_and_what_cannot_be_opened_is_told_and_left_out(run):
             drawn[name] = np.asarray(picture)
     assert all(one.shape == (64, 64, 3) for one in drawn.values())
     assert not np.array_equal(drawn["flux"], drawn["strong"])
+
+
+def test_what_overflows_in_half_precision_is_drawn_in_bfloat16_wherever_it_comes_from():
+    kinds = ("FluxPipeline", "StableDiffusion3Pipeline", "StableDiffusionXLPipeline", "")
+    found = [dtype_of(kind, torch.device("cuda")) for kind in kinds]
+    assert found == [torch.bfloat16, torch.bfloat16, torch.float16, torch.float16]
+    assert {dtype_of(kind, torch.device("cpu")) for kind in kinds} == {torch.float32}
+
+
+def test_what_tuning_cannot_begin_with_is_told_and_so_is_a_negative_prompt_without_effect(run):
+    members = read_gallery(run).members
+    with pytest.raises(GalleryError, match=r"which is a FluxPipeline; feedback learning tunes SDXL"):
+        check_tunable(members["flux"])
+    on_the_hub = replace(members["flux"], options={"model": "owner/model"})
+    with pytest.raises(GalleryError, match="which is not on this disk"):
+        check_tunable(on_the_hub)
+    negative = replace(members["flux"], options={**members["flux"].options, "negative": "blurry"})
+    with pytest.raises(GalleryError, match='"negative" would change nothing: FluxPipeline'):
+        open_member(negative, read_gallery(run), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sd3", StableDiffusion3Pipeline), ("flux", FluxPipeline)])

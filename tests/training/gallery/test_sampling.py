@@ -183,6 +183,11 @@ def test_another_setting_does_not_mix_with_pictures_that_are_there(run):
     (note,) = sample(run, gallery, [gallery.members["sdxl"]], gallery.prompts)
     assert "was made otherwise: options was" in note
     assert "have the pictures made again" in note
+    text = text.replace("steps = 3", "steps = 2", 1).replace("seed = ", "seed = 1", 1)
+    (run / "gallery.toml").write_text(text)
+    gallery = read_gallery(run)
+    (note,) = sample(run, gallery, [gallery.members["sdxl"]], gallery.prompts)
+    assert "was made otherwise: seed was" in note
 
 
 SHARING = """

@@ -185,6 +185,41 @@ def test_a_finished_loop_does_nothing_more(two_iterations):
     assert results(two_iterations) == before
 
 
+def test_a_model_tuned_further_loses_the_pictures_of_the_one_before(two_iterations, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(two_iterations, run)
+    tuned, other = (run / "pictures" / name for name in ("tuned-1", "tuned-2"))
+    assert tuned.is_dir()
+    assert other.is_dir()
+    again = ("--stage", "feedback", "--set", "feedback.steps=2")
+    # What cannot be continued leaves everything as it was.
+    assert command(run, *again, "--rank", "3") == 2
+    assert (run / "iterations" / "0" / "done-feedback.json").is_file()
+    assert tuned.is_dir()
+    assert command(run, *again) == 0
+    assert not tuned.exists()
+    assert other.is_dir()
+    notes = json.loads((run / "iterations" / "0" / "done-feedback.json").read_text())["notes"]
+    assert notes[0].startswith("tuned-1 is another model now and its pictures were removed")
+    # The same once more changes nothing.
+    assert command(run, *again) == 0
+    assert json.loads((run / "iterations" / "0" / "done-feedback.json").read_text())["notes"] == []
+
+
+def test_a_dry_run_says_what_comes_and_writes_nothing(run, capsys):
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*")}
+    assert command(run, "--dry-run", "--iterations", "2") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "prompts: 4 attribute, 4 spatial",
+        "held out for measuring: one prompt of 2 in each aspect",
+        "prompts to tune on: 2, 2 held out",
+        *(f"{name}: 0 of 8 pictures are there" for name in ("base", "placed", "bound", "renders")),
+        "late: joins in iteration 1",
+        "next: iteration 0, sample; then on to the end of iteration 1",
+    ]
+    assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
+
+
 def first_iteration(run: Path) -> dict[str, object]:
     return {n: c for n, c in results(run).items() if n.startswith(("iterations/0/", "answers/"))}
 
@@ -252,9 +287,16 @@ def test_people_rank_between_stages(run, capsys):
     assert [one.places for one in found] == [order] * 7
 
 
-def test_pairs_of_new_members_tuning_from_the_base_and_rankings_that_teach_themselves(run):
+def test_pairs_of_new_members_tuning_from_the_base_and_rankings_that_teach_themselves(run, capsys):
+    gallery = read_gallery(run)
+    held_out = sorted(gallery.held_out_texts())
+    given = run / "given.txt"
+    given.write_text("\n".join(["a red circle on grey", *held_out]) + "\n", encoding="utf-8")
     more = ("--pairs", "new", "--tune-from", "base", "--rank", "2", "--ranking-weight", "0.5")
-    assert command(run, "--iterations", "2", *more) == 0
+    assert command(run, "--iterations", "2", "--prompts", str(given), *more) == 0
+    assert (run / "iterations" / "0" / "prompts.txt").read_text() == "a red circle on grey\n"
+    (note,) = json.loads((run / "iterations" / "0" / "done-feedback.json").read_text())["notes"]
+    assert note == f"{len(held_out)} prompts of {given} are held out for measuring and teach nothing"
     pairs = lines(run / "iterations" / "1" / "train.jsonl")
     assert pairs
     new = ("/tuned-1/", "/late/")
@@ -262,6 +304,12 @@ def test_pairs_of_new_members_tuning_from_the_base_and_rankings_that_teach_thems
     feedback = run / "iterations" / "1" / "feedback"
     assert (feedback / "model" / "feedback_lora.safetensors").is_file()
     assert 'iterations/1/train.jsonl"' in (feedback / "run.toml").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert command(run, "--iterations", "3") == 2
+    assert "iteration 0 tuned a LoRA" in capsys.readouterr().err
+    given.write_text("\n".join(held_out), encoding="utf-8")
+    assert command(run, "--iterations", "3", "--prompts", str(given), *more) == 2
+    assert "none is left to tune on; give others with --prompts" in capsys.readouterr().err
 
 
 def test_where_people_rank_rewards_rank_pictures_of_the_model_in_tuning(run):
@@ -304,6 +352,11 @@ def test_what_cannot_go_on_is_told(run, capsys):
     assert "has no prompt with pictures of two members; sample them first" in told("--stage", "rank")
     assert "--own-pictures is 1; it must be 0, or 2 to 64" in told("--own-pictures", "1")
     assert "so --own-pictures would teach nothing; give it a weight" in told("--own-pictures", "4")
+    assert "--judge is 'wrold'; it is world" in told(judge="wrold")
+    assert "the frozen share is 1.5" in told("--frozen", "1.5")
+    assert "cannot be read as a text of prompts" in told("--prompts", str(run / "nowhere.txt"))
     text = (run / "gallery.toml").read_text()
     (run / "gallery.toml").write_text(text.replace("steps = 2", 'steps = 2\nlora = "x.safetensors"', 1))
     assert "the base base has a lora, which tuning would not begin with" in told()
+    (run / "gallery.toml").write_text(text.replace('model = "sdxl"', 'model = "owner/model"', 1))
+    assert "the base base is owner/model, which is not on this disk" in told()

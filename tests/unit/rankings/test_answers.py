@@ -225,6 +225,13 @@ def test_answers_to_what_is_no_more_are_told_and_the_rest_counts(gallery):
     ]
 
 
+def test_whom_not_all_ranked_has_no_place_and_is_told(gallery):
+    answers = {"Ana": {("attribute", 0): strict("abc")}, "Bo": {("attribute", 0): strict("ba")}}
+    found, notes = rankings(gallery, answers)
+    assert [one.places for one in found] == [(("a", "b"),)]
+    assert notes == ["1 rankings are without c, whom not all annotators ranked"]
+
+
 def test_lines_name_files_from_their_folder_and_are_read_back(gallery, tmp_path):
     found, _ = rankings(gallery, {"Ana": {("attribute", 0): answer(("b",), ("a", "c"))}})
     (line,) = preference_lines(tmp_path, found, tmp_path / "iterations" / "0")

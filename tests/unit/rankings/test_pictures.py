@@ -39,6 +39,15 @@ def test_a_picture_made_otherwise_is_told_and_not_taken(tmp_path):
         missing(tmp_path, "sdxl", [Prompt("attribute", 0, "a blue book")], {"model": "m"})
 
 
+def test_a_picture_of_another_seed_is_told_where_the_seed_decides(tmp_path):
+    made(tmp_path, PROMPTS[1])
+    assert missing(tmp_path, "sdxl", PROMPTS[1:], {"model": "m"}, 7) == []
+    with pytest.raises(GalleryError, match="seed was 8 and is now 10"):
+        missing(tmp_path, "sdxl", PROMPTS[1:], {"model": "m"}, 9)
+    # Finished pictures know no seed.
+    assert missing(tmp_path, "sdxl", PROMPTS[1:], {"model": "m"}) == []
+
+
 def test_a_broken_or_foreign_picture_is_told(tmp_path):
     file = picture_file(tmp_path, "sdxl", PROMPTS[0])
     file.parent.mkdir(parents=True)

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 from gallery_runs import ranking_run, write_gallery
+from PIL import Image
 
-from instance_composer.rankings.answers import AnswerFile, all_answers
+from instance_composer.rankings.answers import Answer, AnswerFile, all_answers
 from instance_composer.rankings.errors import GalleryError
-from instance_composer.rankings.pictures import picture_file
+from instance_composer.rankings.gallery import Member
+from instance_composer.rankings.pictures import picture_file, write_picture
 from instance_composer.rankings.server import RankingServer
 
 
@@ -194,6 +196,38 @@ def test_pictures_that_are_missing_are_told_and_the_rest_is_asked(tmp_path):
     with serving(tmp_path, gallery) as server:
         assert [len(one.members) for one in server.asked] == [2, 3, 3, 3, 3]
         assert "third has no picture of 1 of 6 prompts; they are ranked without it" in server.notes
+
+
+def test_a_member_that_has_its_pictures_later_is_asked_about_and_one_that_left_is_not(tmp_path):
+    gallery = ranking_run(tmp_path)
+    file = AnswerFile(tmp_path, "Ana")
+    with serving(tmp_path, gallery) as server:
+        for one in server.asked:
+            places = tuple((name,) for name in one.members)
+            file.add(Answer(*one.question, one.prompt.text, places))
+        assert server.next_for("Ana")["question"] is None
+    first = gallery.prompts[0]
+    picture_file(tmp_path, "third", first).unlink()
+    with serving(tmp_path, gallery) as server:
+        assert server.next_for("Ana")["question"] is None
+    late = Member("late", "folder", {"pictures": "x"})
+    write_picture(picture_file(tmp_path, "late", first), Image.new("RGB", (64, 64)), {"prompt": first.text})
+    with serving(tmp_path, gallery.with_members([late])) as server:
+        assert server.next_for("Ana")["question"]["number"] == first.number
+
+
+def test_an_answer_to_another_prompt_is_not_filled_in_where_it_was_taken_back(tmp_path):
+    gallery = ranking_run(tmp_path)
+    with serving(tmp_path, gallery) as server:
+        post(server, "answer", aspect="attribute", number=0, places=[[0], [1], [2]])
+        assert post(server, "undo")[1]["question"]["places"] == [[0], [1], [2]]
+    first = gallery.prompts[0]
+    shown = server.by_question["attribute", 0].shown_to("Ana")
+    stale = Answer("attribute", 0, "what stood here before", tuple((name,) for name in shown))
+    AnswerFile(tmp_path, "Ana").add(stale)
+    with serving(tmp_path, gallery) as server:
+        question = post(server, "undo")[1]["question"]
+        assert (question["prompt"], question["places"]) == (first.text, [])
 
 
 def test_a_run_without_pictures_says_what_to_do(tmp_path):
