@@ -6,8 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .options import given
+
 # Tables of a run.toml beside its settings.
 OPTIONS, VERSIONS = "options", "versions"
+# As TOML writes them.
+_TRUTHS = {"true": True, "false": False}
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +59,7 @@ class _SettingsFile(argparse.Action):
             if action is None:
                 raise SettingsError(f"{values}: there is no option {name!r} in this action of train")
             action.required = False
-            if getattr(namespace, name) is action.default:
+            if name not in given(namespace) and getattr(namespace, name) is action.default:
                 setattr(namespace, name, _read(action, value, values))
 
 
@@ -83,6 +87,8 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
+    if text in _TRUTHS:
+        return _TRUTHS[text]
     for kind in (int, float):
         try:
             return kind(text)

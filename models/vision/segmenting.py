@@ -15,7 +15,7 @@ from ..weights import open_weights
 from .grounding_dino.noun_rules import exact_phrase
 from .grounding_dino.picture_detector import GroundingDino
 from .interfaces import Detection, Detector, ModelError
-from .sam import build_sam
+from .sam import activation_bytes, build_sam
 
 
 class GroundedSegmenter:
@@ -38,10 +38,26 @@ class GroundedSegmenter:
         weights = open_weights([sam])
         return cls(found, build_sam({name: weights.read(name).clone() for name in weights}, sam.name))
 
+    def models(self) -> dict[str, nn.Module]:
+        """SAM and, where it has one, the detector's model."""
+        model = getattr(self.detector, "model", None)
+        return {"sam": self.sam, **({"detector": model} if isinstance(model, nn.Module) else {})}
+
+    def bytes_of_a_pass(self) -> int:
+        """What SAM holds besides its weights while it looks at a picture."""
+        return activation_bytes(self.sam)
+
+    def rehearse(self, pictures: Tensor, nouns: Sequence[Sequence[str]]) -> None:
+        """What `masks` does where each picture shows one of its nouns: SAM is asked, whatever is found."""
+        self.masks(pictures, nouns)
+        bytes_ = _as_bytes(pictures)
+        for picture, words in zip(bytes_, nouns, strict=True):
+            self._segment(picture, words, [Detection(word, Box(0, 0, 1, 1), 1.0) for word in words[:1]])
+
     def masks(self, pictures: Tensor, nouns: Sequence[Sequence[str]]) -> list[Tensor | None]:
         """Masks (E, H, W) for each picture's nouns; empty for what is not found."""
         self._move(pictures.device)
-        bytes_ = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        bytes_ = _as_bytes(pictures)
         detections = self.detector.detect([Image.fromarray(one) for one in bytes_], nouns)
         return [
             self._segment(picture, words, found)
@@ -68,10 +84,13 @@ class GroundedSegmenter:
         return masks
 
     def _move(self, device: torch.device) -> None:
-        self.sam.to(device)
-        model: Any = getattr(self.detector, "model", None)
-        if isinstance(model, nn.Module):
-            model.to(device)
+        for module in self.models().values():
+            module.to(device)
+
+
+def _as_bytes(pictures: Tensor) -> Any:
+    """Pictures (B, 3, H, W), 0 to 1, as an array (B, H, W, 3) of bytes."""
+    return (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _inside(box: Box) -> list[float]:

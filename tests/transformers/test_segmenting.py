@@ -78,6 +78,22 @@ def test_the_detector_finds_by_whole_phrases(segmenter):
     assert masks.shape == (2, 64, 96)
 
 
+def test_it_says_its_models_and_can_ask_sam_where_nothing_is_found(segmenter):
+    models = segmenter.models()
+    assert models == {"sam": segmenter.sam, "detector": segmenter.detector.model}
+    # Three copies of what all 64 x 64 patches are to each other, for two heads, in float32.
+    assert segmenter.bytes_of_a_pass() == 3 * 2 * 64**4 * 4
+    seen = []
+    segmenter.sam.image_encoder.register_forward_hook(lambda *_: seen.append(1))
+    segmenter.detector = Listed([[]])
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    segmenter.masks(grey, [["cat"]])
+    assert not seen
+    segmenter.rehearse(grey, [["cat"]])
+    assert len(seen) == 1
+    assert segmenter.models() == {"sam": segmenter.sam}
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ModelError, match="--segmenter: there is no file"):
         GroundedSegmenter.load("x", tmp_path / "none.pth", 0.3, 0.25)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -115,12 +117,21 @@ def begin_with(model: Any, reward: RewardModel) -> None:
 
 
 def save_captioner(model: Any, processor: Any, folder: Path) -> None:
-    """Write a captioner as an ordinary transformers folder, which both supported lines of it load."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    """Write a captioner as an ordinary transformers folder, which both supported lines of it load.
+
+    Over an earlier one whose files are the same but for the weights: an interruption leaves each file whole.
+    """
+    place = folder / ".part"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    model.save_pretrained(place)
+    processor.save_pretrained(place)
     # The older line looks for these two; the newer one writes them as parts of other files.
-    processor.image_processor.save_pretrained(folder)
-    _write_vocabulary(sorted(processor.tokenizer.get_vocab().items(), key=lambda item: item[1]), folder)
+    processor.image_processor.save_pretrained(place)
+    _write_vocabulary(sorted(processor.tokenizer.get_vocab().items(), key=lambda item: item[1]), place)
+    for file in place.iterdir():
+        os.replace(file, folder / file.name)
+    place.rmdir()
 
 
 def _tokenizer(vocabulary: list[str]) -> BertTokenizer:

@@ -17,10 +17,11 @@ from ...shapes_world.exchange import exchange_attributes
 from ...shapes_world.preferences import describe_phrase
 from ..data.patches import IGNORED, PATCH_WORDS, patch_labels
 from ..data.pictures import save_grid
+from ..engine.checkpoint import write_whole
 from ..engine.order import sample_numbers
 from ..engine.task import BatchPosition, Task
 from .model import save_captioner
-from .pictures import Captioned, Source
+from .pictures import Captioned, OfModel, Source
 
 # Half of the captions that could name a size do, as those of the world.
 _SIZED = 0.5
@@ -86,13 +87,21 @@ class CaptionerTask(Task[CaptionerObjective]):
     """A captioner, the pictures it learns from, and those it is measured on.
 
     `turns` are sources in the order in which the pictures of a batch are taken from them, over and over; a
-    source may come several times. `held_out` are measured by name.
+    source may come several times. `held_out` are measured by name. `of_model` are those of them that a model
+    makes, and `rests_on` what must not change besides.
     """
 
     def __init__(
-        self, model: Any, processor: Any, turns: Sequence[Source], held_out: Mapping[str, Source]
+        self,
+        model: Any,
+        processor: Any,
+        turns: Sequence[Source],
+        held_out: Mapping[str, Source],
+        of_model: OfModel | None = None,
+        rests_on: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.processor = model, processor
+        self.of_model, self._rests_on = of_model, rests_on or {}
         self.turns, self.held_out = list(turns), dict(held_out)
         self.objective = CaptionerObjective(model, processor.tokenizer)
         vision = model.config.vision_config
@@ -125,6 +134,8 @@ class CaptionerTask(Task[CaptionerObjective]):
 
     def account(self) -> Iterable[str]:
         """How many pictures of each source there are."""
+        if self.of_model is not None:
+            yield from self.of_model.account()
         own = {id(source): len(source) for source in self.turns}
         yield f"pictures: {' and '.join(map(str, own.values()))}, painted ones first"
         yield "measured on: " + ", ".join(f"{len(one)} of {name}" for name, one in self.held_out.items())
@@ -142,11 +153,21 @@ class CaptionerTask(Task[CaptionerObjective]):
             for first in range(0, len(source), size)
         ]
 
+    def prepare(self) -> None:
+        """Have the model's pictures made."""
+        if self.of_model is not None:
+            self.of_model.prepare()
+
+    def rests_on(self) -> Mapping[str, Any]:
+        return self._rests_on
+
     def describe(self) -> dict[str, Any]:
         config = self.model.config
+        # How many of the drawn ones have words is known when they are there.
+        known = self.of_model is None or self.of_model.complete
         return {
             "task": "captioner",
-            "pictures": [len(source) for source in self.turns],
+            "pictures": [len(source) for source in self.turns] if known else None,
             "side": config.vision_config.image_size,
             "width": config.vision_config.hidden_size,
         }
@@ -166,7 +187,7 @@ class CaptionerTask(Task[CaptionerObjective]):
         """A transformers folder, and `validation.json`: how often it tells held-out captions apart."""
         save_captioner(self.model, self.processor, folder)
         found = {name: self.validate(source) for name, source in self.held_out.items()}
-        (folder / "validation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_whole(folder / "validation.json", json.dumps(found, indent=1) + "\n")
 
     @torch.no_grad()
     def validate(self, source: Source) -> dict[str, float]:

@@ -26,7 +26,7 @@ CAPTIONER_SETTINGS = Settings(
 class CaptionerRun:
     """The captioner's sizes, and the model whose pictures it shall read as well.
 
-    Painted pictures are half of a batch if the model draws as well as decodes, two thirds if it does one.
+    With a model half of a batch is painted, the rest what it decodes and draws.
     """
 
     size: int = field(default=128, metadata=flag("side of the pictures in pixels (%(default)s)"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,13 +21,20 @@ from ...pictures.reading import read_picture
 from ...shapes_world import Look, Phrase, Sample, ShapesWorld, caption
 from ...shapes_world.judge import UNKNOWN, read_background, read_things
 from ...shapes_world.vocabulary import size_word
+from ..data.errors import SourceError
 from ..data.pictures import decode, posterior, to_bytes, to_tensor
+from ..engine.fingerprint import of_weights
+from ..engine.processes import this_process, wait_for_all
 from ..engine.progress import progress_bar
 
 # Pictures of training; held-out ones have another seed.
 TRAINING_SEED, DECODED_SEED, DRAWN_SEED, HELD_OUT_SEED = 21, 22, 23, 24
 # At a time through an autoencoder, or drawn.
 _TOGETHER = 8
+# Beside pictures of a model: by which they were made.
+_ABOUT = "index.json"
+
+logger = logging.getLogger("instance_composer")
 
 
 class Captioned(NamedTuple):
@@ -62,27 +71,189 @@ class Painted:
         return _of_sample(self.world[number])
 
 
-class Kept:
-    """Pictures in files of a folder, whose truth is that of `truth(number, image)`; None leaves one out."""
+class Made:
+    """Pictures made of a world's by a model, once, and kept in files of a folder.
+
+    `make` makes those of some numbers, `truth` says what one shows, None leaves it out. `about` is what they
+    depend on, kept beside them: `SourceError` for a folder in which it is something else. Until all of them
+    are there, painted pictures stand in for them; another process may make some.
+    """
 
     def __init__(
-        self, folder: Path, count: int, truth: Callable[[int, NDArray[np.uint8]], Captioned | None]
+        self,
+        folder: Path,
+        world: ShapesWorld,
+        count: int,
+        about: Mapping[str, Any],
+        make: Callable[[Sequence[int]], NDArray[np.uint8]],
+        truth: Callable[[int, NDArray[np.uint8]], Captioned | None],
     ) -> None:
-        images = (np.asarray(read_picture(_file(folder, number))) for number in range(count))
-        found = (truth(number, image) for number, image in enumerate(images))
-        self._pictures = [one for one in found if one is not None]
+        self.folder, self.world, self.count = folder, world, count
+        self._about = {**about, "size": [world.width, world.height], "seed": world.seed}
+        self._make: Callable[[Sequence[int]], NDArray[np.uint8]] | None = make
+        self._truth = truth
+        self._pictures: list[Captioned] | None = None
+        self._check()
+        if not self.missing:
+            self._read()
+
+    @property
+    def complete(self) -> bool:
+        """Whether these are the pictures themselves."""
+        return self._pictures is not None
+
+    @property
+    def missing(self) -> int:
+        """How many pictures are not there yet."""
+        return sum(not _file(self.folder, number).is_file() for number in range(self.count))
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return self.count if self._pictures is None else len(self._pictures)
 
     def __getitem__(self, number: int) -> Captioned:
-        return self._pictures[number]
+        return _of_sample(self.world[number]) if self._pictures is None else self._pictures[number]
+
+    def prepare(self, word: str) -> None:
+        """Make what is missing, each process its share; an interruption leaves whole pictures."""
+        if not (self.folder / _ABOUT).is_file():
+            self._write_about()
+        state = this_process()
+        # Always the same ones together: noise may depend on it.
+        parts = [
+            range(first, min(first + _TOGETHER, self.count)) for first in range(0, self.count, _TOGETHER)
+        ]
+        mine = parts[state.process_index :: state.num_processes]
+        shown = state.is_main_process
+        with progress_bar(word, "picture", sum(map(len, mine)), shown=shown) as progress:
+            for numbers in mine:
+                if self._make and not all(_file(self.folder, number).is_file() for number in numbers):
+                    for number, picture in zip(numbers, self._make(numbers), strict=True):
+                        beginning = self.folder / f"{number:06d}-{os.getpid()}.part"
+                        Image.fromarray(picture).save(beginning, format="PNG")
+                        os.replace(beginning, _file(self.folder, number))
+                progress.update(len(numbers))
+        wait_for_all()
+        if self._pictures is None:
+            self._read()
+
+    def _read(self) -> None:
+        found = (self._truth(number, self._image(number)) for number in range(self.count))
+        self._pictures = [one for one in found if one is not None]
+        # The model need not be held any longer.
+        self._make = None
+
+    def _image(self, number: int) -> NDArray[np.uint8]:
+        file = _file(self.folder, number)
+        image = np.asarray(read_picture(file))
+        height, width, _ = image.shape
+        if (height, width) != (self.world.height, self.world.width):
+            raise SourceError(
+                f"{file} is {width}x{height} pixels and the run's pictures are {self.world.width}x"
+                f"{self.world.height}; choose another folder for this run, or delete {self.folder} to have "
+                "its pictures made anew"
+            )
+        return image
+
+    def _check(self) -> None:
+        """`SourceError` for pictures of another model or world, where it was written down."""
+        file = self.folder / _ABOUT
+        if not file.is_file():
+            if self.missing < self.count:
+                logger.warning(
+                    "%s does not say which model made its pictures, as those of earlier versions; they are "
+                    "taken for this run's. Delete it to have them made anew",
+                    self.folder,
+                )
+            return
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = sorted(k for k in {*before, *self._about} if before.get(k) != self._about.get(k))
+        if changed:
+            raise SourceError(
+                f"{self.folder} holds pictures that were made otherwise ({', '.join(changed)} differ); "
+                "choose another folder for this run, or delete that one to have them made anew"
+            )
+
+    def _write_about(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Another process may be writing too: what is there must be all of it.
+        beginning = self.folder / f"index-{os.getpid()}.part"
+        beginning.write_text(json.dumps(self._about) + "\n", encoding="utf-8")
+        os.replace(beginning, self.folder / _ABOUT)
+
+
+class OfModel:
+    """All pictures that a model makes for a run: decoded and drawn ones, and drawn ones to measure on.
+
+    `model` is what it was asked for as, `digest` of its weights. Each kind is left out at 0.
+    """
+
+    def __init__(
+        self,
+        pipeline: StableDiffusionXLPipeline,
+        model: Path,
+        folder: Path,
+        size: int,
+        decoded: int,
+        drawn: int,
+        held_out: int,
+    ) -> None:
+        self.model = model
+        self.digest = of_weights(pipeline.vae, pipeline.unet, pipeline.text_encoder, pipeline.text_encoder_2)
+        self.decoded = self.drawn = self.drawn_held_out = None
+        if decoded:
+            world = ShapesWorld(DECODED_SEED, size, size)
+            self.decoded = decoded_pictures(pipeline, world, decoded, folder / "decoded", self.digest)
+        if drawn:
+            world = ShapesWorld(DRAWN_SEED, size, size)
+            self.drawn = drawn_pictures(pipeline, world, drawn, folder / "drawn", self.digest)
+            world = ShapesWorld(HELD_OUT_SEED, size, size, "held-out")
+            place = folder / "drawn-held-out"
+            self.drawn_held_out = drawn_pictures(pipeline, world, held_out, place, self.digest)
+
+    @property
+    def to_learn_from(self) -> list[Made]:
+        return [one for one in (self.decoded, self.drawn) if one is not None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are there."""
+        return all(one.complete for one in (*self.to_learn_from, self.drawn_held_out) if one is not None)
+
+    def account(self) -> Iterable[str]:
+        """What is still to be made, for people."""
+        parts = (
+            ("decodes", self.decoded),
+            ("draws", self.drawn),
+            ("draws to measure on", self.drawn_held_out),
+        )
+        told = [f"{word} {one.missing}" for word, one in parts if one is not None and one.missing]
+        if told:
+            yield f"before the first step {self.model} {', '.join(told)} pictures, painted ones stand in here"
+
+    def prepare(self) -> None:
+        """Make what is missing; `SourceError` if the judge can read nothing of what is drawn."""
+        for word, one in (
+            ("decode", self.decoded),
+            ("draw", self.drawn),
+            ("draw", self.drawn_held_out),
+        ):
+            if one is not None:
+                one.prepare(word)
+        if self.drawn is None:
+            return
+        readable, drawn = len(self.drawn), self.drawn.count
+        if not readable:
+            raise SourceError(
+                f"of {drawn} pictures that {self.model} drew, the judge of Shapes World can read none; give "
+                "a model of Shapes World, such as demo, or --drawn 0"
+            )
+        logger.info("%d of %d drawn pictures have things in them that the judge can name", readable, drawn)
 
 
 def decoded_pictures(
-    pipeline: StableDiffusionXLPipeline, world: ShapesWorld, count: int, folder: Path
-) -> Kept:
-    """Painted pictures after the autoencoder of a model, made once, kept in `folder`."""
+    pipeline: StableDiffusionXLPipeline, world: ShapesWorld, count: int, folder: Path, model: str
+) -> Made:
+    """Painted pictures after the autoencoder of a model, kept in `folder`; `model` is its digest."""
 
     @torch.no_grad()
     def make(numbers: Sequence[int]) -> NDArray[np.uint8]:
@@ -92,12 +263,13 @@ def decoded_pictures(
     def truth(number: int, image: NDArray[np.uint8]) -> Captioned:
         return _of_sample(world[number])._replace(image=image)
 
-    _make_once("decode", make, count, folder)
-    return Kept(folder, count, truth)
+    return Made(folder, world, count, {"model": model}, make, truth)
 
 
-def drawn_pictures(pipeline: StableDiffusionXLPipeline, world: ShapesWorld, count: int, folder: Path) -> Kept:
-    """Pictures that a model draws of a world's captions, made once; what is in them is what the judge sees.
+def drawn_pictures(
+    pipeline: StableDiffusionXLPipeline, world: ShapesWorld, count: int, folder: Path, model: str
+) -> Made:
+    """Pictures that a model draws of a world's captions; what is in them is what the judge sees.
 
     Those in which it sees nothing, or something it cannot name, are left out.
     """
@@ -106,8 +278,7 @@ def drawn_pictures(pipeline: StableDiffusionXLPipeline, world: ShapesWorld, coun
         prompts = [caption(world.scene(number)) for number in numbers]
         return generate_base(pipeline, prompts, world.height, world.width, seed=numbers[0])
 
-    _make_once("draw", make, count, folder)
-    return Kept(folder, count, lambda _, image: read_captioned(image))
+    return Made(folder, world, count, {"model": model}, make, lambda _, image: read_captioned(image))
 
 
 def read_captioned(image: NDArray[np.uint8]) -> Captioned | None:
@@ -130,23 +301,6 @@ def _of_sample(sample: Sample) -> Captioned:
     side = (scene.width * scene.height) ** 0.5
     phrases = (Phrase(figure.look, size_word(figure.diameter / side)) for figure in scene.figures)
     return Captioned(sample.image, sample.masks, tuple(phrases), scene.background)
-
-
-def _make_once(
-    word: str, make: Callable[[Sequence[int]], NDArray[np.uint8]], count: int, folder: Path
-) -> None:
-    """Write the pictures that are missing of the first `count`; an interruption leaves whole ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # Always the same ones together: noise may depend on it.
-    parts = [range(first, min(first + _TOGETHER, count)) for first in range(0, count, _TOGETHER)]
-    with progress_bar(word, "picture", count) as progress:
-        for numbers in parts:
-            if not all(_file(folder, number).is_file() for number in numbers):
-                for number, picture in zip(numbers, make(numbers), strict=True):
-                    beginning = _file(folder, number).with_suffix(".part")
-                    Image.fromarray(picture).save(beginning, format="PNG")
-                    os.replace(beginning, _file(folder, number))
-            progress.update(len(numbers))
 
 
 def _file(folder: Path, number: int) -> Path:

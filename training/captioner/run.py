@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,29 +17,19 @@ from ..engine.settings import WEIGHTS_SEED, Settings
 from .model import HEADS, begin_with, small_captioner
 from .objective import CaptionerTask
 from .options import CaptionerRun
-from .pictures import (
-    DECODED_SEED,
-    DRAWN_SEED,
-    HELD_OUT_SEED,
-    TRAINING_SEED,
-    Painted,
-    Source,
-    decoded_pictures,
-    drawn_pictures,
-)
+from .pictures import HELD_OUT_SEED, TRAINING_SEED, OfModel, Painted, Source
 
 # Painted pictures before the first comes again, and pictures to measure on.
 _PAINTED, _HELD_OUT = 1_000_000, 300
 # So many pictures are drawn to learn from for each one to measure on.
 _DRAWN_PER_HELD_OUT = 5
 
-logger = logging.getLogger("instance_composer")
-
 
 def train_captioner(run: CaptionerRun, settings: Settings, folder: Path, *, dry_run: bool = False) -> None:
     """Train, or continue training, a captioner in `folder`.
 
-    A dry run only says what that would take, and makes no pictures of a model.
+    A dry run only says what that would take, and makes no pictures of a model: painted ones stand in for
+    those that are not there.
     """
     _check(run)
     torch.manual_seed(WEIGHTS_SEED)
@@ -52,47 +42,21 @@ def train_captioner(run: CaptionerRun, settings: Settings, folder: Path, *, dry_
         for split in ("held-out", "train")
     }
     turns: list[Source] = [painted]
-    if run.model is not None and dry_run:
-        logger.info(
-            "%s decodes %d pictures and draws %d first, or did before, to learn from beside painted ones",
-            run.model,
-            run.decoded,
-            run.drawn,
-        )
-    elif run.model is not None:
-        made, measured = _of_model(run, run.model, folder / "pictures")
-        # In turns, so that half of a batch is painted, or two thirds where there is one other kind.
-        turns = [one for source in made for one in (painted, source)] or turns
-        held_out |= measured
-    train(CaptionerTask(model, processor, turns, held_out), settings, folder, run, dry_run=dry_run)
-
-
-def _of_model(run: CaptionerRun, path: Path, folder: Path) -> tuple[list[Source], dict[str, Source]]:
-    """Pictures of a model to learn from, and those that are measured, by name."""
-    pipeline = load_sdxl(path)
-    made: list[Source] = []
-    measured: dict[str, Source] = {}
-    if run.decoded:
-        world = ShapesWorld(DECODED_SEED, run.size, run.size)
-        made.append(decoded_pictures(pipeline, world, run.decoded, folder / "decoded"))
-    if run.drawn:
-        world = ShapesWorld(DRAWN_SEED, run.size, run.size)
-        made.append(drawn_pictures(pipeline, world, run.drawn, folder / "drawn"))
-        world = ShapesWorld(HELD_OUT_SEED, run.size, run.size, "held-out")
+    made = None
+    # What checkpoints of earlier versions do not know.
+    rests_on: dict[str, Any] = {"size": run.size, "model": "", "decoded": 0, "drawn": 0}
+    if run.model is not None:
         count = -(-run.drawn // _DRAWN_PER_HELD_OUT)
-        measured["drawn"] = drawn_pictures(pipeline, world, count, folder / "drawn-held-out")
-        _tell(len(made[-1]), run.drawn, path)
-    return made, measured
-
-
-def _tell(readable: int, drawn: int, model: Path) -> None:
-    """Say how many pictures are used; `SourceError` if none can be."""
-    if not readable:
-        raise SourceError(
-            f"of {drawn} pictures that {model} drew, the judge of Shapes World can read none; give a model "
-            "of Shapes World, such as demo, or --drawn 0"
-        )
-    logger.info("%d of %d drawn pictures have things in them that the judge can name", readable, drawn)
+        place, counts = folder / "pictures", (run.decoded, run.drawn, count)
+        # Let go of as soon as its pictures are there.
+        made = OfModel(load_sdxl(run.model), run.model, place, run.size, *counts)
+        rests_on |= {"model": made.digest, "decoded": run.decoded, "drawn": run.drawn}
+        # In turns, so that half of a batch is painted.
+        turns = [one for source in made.to_learn_from for one in (painted, source)] or turns
+        if made.drawn_held_out is not None:
+            held_out["drawn"] = made.drawn_held_out
+    task = CaptionerTask(model, processor, turns, held_out, made, rests_on)
+    train(task, settings, folder, run, dry_run=dry_run)
 
 
 def _check(run: CaptionerRun) -> None:

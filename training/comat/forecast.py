@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from ..data.pictures import decode
 from ..engine.account.measure import timed
 from ..engine.settings import Settings
 from ..engine.task import Cost
+from .masks import models_of
 from .objective import CoMatObjective
 from .prompts import Conditions, PromptEntities
 
@@ -32,7 +34,7 @@ def cost_of(task: Forecast, settings: Settings, device: torch.device) -> Cost:
     """What a step takes, and the latents of the original model that are still to be made."""
     measured = _Measured(task, settings, device)
     originals = measured.originals(task.to_make)
-    return Cost(measured.kept(), measured.step(), originals, measured.largest)
+    return Cost(measured.kept(), measured.step(), originals, measured.largest, measured.beside)
 
 
 class _Measured:
@@ -63,21 +65,27 @@ class _Measured:
             learning = timed(call, objective, device, self.weights)
             self.learning, self.saved, self.largest = learning.seconds, learning.kept, learning.largest
         picture = torch.zeros(1, *shape, device=device, requires_grad=True)
-        self.judging, self.saved_in_judging = self._timed(lambda: self._judge(picture), [picture])
+        judged = self._captions()
+        self.judging, self.saved_in_judging = self._timed(lambda: self._judge(picture, judged), [picture])
+        models = models_of(objective.segmenter)
+        # What SAM holds while it looks at one picture, beside all that is kept.
+        self.looking: int = getattr(objective.segmenter, "bytes_of_a_pass", lambda: 0)()
+        self.beside = sum(tensor.nbytes for one in models.values() for tensor in one.parameters())
+        self.segmenting = self._segmenting(torch.zeros(1, 3, height, width, device=device))
         objective.train(training)
 
     def kept(self) -> int:
-        """Bytes kept for a backward pass."""
+        """Bytes kept for a backward pass, and those of SAM's pass, which comes while they are."""
         objective = self.task.objective
         calls = objective.sampling.gradient_steps + (0.5 if objective.discriminator is not None else 0)
-        return int(calls * self.saved + self.settings.batch * self.saved_in_judging)
+        return int(calls * self.saved + self.settings.batch * self.saved_in_judging) + self.looking
 
     def step(self) -> float:
         """Seconds of a part of a step."""
         sampling, objective = self.task.objective.sampling, self.task.objective
         plain = sampling.steps - sampling.gradient_steps
         seconds = plain * self.plain + sampling.gradient_steps * self.learning
-        seconds += self.settings.batch * self.judging
+        seconds += self.settings.batch * (self.judging + self.segmenting)
         if objective.balance.distance:
             seconds += sampling.gradient_steps * self.plain
         if objective.discriminator is not None:
@@ -93,12 +101,33 @@ class _Measured:
         options = {} if conditions.added is None else {"added_cond_kwargs": conditions.added}
         return self.task.objective.unet(latents, 1, conditions.prompt, **options).sample
 
-    def _judge(self, latents: Tensor) -> Tensor:
+    def _captions(self) -> tuple[str, ...]:
+        """What the captioner is asked about a picture: a prompt, and against rivals as many as there are."""
+        task = self.task
+        if task.objective.balance.concept_form != "rivals" or not task.entities:
+            return (task.prompts[0],)
+        place = max(range(len(task.prompts)), key=lambda number: len(task.entities[number].rivals))  # type: ignore[index]
+        return (task.prompts[place], *task.entities[place].rivals)
+
+    def _judge(self, latents: Tensor, captions: tuple[str, ...]) -> Tensor:
         objective = self.task.objective
         pictures = decode(objective.vae, latents) / 2 + 0.5
         if objective.captioner is None:
             return pictures
-        return objective.captioner.likelihood(pictures, self.task.prompts[:1]).negative
+        return objective.captioner.of_each(pictures, [captions])[0]
+
+    def _segmenting(self, picture: Tensor) -> float:
+        """Seconds for the masks of a picture of a prompt that has an entity."""
+        segmenter = self.task.objective.segmenter
+        nouns = next((one.nouns for one in self.task.entities or () if one.groups), ())
+        if segmenter is None or not nouns:
+            return 0.0
+        # A grey picture shows nothing that masks could be made of.
+        look = getattr(segmenter, "rehearse", segmenter.masks)
+        with torch.no_grad():
+            started = time.perf_counter()
+            look(picture + 0.5, [nouns])
+            return time.perf_counter() - started
 
     def _timed(self, call: Callable[[], Tensor], inputs: list[Tensor] | None = None) -> tuple[float, int]:
         cost = timed(call, self.task.objective, self.device, inputs or ())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ...models.vision.interfaces import Segmenter
 from ...shapes_world.judge import read_things
 
 
@@ -25,3 +26,13 @@ class WorldSegmenter:
                         masks[index] |= torch.from_numpy(thing.mask)
             found.append(masks)
         return found
+
+
+def models_of(segmenter: Segmenter | None) -> dict[str, nn.Module]:
+    """The models by which a segmenter finds masks, by name, that are no part of the objective as they are.
+
+    None where it does not say, and where it is a module, which the objective holds as its own.
+    """
+    if isinstance(segmenter, nn.Module) or not hasattr(segmenter, "models"):
+        return {}
+    return segmenter.models()  # type: ignore[union-attr]

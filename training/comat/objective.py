@@ -186,6 +186,10 @@ class CoMatObjective(nn.Module):
             total = total + balance.fidelity * parts["fooling"]
             if self.training:
                 self._made[batch["part"]] = made.latents.detach()
+        if not any(parts[name].requires_grad for name in ("concept", "fooling") if name in parts):
+            # Nothing flows back from the pictures: prompts without entities or rivals sit out, and attention
+            # does not reach every layer. A gradient of 0 is one all the same, as processes exchange them.
+            total = total + 0.0 * made.latents.sum()
         return {"loss": total, **{name: value.detach() for name, value in parts.items()}}
 
     def discriminate(self, made: Tensor, real: Tensor, empty: Conditions) -> dict[str, Tensor]:

@@ -134,7 +134,8 @@ class _GradientLimit:
     """Hooks that keep each picture's gradient below a multiple of what it begins with.
 
     Guided calls in a chain may multiply one picture's gradient a hundredfold, and a batch's step would then
-    follow that picture alone.
+    follow that picture alone. A picture whose clean latents have no gradient (only its attention or its
+    distance is asked about) begins with the first one on its way back.
     """
 
     def __init__(self, factor: float) -> None:
@@ -147,9 +148,12 @@ class _GradientLimit:
         return gradient
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        assert self.most is not None
         norms = gradient.flatten(1).norm(dim=1)
-        share = (self.most / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1)
+        most = torch.zeros_like(norms) if self.most is None else self.most
+        share = (most / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1)
+        # Where it begins here it stays as it is.
+        share = torch.where(most > 0, share, 1.0)
+        self.most = torch.where(most > 0, most, self.factor * norms)
         return gradient * share.view(-1, *[1] * (gradient.dim() - 1))
 
 

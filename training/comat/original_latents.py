@@ -64,8 +64,9 @@ def make_once(
     device = torch.device(state.device or "cpu")
     index = {**description, "seed": seed, "prompts": len(prompts), "digest": _digest_of_text(prompts)}
     _check_index(folder, index)
-    shards = [n for n in range(-(-len(prompts) // _SHARD)) if not (folder / _name(n)).is_file()]
-    mine = shards[state.process_index :: state.num_processes]
+    # Shared out before looking what is missing: others may be writing already.
+    shares = range(state.process_index, -(-len(prompts) // _SHARD), state.num_processes)
+    mine = [n for n in shares if not (folder / _name(n)).is_file()]
     total = sum(len(_numbers(shard, len(prompts))) for shard in mine)
     with progress_bar("original", "picture", total, shown=state.is_main_process and total > 0) as progress:
         for shard in mine:

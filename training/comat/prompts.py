@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ from ...hosts.diffusers_sdxl import TextToImage
 from ...models.comat import concentratable
 from ...models.entities.extraction import extract_entities
 from ...models.entities.pipelines import DEFAULT_PIPELINE, parse
-from ..data.text import TokenIds, encode_prompts
+from ..data.text import TokenIds, encode_prompts, shown
 from ..noise import size_conditioning
+
+logger = logging.getLogger("instance_composer")
 
 
 class Conditions(NamedTuple):
@@ -59,6 +62,24 @@ class PromptEncoder(nn.Module):
             )["input_ids"]
             for tokenizer in self.tokenizers
         ]
+
+    def tell_if_cut(self, prompts: Sequence[str]) -> None:
+        """Warn once of prompts that are longer than what the encoders read."""
+        tokenizer = self.tokenizers[0]
+        most: int = tokenizer.model_max_length
+        ids = tokenizer(list(prompts), truncation=False, verbose=False)["input_ids"]
+        long = [(prompt, len(own)) for prompt, own in zip(prompts, ids, strict=True) if len(own) > most]
+        if long:
+            prompt, length = long[0]
+            logger.warning(
+                "%d of %d prompts are cut: %d tokens are read, start and end included, and %r has %d: "
+                "nothing is drawn of its end",
+                len(long),
+                len(prompts),
+                most,
+                shown(prompt),
+                length,
+            )
 
     @torch.no_grad()
     def encode(self, tokens: Sequence[Tensor], size: tuple[int, int]) -> Conditions:

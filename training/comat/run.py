@@ -18,13 +18,14 @@ from ...shapes_world import ShapesWorld, caption
 from ..data.errors import SourceError
 from ..data.held_out import hold_out
 from ..data.world import TRAINING_SEED
+from ..engine.fingerprint import of_texts, of_weights
 from ..engine.loop import Trainer
 from ..engine.precision import PRECISIONS, halve
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .checks import balance_of, check_run, sampling_of
 from .fidelity import Discriminator
 from .lora import add_lora, share_weights, without_lora
-from .masks import WorldSegmenter
+from .masks import WorldSegmenter, models_of
 from .objective import Balance, CoMatObjective
 from .options import WORLD, CoMatRun
 from .original_latents import OriginalLatents, make_once, missing_latents, model_digest
@@ -55,6 +56,7 @@ def train_comat(
     balance = balance_of(run)
     pipeline = load_stable_diffusion(run.model)
     _check_size(run, pipeline)
+    PromptEncoder(pipeline).tell_if_cut(every)
     concentrates = bool(balance.token or balance.pixel)
     entities = _entities(pipeline, every, run.pipeline) if concentrates else None
     if balance.concept and balance.concept_form == "rivals":
@@ -74,6 +76,7 @@ def train_comat(
         discriminator_rate=run.discriminator_rate,
         precision=precision,
         about=_about(run, digest),
+        rests_on=_rests_on(run, entities, segmenter if concentrates else None),
         held_out=[every[number] for number in held_out],
         held_out_entities=[] if entities is None else [entities[number] for number in held_out],
     )
@@ -208,6 +211,20 @@ def _check_size(run: CoMatRun, pipeline: TextToImage) -> None:
 
 def _shapes(unet: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(unet.get_submodule(name).weight.shape) for name in attention_targets(unet)}
+
+
+def _rests_on(
+    run: CoMatRun, entities: Sequence[PromptEntities] | None, segmenter: Segmenter | None
+) -> dict[str, Any]:
+    """What was found in prompts and what finds masks, by content: names of files say little."""
+    models = models_of(segmenter)
+    weights = {name: of_weights(models[name]) if name in models else "" for name in ("sam", "detector")}
+    return {
+        "entities": of_texts(map(repr, entities or ())),
+        "pipeline": "" if entities is None else run.pipeline,
+        "thresholds": [run.box_threshold, run.text_threshold] if models else [],
+        **weights,
+    }
 
 
 def _about(run: CoMatRun, digest: str) -> dict[str, Any]:

@@ -50,11 +50,12 @@ class CoMatTask(Task[CoMatObjective]):
         to_make: int = 0,
         held_out: Sequence[str] = (),
         held_out_entities: Sequence[PromptEntities] = (),
+        rests_on: dict[str, Any] | None = None,
     ) -> None:
         self.objective, self.prompts, self.size, self.factor = objective, list(prompts), size, factor
         self.entities, self.original = entities, original
         self.discriminator_rate, self.precision = discriminator_rate, precision
-        self.about, self.to_make = about or {}, to_make
+        self.about, self.to_make, self._rests_on = about or {}, to_make, rests_on or {}
         self._held_out, self._held_out_entities = list(held_out), list(held_out_entities)
 
     @property
@@ -131,6 +132,9 @@ class CoMatTask(Task[CoMatObjective]):
         held_out = {"held_out": of_texts(self._held_out)} if self._held_out else {}
         about = {"task": "comat", "prompts": of_texts(self.prompts), "size": list(self.size)}
         return {**about, **self.about, **held_out}
+
+    def rests_on(self) -> dict[str, Any]:
+        return self._rests_on
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
 from ...models.ifadapter.phrases import Phrases
+from ...models.rewards import RewardTokenizer
 
 # Captions remembered, about 3 kB each.
 _KEPT = 65_536
@@ -70,15 +71,35 @@ class Tokenizer:
             return
         self.cut += 1
         if self.cut.bit_count() == 1:
-            shown = caption if len(caption) <= _SHOWN else f"{caption[:_SHOWN]}…"
             logger.warning(
                 "captions cut so far: %d. %d tokens are read, start and end included, and %r has %d: nothing "
                 "is learned from its end",
                 self.cut,
                 tokenizer.model_max_length,
-                shown,
+                shown(caption),
                 whole,
             )
+
+
+def shown(text: str) -> str:
+    """The beginning of a text, for a warning."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def tell_if_unread(reader: str, tokenizer: RewardTokenizer, prompts: Iterable[str]) -> None:
+    """Warn once of prompts that are longer than what a reward model reads."""
+    every = list(dict.fromkeys(prompts))
+    cut = [(prompt, end) for prompt, end in zip(every, tokenizer(every).cut, strict=True) if end]
+    if cut:
+        prompt, end = cut[0]
+        logger.warning(
+            "%d of %d prompts are longer than what %s reads: of %r it does not read %r",
+            len(cut),
+            len(every),
+            reader,
+            shown(prompt),
+            shown(end),
+        )
 
 
 def encode_prompts(text_encoder: Any, text_encoder_2: Any, ids: TokenIds) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .checkpoint import write_whole
 from .run_file import versions
 from .settings import Settings
 
@@ -49,8 +50,7 @@ def write_card(
         "",
         f"Options: {options_line}.",
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text("\n".join(text) + "\n", encoding="utf-8")
+    write_whole(folder / FILE, "\n".join(text) + "\n")
 
 
 def _shown(value: Any) -> str:

@@ -39,6 +39,14 @@ def write_run(folder: Path, state: dict[str, Any], keep: int = 1) -> None:
         file.unlink()
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text over an earlier one; an interruption leaves that one as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beginning = path.with_name(f"{path.name}.part")
+    beginning.write_text(text, encoding="utf-8")
+    os.replace(beginning, path)
+
+
 def earlier(folder: Path) -> list[Path]:
     """The checkpoints before the newest, latest first."""
     found = ((_EARLIER.fullmatch(file.name), file) for file in folder.glob("checkpoint-*.pt"))

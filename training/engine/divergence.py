@@ -22,24 +22,25 @@ class DivergedError(ValueError):
 class Divergence:
     """Whether a run of a folder still learns.
 
-    `skipped` counts the last steps in a row whose gradient was not finite, which moved nothing; `saved` is
-    the step of the newest checkpoint.
+    `skipped` counts the last steps in a row in which a player's gradient was not finite, which moved nothing
+    of it, of the player with most of them; `saved` is the step of the newest checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.skipped = self.saved = 0
+        self.folder, self.saved = folder, 0
+        self._skipped: dict[str, int] = {}
 
-    def count(self, step: int, finite: bool, first: bool = True) -> None:
-        """Note a player's step; `DivergedError` after too many that moved nothing.
+    @property
+    def skipped(self) -> int:
+        return max(self._skipped.values(), default=0)
 
-        Only the `first` player's finite gradient ends a row of others.
-        """
-        if first or not finite:
-            self.skipped = 0 if finite else self.skipped + 1
-        if self.skipped >= _MOST_SKIPPED:
+    def count(self, step: int, finite: bool, player: str) -> None:
+        """Note a player's step; `DivergedError` after too many that moved nothing."""
+        self._skipped[player] = 0 if finite else self._skipped.get(player, 0) + 1
+        if self._skipped[player] >= _MOST_SKIPPED:
+            whose = f" of the {player}" if len(self._skipped) > 1 else ""
             raise DivergedError(
-                f"the gradient of the last {_MOST_SKIPPED} steps up to step {step} is not finite, so "
+                f"the gradient{whose} of the last {_MOST_SKIPPED} steps up to step {step} is not finite, so "
                 f"nothing is learned any more; {self._way_back(step)}"
             )
 

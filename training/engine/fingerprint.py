@@ -26,6 +26,15 @@ def of_texts(texts: Iterable[str]) -> str:
     return f"{count} of {digest.hexdigest()[:16]}"
 
 
+def of_weights(*modules: nn.Module) -> str:
+    """One digest of all parameters of modules, trained or not."""
+    digest = hashlib.sha256()
+    for number, module in enumerate(modules):
+        for name, value in module.named_parameters():
+            digest.update(f"{number}.{name}{tuple(value.shape)}".encode() + _numbers(value))
+    return f"{_VERSION}{digest.hexdigest()[:16]}"
+
+
 def of_frozen(module: nn.Module) -> dict[str, str]:
     """A digest for each part of a module that has parameters which are not trained."""
     return _of_parameters(module, trained=False)

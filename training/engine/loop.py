@@ -93,6 +93,8 @@ class Trainer:
         self._best: dict[str, float] | None = None
         self._validation: float | None = None
         self._interruption = Interruption()
+        # What the checkpoint says of the task.
+        self._described: dict[str, Any] = {}
         self._resume()
 
     def run(self) -> None:
@@ -122,22 +124,27 @@ class Trainer:
                     say(self.accelerator, time_line(times, max(0, self.settings.steps - self.step)))
                     times = []
                 improved = self._due(self.settings.every_validation) and self.validate()
-                if self._due(self.settings.every_log):
+                ends = self._interruption.of_any(self.accelerator) and self.step < self.settings.steps
+                # What was measured stands at its own step, and no step is without a line.
+                measured = self._validation is not None
+                if measured or self._ends_a_line(ends):
                     self._log(recent, seconds)
                     recent, seconds = [], 0.0
-                ends = self._interruption.of_any(self.accelerator) and self.step < self.settings.steps
                 if improved or ends or self._due(self.settings.every_checkpoint):
-                    self.save()
+                    self.save(last=ends)
                 if improved:
                     self._keep_best()
                 if ends:
                     raise Interrupted(f"ended after step {self.step}; the same command goes on from there")
                 if self._due(self.settings.every_sample):
                     self.show()
-        self.save()
+        self.save(last=True)
         self.show()
         for tracker in self.accelerator.trackers:
             tracker.finish()
+
+    def _ends_a_line(self, ends: bool) -> bool:
+        return ends or self.step == self.settings.steps or self._due(self.settings.every_log)
 
     def tell(self) -> None:
         """Say what the run learns from, what it will do and what that takes.
@@ -152,7 +159,10 @@ class Trainer:
         before = dict(self.task.describe())
         self.task.prepare()
         if self.step:
-            check_same("model or data", before, dict(self.task.describe()))
+            now = dict(self.task.describe())
+            # Values that only making it has told are those of the checkpoint.
+            told = {name: self._described.get(name) for name, value in before.items() if value is None}
+            check_same("model or data", {**before, **told}, now)
 
     def validate(self) -> bool:
         """Measure the loss on what is held out; whether it is the lowest so far."""
@@ -210,7 +220,7 @@ class Trainer:
             trouble = f"a batch of {self.settings.batch} does not fit into the memory of {device}"
             raise out_of_memory(trouble, self.settings, self.task) from error
         turn.optimizer.zero_grad()
-        self._divergence.count(self.step, math.isfinite(gradient), turn is self.turns[0])
+        self._divergence.count(self.step, math.isfinite(gradient), turn.player.name)
         return {**totals, "gradient": gradient}
 
     def _backward(self, player: Player, part: int) -> dict[str, float]:
@@ -279,15 +289,20 @@ class Trainer:
         options = options_of(self.options)
         write_card(self.folder / "model", options, self.settings, self.step, samples, best)
 
-    def save(self) -> None:
-        """Write the checkpoint; none while steps move nothing, which would push a good one out."""
+    def save(self, last: bool = False) -> None:
+        """Write the checkpoint; none while steps move nothing, which would push a good one out.
+
+        The `last` one of a run that ends is written all the same, for a step that moved nothing lost nothing;
+        the one before it stays then.
+        """
         self._divergence.check(self.step, self._weights())
-        main = self.accelerator.is_main_process
+        main, skipped = self.accelerator.is_main_process, self._divergence.skipped
         # Parts of other processes are in the state of one that is shared out.
-        if (main or self._shards is not None) and not self._divergence.skipped:
+        if (main or self._shards is not None) and (last or not skipped):
             state = self.state()
             if main:
-                write_run(self.folder, state, self.settings.keep_checkpoints)
+                keep = self.settings.keep_checkpoints
+                write_run(self.folder, state, max(keep, 2) if skipped else keep)
             self._divergence.saved = self.step
         wait_for_all()
 
@@ -308,6 +323,8 @@ class Trainer:
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
+        if rests_on := dict(self.task.rests_on()):
+            state["rests_on"] = rests_on
         if self._best is not None:
             state["best"] = self._best
         if self._parts != self.settings.accumulate:
@@ -330,7 +347,12 @@ class Trainer:
         # A setting that the run's version did not know had its default.
         before, now = {**Settings().to_dict(), **state["settings"]}, self.settings.to_dict()
         check_same("settings", {k: before[k] for k in _FIXED}, {k: now[k] for k in _FIXED})
-        check_same("model or data", state["task"], dict(self.task.describe()))
+        self._described = state["task"]
+        known = dict(self.task.describe())
+        known |= {name: self._described.get(name) for name, value in known.items() if value is None}
+        check_same("model or data", self._described, known)
+        rested, rests = state.get("rests_on", {}), dict(self.task.rests_on())
+        check_same("model or data", rested, {name: rests.get(name) for name in rested})
         # Runs of earlier versions did not keep it.
         if "frozen" in state:
             frozen = comparable(state["frozen"], self._frozen)
@@ -367,6 +389,7 @@ class Trainer:
 
     def _log(self, recent: list[dict[str, float]], seconds: float) -> None:
         """One line of means over the steps since the last, of each name over the steps that tell it."""
+        validation, self._validation = self._validation, None
         if not self.accelerator.is_main_process:
             return
         names = dict.fromkeys(name for step in recent for name in step)
@@ -376,9 +399,8 @@ class Trainer:
             "rate": self.settings.rate(self.step - 1) * self.settings.learning_rate,
             "seconds_per_step": round(seconds / len(recent), 4),
         }
-        if self._validation is not None:
-            line["validation"] = mean([self._validation])
-            self._validation = None
+        if validation is not None:
+            line["validation"] = mean([validation])
         told = {name: value for name, value in line.items() if name != "step" and value is not None}
         self.accelerator.log(told, step=self.step)
         write_metrics(self.folder, line)

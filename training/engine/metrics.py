@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import ResumeError
+from .checkpoint import ResumeError, write_whole
 
 FILE = "metrics.jsonl"
 
@@ -37,7 +37,9 @@ def forget_metrics(folder: Path, step: int) -> None:
         raise ResumeError(
             f"{path} holds a line that is no metric of a step ({error}); move it away to continue"
         ) from error
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    whole = "".join(f"{line}\n" for line in kept)
+    if whole != text:
+        write_whole(path, whole)
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .checkpoint import write_whole
 from .settings import Settings, read_toml
 
 FILE = "run.toml"
@@ -24,8 +25,7 @@ def write_run_file(folder: Path, options: Any, settings: Settings) -> None:
     lines = [*_lines(settings.to_dict())]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *_lines(table)]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(folder / FILE, "\n".join(lines) + "\n")
 
 
 def options_of(options: Any) -> dict[str, Any]:

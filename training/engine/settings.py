@@ -111,7 +111,8 @@ def read_settings(values: Mapping[str, Any], defaults: Settings | None = None) -
         if known[name] == "float" and type(value) is int:
             value = float(value)
         if type(value).__name__ != known[name]:
-            raise SettingsError(f"{name} is {value!r}; it must be of type {known[name]}")
+            allowed = "true or false" if known[name] == "bool" else f"of type {known[name]}"
+            raise SettingsError(f"{name} is {value!r}; it must be {allowed}")
         checked[name] = value
     return Settings(**{**(defaults or Settings()).to_dict(), **checked})
 

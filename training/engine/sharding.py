@@ -107,7 +107,7 @@ def _check(settings: Settings, players: int) -> None:
     elif settings.optimizer != ADAMW:
         reason = f"moments of 8 bits cannot be shared out: take optimizer {ADAMW}"
     elif players > 1:
-        reason = "this action trains several models against each other"
+        reason = "this run trains several models against each other: --fidelity-weight 0 leaves one out"
     elif "ignored_params" not in inspect.signature(fully_shard).parameters:
         reason = f"it takes torch 2.7 or newer, and this is {torch.__version__}"
     if reason:

@@ -55,12 +55,14 @@ class Player:
 
 class Cost(NamedTuple):
     """What a run takes: bytes kept for a batch's backward pass, seconds of a part of a step with it, seconds
-    of what is made before the first step, and bytes of the largest tensor that is kept."""
+    of what is made before the first step, bytes of the largest tensor that is kept, and bytes of weights that
+    are no part of the objective."""
 
     kept: int
     seconds: float
     before: float = 0.0
     largest: int = 0
+    beside: int = 0
 
 
 class Task(ABC, Generic[ObjectiveT]):
@@ -87,7 +89,8 @@ class Task(ABC, Generic[ObjectiveT]):
     def prepare(self) -> None:
         """Make what takes long and is made once, before the first step, when all else is known to be well.
 
-        Before it, batches may hold stand-ins of the same sizes. What `describe` says stays the same.
+        Before it, batches may hold stand-ins of the same sizes. What `describe` says stays the same, but for
+        what is None before.
         """
 
     @abstractmethod
@@ -126,7 +129,18 @@ class Task(ABC, Generic[ObjectiveT]):
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
-        """Plain values that must not change when a run is resumed (sizes, data, stage)."""
+        """Plain values that must not change when a run is resumed (sizes, data, stage).
+
+        None stands for what only `prepare` finds out, behind which it is compared.
+        """
+
+    def rests_on(self) -> Mapping[str, Any]:
+        """Plain values besides those of `describe` that must not change either.
+
+        What a checkpoint does not know, because its version did not, is not compared: every value is always
+        there, an empty one where it means nothing.
+        """
+        return {}
 
     @abstractmethod
     def sample(self, path: Path) -> None:

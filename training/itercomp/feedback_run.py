@@ -22,6 +22,7 @@ from ..comat.lora import add_lora, share_weights
 from ..comat.original_latents import OriginalLatents, make_once, model_digest
 from ..data.errors import SourceError
 from ..data.held_out import hold_out
+from ..data.text import tell_if_unread
 from ..data.world import TRAINING_SEED
 from ..engine.loop import train
 from ..engine.precision import PRECISIONS, halve
@@ -61,6 +62,8 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
         for aspect, path in files.items()
         if form.reward and form.weights.get(aspect, 1.0)
     ]
+    for one in rewards:
+        tell_if_unread(f"the reward model of {one.aspect}", one.tokenizer, every)
     digest = model_digest(pipeline.unet) if form.fidelity else ""
     precision = PRECISIONS.get(settings.mixed_precision)
     objective = _objective(run, form, pipeline, rewards, precision)

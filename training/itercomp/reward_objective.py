@@ -24,6 +24,7 @@ from ...models.rewards import (
 )
 from ..data.comparisons import Ranked, RankedSource
 from ..data.pictures import save_grid
+from ..engine.checkpoint import write_whole
 from ..engine.order import sample_numbers
 from ..engine.task import BatchPosition, Task
 
@@ -190,7 +191,7 @@ class RewardTask(Task[RewardObjective]):
                 best[aspect] = found
                 model = self.model.one_aspect(number, {"aspect": aspect}, found["mean"], found["std"])
                 model.save(folder / f"{aspect}.safetensors", torch.float16)
-        line.write_text(json.dumps(best, indent=1) + "\n", encoding="utf-8")
+        write_whole(line, json.dumps(best, indent=1) + "\n")
 
     def validate(self) -> dict[str, dict[str, float]]:
         """Per aspect: accuracy on held-out pairs, half its 95 % interval, mean and deviation of rewards."""

@@ -9,6 +9,7 @@ import torch
 from ...models.rewards import ASPECTS, RewardModel, find_tokenizer, read_reward
 from ..data.comparisons import PreferenceFile
 from ..data.errors import SourceError
+from ..data.text import tell_if_unread
 from ..engine.loop import train
 from ..engine.settings import WEIGHTS_SEED, Settings
 from .reward_objective import RewardTask
@@ -31,5 +32,7 @@ def train_reward(run: RewardRun, settings: Settings, folder: Path, *, dry_run: b
     model = RewardModel.from_state_dict({key: value.float() for key, value in state.items()}, metadata)
     tokenizer = find_tokenizer(run.init, metadata, model.config.vocabulary, model.config.tokens)
     source, validation = (PreferenceFile(path, run.aspect) for path in (run.data, run.validation))
+    every = (prompt for file in (source, validation) for prompt, _, _ in file.rankings)
+    tell_if_unread("the reward model", tokenizer, every)
     task = RewardTask(model, tokenizer, source, validation, (run.aspect,), run.frozen)
     train(task, settings, folder, run, dry_run=dry_run)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
+import captioner_pictures
 import numpy as np
 import pytest
 import torch
 from training_tasks import FIRST, settings, tiny_captioner_task
 from transformers import AutoProcessor, BlipForConditionalGeneration
+from two_processes import run_in_two
 
 from instance_composer.models.vision.likelihood import load_caption_scorer
 from instance_composer.shapes_world import COLORS, Look, Phrase, ShapesWorld, caption, parse
 from instance_composer.shapes_world.exchange import exchange_attributes
+from instance_composer.training.captioner import run as run_file
 from instance_composer.training.captioner.model import begin_with, small_captioner
 from instance_composer.training.captioner.objective import CaptionerTask
+from instance_composer.training.captioner.options import CaptionerRun
 from instance_composer.training.captioner.pictures import (
     Painted,
     decoded_pictures,
     drawn_pictures,
     read_captioned,
 )
+from instance_composer.training.captioner.run import train_captioner
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.data.patches import IGNORED, PATCH_WORDS, patch_labels
 from instance_composer.training.demo_model.reward_model import small_reward_model
+from instance_composer.training.engine.checkpoint import ResumeError, read_run, write_run
 from instance_composer.training.engine.loop import Trainer
 
 
@@ -188,18 +195,112 @@ def test_the_judge_captions_what_is_painted():
     assert read_captioned(np.full((128, 128, 3), 230, dtype=np.uint8)) is None
 
 
+def decoded(pipeline, folder, count=3, model="one", size=64):
+    return decoded_pictures(pipeline, ShapesWorld(1, size, size, figures=2), count, folder, model)
+
+
 def test_pictures_of_a_model_are_made_once_and_finished_after_an_interruption(pipeline, tmp_path):
     world = ShapesWorld(1, 64, 64, figures=2)
-    kept = decoded_pictures(pipeline, world, 3, tmp_path)
+    kept = decoded(pipeline, tmp_path)
+    # Painted ones stand in for them, and nothing is written before they are asked for.
+    assert (len(kept), kept.missing, kept.complete, list(tmp_path.iterdir())) == (3, 3, False, [])
+    assert np.array_equal(kept[1].image, world[1].image)
+    kept.prepare("decode")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    assert len(kept) == len(before) == 3
+    assert len(kept) == len(before) - 1 == 3
     assert kept[1].phrases == Painted(world, 3)[1].phrases
     assert not np.array_equal(kept[1].image, world[1].image)
     (tmp_path / "000001.png").unlink()
-    decoded_pictures(pipeline, world, 3, tmp_path)
+    decoded(pipeline, tmp_path).prepare("decode")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert decoded(pipeline, tmp_path).complete
     # Nothing in the pictures of a model without training has a name.
-    assert len(drawn_pictures(pipeline, world, 2, tmp_path / "drawn")) == 0
+    drawn = drawn_pictures(pipeline, world, 2, tmp_path / "drawn", "one")
+    drawn.prepare("draw")
+    assert len(drawn) == 0
+
+
+def test_pictures_of_another_model_or_size_are_refused(pipeline, tmp_path, caplog):
+    decoded(pipeline, tmp_path).prepare("decode")
+    with pytest.raises(SourceError, match=r"made otherwise \(model differ\); choose another folder"):
+        decoded(pipeline, tmp_path, model="two")
+    with pytest.raises(SourceError, match=r"\(size differ\)"):
+        decoded(pipeline, tmp_path, size=96)
+    # Earlier versions did not write it down.
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(SourceError, match="is 64x64 pixels and the run's pictures are 96x96"):
+        decoded(pipeline, tmp_path, size=96)
+    caplog.clear()
+    decoded(pipeline, tmp_path, model="two").prepare("decode")
+    assert "does not say which model made its pictures" in caplog.text
+    with pytest.raises(SourceError, match="model differ"):
+        decoded(pipeline, tmp_path)
+
+
+@pytest.mark.slow
+def test_processes_share_the_pictures_of_a_model(tiny_model, tmp_path):
+    run_in_two(captioner_pictures, tiny_model, tmp_path)
+    one, other = ([int(word) for word in (tmp_path / f"{n}.txt").read_text().split()] for n in (0, 1))
+    assert one
+    assert other
+    assert sorted(one + other) == list(range(captioner_pictures.COUNT))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def captioner_run(model, folder, steps=1, *, dry_run=False, **changes):
+    sizes = {"size": 64, "side": 32, "patch": 8, "width": 16, "layers": 1, "decoded": 3, "drawn": 0}
+    run = CaptionerRun(model=model, **{**sizes, **changes})
+    train_captioner(run, settings(steps=steps, batch=2), folder, dry_run=dry_run)
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_the_run_says_and_nothing_is_made_before_it_is_checked(
+    tiny_model, tmp_path, caplog, monkeypatch
+):
+    """A captioner whose export is short: how well it reads is measured elsewhere."""
+    monkeypatch.setattr(run_file, "_HELD_OUT", 4)
+    caplog.set_level("INFO")
+    captioner_run(tiny_model, tmp_path / "run", dry_run=True)
+    assert "decodes 3 pictures, painted ones stand in here" in caplog.text
+    assert not (tmp_path / "run").exists()
+    captioner_run(tiny_model, tmp_path / "run")
+    captioner_run(tiny_model, tmp_path / "run", steps=2, dry_run=True)
+    for changes, complaint in (
+        ({"decoded": 4}, "decoded was 3 and is now 4"),
+        ({"drawn": 2}, "drawn was 0 and is now 2"),
+        ({"model": None}, "pictures was"),
+    ):
+        for dry_run in (True, False):
+            words = {"model": tiny_model, **changes}
+            with pytest.raises(ResumeError, match=complaint):
+                captioner_run(folder=tmp_path / "run", steps=2, dry_run=dry_run, **words)
+    kept = tmp_path / "run" / "pictures" / "decoded"
+    assert sorted(file.suffix for file in kept.iterdir()) == [".json", ".png", ".png", ".png"]
+    assert not (tmp_path / "run" / "pictures" / "drawn").exists()
+    # Its pictures are gone: they are made again, behind the checks.
+    shutil.rmtree(kept)
+    captioner_run(tiny_model, tmp_path / "run", steps=2, dry_run=True)
+    assert not kept.exists()
+    # What checkpoints of earlier versions do not know is not compared, the number of pictures still is.
+    state = read_run(tmp_path / "run")
+    del state["rests_on"]
+    write_run(tmp_path / "run", state)
+    with pytest.raises(ResumeError, match="pictures was"):
+        captioner_run(tiny_model, tmp_path / "run", steps=2, decoded=2)
+    captioner_run(tiny_model, tmp_path / "run", steps=2)
+    assert read_run(tmp_path / "run")["step"] == 2
+
+
+def test_an_export_is_written_beside_the_earlier_one(tmp_path):
+    """What an interruption leaves of one is no part of the folder, and gone with the next."""
+    task = tiny_captioner_task()
+    task.export(tmp_path)
+    names = {file.name for file in tmp_path.iterdir()}
+    (tmp_path / ".part").mkdir()
+    (tmp_path / ".part" / "model.safetensors").write_bytes(b"half of it")
+    task.export(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == names
+    assert BlipForConditionalGeneration.from_pretrained(tmp_path).config.caption_prefix == ""
 
 
 def test_heads_begin_by_looking_at_the_next_patch():

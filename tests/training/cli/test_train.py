@@ -117,6 +117,7 @@ def test_a_captioner_is_trained_continued_and_measured(tiny_model, tmp_path, cap
     assert (run / "samples" / "000002.txt").read_text().count("\n") == 8
     assert main([*command, "--decoded", "4"]) == 2
     assert "was started with another model or data" in capsys.readouterr().err
+    command[2] = str(tmp_path / "other")
     assert main([*command, "--drawn", "1"]) == 2
     assert "the judge of Shapes World can read none" in capsys.readouterr().err
 

@@ -140,6 +140,14 @@ def test_what_is_held_out_is_measured_with_the_same_noise_and_the_best_checkpoin
     assert trainer._validation == first
 
 
+def test_what_is_measured_stands_at_its_own_step(tmp_path):
+    Trainer(HeldOut(), settings(steps=10, every_validation=3, every_log=4), tmp_path).run()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], "validation" in line) for line in lines] == [
+        (3, True), (4, False), (6, True), (8, False), (9, True), (10, False),
+    ]  # fmt: skip
+
+
 def test_measuring_changes_no_number_of_the_run_and_the_best_is_remembered(tmp_path):
     chosen = {"every_validation": 2, "every_sample": 0}
     Trainer(LineTask(), settings(**chosen), tmp_path / "plain").run()

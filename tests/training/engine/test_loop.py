@@ -182,6 +182,41 @@ def test_what_is_left_of_a_line_of_metrics_is_dropped(tmp_path):
         Trainer(LineTask(), settings(), tmp_path)
 
 
+def test_lines_of_metrics_that_stay_are_not_written_again(tmp_path):
+    """And where some go, an interruption leaves the file as it was."""
+    Trainer(LineTask(), settings(), tmp_path).run()
+    file = tmp_path / "metrics.jsonl"
+    before = file.stat()
+    Trainer(LineTask(), settings(steps=9), tmp_path)
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    with file.open("a") as more:
+        more.write('{"step": 9}\n')
+    (tmp_path / "metrics.jsonl.part").mkdir()
+    with pytest.raises(IsADirectoryError):
+        Trainer(LineTask(), settings(steps=9), tmp_path)
+    assert len(file.read_text().splitlines()) == 5
+    (tmp_path / "metrics.jsonl.part").rmdir()
+    Trainer(LineTask(), settings(steps=9), tmp_path)
+    assert len(file.read_text().splitlines()) == 4
+
+
+@pytest.mark.usefixtures("usual_handlers")
+def test_no_step_is_without_a_line(tmp_path):
+    """Behind an interruption and at the end there are lines of fewer steps."""
+
+    class Asked(LineTask):
+        def batch(self, position, size, seed):
+            if position.step == 3:
+                signal.raise_signal(signal.SIGTERM)
+            return super().batch(position, size, seed)
+
+    chosen = settings(steps=8, every_log=3)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(Asked(), chosen, tmp_path).run()
+    Trainer(LineTask(), chosen, tmp_path).run()
+    assert [json.loads(line)["step"] for line in metrics(tmp_path)] == [3, 4, 6, 8]
+
+
 def test_a_part_is_let_go_of_after_its_backward_pass(tmp_path):
     task = LineTask()
     Trainer(task, settings(accumulate=3), tmp_path).advance()
@@ -245,6 +280,52 @@ def test_a_step_without_a_finite_gradient_moves_nothing(tmp_path):
     assert not torch.equal(before["head.weight"], weights(trainer)["head.weight"])
     trainer.save()
     assert (tmp_path / FILE).exists()
+
+
+class Failing(Line):
+    """A loss that is no number in some calls."""
+
+    def __init__(self, wrong) -> None:
+        super().__init__()
+        self.calls, self.wrong = 0, wrong
+
+    def forward(self, batch, generator):
+        self.calls += 1
+        report = super().forward(batch, generator)
+        return {**report, "loss": report["loss"] * (float("nan") if self.calls in self.wrong else 1.0)}
+
+
+def failing(*wrong) -> LineTask:
+    task = LineTask()
+    torch.manual_seed(7)
+    task.objective = Failing(wrong)
+    return task
+
+
+def test_the_last_checkpoint_is_written_behind_a_step_that_moved_nothing(tmp_path):
+    """It moved nothing and lost nothing; the one before stays, whatever is wrong."""
+    chosen = settings(steps=5, every_checkpoint=2, keep_checkpoints=1)
+    Trainer(failing(5), chosen, tmp_path).run()
+    assert read_run(tmp_path)["step"] == 5
+    assert all_finite(tmp_path)
+    assert (tmp_path / "checkpoint-000004.pt").is_file()
+    Trainer(LineTask(), settings(steps=6, every_checkpoint=2, keep_checkpoints=1), tmp_path).run()
+    assert [file.name for file in tmp_path.glob("checkpoint*")] == [FILE]
+
+
+@pytest.mark.usefixtures("usual_handlers")
+def test_a_run_that_is_asked_to_end_behind_such_a_step_goes_on_from_there(tmp_path):
+    class Asked(LineTask):
+        def batch(self, position, size, seed):
+            if position.step == 4:
+                signal.raise_signal(signal.SIGTERM)
+            return super().batch(position, size, seed)
+
+    task = Asked()
+    task.objective = failing(5).objective
+    with pytest.raises(KeyboardInterrupt, match="ended after step 5; the same command goes on"):
+        Trainer(task, settings(every_checkpoint=0), tmp_path).run()
+    assert Trainer(LineTask(), settings(), tmp_path).step == 5
 
 
 def test_the_last_checkpoints_stay_and_any_of_them_continues(tmp_path):
@@ -365,6 +446,43 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path):
     del state["frozen"], state["start"]
     write_run(tmp_path / "straight", state)
     assert Trainer(LineTask(), settings(), tmp_path / "straight").step == 8
+
+
+class Resting(LineTask):
+    """A task that says what else it rests on, and learns of a part of its data when that is made."""
+
+    def __init__(self, made: int | None = 3, **rests) -> None:
+        super().__init__()
+        self.made, self.rests, self.complete = made, rests, False
+
+    def rests_on(self):
+        return self.rests
+
+    def prepare(self) -> None:
+        self.complete = True
+
+    def describe(self):
+        return {**super().describe(), "made": self.made if self.complete else None}
+
+
+def test_what_a_run_rests_on_is_compared_as_far_as_its_checkpoint_knows(tmp_path):
+    trainer = Trainer(Resting(masks="one"), settings(), tmp_path)
+    trainer.prepare()
+    trainer.run()
+    assert Trainer(Resting(masks="one", words="more"), settings(), tmp_path).step == 8
+    with pytest.raises(ResumeError, match="another model or data: masks was 'one' and is now 'two'"):
+        Trainer(Resting(masks="two"), settings(), tmp_path)
+    with pytest.raises(ResumeError, match="masks was 'one' and is now None"):
+        Trainer(Resting(), settings(), tmp_path)
+
+
+def test_what_only_preparing_tells_is_compared_behind_it(tmp_path):
+    trainer = Trainer(Resting(), settings(steps=4), tmp_path)
+    trainer.prepare()
+    trainer.run()
+    Trainer(Resting(), settings(), tmp_path).prepare()
+    with pytest.raises(ResumeError, match="made was 3 and is now 4"):
+        Trainer(Resting(4), settings(), tmp_path).prepare()
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path):

@@ -11,6 +11,7 @@ from gan_task import MIDDLE, PLAYERS, PairTask, settings
 from line_task import LineTask
 
 from instance_composer.training.engine.checkpoint import ResumeError, read_run
+from instance_composer.training.engine.divergence import DivergedError
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.task import Player
 
@@ -121,6 +122,26 @@ def test_the_first_player_is_averaged_and_shown(tmp_path):
     assert [id(p) for p in trainer.trained] == [id(p) for p in trainer.task.objective.generator.parameters()]
     assert torch.equal(trainer.task.shown[-1], trainer.average.shadow_params[0])
     assert weights(trainer, "discriminator").keys() <= read_run(tmp_path)["weights"].keys()
+
+
+@pytest.mark.parametrize("wrong", ["generator", "discriminator"])
+def test_either_players_steps_that_move_nothing_end_a_run(wrong, tmp_path):
+    """The other's finite gradients do not hide them, and nothing is saved meanwhile."""
+
+    class Broken(PairTask):
+        def __init__(self) -> None:
+            super().__init__()
+            forward = self.objective.forward
+
+            def broken(batch, generator, player):
+                report = forward(batch, generator, player)
+                return {k: v * float("nan") if player == wrong else v for k, v in report.items()}
+
+            self.objective.forward = broken
+
+    with pytest.raises(DivergedError, match=f"the gradient of the {wrong} of the last 25 steps up to step 2"):
+        Trainer(Broken(), settings(steps=99, every_checkpoint=1, every_sample=0), tmp_path).run()
+    assert read_run(tmp_path) is None
 
 
 def test_metrics_tell_both_players(tmp_path):

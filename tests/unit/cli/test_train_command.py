@@ -67,6 +67,8 @@ def test_a_run_file_gives_the_options_and_flags_go_first(tmp_path):
     for words, changed in (
         ([], {}),
         (["--model", "m", "--size", "64x64"], {"model": Path("m"), "size": (64, 64)}),
+        # As large as the defaults are, and given all the same.
+        (["--size", "1024x1024", "--held-out", "0"], {"size": (1024, 1024), "held_out": 0}),
     ):
         for ordered in (
             [*words, "--settings", f"{tmp_path}/run.toml"],
@@ -82,6 +84,19 @@ def test_a_run_file_gives_the_options_and_flags_go_first(tmp_path):
     add_settings(parser)
     with pytest.raises(ValueError, match="there is no option 'data'"):
         parser.parse_args(["--settings", f"{tmp_path}/run.toml"])
+
+
+def test_words_of_set_are_read_as_toml_reads_them():
+    from instance_composer.cli.train.settings import changes
+    from instance_composer.training.engine.settings import SettingsError, read_settings
+
+    words = ["fsdp=true", "batch=2", "learning_rate=1e-3", "trackers=tensorboard,wandb"]
+    read = changes(argparse.Namespace(set=words))
+    assert read == {"fsdp": True, "batch": 2, "learning_rate": 1e-3, "trackers": "tensorboard,wandb"}
+    assert read_settings(read).fsdp is True
+    assert read_settings(changes(argparse.Namespace(set=["fsdp=false"]))).fsdp is False
+    with pytest.raises(SettingsError, match="fsdp is 'True'; it must be true or false"):
+        read_settings(changes(argparse.Namespace(set=["fsdp=True"])))
 
 
 def test_the_help_quotes_defaults():

@@ -6,13 +6,12 @@ import logging
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import torch
 from accelerate import Accelerator
 
 from ..batches import to_device
 from ..settings import Settings
 from ..task import Cost, Task
-from .measure import measure
+from .measure import TooLargeError, measure
 from .memory import memory_of, needed, out_of_memory
 from .words import duration, gigabytes, held_out_line, steps_line, weights_line
 
@@ -28,12 +27,13 @@ class Estimate(NamedTuple):
 
 
 def estimate(task: Task[Any], settings: Settings, accelerator: Accelerator, parts: int) -> Estimate:
-    """Look at a model and try a batch of one and one of two; `OutOfMemoryError` where one does not fit."""
+    """Look at a model and try what is to be measured; `OutOfMemoryError` where that does not fit."""
     device, processes = accelerator.device, accelerator.num_processes
     try:
         cost = measure(task, settings, device, lambda batch: to_device(batch, device))
-    except torch.OutOfMemoryError as error:
-        trouble = f"a batch of one does not fit into the memory of {device}"
+    except TooLargeError as error:
+        samples = "one" if error.samples == 1 else str(error.samples)
+        trouble = f"a batch of {samples} does not fit into the memory of {device}"
         raise out_of_memory(trouble, settings, task) from error
     memory = needed(task.objective, cost, settings.optimizer, parts, processes, settings.fsdp)
     return Estimate(weights_line(task.objective), cost, memory)

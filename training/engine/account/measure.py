@@ -14,17 +14,30 @@ from ..settings import Settings
 from ..task import BatchPosition, Cost, Task
 
 
+class TooLargeError(Exception):
+    """Out of memory with a batch of so many samples."""
+
+    def __init__(self, samples: int) -> None:
+        super().__init__(samples)
+        self.samples = samples
+
+
 def measure(
     task: Task[Any], settings: Settings, device: torch.device, to_device: Callable[[Any], Any]
 ) -> Cost:
     """What a task says of itself, else measured on one and on two samples; the run's numbers stay as they
-    were."""
+    were. `TooLargeError` where what is measured does not fit."""
     sizes = (1, 2) if settings.batch > 1 else (1,)
     with _undisturbed(task.objective):
-        own = task.cost(settings, device)
+        # A task measures whole batches.
+        with _trying(settings.batch):
+            own = task.cost(settings, device)
         if own is not None:
             return own
-        found = [_sample(task, size, settings, device, to_device) for size in sizes]
+        found: list[Cost] = []
+        for size in sizes:
+            with _trying(size):
+                found.append(_sample(task, size, settings, device, to_device))
     if len(found) == 1:
         return found[0]
     # What does not grow with the batch, such as halves of weights, counts once.
@@ -84,6 +97,14 @@ def timed(
     _wait(device)
     seconds = time.perf_counter() - started
     return Cost(sum(kept.values()), seconds, largest=max(kept.values(), default=0))
+
+
+@contextmanager
+def _trying(samples: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TooLargeError(samples) from error
 
 
 @contextmanager

@@ -48,12 +48,13 @@ def needed(
     averages, and in a step weights and gradients whole besides.
     """
     trained = sum(p.nbytes for p in objective.parameters() if p.requires_grad)
+    every = held(objective, optimizer) + cost.beside
     if fsdp and processes > 1:
         copies = int(_COPIES[optimizer] * trained)
-        own = held(objective, optimizer) - copies + (trained + copies) // processes
+        own = every - copies + (trained + copies) // processes
         forward = own + (trained if parts > 1 else 0) + cost.kept + _PASSING * cost.largest
         return int(max(forward, own + 2 * trained) * (1 + _SPARE))
-    update = held(objective, optimizer) + (trained if processes > 1 else 0)
+    update = every + (trained if processes > 1 else 0)
     forward = update - (trained if parts == 1 else 0) + cost.kept + _PASSING * cost.largest
     return int(max(forward, update) * (1 + _SPARE))
 
