@@ -1,4 +1,8 @@
-"""One instance of a layout by the name that somebody gave it: its id, or its place."""
+"""One instance of a layout by what somebody calls it: its id, or its place.
+
+The id comes first: it is the number that the editor shows, and stays with the instance when others are moved
+or removed.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,40 @@ def find_instance(layout: Document, name: str) -> int | None:
     return int(name) - 1 if name.isdecimal() and 1 <= int(name) <= len(ids) else None
 
 
+def name_of(layout: Document, index: int, longest: int | None = None) -> str:
+    """What to type for an instance, such that `find_instance` finds it: its id.
+
+    Its number where the id cannot be typed or has more than `longest` characters, unless that number is the
+    id of another.
+    """
+    identifier, number = layout.instances[index].id, str(index + 1)
+    if _can_be_typed(identifier) and (longest is None or len(identifier) <= longest):
+        return identifier
+    return number if find_instance(layout, number) == index else identifier
+
+
 def list_instances(layout: Document) -> str:
-    """Number and caption of every instance, for a sentence."""
-    if not layout.instances:
-        return "none"
-    return ", ".join(
-        f"{number} ({instance.caption.strip() or instance.id})"
-        for number, instance in enumerate(layout.instances, start=1)
+    """Name and caption of every instance, for a sentence."""
+    return ", ".join(describe(layout, index) for index in range(len(layout.instances))) or "none"
+
+
+def describe(layout: Document, index: int) -> str:
+    """Name and caption of an instance, for a sentence."""
+    return f"{name_of(layout, index)} ({layout.instances[index].caption.strip() or 'no caption'})"
+
+
+def tell_which(layout: Document, name: str) -> str:
+    """Which instance a number was taken for, in a sentence; nothing where it can mean one alone."""
+    index, place = find_instance(layout, name), int(name) - 1 if name.isdecimal() else -1
+    if index is None or index == place or not 0 <= place < len(layout.instances):
+        return ""
+    taken = layout.instances[index].caption.strip() or "no caption"
+    return (
+        f"{name} was taken for the id of an instance ({taken}); number {name} from the back is "
+        f"{describe(layout, place)}."
     )
+
+
+def _can_be_typed(identifier: str) -> bool:
+    """Whether an id can stand in a list of instances and in "entity = instance"."""
+    return identifier == identifier.strip() and identifier.isprintable() and not set(identifier) & set(",=")

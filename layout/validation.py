@@ -15,7 +15,7 @@ from .messages import quote
 from .problems import Problem, Severity
 
 SMALLEST_CANVAS, LARGEST_CANVAS = 16, 16_384
-# Artists' range: 0 turns an instance off, 1 is as trained, above 5 nothing but artefacts grows.
+# Artists' range: 0 adds nothing for an instance, 1 is as trained, above 5 nothing but artefacts grows.
 STRONGEST = 5.0
 # IFAdapter's training data holds boxes of at least 1 % of the picture and at most ten instances.
 SMALLEST_TRAINED_AREA = 0.01

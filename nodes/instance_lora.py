@@ -36,7 +36,10 @@ class InstanceLora(io.ComfyNode):
                     io.String,
                     "instance",
                     default="1",
-                    tooltip="Whose LoRA it is: the instance's number or id.",
+                    tooltip=(
+                        "Whose LoRA it is: the number or name that the editor shows (the id); one that is no "
+                        "id is the place from the back."
+                    ),
                 ),
                 socket(
                     io.Combo,

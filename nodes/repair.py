@@ -48,8 +48,9 @@ class RepairInstance(io.ComfyNode):
                     "instances",
                     default="",
                     tooltip=(
-                        "Which ones to draw again, one after the other: numbers or ids with commas between, "
-                        "such as 2, 5. A seed of its own goes behind an @, as in 2@17. Empty: none."
+                        "Which ones to draw again, one after the other, such as 2, 5: the number or name "
+                        "that the editor shows (the id); one that is no id is the place from the back. A "
+                        "seed of its own goes behind an @, as in 2@17. Empty: none."
                     ),
                 ),
                 socket(

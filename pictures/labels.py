@@ -1,4 +1,4 @@
-"""Numbered caption plates, placed so that they neither cover each other nor hide behind other regions."""
+"""Named caption plates, placed so that they neither cover each other nor hide behind other regions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MOST_LINES = 3
 
 @dataclass(frozen=True)
 class Label:
-    """A number and a caption for the region in `box` (left, top, right, bottom in pixels)."""
+    """A name and a caption for the region in `box` (left, top, right, bottom in pixels)."""
 
-    number: str
+    name: str
     caption: str
     color: Color
     box: Rectangle
@@ -61,9 +61,9 @@ def draw_labels(picture: Image.Image, labels: Sequence[Label]) -> None:
 
 def _set(label: Label, size: tuple[int, int]) -> _Plate:
     letters = text_size(size)
-    font, badge_font = font_for(label.caption, letters), font_for(label.number, letters)
+    font, badge_font = font_for(label.caption, letters), font_for(label.name, letters)
     margin, line = max(3, letters // 3), round(letters * 1.25)
-    badge = round(badge_font.getlength(label.number)) + 2 * margin
+    badge = round(badge_font.getlength(label.name)) + 2 * margin
     inside = label.box[2] - label.box[0] - badge - 2 * margin
     widest = min(max(inside, letters * 8), size[0] - badge - 2 * margin)
     lines = wrap(label.caption, font, max(1, widest), _MOST_LINES)
@@ -110,7 +110,7 @@ def _draw(draw: ImageDraw.ImageDraw, plate: _Plate, place: Rectangle) -> None:
     middle = top + (plate.margin + plate.line) // 2
     draw.text(
         (left + plate.badge / 2, middle),
-        plate.label.number,
+        plate.label.name,
         font=plate.badge_font,
         fill=_readable_on(plate.label.color),
         anchor="mm",

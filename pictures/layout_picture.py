@@ -1,4 +1,4 @@
-"""A layout drawn over a picture: regions, numbers, captions, and what lies in front of what."""
+"""A layout drawn over a picture: regions, names, captions, and what lies in front of what."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFilter
 
 from ..layout import Box, Layout
+from ..layout.choosing import name_of
 from .captions import (
     drawable,
     font_for,
@@ -32,6 +33,8 @@ _GRID: Color = (54, 57, 62)
 _HALO: Color = (16, 17, 20)
 _TEXT: Color = (240, 240, 240)
 _LONGEST_SIDE = 1024
+# In letters; a plate needs room for the caption too.
+_LONGEST_NAME = 12
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ def draw_layout(
     """The regions of a usable layout over a picture or a dark ground, RGB.
 
     `size` is (width, height) in pixels: by default the background's, else the canvas at up to 1024 a side.
-    `opacity` 0 to 1 is that of the region colours. Numbers count from the back; a region covers those behind
-    it, of whose outlines a dashed line stays. Instances that do not take part are dashed and not filled.
-    LayoutError for a layout with errors.
+    `opacity` 0 to 1 is that of the region colours. Instances go by their ids, as in the editor; one that is
+    long or cannot be typed goes by its number from the back. A region covers those behind it, of whose
+    outlines a dashed line stays. Instances that do not take part are dashed and not filled. LayoutError for
+    a layout with errors.
     """
     if not 0.0 <= opacity <= 1.0:
         raise ValueError(f"opacity is {opacity:g}; 0 to 1 is allowed")
@@ -190,11 +194,15 @@ def _dashes(size: tuple[int, int]) -> Image.Image:
 def _labels(layout: Layout, regions: Sequence[_Region], size: tuple[int, int]) -> list[Label]:
     return [
         Label(
-            number=str(number),
+            name=_shortened(drawable(name_of(layout, index, _LONGEST_NAME))),
             caption=drawable(item.caption) or "no caption",
             color=region.color,
             box=region.box,
             muted=not item.active,
         )
-        for number, (item, region) in enumerate(zip(layout.instances, regions, strict=True), 1)
+        for index, (item, region) in enumerate(zip(layout.instances, regions, strict=True))
     ]
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

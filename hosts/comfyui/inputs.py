@@ -7,6 +7,7 @@ belongs, a link from an output of any type, and a number that is none pass it.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -71,6 +72,8 @@ def name_errors() -> None:
 def check_inputs(node: Any, values: Mapping[str, Any]) -> None:
     """Raise `WrongInputError` that names the first input which is not what the node's schema says."""
     schema = node.define_schema()
+    # As in ComfyUI, the node's own word on a choice counts, and not its list.
+    validated = inspect.signature(node.validate_inputs).parameters
     for one in schema.inputs or ():
         if one.id not in values:
             continue
@@ -80,20 +83,20 @@ def check_inputs(node: Any, values: Mapping[str, Any]) -> None:
         listed = getattr(schema, "is_input_list", False) and isinstance(given, list)
         parts = list(given or ()) if listed else [given]
         for value in parts:
-            wrong = _wrong(one, value)
+            wrong = _wrong(one, value, listed_only=one.id not in validated)
             if wrong is not None:
                 raise WrongInputError(f"{schema.display_name}: {one.id} needs {wrong}, got {_shown(value)}.")
 
 
-def _wrong(one: Any, value: Any) -> str | None:
-    """What an input needs, in words, if a value is not that."""
+def _wrong(one: Any, value: Any, listed_only: bool) -> str | None:
+    """What an input needs, in words, if a value is not that; `listed_only`: a choice is one of its list."""
     kind = one.get_io_type()
     if kind in _OWN:
         names, words = _OWN[kind]
         return None if type(value).__name__ in names else f"{words}; connect an output {kind}"
     if kind == "COMBO":
         options: list[str] = list(one.options or ())
-        if isinstance(value, str) and (value in options or not options):
+        if isinstance(value, str) and (value in options or not options or not listed_only):
             return None
         shown = ", ".join(map(str, options[:10])) + (" …" if len(options) > 10 else "")
         return f"one of: {shown}"

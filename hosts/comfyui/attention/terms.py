@@ -21,9 +21,12 @@ from .run_cache import RunCache
 from .text import Text, is_zero
 from .window import Sampling
 
-# Name of the terms among a conditioning's `model_conds`, and of the keyword with which ComfyUI hands them to
-# the diffusion model.
+# Name of a step's terms among a conditioning's `model_conds`, and of the keyword with which ComfyUI hands
+# them to the diffusion model.
 KEY = "instance_composer"
+# Name there of the terms that a conditioning carries. In every call ComfyUI writes the call's options over
+# what has this name, so a MODEL without our wrappers gets none: HiDream's takes no keywords but its own.
+CARRIED = "transformer_options"
 
 logger = logging.getLogger("instance_composer")
 
@@ -126,7 +129,10 @@ class StepTerms(comfy.conds.CONDRegular):
     def process_cond(self, batch_size: int, area: list[int] | None = None, **_: Any) -> StepTerms:
         if area is None:
             return self
-        height, width, top, left = area
+        # Sizes and then starts; of latents with frames these come first in each half.
+        dimensions = len(area) // 2
+        height, width = area[dimensions - 2 : dimensions]
+        top, left = area[-2:]
         rows, columns = self.latent
         rectangle = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
         return StepTerms(
@@ -152,6 +158,6 @@ def carry(conditioning: list[Any], term: Term) -> list[Any]:
 def _carry_one(entry: Any, term: Term) -> Any:
     text, values = entry[0], entry[1]
     others = values.get("model_conds", {})
-    earlier = others[KEY].cond if KEY in others else ()
+    earlier = others[CARRIED].cond if CARRIED in others else ()
     terms = CarriedTerms((*earlier, term.on_zeros() if is_zero(text) else term))
-    return node_helpers.conditioning_set_values([entry], {"model_conds": {**others, KEY: terms}})[0]
+    return node_helpers.conditioning_set_values([entry], {"model_conds": {**others, CARRIED: terms}})[0]

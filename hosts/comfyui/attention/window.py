@@ -26,12 +26,12 @@ class CachedSampling:
         return self._cache.get((self._sampling, percent), lambda: self._sampling.percent_to_sigma(percent))
 
 
-def check_window(start: float, end: float) -> None:
-    """ValueError unless 0 <= start < end <= 1."""
+def check_window(start: float, end: float, way_out: str) -> None:
+    """ValueError unless 0 <= start < end <= 1; `way_out` says what else a user of the node may have meant."""
     if not 0.0 <= start < end <= 1.0:
         raise ValueError(
             f"start is {start:g} and end is {end:g}: both are fractions of the sampling run from 0 to 1, and "
-            "start comes before end. To switch the adapter off, set strength to 0."
+            f"start comes before end. {way_out}"
         )
 
 

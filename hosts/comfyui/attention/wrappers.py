@@ -22,7 +22,7 @@ from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
 from .layer_call import AllReadError, Group, ModelCall
 from .run_cache import RunCache
-from .terms import KEY, GuidingStep, StepTerm, StepTerms
+from .terms import CARRIED, KEY, GuidingStep, StepTerm, StepTerms
 from .text import Text, is_zero
 from .window import CachedSampling, Sampling
 
@@ -106,7 +106,7 @@ class ModelWrappers:
             with self._plain.run(model) if acting or any(readings) else nullcontext():
                 return executor(model, conds, latent, sigmas, *args, **kwargs)
 
-        if not any(KEY in cond["model_conds"] for group in conds for cond in group or ()):
+        if not any(CARRIED in cond["model_conds"] for group in conds for cond in group or ()):
             return evaluate(conds, latent, acting=False)
 
         size = (latent.shape[-2], latent.shape[-1])
@@ -154,7 +154,7 @@ class ModelWrappers:
     def _terms_at(
         self, cond: Mapping[str, Any], sigma: float, sampling: Sampling, read: Callable[[Any], Text]
     ) -> tuple[StepTerm, ...]:
-        carried = cond["model_conds"].get(KEY)
+        carried = cond["model_conds"].get(CARRIED)
         if carried is None:
             return ()
         text = read(cond)
@@ -176,7 +176,7 @@ class ModelWrappers:
     def _with_terms(
         self, cond: dict[str, Any], terms: tuple[StepTerm, ...] | None, latent: tuple[int, int]
     ) -> dict[str, Any]:
-        model_conds = {name: value for name, value in cond["model_conds"].items() if name != KEY}
+        model_conds = {name: value for name, value in cond["model_conds"].items() if name != CARRIED}
         if terms is not None:
             model_conds[KEY] = StepTerms(terms, latent, self.cache)
         return {**cond, "model_conds": model_conds}

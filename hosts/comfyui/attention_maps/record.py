@@ -156,7 +156,7 @@ def record_attention(
 
     Without entities nothing is recorded and the MODEL is handed back as it came.
     """
-    check_window(start, end)
+    check_window(start, end, "To record the whole run, set 0 and 1.")
     blocks = find_binder(model).layers(model, preset)
     settings = Settings(entities, blocks, (start, end))
     record = AttentionRecord(settings, model.get_model_object("latent_format"))

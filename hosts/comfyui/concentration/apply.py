@@ -63,7 +63,7 @@ def apply_concentration(
     anything to concentrate, at strength 0 or without weights both are handed back as they came. `tell` hears
     of silhouettes. Source: the energy of CoMat (arXiv 2404.03653), followed while sampling.
     """
-    check_window(settings.start, settings.end)
+    check_window(settings.start, settings.end, "To concentrate nothing, set strength to 0.")
     check_since(settings.silhouettes_from, (settings.start, settings.end))
     _check_choices(settings)
     targets = find_targets(entities, layout, masks, overrides, settings.without_region, logger.warning)

@@ -59,7 +59,7 @@ def apply_ifadapter(
     behind an instance of the stack hides where they overlap. LayoutError for errors of the layout; warnings
     go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
     """
-    check_window(start, end)
+    check_window(start, end, "To switch the adapter off, set strength to 0.")
     check_since(silhouettes_from, (start, end))
     if strength == 0.0:
         return model, positive, negative
@@ -76,8 +76,10 @@ def apply_ifadapter(
         growing = Growing(silhouettes_from, names, tell)
         captions = _caption_attention(model, clip, layout, positive, growing)
 
-    def place_in(rectangle: Rectangle) -> Part:
+    def place_in(rectangle: Rectangle) -> Part | None:
         part = transform.crop(layout, Box(*rectangle))
+        if not part.active:
+            return None
         placed = dict(zip(prompts, _prompts(clip, adapter, part), strict=True))
         return Part(placed, captions and captions.of([instance.id for instance in part.active]))
 

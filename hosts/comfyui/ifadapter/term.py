@@ -26,7 +26,8 @@ class Part(NamedTuple):
     captions: CaptionAttention | None
 
 
-PlaceIn = Callable[[Rectangle], Part]
+# None where no instance that takes part is in the rectangle.
+PlaceIn = Callable[[Rectangle], Part | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +67,15 @@ class InstanceTerm:
         # Zeros before the adapter was applied are a choice: a picture from its regions alone.
         return replace(self, when_zeroed=self.prompt)
 
-    def in_part(self, rectangle: Rectangle, cache: RunCache) -> InstanceTerm:
-        """The term of the same instances in a picture that is a rectangle of this one."""
+    def in_part(self, rectangle: Rectangle, cache: RunCache) -> InstanceTerm | None:
+        """The same instances in a picture that is a rectangle of this one; None if none is there."""
         place_in = self.place_in
         if place_in is None:
             return self
-        made, captions = cache.get((place_in, rectangle), lambda: place_in(rectangle))
+        part = cache.get((place_in, rectangle), lambda: place_in(rectangle))
+        if part is None:
+            return None
+        made, captions = part
         return replace(
             self,
             prompt=made[self.prompt],

@@ -11,7 +11,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ....layout import Layout
-from ....layout.choosing import find_instance, list_instances
+from ....layout.choosing import describe, find_instance, list_instances, tell_which
 from ....models.regions import Rectangle, Regions
 from ..attention.errors import ModelMismatchError
 from .reading import lora_path, read_lora
@@ -27,7 +27,7 @@ def lora_for_instance(
 ) -> tuple[Any, str]:
     """A MODEL on which a LoRA of models/loras acts where an instance is, and what there is to say.
 
-    `name` is the instance's number or id. Where regions overlap, the instance in front is alone. At strength
+    `name` is the instance's id or number. Where regions overlap, the instance in front is alone. At strength
     0, and where no instance is meant that takes part, the MODEL is handed back as it came. Raises
     `ModelMismatchError` for other models than UNets, `CheckpointError` for a file that does not fit,
     LayoutError for a layout with errors.
@@ -49,7 +49,9 @@ def lora_for_instance(
     shared = (one.regions for one in loras_of(model) if one.layout == layout)
     regions = next(shared, None) or Regions.from_layout(layout)
     own = InstanceLora(lora, layout, regions, layout.active.index(chosen), strength)
-    said = f"{file} acts on instance {found + 1} ({chosen.caption}) in {len(lora.deltas)} layers."
+    said = f"{file} acts on instance {describe(layout, found)} in {len(lora.deltas)} layers."
+    if which := tell_which(layout, name.strip()):
+        said += f" {which}"
     if (chosen.start, chosen.end) != (0.0, 1.0):
         said += " It acts in all steps: the instance's start and end are not used."
     if lora.left_out:

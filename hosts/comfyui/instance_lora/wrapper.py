@@ -89,6 +89,7 @@ class LoraCall:
         self._grid = (0, 0)
         # What LoRAs add to keys and values of the text, by layer: (B, tokens, width).
         self._texts: dict[str, dict[InstanceLora, Tensor]] = {}
+        self._below = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -121,8 +122,11 @@ class LoraCall:
         name = self._names()[block]
 
         def attend(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
-            attended = (base or plain_attention)(query, key, value, extra_options)
             found = [self._texts.pop(f"{name}.{layer}", {}) for layer in TEXT_LAYERS]
+            # Below, captions may go through the same layers (Draw Regions, silhouettes), which are no prompt.
+            self._below = True
+            attended = (base or plain_attention)(query, key, value, extra_options)
+            self._below = False
             grid = tuple(extra_options["activations_shape"][-2:])
             for index, regions in dict.fromkeys((one.index, one.regions) for one in self._loras):
                 own = [one for one in self._loras if (one.index, one.regions) == (index, regions)]
@@ -158,7 +162,9 @@ class LoraCall:
         own = [one for one in self._loras if layer in one.lora.deltas]
 
         def on_text(_module: Any, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-            self._texts[layer] = {one: self._delta(one, layer, outputs).of_rows(inputs[0]) for one in own}
+            if not self._below:
+                deltas = {one: self._delta(one, layer, outputs) for one in own}
+                self._texts[layer] = {one: delta.of_rows(inputs[0]) for one, delta in deltas.items()}
 
         def on_map(module: Any, inputs: tuple[Tensor, ...], outputs: Tensor) -> Tensor:
             grid = (outputs.shape[-2], outputs.shape[-1])

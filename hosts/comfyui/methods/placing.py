@@ -24,7 +24,7 @@ from ....generation.placing_methods import METHODS as NAMES
 from ....layout import Layout
 from ....models.ifadapter import InstancePrompt
 from ....models.regions import Regions
-from ..attention.terms import KEY, CarriedTerms
+from ..attention.terms import CARRIED, CarriedTerms
 from ..ifadapter.apply import apply_ifadapter
 from ..ifadapter.term import InstanceTerm
 from ..regions.apply import draw_regions
@@ -235,7 +235,7 @@ def _with_tokens(applied: Applied, kept: slice) -> Applied:
 
 def _entry_with_tokens(entry: Any, kept: slice) -> Any:
     text, values = entry
-    terms: CarriedTerms = values["model_conds"][KEY]
+    terms: CarriedTerms = values["model_conds"][CARRIED]
     cut: list[InstanceTerm] = [
         replace(
             term,
@@ -245,7 +245,7 @@ def _entry_with_tokens(entry: Any, kept: slice) -> Any:
         for term in terms.cond
         if isinstance(term, InstanceTerm)
     ]
-    carried = {**values["model_conds"], KEY: CarriedTerms(tuple(cut))}
+    carried = {**values["model_conds"], CARRIED: CarriedTerms(tuple(cut))}
     return [text, {**values, "model_conds": carried}]
 
 

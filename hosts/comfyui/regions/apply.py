@@ -8,7 +8,7 @@ from typing import Any
 from ....layout import Layout
 from ....models.regions import Regions
 from ..attention.binder import find_binder
-from ..attention.terms import KEY, carry
+from ..attention.terms import CARRIED, carry
 from ..attention.window import check_window
 from ..attention.wrappers import bind
 from .captions import encode_captions
@@ -39,7 +39,7 @@ def draw_regions(
     `ModelMismatchError` for a model that cannot be reached, `LayoutError` for errors of the layout, and
     ValueError where the prompt has regions already; warnings go to the log.
     """
-    check_window(start, end)
+    check_window(start, end, "To draw no regions, set strength to 0.")
     if strength == 0.0:
         return model, positive
     for problem in layout.checked().problems():
@@ -56,7 +56,7 @@ def draw_regions(
 
 
 def _check_once(positive: list[Any]) -> None:
-    carried = (values.get("model_conds", {}).get(KEY) for _, values in positive)
+    carried = (values.get("model_conds", {}).get(CARRIED) for _, values in positive)
     if any(term.node == NODE for terms in carried if terms is not None for term in terms.cond):
         raise ValueError(
             f"This prompt has come through {NODE} before. Put the layouts together with Combine Layouts and "

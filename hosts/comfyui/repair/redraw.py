@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import comfy.sample
@@ -15,18 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....layout import Instance, Layout
-from ....layout.choosing import find_instance, list_instances
+from ....layout.choosing import describe, find_instance, list_instances, tell_which
 from ....models.regions import Rectangle
 from ....models.repair.blending import blend, drawn_again, feathered
-from ....models.repair.window import Window, window_around
+from ....models.repair.window import Window, drawing_size, has_proportions, window_around
 from ..attention.run_cache import RunCache
 from ..conversions import shape_of
 from ..instance_lora.apply import model_seen_from
-from .seen_from import conditioning_seen_from
+from .autoencoder import decode_each, encode_each, unit_of
+from .seen_from import conditioning_seen_from, of_the_whole_picture
 
 SAMPLERS, SCHEDULERS = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
-# Pixels of a side that one cell of a latent stands for.
-LATENT_CELL = 8
 # The widest edge over which old and new are mixed, as a share of the picture's shorter side.
 _SOFT_EDGE = 0.02
 
@@ -49,10 +48,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Wanted:
-    """An instance to draw again, by its index; `seed` None is that of the settings."""
+    """An instance to draw again, by its index; `seed` None is that of the settings.
+
+    `remark`: what there is to say of how it was named.
+    """
 
     index: int
     seed: int | None = None
+    remark: str = field(default="", compare=False)
 
 
 class Redrawn(NamedTuple):
@@ -64,7 +67,7 @@ class Redrawn(NamedTuple):
 
 
 def read_wanted(text: str, layout: Layout) -> tuple[Wanted, ...]:
-    """Instances from "2, vase@17": a number or an id each, and after @ a seed of its own.
+    """Instances from "2, vase@17": an id or a number each, and after @ a seed of its own.
 
     Raises `UnknownInstanceError`, and ValueError for a seed that is no whole number.
     """
@@ -72,7 +75,7 @@ def read_wanted(text: str, layout: Layout) -> tuple[Wanted, ...]:
     for part in (part.strip() for part in text.split(",")):
         if not part:
             continue
-        index = find_instance(layout, part)
+        name, index = part, find_instance(layout, part)
         seed: int | None = None
         if index is None and "@" in part:
             name, _, number = (piece.strip() for piece in part.rpartition("@"))
@@ -85,7 +88,7 @@ def read_wanted(text: str, layout: Layout) -> tuple[Wanted, ...]:
                 f"the layout has no instance {part!r}; name one by its number or its id: "
                 f"{list_instances(layout)}"
             )
-        wanted.append(Wanted(index, seed))
+        wanted.append(Wanted(index, seed, tell_which(layout, name)))
     return tuple(wanted)
 
 
@@ -114,19 +117,25 @@ def redraw(
     images = images.repeat_interleave(tries, 0)
     height, width = images.shape[1:3]
     mask = torch.zeros(height, width, dtype=torch.bool, device=images.device)
+    unit = unit_of(vae)
+    like_canvas = has_proportions(width, height, layout.canvas, unit)
     said: list[str] = []
     for one in wanted:
         index = one.index
         again = _pixels(layout, index, width, height, grow).to(images.device)
         window = window_around(layout.instances[index].bounds, width, height, context)
         seeded = sampling if one.seed is None else replace(sampling, seed=one.seed)
-        drawn, left_out = _draw(images, again, vae, (model, positive, negative), layout, window, seeded)
+        size = drawing_size(window, layout.canvas, unit, like_canvas)
+        drawn, left_out = _draw(images, again, vae, (model, positive, negative), window, size, seeded)
         soft = math.ceil(_SOFT_EDGE * min(width, height) / 2)
         images = blend(images, drawn, feathered(again, soft))
         mask |= again
-        said.append(_sentence(layout.instances[index], index, window, seeded.seed, left_out))
-    nothing = "Nothing to draw again: name an instance, or press “Draw this again” in the layout's menu."
-    return Redrawn(images, mask[None].float(), "\n".join(said) or nothing)
+        said += [one.remark, _sentence(layout, index, window, seeded.seed, left_out)]
+    if not wanted:
+        said = ["Nothing to draw again: name an instance, or press “Draw this again” in the layout's menu."]
+    else:
+        said += _about_the_whole(model, layout, width, height, like_canvas)
+    return Redrawn(images, mask[None].float(), "\n".join(sentence for sentence in said if sentence))
 
 
 def _draw(
@@ -134,20 +143,19 @@ def _draw(
     again: Tensor,
     vae: Any,
     trio: tuple[Any, list[Any], list[Any]],
-    layout: Layout,
     window: Window,
+    size: tuple[int, int],
     sampling: Sampling,
 ) -> tuple[Tensor, set[str]]:
-    """The pictures with the window drawn again, and what was left out of the prompts."""
+    """The pictures with the window drawn again at `size` (width, height), and what prompts left out."""
     left, top, right, bottom = window
     cache, rectangle = RunCache(), _rectangle(window, images)
     model = model_seen_from(trio[0], rectangle)
     (positive, without), (negative, without_too) = (
         conditioning_seen_from(one, rectangle, cache) for one in trio[1:]
     )
-    size = [round(side / LATENT_CELL) * LATENT_CELL for side in (layout.canvas.height, layout.canvas.width)]
-    part = _resized(images[:, top:bottom, left:right], *size)
-    latent = comfy.sample.fix_empty_latent_channels(model, vae.encode(part[..., :3]))
+    part = _resized(images[:, top:bottom, left:right, :3], size[1], size[0])
+    latent = comfy.sample.fix_empty_latent_channels(model, encode_each(vae, part))
     # A cell that any pixel of the mask is in belongs to it.
     cells = F.adaptive_max_pool2d(
         again[top:bottom, left:right].float()[None, None], (latent.shape[-2], latent.shape[-1])
@@ -171,7 +179,7 @@ def _draw(
         seed=sampling.seed,
     )
     drawn = images.clone()
-    drawn[:, top:bottom, left:right, :3] = _resized(vae.decode(samples), bottom - top, right - left)
+    drawn[:, top:bottom, left:right, :3] = _resized(decode_each(vae, samples), bottom - top, right - left)
     return drawn, without | without_too
 
 
@@ -191,7 +199,7 @@ def _pixels(layout: Layout, index: int, width: int, height: int, grow: float) ->
     again = drawn_again(pixels(own), others, in_front, more)
     if not again.any():
         raise ValueError(
-            f"instance {index + 1} ({own.caption or own.id}) has no pixel that is its own: it lies outside "
+            f"instance {describe(layout, index)} has no pixel that is its own: it lies outside "
             "the picture, or behind the instances in front of it. Bring it forward, or move it"
         )
     return again
@@ -212,10 +220,33 @@ def _resized(images: Tensor, height: int, width: int) -> Tensor:
     return resized.clamp(0, 1).movedim(1, -1)
 
 
-def _sentence(own: Instance, index: int, window: Window, seed: int, left_out: set[str]) -> str:
+def _sentence(layout: Layout, index: int, window: Window, seed: int, left_out: set[str]) -> str:
     left, top, right, bottom = window
+    own = layout.instances[index]
     said = (
-        f"Drew instance {index + 1} again ({own.caption or own.id}), seed {seed}, in a window of "
+        f"Drew instance {describe(layout, index)} again, seed {seed}, in a window of "
         f"{right - left} × {bottom - top} pixels."
     )
+    if not own.active:
+        reason = "has no caption" if own.enabled else "is switched off"
+        said += f" It was drawn by the prompt alone: it {reason}."
     return f"{said} Left out there: {', '.join(sorted(left_out))}." if left_out else said
+
+
+def _about_the_whole(model: Any, layout: Layout, width: int, height: int, like_canvas: bool) -> list[str]:
+    """What there is to say of the picture and the MODEL, whatever was drawn."""
+    said: list[str] = []
+    if not like_canvas:
+        canvas = layout.canvas
+        said.append(
+            f"The picture ({width} × {height}) has other proportions than the layout's canvas "
+            f"({canvas.width} × {canvas.height}): windows are drawn in the picture's, with as many pixels as "
+            "the canvas."
+        )
+    if patches := of_the_whole_picture(model):
+        said.append(
+            f"Other nodes have patched the MODEL ({', '.join(patches)}). A mask or a picture of theirs "
+            "(IPAdapter, Attention Couple, a ControlNet as a model patch) is laid over the window as if it "
+            "were the whole picture; connect a MODEL without them if that does harm."
+        )
+    return said

@@ -8,7 +8,7 @@ from typing import Any
 
 from ....models.regions import Rectangle
 from ..attention.run_cache import RunCache
-from ..attention.terms import KEY, CarriedTerms, StepTerm, Term
+from ..attention.terms import CARRIED, CarriedTerms, StepTerm, Term
 from ..attention.text import Text
 from ..attention.window import Sampling
 from ..ifadapter.term import InstanceTerm
@@ -18,6 +18,15 @@ _PLACED = {"area": "an area", "mask": "a mask"}
 _FITTED = {"control": "ControlNet", "gligen": "GLIGEN"}
 # Of inpainting models: made of the whole picture. ComfyUI makes them anew of the part.
 _OF_THE_PICTURE = ("concat_latent_image", "concat_mask")
+# Patches on features, which know no place: FreeU and the like.
+_PLACELESS = (
+    "input_block_patch",
+    "input_block_patch_after_skip",
+    "middle_block_after_patch",
+    "output_block_patch",
+    "emb_patch",
+    "forward_timestep_embed_patch",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,19 +78,30 @@ def conditioning_seen_from(
     return entries, left_out
 
 
+def of_the_whole_picture(model: Any) -> list[str]:
+    """Names of patches that other nodes put on a MODEL, which may know places of the whole picture."""
+    options = model.model_options.get("transformer_options", {})
+    replaced = (f"{name} replaced" for name, patches in options.get("patches_replace", {}).items() if patches)
+    patched = (name for name, patches in options.get("patches", {}).items() if patches)
+    return sorted({*replaced, *patched} - {*_PLACELESS})
+
+
 def _named(names: dict[str, str], values: Any) -> Iterable[str]:
     return [word for name, word in names.items() if values.get(name) is not None]
 
 
 def _with_terms(values: dict[str, Any], rectangle: Rectangle, cache: RunCache) -> dict[str, Any]:
     others = values.get("model_conds", {})
-    if KEY not in others:
+    if CARRIED not in others:
         return values
-    terms = CarriedTerms(tuple(_seen(term, rectangle, cache) for term in others[KEY].cond))
-    return {**values, "model_conds": {**others, KEY: terms}}
+    seen = (_seen(term, rectangle, cache) for term in others[CARRIED].cond)
+    terms = tuple(term for term in seen if term is not None)
+    kept = {name: value for name, value in others.items() if name != CARRIED}
+    return {**values, "model_conds": {**kept, CARRIED: CarriedTerms(terms)} if terms else kept}
 
 
-def _seen(term: Term, rectangle: Rectangle, cache: RunCache) -> Term:
+def _seen(term: Term, rectangle: Rectangle, cache: RunCache) -> Term | None:
+    """The term seen from there; None where nothing of it is in sight."""
     # A term that can be made for the part by itself knows more of it than one that is cropped.
     if isinstance(term, InstanceTerm) and term.place_in is not None:
         return term.in_part(rectangle, cache)

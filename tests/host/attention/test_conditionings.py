@@ -13,7 +13,7 @@ from comfyui_probe import evaluate, evaluate_guider
 from host_cases import EFFECT, TOLERANCE, assert_close, assert_same, encode, noise
 
 import nodes
-from instance_composer.hosts.comfyui.attention.terms import KEY, CarriedTerms
+from instance_composer.hosts.comfyui.attention.terms import CARRIED, CarriedTerms
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.layout import Box, Instance, Layout
 
@@ -38,9 +38,9 @@ def seen_from(conditioning, rectangle):
             prompt=replace(term.prompt, regions=term.prompt.regions.crop(*rectangle)),
             when_zeroed=replace(term.when_zeroed, regions=term.when_zeroed.regions.crop(*rectangle)),
         )
-        for term in values["model_conds"][KEY].cond
+        for term in values["model_conds"][CARRIED].cond
     )
-    return [[text, {**values, "model_conds": {KEY: CarriedTerms(terms)}}]]
+    return [[text, {**values, "model_conds": {CARRIED: CarriedTerms(terms)}}]]
 
 
 def with_area(conditioning, width, height, x, y):
@@ -116,7 +116,7 @@ def test_average_and_concat_keep_the_layout(clip, applied):
     found = evaluate(bound, averaged, negative, LATENTS, 500)
     assert_close(found.positive, evaluate(bound, positive, negative, LATENTS, 500).positive, 1e-3)
     joined = nodes.ConditioningConcat().concat(positive, other)[0]
-    assert joined[0][1]["model_conds"][KEY] is positive[0][1]["model_conds"][KEY]
+    assert joined[0][1]["model_conds"][CARRIED] is positive[0][1]["model_conds"][CARRIED]
     assert evaluate(bound, joined, negative, LATENTS, 500).calls == [[1, 0]]
 
 
@@ -127,7 +127,7 @@ def test_other_model_conds_of_a_conditioning_are_kept(model, clip, adapter, layo
     marked = node_helpers.conditioning_set_values(prompts[0], {"model_conds": {"other_pack": mark}})
     _, positive, _ = apply_ifadapter(model, clip, adapter, layout, marked, prompts[1])
     assert positive[0][1]["model_conds"]["other_pack"] is mark
-    assert KEY not in marked[0][1]["model_conds"]
+    assert CARRIED not in marked[0][1]["model_conds"]
 
 
 def test_perpendicular_negative(clip, prompts, applied):

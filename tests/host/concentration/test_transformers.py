@@ -13,13 +13,16 @@ from host_cases import encode
 from prompt_entities import entities_of_prompt
 from tiny_transformers import CONFIGS, LLAMA, WithLlama, close, in_three_texts, latents, tiny_transformer
 
+import nodes
 from instance_composer.hosts.comfyui.attention.binder import find_binder
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
+from instance_composer.hosts.comfyui.attention.run_cache import RunCache
 from instance_composer.hosts.comfyui.attention.terms import carry
 from instance_composer.hosts.comfyui.attention.wrappers import bind
 from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.concentration.local import LocalTerm
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
+from instance_composer.hosts.comfyui.repair.seen_from import conditioning_seen_from
 from instance_composer.models.concentration import LocalGuidance, pixel_loss, token_loss
 from instance_composer.models.concentration.find_targets import find_targets
 
@@ -208,6 +211,24 @@ def test_with_regions_in_either_order(made, clip, prompts, layout, name):
     close(name, evaluate(bound, positive, negative, noise, 500), both, 0)
     assert (both.positive - alone.positive).abs().max() > MOVED
     assert torch.isfinite(both.positive).all()
+
+
+@pytest.mark.parametrize("name", ["Flux.1", "Qwen-Image", "Anima", "Wan"])
+def test_an_area_sees_its_part_of_the_regions(made, prompts, layout, name):
+    """Of latents with frames ComfyUI gives the frames of an area too."""
+    model, noise = made(name), latents(name, 1, 16, 16)
+    bound, positive, negative = concentrate(model, prompts, layout)
+    inside, rectangle = (..., slice(4, 12), slice(12)), (0.0, 0.25, 0.75, 0.75)
+    there = [
+        nodes.ConditioningSetArea().append(one, 12 * 8, 8 * 8, 0, 4 * 8, 1.0)[0]
+        for one in (positive, negative)
+    ]
+    seen, _ = conditioning_seen_from(positive, rectangle, RunCache())
+    found = evaluate(bound, *there, noise, 500)
+    found = found.__class__(found.positive[inside], found.negative[inside])
+    close(name, found, evaluate(bound, seen, negative, noise[inside], 500))
+    whole = evaluate(bound, positive, negative, noise[inside], 500)
+    assert (whole.positive - found.positive).abs().max() > MOVED
 
 
 def test_two_runs_at_once_are_independent(made, prompts, layout):

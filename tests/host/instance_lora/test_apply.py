@@ -15,7 +15,9 @@ from host_cases import EFFECT, assert_same, noise
 from safetensors.torch import load_file, save_file
 
 from instance_composer.hosts.comfyui.attention.errors import UnexplainedRowsError
+from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.instance_lora.apply import lora_for_instance, loras_of, model_seen_from
+from instance_composer.hosts.comfyui.regions.apply import draw_regions
 from instance_composer.layout import Box, Instance, Layout
 from instance_composer.models.errors import CheckpointError
 from instance_composer.nodes.instance_lora import InstanceLora
@@ -128,15 +130,42 @@ def test_it_goes_with_the_adapter_and_is_seen_from_a_part(applied, loras):
     )
 
 
+@pytest.mark.parametrize("reader", ["Draw Regions", "silhouettes"])
+def test_captions_read_in_the_same_layers_are_not_taken_for_the_prompt(
+    model, clip, adapter, prompts, loras, reader
+):
+    """They go through the layers of keys and values too, before or after the LoRA's part of a layer."""
+
+    def read(model):
+        if reader == "Draw Regions":
+            return *draw_regions(model, clip, PAIR, prompts[0], prompt=0.5), prompts[1]
+        return apply_ifadapter(model, clip, adapter, PAIR, *prompts, silhouettes_from=0.3)
+
+    def tuned(model):
+        return lora_for_instance(model, PAIR, "left", "text.safetensors", 0.7)[0]
+
+    without = read(model)
+    # Early enough for silhouettes to be read.
+    after = evaluate(tuned(without[0]), *without[1:], LATENTS, 900)
+    assert_same(after, evaluate(*read(tuned(model)), LATENTS, 900))
+    assert (after.positive - evaluate(*without, LATENTS, 900).positive).abs().max() > EFFECT
+
+
 def test_what_of_a_file_cannot_act_is_said(model, loras: Path):
     state = load_file(loras / "linear.safetensors") | load_file(loras / "time.safetensors")
     state["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"] = torch.zeros(4, 2)
     save_file(state, loras / "mixed.safetensors")
     report = InstanceLora.execute(model, PAIR, "2", "mixed.safetensors", 1.0).ui.as_dict()["text"][0]
-    assert "instance 2 (a dog)" in report
+    assert "instance right (a dog)" in report
     assert "text encoder part (1 tensors)" in report
     assert "time and size embeddings" in report
     assert "start and end" not in report
+    left = replace(
+        PAIR, instances=tuple(replace(one, id=i) for one, i in zip(PAIR.instances, "23", strict=True))
+    )
+    _, report = lora_for_instance(model, left, "2", "linear.safetensors")
+    assert "instance 2 (a cat)" in report
+    assert "2 was taken for the id of an instance (a cat); number 2 from the back is 3 (a dog)." in report
     early = replace(PAIR, instances=(PAIR.instances[0], replace(PAIR.instances[1], end=0.5)))
     _, report = lora_for_instance(model, early, "2", "linear.safetensors")
     assert "start and end are not used" in report

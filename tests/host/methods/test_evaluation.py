@@ -24,7 +24,7 @@ from instance_composer.evaluation.benchmarks.placement.plan import PlacementPlan
 from instance_composer.evaluation.scenes import Scenes
 from instance_composer.generation import binding_methods, placing_methods
 from instance_composer.generation.methods import NOT_SAMPLED
-from instance_composer.hosts.comfyui.attention.terms import KEY
+from instance_composer.hosts.comfyui.attention.terms import CARRIED
 from instance_composer.hosts.comfyui.checkpoints.small_sdxl import load_clip
 from instance_composer.hosts.comfyui.checkpoints.unet import load_unet
 from instance_composer.hosts.comfyui.concentration.latent import LatentTerm
@@ -123,7 +123,7 @@ def test_attention_couple_is_another_pack_s_node(parts, request_of):
 def test_ablations_leave_tokens_out_of_both_branches(parts, request_of):
     whole, words, looks = (
         [
-            conditioning[0][1]["model_conds"][KEY].cond[0].prompt
+            conditioning[0][1]["model_conds"][CARRIED].cond[0].prompt
             for conditioning in method(parts, request_of())[1:]
         ]
         for method in (ifadapter, without_appearance, without_end_of_text)
@@ -187,7 +187,7 @@ def test_methods_of_binding_carry_what_their_names_say(parts, lora_file):
     for name, method in BINDING_METHODS.items():
         model, positive, _ = method(parts, request)
         carried = positive[0][1].get("model_conds", {})
-        terms = carried[KEY].cond if KEY in carried else ()
+        terms = carried[CARRIED].cond if CARRIED in carried else ()
         parts_of_name = [
             part for word in name.split("+") if (part := word.split("-")[0]) not in ("plain", "lora")
         ]

@@ -223,6 +223,32 @@ def test_z_image_of_texts_of_other_lengths(clip, layout, prompts, noise):
         pass
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["SD3.5", "Z-Image"])
+def test_a_prompt_that_no_call_has_is_told(clip, layout, prompts, noise, name, caplog):
+    """As after encoding it with another max_sequence_length, or with words weighted otherwise."""
+    _, other = made(name)
+    text, pooled = prompts[0][0][0], prompts[0][0][1]["pooled_output"]
+    captions, sigma = captions_for(name, clip, layout), torch.tensor(0.5)
+
+    def called(encoded, *given):
+        caplog.clear()
+        with draw_regions(other, layout, captions, encoded):
+            found = [call(name, other, noise, one, pooled.expand(len(one), -1), sigma) for one in given]
+        return found, [one.getMessage() for one in caplog.records if one.name == "instance_composer"]
+
+    plain = call(name, other, noise, text, pooled, sigma)
+    for encoded in (text[:, :40], text * 1.1):
+        (found,), said = called(encoded, text)
+        assert torch.equal(found, plain)
+        (message,) = said
+        assert f"That has {encoded.shape[1]} tokens, the texts have 77. Give the pipeline" in message
+    # Guidance in two calls, and in one; of a block without a call there is nothing to tell.
+    negative = prompts[1][0][0]
+    for given in ([negative, text], [torch.cat((negative, text))], []):
+        assert called(text, *given)[1] == []
+
+
 def elsewhere(attention, hidden_states, encoder_hidden_states=None, **_):
     """A processor that does not ask torch for attention."""
     return hidden_states, encoder_hidden_states

@@ -18,16 +18,20 @@ from tiny_comfyui import CPU, Patcher
 from tiny_transformers import CONFIGS, WithLlama, close, latents, tiny_transformer
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import nodes
 from instance_composer.hosts.comfyui.attention.binder import find_binder
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
 from instance_composer.hosts.comfyui.attention.placed import Caption
+from instance_composer.hosts.comfyui.attention.run_cache import RunCache
 from instance_composer.hosts.comfyui.attention.transformer import joined
 from instance_composer.hosts.comfyui.attention.transformer.families import ANIMA
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
+from instance_composer.hosts.comfyui.repair.seen_from import conditioning_seen_from
 from instance_composer.layout import Box, Instance, Layout
 from instance_composer.models.regions import Regions
 
 EVERY = pytest.mark.parametrize("name", CONFIGS)
+WITH_FRAMES = tuple(name for name, (_, _, shape) in CONFIGS.items() if len(shape) > 1)
 MOVED = 0.02
 # Operations that scores or a mask would come from.
 SCORES = tuple(
@@ -143,6 +147,46 @@ def test_the_model_is_untouched_and_a_second_run_equals_the_first(made, clip, la
     close(name, evaluate(model, *prompts, noise, 500), before, 0)
     close(name, evaluate(*drawn, noise, 500), first, 0)
     assert OVERRIDE not in model.model_options["transformer_options"]
+
+
+@EVERY
+def test_regions_on_a_model_that_did_not_come_through_warn_and_do_nothing(
+    made, clip, layout, prompts, caplog, name
+):
+    model, noise = made(name), latents(name, 1, 12, 16)
+    _, positive = draw_regions(model, clip, layout, prompts[0])
+    close(name, evaluate(model, positive, prompts[1], noise, 500), evaluate(model, *prompts, noise, 500))
+    assert "came through Draw Regions is sampled on a MODEL that did not" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Flux.1", *WITH_FRAMES])
+def test_an_area_sees_its_part_of_the_layout(made, clip, layout, prompts, name):
+    """Of latents with frames ComfyUI gives the frames of an area too."""
+    model, noise = made(name), latents(name, 1, 16, 16)
+    bound, positive = draw_regions(model, clip, layout, prompts[0])
+    inside, rectangle = (..., slice(4, 12), slice(12)), (0.0, 0.25, 0.75, 0.75)
+    there = [
+        nodes.ConditioningSetArea().append(one, 12 * 8, 8 * 8, 0, 4 * 8, 1.0)[0]
+        for one in (positive, prompts[1])
+    ]
+    seen, _ = conditioning_seen_from(positive, rectangle, RunCache())
+    found = evaluate(bound, *there, noise, 500)
+    found = found.__class__(found.positive[inside], found.negative[inside])
+    close(name, found, evaluate(bound, seen, prompts[1], noise[inside], 500))
+    whole = evaluate(bound, positive, prompts[1], noise[inside], 500)
+    assert (whole.positive - found.positive).abs().max() > MOVED
+
+
+def test_an_area_of_some_frames_sees_its_part_of_the_layout(made, clip, layout, prompts):
+    model, noise = made("Wan"), latents("Wan", 1, 16, 16)
+    bound, positive = draw_regions(model, clip, layout, prompts[0])
+    inside = (..., slice(1, 3), slice(4, 12), slice(12))
+    area = {"area": (2, 8, 12, 1, 4, 0)}
+    there = [node_helpers.conditioning_set_values(one, area) for one in (positive, prompts[1])]
+    seen, _ = conditioning_seen_from(positive, (0.0, 0.25, 0.75, 0.75), RunCache())
+    found = evaluate(bound, *there, noise, 500)
+    found = found.__class__(found.positive[inside], found.negative[inside])
+    close("Wan", found, evaluate(bound, seen, prompts[1], noise[inside], 500))
 
 
 @EVERY

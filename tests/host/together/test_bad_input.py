@@ -19,9 +19,14 @@ from tiny_sdxl import UNET
 from instance_composer.hosts.comfyui.attention.errors import ModelMismatchError
 from instance_composer.hosts.comfyui.attention.unet.patch import copies_of_chunks
 from instance_composer.hosts.comfyui.attention.wrappers import bind
+from instance_composer.hosts.comfyui.attention_maps.record import record_attention
+from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.ifadapter.folder import adapter_path, list_adapters, register_folder
 from instance_composer.hosts.comfyui.ifadapter.weights import load_adapter
+from instance_composer.hosts.comfyui.inputs import WrongInputError, checked
+from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
+from instance_composer.hosts.comfyui.regions.apply import draw_regions
 from instance_composer.layout import (
     Box,
     Instance,
@@ -164,6 +169,30 @@ def test_an_impossible_window_is_refused_even_at_strength_0(model, clip, adapter
             apply(model, clip, adapter, layout, prompts, strength=strength, start=window[0], end=window[1])
 
 
+def test_an_impossible_window_names_a_way_out_that_the_node_has(model, clip, adapter, layout, prompts):
+    window = {"start": 0.5, "end": 0.5}
+    ways = (
+        (
+            lambda: apply(model, clip, adapter, layout, prompts, **window),
+            "switch the adapter off, set strength",
+        ),
+        (
+            lambda: draw_regions(model, clip, layout, prompts[0], **window),
+            "draw no regions, set strength to 0",
+        ),
+        (
+            lambda: apply_concentration(model, prompts[0], (), Concentration(**window)),
+            "concentrate nothing, set strength to 0",
+        ),
+        # It has neither an adapter nor a strength.
+        (lambda: record_attention(model, PromptEntities("", ()), "all", **window), "whole run, set 0 and 1"),
+    )
+    for attempt, way_out in ways:
+        with pytest.raises(ValueError, match=rf"start is 0\.5 and end is 0\.5: .* {way_out}") as refused:
+            attempt()
+        assert ("adapter" in str(refused.value)) == ("adapter" in way_out)
+
+
 def test_a_refused_layout_leaves_model_and_prompts_alone(model, clip, adapter, layout, prompts):
     wrappers, values = dict(model.wrappers), [dict(prompt[0][1]) for prompt in prompts]
     with pytest.raises(LayoutError):
@@ -247,6 +276,22 @@ def test_an_adapter_is_found_in_the_other_format_too(model_folder):
     assert LoadIFAdapter.validate_inputs(None) is True, "a link brings the name when the graph runs"
     assert "There is no IFAdapter file 'tiny.pt'" in LoadIFAdapter.validate_inputs("tiny.pt")
     assert "There is no IFAdapter file" in LoadIFAdapter.validate_inputs("../secret.bin")
+
+
+def test_an_adapter_in_the_other_format_is_loaded_by_the_node_as_comfyui_has_it(model_folder):
+    """The list names what is there; the node itself says that more is right."""
+    register_folder()
+    node = checked(LoadIFAdapter)
+    (loaded,) = node.EXECUTE_NORMALIZED(ifadapter_name="tiny.bin").result
+    assert isinstance(loaded.model, IFAdapter)
+    (model_folder / "tiny.safetensors").unlink()
+    loaded.model.save(model_folder / "tiny.bin")
+    folder_paths.filename_list_cache.clear()
+    assert isinstance(node.EXECUTE_NORMALIZED(ifadapter_name="tiny.safetensors").result[0].model, IFAdapter)
+    with pytest.raises(FileNotFoundError, match=r"There is no IFAdapter file 'absent\.bin'"):
+        node.EXECUTE_NORMALIZED(ifadapter_name="absent.bin")
+    with pytest.raises(WrongInputError, match="ifadapter_name needs one of: tiny"):
+        node.EXECUTE_NORMALIZED(ifadapter_name=3)
 
 
 def test_a_folder_from_extra_model_paths_stays_and_gets_our_extensions(model_folder, tmp_path):

@@ -102,6 +102,14 @@ def tiny_vae() -> Any:
     return comfy.sd.VAE(sd=random_like(state, seed=3), config=config)
 
 
+def tiny_video_vae() -> Any:
+    """Wan's VAE with random weights, as Qwen-Image, Anima and Krea 2 have it: a picture is a video."""
+    from comfy.ldm.wan.vae import WanVAE
+
+    made = WanVAE(dim=8, z_dim=16, temperal_downsample=[False, True, True])
+    return comfy.sd.VAE(sd=random_like(made.state_dict(), seed=4))
+
+
 def random_like(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """Random weights that keep activations of order one: norms near 1, matrices scaled by their width."""
     generator = torch.Generator().manual_seed(seed)

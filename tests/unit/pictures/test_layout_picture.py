@@ -26,6 +26,7 @@ from instance_composer.pictures import (
 )
 from instance_composer.pictures.captions import drawable, font_for, wrap
 from instance_composer.pictures.labels import Label, _places, _set
+from instance_composer.pictures.layout_picture import _labels, _region
 
 SIZE = (128, 96)
 BACK = Instance("back", Box(0.0, 0.0, 0.75, 1.0), "a wall")
@@ -138,6 +139,23 @@ def test_captions_are_there_and_legible(side: int) -> None:
     assert bottom - top >= 10
     assert right - left >= 30
     assert right <= 0.75 * side
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (("2", "3"), ["2", "3"]),
+        (("wall", "a, b"), ["wall", "2"]),
+        (("a name of many letters", "3"), ["1", "3"]),
+        (("a name of many letters", "1"), ["a name of m…", "1"]),
+        ((" ", "1"), ["", "1"]),
+    ],
+)
+def test_plates_show_what_can_be_typed_for_an_instance(ids: tuple[str, str], names: list[str]) -> None:
+    layout = Layout((replace(BACK, id=ids[0]), replace(FRONT, id=ids[1])))
+    regions = [_region(layout, index, SIZE) for index in (0, 1)]
+    assert [label.name for label in _labels(layout, regions, SIZE)] == names
+    assert draw_layout(layout).size == (1024, 1024)
 
 
 @fewer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from instance_composer.layout import Box
-from instance_composer.models.repair.window import SMALLEST, window_around
+from instance_composer.layout import Box, Canvas
+from instance_composer.models.repair.window import SMALLEST, drawing_size, has_proportions, window_around
 
 BOXES = [
     Box(0.4, 0.4, 0.6, 0.6),
@@ -39,3 +39,39 @@ def test_context_is_a_share_of_the_longer_side():
 
 def test_all_of_the_picture_is_the_largest_window():
     assert window_around(Box(0.0, 0.4, 0.9, 0.6), 1216, 832, 0.5) == (0, 0, 1216, 832)
+
+
+@pytest.mark.parametrize(
+    ("picture", "canvas", "expected"),
+    [
+        ((1024, 1024), (1024, 1024), True),
+        ((2432, 1664), (1216, 832), True),
+        # Sides that a latent rounded down, one or both of them.
+        ((2040, 1024), (2047, 1031), True),
+        ((2048, 504), (2048, 511), True),
+        ((1344, 768), (1024, 1024), False),
+        ((768, 1344), (1344, 768), False),
+        ((1024, 960), (1024, 1024), False),
+    ],
+)
+def test_proportions_agree_up_to_rounding(picture, canvas, expected):
+    assert has_proportions(*picture, Canvas(*canvas), 8) is expected
+
+
+@pytest.mark.parametrize("unit", [8, 16, 32])
+@pytest.mark.parametrize("picture", [(1344, 768), (640, 1536)])
+def test_a_window_of_other_proportions_is_not_stretched(unit, picture):
+    canvas = Canvas(1024, 1000)
+    window = window_around(Box(0.1, 0.3, 0.4, 0.6), *picture, 0.5)
+    width, height = drawing_size(window, canvas, unit, like_canvas=False)
+    assert width % unit == height % unit == 0
+    # Half a unit of rounding on either side.
+    slack = unit / min(width, height)
+    assert width / height == pytest.approx(picture[0] / picture[1], rel=slack)
+    assert width * height == pytest.approx(1024 * 1000, rel=slack)
+
+
+def test_a_window_of_the_canvas_is_drawn_in_its_size():
+    canvas = Canvas(1016, 772)
+    assert drawing_size((3, 5, 400, 301), canvas, 8, like_canvas=True) == (1016, 768)
+    assert drawing_size((3, 5, 400, 301), Canvas(16, 16), 32, like_canvas=True) == (32, 32)
