@@ -7,7 +7,7 @@ are in `generation`, scorers in `scorers`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -19,10 +19,19 @@ from ..layout import Layout
 Pixels = NDArray[np.uint8]
 # What was measured of a picture.
 Record = dict[str, Any]
+# What is noted of the weights that draw: a digest of each part.
+WEIGHTS = "weights"
 
 
 class PlanError(ValueError):
     """An evaluation that cannot be run, or not continued, as asked."""
+
+
+def other_weights(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A phrase where digests that are noted twice differ; none of what earlier versions did not note."""
+    known, own = before.get(WEIGHTS, {}), now.get(WEIGHTS, {})
+    changed = [part for part in own if known.get(part, own[part]) != own[part]]
+    return [f"weights of {', '.join(changed)} are others than before"] if changed else []
 
 
 class Point(NamedTuple):

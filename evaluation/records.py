@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..generation.methods import NOT_SAMPLED
-from .benchmark import Plan, PlanError, Point, Record
+from .benchmark import WEIGHTS, Plan, PlanError, Point, Record, other_weights
 from .harness.cases import FILE, Case, CaseList
 from .harness.drawing import SECONDS
 from .harness.run_folder import RunFolder
@@ -104,18 +105,21 @@ class Evaluation(Generic[AnyPlan]):
     def _check_plan(self, file: Path) -> None:
         now = self.plan.identity()
         if not file.is_file():
-            file.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+            unfinished = file.with_name(f".plan-{os.getpid()}")
+            unfinished.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+            unfinished.replace(file)
             return
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = [
             f"{name} was {before.get(name)} and is now {now[name]}"
             for name in now
-            if before.get(name) != now[name]
+            if name != WEIGHTS and before.get(name) != now[name]
         ]
+        changed += other_weights(before, now)
         if changed:
             raise PlanError(
                 f"{self.folder} holds another evaluation: {'; '.join(changed)}. Name another folder, or "
-                "continue with the same settings"
+                "continue with the same settings and model"
             )
 
     def _read(self) -> Iterator[Record]:

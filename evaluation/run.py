@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ..generation.jobs import Drawer, Job
 from ..generation.methods import NOT_SAMPLED
-from .benchmark import REAL, Plan, Point, Scorer
+from .benchmark import REAL, Pixels, Plan, Point, Scorer
 from .harness.cases import Case
 from .harness.drawing import SECONDS, draw_each
 from .harness.measuring import Item, Measure, Stage, measure
@@ -60,7 +61,7 @@ def draw_missing(
     for point, number in missing:
         file, case = evaluation.picture(point, number), evaluation.run.cases[number]
         if point.method in NOT_SAMPLED and not (real := evaluation.picture(REAL, number)).is_file():
-            Image.fromarray(evaluation.plan.real(number)).save(real)
+            _save(evaluation.plan.real(number), real)
         # A picture whose seconds are not known would take them from all of its point.
         if not file.is_file() or (point.method not in NOT_SAMPLED and case.id not in seconds[point]):
             drawn.append((PlannedWay(evaluation.plan, point, original), case))
@@ -101,6 +102,16 @@ def score_drawn(
             broken |= {f"{point.name}/{file}": reason for file, reason in outcome.broken.items()}
     evaluation.collect()
     return broken
+
+
+def _save(pixels: Pixels, file: Path) -> None:
+    """Write a picture, whole or not at all: what is there is not made again."""
+    unfinished = file.with_name(f".unfinished-{os.getpid()}.png")
+    try:
+        Image.fromarray(pixels).save(unfinished)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _scores(item: Item, scorers: Sequence[Scorer]) -> dict[str, Any]:

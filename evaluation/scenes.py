@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from ..shapes_world import (
     Split,
     join,
 )
-from .benchmark import Pixels, Point, Record
+from .benchmark import WEIGHTS, Pixels, Point, Record
 
 # Evaluated scenes and the renders that pictures are compared with; training draws from seed 1, calibration of
 # the judge and samples while training from others.
@@ -61,6 +61,7 @@ class ScenePlan(ABC):
     """Plan of a benchmark on the first `count` scenes; picture n has the sampling's seed plus n.
 
     A benchmark says its family of methods, what they need besides a layout, and the settings of that.
+    `weights` are digests of what draws, by part; without them models are not told apart.
     """
 
     family: ClassVar[str]
@@ -69,6 +70,7 @@ class ScenePlan(ABC):
     count: int = 300
     scenes: Scenes = field(default_factory=Scenes)
     sampling: Sampling = field(default_factory=Sampling)
+    weights: Mapping[str, str] = field(default_factory=dict[str, str], kw_only=True)
 
     def points(self) -> Sequence[Point]:
         """All methods at the plan's own settings."""
@@ -85,7 +87,8 @@ class ScenePlan(ABC):
     def identity(self) -> dict[str, Any]:
         """All that the pictures depend on but point and number, in plain JSON values."""
         values = {**asdict(self.scenes), **asdict(self.sampling), **self.settings()}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {**plain, **({WEIGHTS: dict(self.weights)} if self.weights else {})}
 
     def layout(self, number: int) -> Layout:
         """The layout of scene `number`, with the prompt that names everything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,11 +29,23 @@ EXPANDED = 2**20
 
 _SAFETENSORS = (".safetensors", ".sft")
 
+# Places of a large tensor that its digest looks at, and the bytes of each.
+_PLACES, _PLACE = 16, 4096
+
+# The folders of each part of a diffusers model that its pictures depend on.
+_DRAWING = {
+    "UNet or transformer": ("unet", "transformer"),
+    "VAE": ("vae",),
+    "text encoders": ("text_encoder", "text_encoder_2", "text_encoder_3"),
+}
+
 __all__ = [
     "TRUNCATED",
     "CheckpointError",
     "Header",
     "Weights",
+    "digest_of_model",
+    "digest_of_weights",
     "is_safetensors",
     "listing",
     "open_weights",
@@ -204,6 +217,42 @@ def save_weights(
     # Where a file system has no such rights there is nothing to give.
     with suppress(OSError):
         path.chmod(path.parent.stat().st_mode & 0o666)
+
+
+def digest_of_weights(files: Iterable[Path]) -> str:
+    """A digest of the tensors in some files, with their names; what else is in a file may change.
+
+    Of a large tensor some places are looked at: an SDXL has gigabytes. Raises as `open_weights`.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        reader = _open(file)
+        for name, header in sorted(reader.headers().items()):
+            value = reader.get(name).detach().contiguous()
+            digest.update(f"{name} {value.dtype} {list(header.shape)} ".encode())
+            # As bytes, since not every kind of number has an equal in numpy.
+            numbers = value.reshape(-1).view(torch.uint8).numpy()
+            many = len(numbers) > _PLACES * _PLACE
+            starts = [n * (len(numbers) - _PLACE) // (_PLACES - 1) for n in range(_PLACES)] if many else []
+            for part in [numbers[start : start + _PLACE] for start in starts] or [numbers]:
+                digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def digest_of_model(model: Path) -> dict[str, str]:
+    """Digests of the weights of a model, of a diffusers folder by part; none where there are no weights.
+
+    They tell whether a model of the same name is still the same. Raises as `open_weights`.
+    """
+    if not model.is_dir():
+        return {"model": digest_of_weights([model])}
+    files = {
+        part: [file for name in names for file in sorted((model / name).glob("*.safetensors"))]
+        for part, names in _DRAWING.items()
+    }
+    if not any(files.values()):
+        files = {"model": sorted(model.glob("*.safetensors")) or sorted(model.glob("pytorch_model*.bin"))}
+    return {part: digest_of_weights(own) for part, own in files.items() if own}
 
 
 def read_metadata(path: Path, key: str) -> dict[str, Any]:

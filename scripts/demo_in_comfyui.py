@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from made_with import check_made_with
 from numpy.typing import NDArray
 
+from instance_composer.demo import ADAPTER
 from instance_composer.evaluation.scorers.placement import ATTRIBUTES, score
 from instance_composer.hosts.comfyui.methods.process import start_comfyui
 from instance_composer.layout import Layout
+from instance_composer.models.weights import digest_of_model, digest_of_weights
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 GUIDANCE = 3.0
@@ -40,7 +43,6 @@ def add_comfyui(parser: argparse.ArgumentParser) -> None:
 
 def load_demo(comfyui: Path) -> Demo:
     start_comfyui(comfyui, tempfile.mkdtemp(prefix="instance-composer-"))
-    from instance_composer.demo import ADAPTER
     from instance_composer.hosts.comfyui.checkpoints.small_sdxl import load_clip, load_vae
     from instance_composer.hosts.comfyui.checkpoints.unet import load_unet
     from instance_composer.hosts.comfyui.ifadapter.weights import load_adapter
@@ -81,9 +83,12 @@ def right(picture: Any, layout: Layout) -> list[bool]:
     return [one["overlap"] >= OVERLAP and all(one[name] for name in ATTRIBUTES) for one in found]
 
 
-def read(file: Path) -> list[dict[str, Any]]:
-    """The rows of a measurement so far."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def read(file: Path, **asked: Any) -> list[dict[str, Any]]:
+    """The rows of a measurement so far; SystemExit where they were made otherwise than `asked` now."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    model = {**digest_of_model(DEMO), "IFAdapter": digest_of_weights([DEMO / ADAPTER])}
+    check_made_with(file.with_suffix(".made-with.json"), {"model": model, **asked}, bool(rows))
+    return rows
 
 
 def share(count: int, of: int) -> str:

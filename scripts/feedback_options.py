@@ -6,13 +6,14 @@ with each, and writes `options.md`: how far prompts are fulfilled in each aspect
 and from the tuning without options on the same prompts (95 % intervals by drawing prompts anew), and how far
 pictures are from the base's (root of the mean squared difference at 64 × 64, colours 0 to 1). With `--tuned`
 UNets and LoRAs made elsewhere, such as those of a loop's iterations, are measured in place of the options,
-each against the base and against the first of them. What is finished is not done again; a tuning that was
-interrupted goes on.
+each against the base and against the first of them. What is finished is not done again, as long as the
+weights that draw are the same; a tuning that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
@@ -28,12 +29,15 @@ from PIL import Image
 from instance_composer.hosts.diffusers_sdxl import load_loras, load_sdxl
 from instance_composer.hosts.diffusers_sdxl.pipeline import generate_base
 from instance_composer.models.rewards import ASPECTS
+from instance_composer.models.weights import digest_of_model
 from instance_composer.shapes_world import ShapesWorld
 from instance_composer.shapes_world.preferences import Wish, measure, read_content, wish_for
+from instance_composer.training.data.errors import SourceError
+from instance_composer.training.engine.checkpoint import ResumeError
 from instance_composer.training.iterations.picture_distance import distance, small
 from instance_composer.training.itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun
 from instance_composer.training.itercomp.feedback_run import load_unet, train_feedback
-from instance_composer.training.itercomp.feedback_task import LORA
+from instance_composer.training.itercomp.feedback_task import LORA, UNET
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BASE, PUBLISHED = "base", "published"
@@ -90,8 +94,11 @@ def main() -> int:
         if not path or not Path(path).exists():
             parser.error(f"--tuned {name}: there is nothing at {path!r}; write NAME=PATH of a UNet or LoRA")
     chosen = [] if arguments.tuned else [name for name in OPTIONS if name in (arguments.only or OPTIONS)]
-    for name in chosen:
-        tune(arguments, name)
+    try:
+        for name in chosen:
+            tune(arguments, name)
+    except (ResumeError, SourceError) as error:
+        parser.error(str(error))
     found = {name: measured(arguments, name) for name in (BASE, *chosen, *arguments.tuned)}
     text = table(found, next(iter(arguments.tuned), PUBLISHED), arguments)
     (arguments.folder / "options.md").write_text(text, encoding="utf-8")
@@ -111,14 +118,28 @@ def tune(arguments: argparse.Namespace, name: str) -> None:
         every_sample=0,
     )
     run = FeedbackRun(model=arguments.model, rewards=arguments.rewards, size=(SIDE, SIDE), **OPTIONS[name])
-    train_feedback(run, settings, arguments.folder / name)
+    train_feedback(run, settings, tuned_folder(arguments, name))
+
+
+def tuned_folder(arguments: argparse.Namespace, name: str) -> Path:
+    """Where an option is tuned: a run of other steps is another one, since it cools down at its end."""
+    return arguments.folder / f"{name}-{arguments.tuning_steps}"
+
+
+def tuned_weights(arguments: argparse.Namespace, name: str) -> Path | None:
+    """The UNet's folder or the LoRA that draws beside the model; None for the base."""
+    if name in arguments.tuned:
+        return Path(arguments.tuned[name])
+    if name == BASE:
+        return None
+    return tuned_folder(arguments, name) / "model" / (LORA if OPTIONS[name].get("rank") else UNET)
 
 
 def measured(arguments: argparse.Namespace, name: str) -> dict[str, NDArray[np.float64]]:
     """`truth` (prompts, aspects) by the judge, and `pictures` (prompts, 64, 64, 3), kept in a file."""
-    asked = [arguments.seed, arguments.prompts, arguments.steps, arguments.guidance, arguments.tuning_steps]
-    digits = "-".join(f"{one:g}" for one in asked[: 4 if name == BASE else 5])
-    file = arguments.folder / f"measured-{name}-{digits}.npz"
+    asked = [arguments.seed, arguments.prompts, arguments.steps, arguments.guidance]
+    digits = "-".join(f"{one:g}" for one in asked)
+    file = arguments.folder / f"measured-{name}-{digits}-{weights(arguments, name)}.npz"
     if not file.is_file():
         pictures = draw(arguments, name)
         wishes = held_out_wishes(arguments.prompts, arguments.seed)
@@ -133,6 +154,13 @@ def measured(arguments: argparse.Namespace, name: str) -> dict[str, NDArray[np.f
         beginning.replace(file)
     with np.load(file, allow_pickle=False) as kept:
         return {key: kept[key] for key in ("truth", "pictures")}
+
+
+def weights(arguments: argparse.Namespace, name: str) -> str:
+    """A digest of everything that draws: a model, or what was tuned, may be another under the same name."""
+    tuned = tuned_weights(arguments, name)
+    own = [digest_of_model(path) for path in (arguments.model, tuned) if path is not None]
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def held_out_wishes(count: int, seed: int = SEED) -> list[Wish]:
@@ -150,17 +178,11 @@ def held_out_wishes(count: int, seed: int = SEED) -> list[Wish]:
 def draw(arguments: argparse.Namespace, name: str) -> NDArray[np.uint8]:
     """Pictures of the held-out prompts, with what they say of how things stand."""
     pipeline = load_sdxl(arguments.model)
-    model = arguments.folder / name / "model"
-    if name in arguments.tuned:
-        tuned = Path(arguments.tuned[name])
-        if tuned.is_file():
-            load_loras(pipeline, [(tuned, 1.0)])
-        else:
-            load_unet(pipeline.unet, tuned)
-    elif OPTIONS.get(name, {}).get("rank"):
-        load_loras(pipeline, [(model / LORA, 1.0)])
-    elif name != BASE:
-        load_unet(pipeline.unet, model / "unet")
+    tuned = tuned_weights(arguments, name)
+    if tuned is not None and tuned.is_file():
+        load_loras(pipeline, [(tuned, 1.0)])
+    elif tuned is not None:
+        load_unet(pipeline.unet, tuned)
     prompts = [wish.prompt for wish in held_out_wishes(arguments.prompts, arguments.seed)]
     drawn = [
         generate_base(

@@ -23,6 +23,7 @@ from PIL import Image
 
 from instance_composer.demo import FOLDER
 from instance_composer.layout import Layout
+from instance_composer.models.weights import digest_of_weights
 from instance_composer.shapes_world import ShapesWorld, parse_figure
 from instance_composer.shapes_world.judge import match, read_things
 
@@ -43,7 +44,8 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=PICTURES, help=f"layouts ({PICTURES})")
     add_comfyui(parser)
     arguments = parser.parse_args()
-    done = read(arguments.rows)
+    files = [arguments.loras / f"{name}.safetensors" for name in FIELDS]
+    done = read(arguments.rows, loras=digest_of_weights(files))
     demo = load_demo(arguments.comfyui)
     for number in range(len(done), arguments.pictures):
         done.append(one(demo, number, arguments.loras.resolve(), arguments.rows.with_suffix(".png")))

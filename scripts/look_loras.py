@@ -23,6 +23,7 @@ from diffusers import DDPMScheduler, StableDiffusionXLPipeline
 from torch import Tensor
 
 from instance_composer.models.comat.lora import LowRank, save_lora
+from instance_composer.models.weights import digest_of_model
 from instance_composer.shapes_world import COLORS, ShapesWorld, caption
 from instance_composer.shapes_world.scenes import Figure
 from instance_composer.shapes_world.world import make_sample
@@ -68,6 +69,9 @@ def train(name: str, folder: Path) -> None:
     change, pattern, steps = LOOKS[name]
     state = folder / f"{name}.pt"
     saved = torch.load(state, weights_only=True) if state.exists() else None
+    model = digest_of_model(DEMO)
+    if saved is not None and saved.get("model", model) != model:
+        raise SystemExit(f"{state} is of another demo model; choose another folder, or delete it")
     if saved is not None and saved["step"] == steps:
         return
     torch.manual_seed(0)
@@ -119,6 +123,7 @@ def train(name: str, folder: Path) -> None:
                 "optimizer": optimizer.state_dict(),
                 "generator": generator.get_state(),
                 "parameters": [parameter.detach() for parameter in parameters],
+                "model": model,
             }
             torch.save(saved, state.with_suffix(".part"))
             state.with_suffix(".part").replace(state)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from made_with import check_made_with
 from PIL import Image
 from tqdm import tqdm
 
@@ -26,6 +27,7 @@ from instance_composer.evaluation.benchmarks.best_of_n import Reward, load_rewar
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.hosts.diffusers_sdxl.pipeline import generate_base
 from instance_composer.models.rewards import ASPECTS, prepare_pictures
+from instance_composer.models.weights import digest_of_model
 from instance_composer.shapes_world import ShapesWorld
 from instance_composer.shapes_world.preferences import Wish, measure, read_content, wish_for
 
@@ -45,15 +47,18 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=240, help="how many (240)")
     parser.add_argument("--steps", type=int, default=12, help="sampling steps (12)")
     arguments = parser.parse_args()
-    (arguments.folder / "pictures").mkdir(parents=True, exist_ok=True)
+    pictures = arguments.folder / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    asked = {"model": digest_of_model(arguments.model), "steps": arguments.steps}
+    check_made_with(arguments.folder / "made-with.json", asked, any(pictures.glob("*.png")))
     pipeline = load_sdxl(arguments.model)
     rewards = None if arguments.rewards is None else load_rewards(arguments.rewards)
     lines: list[str] = []
     for number in tqdm(range(arguments.prompts), unit="prompt"):
         wish = wanted(number)
         files = draw(pipeline, wish.prompt, number, arguments)
-        pictures = [Image.open(file) for file in files]
-        scores = truths(wish, pictures) if rewards is None else rewarded(rewards, wish, pictures)
+        drawn = [Image.open(file) for file in files]
+        scores = truths(wish, drawn) if rewards is None else rewarded(rewards, wish, drawn)
         ranks = {
             aspect: [1 + sum(other > own for other in values) for own in values]
             for aspect, values in scores.items()

@@ -34,9 +34,9 @@ def main() -> int:
     parser.add_argument("--grow", type=float, default=0.1, help="as on the node (0.1)")
     add_comfyui(parser)
     arguments = parser.parse_args()
-    done = read(arguments.file)
-    demo = load_demo(arguments.comfyui)
     world = DEVELOPMENT if arguments.development else HELD_OUT
+    done = read(arguments.file, world=world, context=arguments.context, grow=arguments.grow)
+    demo = load_demo(arguments.comfyui)
     number = done[-1]["number"] + 1 if done else 0
     while sum(row["failed"] is not None for row in done) < arguments.pictures:
         done.append(one(demo, world, number, arguments.context, arguments.grow))

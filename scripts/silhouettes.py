@@ -50,7 +50,8 @@ def main() -> int:
     parser.add_argument("--since", type=float, default=SINCE, help=f"silhouettes_from ({SINCE})")
     add_comfyui(parser)
     arguments = parser.parse_args()
-    done, world = read(arguments.rows), DEVELOPMENT if arguments.development else HELD_OUT
+    world = DEVELOPMENT if arguments.development else HELD_OUT
+    done = read(arguments.rows, world=world, since=arguments.since)
     demo = load_demo(arguments.comfyui)
     for number in range(len(done), arguments.pictures):
         done.append(one(demo, world, number, arguments.since, arguments.rows.with_suffix(".png")))

@@ -123,7 +123,9 @@ def _strength(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _about(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the pictures of a way depend on, files by name, without the folders of this machine."""
+    """What the pictures of a way depend on, files by name and digest, without the folders of this machine."""
+    from ...evaluation.benchmark import WEIGHTS
+
     label = _method(arguments.way).label
     return {
         "label": label if arguments.label is None else f"{arguments.label} ({label})",
@@ -137,12 +139,41 @@ def _about(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": list(arguments.size) if arguments.size else [],
         "dtype": arguments.dtype or "",
         **_strength(arguments),
+        WEIGHTS: _weights(arguments),
     }
+
+
+def _weights(arguments: argparse.Namespace) -> dict[str, str]:
+    """Digests of the files that draw, by part; ValueError for one that is not there."""
+    from ...demo import ADAPTER, FOLDER, demo_folder
+    from ...models.weights import digest_of_model, digest_of_weights
+
+    loras = [Path(path) for path, _ in arguments.lora]
+    given = [("--model", arguments.model), ("--adapter", arguments.adapter)]
+    for option, path in [*given, *(("--lora", lora) for lora in loras)]:
+        if path is not None and not path.exists():
+            raise ValueError(f"{option}: there is nothing at {path}; name what is there")
+    if arguments.comfyui is not None:
+        model = demo_folder(arguments.model or FOLDER)
+        adapter = model / ADAPTER
+    else:
+        model, adapter = arguments.model or demo_folder(), _adapter(arguments)
+    weights = digest_of_model(model)
+    if _method(arguments.way).adapter and adapter is not None:
+        weights["IFAdapter"] = digest_of_weights([adapter])
+    return {**weights, **({"LoRAs": digest_of_weights(loras)} if loras else {})}
+
+
+def _adapter(arguments: argparse.Namespace) -> Path | None:
+    """The IFAdapter that diffusers draws with: the demo model's for that model alone."""
+    from ...demo import ADAPTER, FOLDER
+
+    return arguments.adapter or (None if arguments.model else FOLDER / ADAPTER)
 
 
 @contextmanager
 def _drawer(arguments: argparse.Namespace) -> Iterator[Drawer]:
-    from ...demo import ADAPTER, FOLDER, demo_folder
+    from ...demo import FOLDER, demo_folder
 
     if arguments.comfyui is not None:
         from ...hosts.comfyui_process import running_comfyui
@@ -157,7 +188,7 @@ def _drawer(arguments: argparse.Namespace) -> Iterator[Drawer]:
 
     place, dtype = chosen_device(arguments)
     method = diffusers_methods.METHODS[arguments.way]
-    file = arguments.adapter or (None if arguments.model else FOLDER / ADAPTER)
+    file = _adapter(arguments)
     adapter = IFAdapter.load(file).to(place) if method.adapter and file is not None else None
     if method.own_model:
         pipeline: Any = load_gligen(arguments.model, dtype=dtype, device=place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
     add_machine(parser)
 
 
+_DISTANCES = "FID and KID"
 # As `models.vision.inception` has them, which is read when something is measured.
 _RESIZINGS = ("bicubic", "tensorflow")
 _DETECTOR = "a Grounding DINO"
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     reference = _reference(arguments, run_folder)
     stages = benchmark.stages(_models(arguments), run_folder.list.shared)
     stages = [stage for stage in stages if _wanted(stage, arguments)]
-    run_folder.add_models(_model_names(arguments))
+    run_folder.add_models(_model_names(arguments), _model_weights(arguments))
     ways, failed = _ways(run_folder, arguments.ways), False
     for way in ways:
         total = len(stages) * sum(
@@ -192,7 +194,7 @@ def _ways(run_folder: RunFolder, text: str | None) -> list[str]:
 
 
 def _model_names(arguments: argparse.Namespace) -> dict[str, str]:
-    """The models of this run by their options, folders by name alone."""
+    """The models of this run by their options, folders by name without what they are in."""
     from ...evaluation.harness.report import WORLD_JUDGE
 
     given = {option: getattr(arguments, option.replace("-", "_")) for option in _OPTIONS[arguments.benchmark]}
@@ -203,7 +205,23 @@ def _model_names(arguments: argparse.Namespace) -> dict[str, str]:
             option: Path(name).name if Path(name).exists() else name for option, name in given.items() if name
         }
     if arguments.inception is not None:
-        found["FID and KID"] = f"{arguments.inception.name}, resized {arguments.resize}"
+        found[_DISTANCES] = f"{arguments.inception.name}, resized {arguments.resize}"
+    return found
+
+
+def _model_weights(arguments: argparse.Namespace) -> dict[str, str]:
+    """Digests of the models of this run that are on this machine under a path, by their options."""
+    from ...models.weights import CheckpointError, digest_of_model
+
+    given = {option: getattr(arguments, option.replace("-", "_")) for option in _OPTIONS[arguments.benchmark]}
+    given = {**({} if arguments.tiny else given), _DISTANCES: arguments.inception}
+    found: dict[str, str] = {}
+    for use, name in given.items():
+        if name and Path(name).exists():
+            # What cannot be read is told where it is loaded.
+            with suppress(CheckpointError):
+                digests = digest_of_model(Path(name))
+                found |= {use: digests["model"]} if "model" in digests else {}
     return found
 
 

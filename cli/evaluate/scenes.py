@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     WriteReport = Callable[[Evaluation[AnyPlan], Callable[[int], Floats], Path], int]
 
 _SAMPLING = Sampling()
+# The part of a model whose features are measured.
+_MEASURES = "VAE"
 
 
 def add_comparison(parser: argparse.ArgumentParser, methods: Iterable[str], figures: str) -> Any:
@@ -109,6 +111,8 @@ def evaluate(
 
     1 if some pictures cannot be read, which are named and cost their own rows.
     """
+    from dataclasses import replace
+
     from tqdm import tqdm
 
     from ...evaluation.records import Evaluation
@@ -117,6 +121,11 @@ def evaluate(
     from ...hosts.comfyui_process import ComfyUIProcess, running_comfyui
 
     model, base = _model_and_base(arguments.model)
+    weights = _weights(model, base)
+    if arguments.report_only and arguments.model is None:
+        # Nothing is drawn, and the model that did it may be gone: only the part that measures counts.
+        weights = {_MEASURES: weights[_MEASURES]}
+    plan = replace(plan, weights=weights)
     evaluation, features = Evaluation(arguments.folder, plan), PictureFeatures(base)
 
     def open_drawer() -> AbstractContextManager[ComfyUIProcess]:
@@ -146,6 +155,15 @@ def _model_and_base(given: Path | None) -> tuple[Path, Path]:
         return given, demo_folder()
     folder = demo_folder(given or FOLDER)
     return folder, folder
+
+
+def _weights(model: Path, base: Path) -> dict[str, str]:
+    """Digests of what draws, by part: a transformer's texts and autoencoder are the base's."""
+    from ...demo import ADAPTER
+    from ...models.weights import digest_of_model, digest_of_weights
+
+    weights = {**digest_of_model(base), **digest_of_model(model)}
+    return {**weights, "IFAdapter": digest_of_weights([model / ADAPTER])} if model == base else weights
 
 
 def check_drawable(model: Path | None, chosen: Iterable[str], methods: Mapping[str, Method]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...pictures.reading import ALL_ENDINGS
-from ..benchmark import PlanError
+from ..benchmark import WEIGHTS, PlanError, other_weights
 from .cases import FILE, Case, CaseList
 
 _NAME = re.compile(r"[\w][\w.+-]*")
@@ -57,16 +57,17 @@ class RunFolder:
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_file():
             before = json.loads(file.read_text(encoding="utf-8"))
-            known = sorted({*before, *about})
+            known = sorted({*before, *about} - {WEIGHTS})
             changed = [
                 f"{key} was {before.get(key)} and is now {about.get(key)}"
                 for key in known
                 if before.get(key) != about.get(key)
             ]
+            changed += other_weights(before, about)
             if changed:
                 raise PlanError(
                     f"{name} was drawn otherwise: {'; '.join(changed)}. Give it another name with "
-                    "--label, or continue with the same settings"
+                    "--label, or continue with the same settings and weights"
                 )
             return
         unfinished = file.with_suffix(".unfinished")
@@ -75,25 +76,35 @@ class RunFolder:
 
     def models(self) -> dict[str, str]:
         """The names of the models that measured, by what they are for; nothing of what is not known."""
-        file = self.folder / "models.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return {use: name for use, name in self._noted_models().items() if use != WEIGHTS}
 
-    def add_models(self, names: Mapping[str, str]) -> None:
-        """Note by which models is measured; `PlanError` if others did before, whose findings are kept."""
-        before = self.models()
+    def add_models(self, names: Mapping[str, str], weights: Mapping[str, str] | None = None) -> None:
+        """Note by which models is measured, with digests of those that have some; `PlanError` if others did
+        before, whose findings are kept.
+        """
+        before, weights = self._noted_models(), weights or {}
         changed = [
             f"{use} was {before[use]} and is now {name}"
             for use, name in names.items()
             if before.get(use, name) != name
         ]
+        changed += other_weights(before, {WEIGHTS: weights})
         if changed:
             raise PlanError(
                 f"{self.folder} was measured by other models: {'; '.join(changed)}. Their findings are kept, "
                 "so copy the folder without findings/ and models.json to measure with these"
             )
+        # What measured before its digest was noted may have been another.
+        new = {use: digest for use, digest in weights.items() if use not in before}
+        known = {**before.get(WEIGHTS, {}), **new}
         unfinished = self.folder / f".models-{os.getpid()}"
-        unfinished.write_text(json.dumps({**before, **names}, indent=2) + "\n", encoding="utf-8")
+        noted = {**before, **names, **({WEIGHTS: known} if known else {})}
+        unfinished.write_text(json.dumps(noted, indent=2) + "\n", encoding="utf-8")
         unfinished.replace(self.folder / "models.json")
+
+    def _noted_models(self) -> dict[str, Any]:
+        file = self.folder / "models.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def picture(self, way: str, case: Case) -> Path:
         """The file of a picture. Of a folder of somebody else's any picture of that name counts."""

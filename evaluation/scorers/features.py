@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ class PictureFeatures:
         known = np.load(file) if file.is_file() else np.zeros((0, 0))
         if len(known) < count:
             known = np.stack([self.of(scenes.reference(number).image) for number in range(count)])
-            np.save(file, known)
+            unfinished = file.with_name(f".unfinished-{os.getpid()}.npy")
+            np.save(unfinished, known)
+            unfinished.replace(file)
         return known[:count]
 
     @cached_property

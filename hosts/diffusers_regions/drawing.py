@@ -19,6 +19,7 @@ from ...models.attention.seeing import Sway
 from ...models.regions import Regions
 from .errors import UnsuitableModelError
 from .families import FAMILIES, Family, Grid
+from .known_texts import KnownTexts
 from .row_attention import RowAttention
 from .z_image import ZImageDrawing
 
@@ -42,8 +43,9 @@ def draw_regions(
 
     `captions` are texts (1, n, width), one for each active instance in stacking order, and `prompt_embeds`
     (1, n, width) is the prompt, as the pipeline's `encode_prompt` gives them (Z-Image's: a list of one text
-    (n, width) each): rows of other prompts, the negative among them, are sampled as without. At strength 0
-    and without instances nothing is changed.
+    (n, width) each): rows of other prompts, the negative among them, are sampled as without. Where no row of
+    any call was the prompt, a warning says so at the end. At strength 0 and without instances nothing is
+    changed.
     Afterwards the transformer is as it was. Raises `UnsuitableModelError` for other classes, for control
     tokens in the sequence, and where attention is not computed by torch's own function; ValueError for texts
     that do not fit the layout.
@@ -84,6 +86,7 @@ def draw_regions(
             del transformer.forward
         else:
             transformer.forward = own
+    drawing.known.tell()
 
 
 def _text(given: Tensor | Sequence[Tensor]) -> Tensor:
@@ -110,6 +113,7 @@ class _Drawing:
         self.family, self.transformer = family, transformer
         self.regions, self.sway = regions, sway
         self.captions, self.prompt = captions, prompt
+        self.known = KnownTexts(prompt.shape[1])
         self.ends = list(accumulate((one.shape[1] for one in captions), initial=0))
         # By the picture's grid, the length of the prompt and the device: the same at every step.
         self.groups: dict[tuple[Grid, int, torch.device], dict[bool, RowGroups]] = {}
@@ -122,6 +126,7 @@ class _Drawing:
             given = signature.bind(*args, **kwargs).arguments
             text: Tensor = given[TEXT]
             drawn = self._drawn(text)
+            self.known.see(drawn, [text.shape[1]])
             if not any(drawn):
                 return forward(*args, **kwargs)
             self._check_mask(given)

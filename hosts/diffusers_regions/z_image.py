@@ -20,6 +20,7 @@ from ...models.attention.row_groups import RowGroups
 from ...models.attention.seeing import Sway
 from ...models.regions import Regions
 from .errors import UnsuitableModelError
+from .known_texts import KnownTexts
 from .row_attention import RowAttention
 
 PICTURES, TEXTS, CONTROL = "x", "cap_feats", "controlnet_block_samples"
@@ -33,6 +34,7 @@ class ZImageDrawing:
     ) -> None:
         self.transformer, self.regions, self.sway = transformer, regions, sway
         self.captions, self.prompt = captions, prompt
+        self.known = KnownTexts(len(prompt))
         # By row of a call: whether it is drawn, its grid, and tokens of picture and prompt.
         self._groups: dict[tuple[bool, tuple[int, int], int, int, torch.device], dict[str, RowGroups]] = {}
 
@@ -48,6 +50,7 @@ class ZImageDrawing:
             drawn = [
                 one.shape == self.prompt.shape and torch.equal(one, self.prompt.to(one)) for one in texts
             ]
+            self.known.see(drawn, [len(one) for one in texts])
             if not any(drawn):
                 return forward(*args, **kwargs)
             if given.get(CONTROL):

@@ -29,6 +29,8 @@ def preset_layers(unet: UNet2DConditionModel, preset: str = "middle and decoder"
     "all" adds the encoder. ValueError for another name.
     """
     check_preset(preset)
+    # torch.compile puts a module around the UNet, whose name would be in every layer's.
+    unet = getattr(unet, "_orig_mod", unet)
     names = [name for name, _ in unet.named_modules() if name.endswith(".attn2")]
     stages = ("down_blocks", "mid_block", "up_blocks")
     names.sort(key=lambda name: stages.index(name.partition(".")[0]))

@@ -8,8 +8,9 @@ is enough), LoRAs on them take part, and removing the hooks leaves the UNet exac
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +73,42 @@ def visiting(
 ) -> Iterator[None]:
     """Inside the `with` block `visit` sees every call of the layers with these names and may add to it.
 
-    It is shown only these `projections` of a layer: each takes a hook, at every step.
+    It is shown only these `projections` of a layer: each takes a hook, at every step. A compiled UNet runs
+    without what was compiled; raises `UnsuitableModelError` for one where torch cannot do that.
     """
     with ExitStack() as hooks:
+        if names:
+            hooks.enter_context(_running_plain(unet))
         for name in names:
             for handle in _Carrier(unet, name, visit).handles(projections):
                 hooks.callback(handle.remove)
         yield
+
+
+def is_compiled(unet: nn.Module) -> bool:
+    """Whether a UNet, or a part of it, was compiled (torch.compile)."""
+    # Whoever compiles has imported this module; importing it takes seconds.
+    if "torch._dynamo" not in sys.modules:
+        return False
+    return any(
+        hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+        for part in unet.modules()
+    )
+
+
+def _running_plain(unet: nn.Module) -> AbstractContextManager[Any]:
+    """Inside the `with` block a compiled UNet runs as it was before; what is compiled stays for later.
+
+    What was compiled before there were hooks does not look for them, and would leave out what they add.
+    """
+    if not is_compiled(unet):
+        return nullcontext()
+    if not hasattr(torch.compiler, "set_stance"):
+        raise UnsuitableModelError(
+            "this UNet is compiled (torch.compile), and nothing can be added to its attention before torch "
+            "2.6; update torch, or take the UNet as it was before"
+        )
+    return torch.compiler.set_stance("force_eager")
 
 
 class _Carrier:

@@ -10,6 +10,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from .layer_hooks import is_compiled
+
 # More is not kept: for SDXL in halves a guided picture takes 51 MB.
 MOST_BYTES = 256 << 20
 
@@ -24,7 +26,7 @@ def keeping_text(unet: UNet2DConditionModel) -> Iterator[None]:
     """
     budget = _Budget(MOST_BYTES)
     with ExitStack() as kept:
-        if not _is_compiled(unet):
+        if not is_compiled(unet):
             for name in unet.attn_processors:
                 if name.endswith(".attn2.processor"):
                     attention: Any = unet.get_submodule(name.removesuffix(".processor"))
@@ -78,7 +80,3 @@ def _keeping(projection: Any, budget: _Budget) -> Iterator[None]:
             del projection.forward
         else:
             projection.forward = own
-
-
-def _is_compiled(unet: Any) -> bool:
-    return hasattr(unet, "_orig_mod") or getattr(unet, "_compiled_call_impl", None) is not None

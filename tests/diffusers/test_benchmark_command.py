@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 from demo_model import pack_fresh_demo
+from safetensors.torch import load_file
 
 from instance_composer.cli import main
 from instance_composer.demo import FOLDER
+from instance_composer.models.weights import save_weights
 
 NAMES = ("ifg", "coco-mig", "t2i-compbench", "layoutsam-eval", "overlap")
 
@@ -108,6 +111,39 @@ def test_what_cannot_be_done_is_told(demo, tmp_path, capsys):
     assert "score" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["benchmark", "t2i-compbench", "draw", str(run), "--shard", "3/2"])
+
+
+def test_pictures_by_other_weights_of_the_same_name_are_not_added_to(demo, tmp_path, capsys):
+    run, other = tmp_path / "run", tmp_path / "other" / demo.name
+    assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "1"]) == 0
+    lora = tmp_path / "tuned.safetensors"
+    lora.write_bytes((FOLDER / "composition_lora.safetensors").read_bytes())
+    with_lora = ("--label", "tuned", "--lora", str(lora))
+    with_adapter = ("--way", "ifadapter", "--adapter", str(demo / "ifadapter.safetensors"))
+    for words in ((), with_lora, with_adapter):
+        assert draw("overlap", run, demo, *words) == 0, capsys.readouterr().err
+    shutil.copytree(demo, other)
+    assert draw("overlap", run, other) == 0
+    for file in ("unet/diffusion_pytorch_model.safetensors", "ifadapter.safetensors"):
+        state = load_file(other / file)
+        save_weights({name: value * 1.01 for name, value in state.items()}, other / file)
+    assert draw("overlap", run, other) == 2
+    said = capsys.readouterr().err
+    assert "plain was drawn otherwise: weights of UNet or transformer are others than before" in said
+    assert draw("overlap", run, demo, *with_adapter[:3], str(other / "ifadapter.safetensors")) == 2
+    assert "weights of IFAdapter are others" in capsys.readouterr().err
+    save_weights({name: value * 1.01 for name, value in load_file(lora).items()}, lora)
+    assert draw("overlap", run, demo, *with_lora) == 2
+    assert "weights of LoRAs are others" in capsys.readouterr().err
+    # A way of a version that did not note them goes on.
+    file = run / "ways" / "plain.json"
+    about = json.loads(file.read_text())
+    del about["weights"]
+    file.write_text(json.dumps(about))
+    assert draw("overlap", run, other) == 0
+    assert draw("overlap", run, demo, "--label", "none", "--lora", str(tmp_path / "none.safetensors")) == 2
+    assert "--lora: there is nothing at" in capsys.readouterr().err
+    assert not (run / "ways" / "none.json").exists()
 
 
 def test_somebody_elses_cases_are_taken_as_they_were_frozen(tmp_path, capsys):

@@ -204,6 +204,16 @@ def test_settings_that_change_are_told(tmp_path):
         run.add_way("../plain", {})
 
 
+def test_weights_that_change_are_told_where_both_are_known(tmp_path):
+    run = make_run(tmp_path)
+    run.add_way("before", {"label": "before"})
+    run.add_way("before", {"label": "before", "weights": {"VAE": "a"}})
+    run.add_way("now", {"label": "now", "weights": {"VAE": "a", "IFAdapter": "b"}})
+    run.add_way("now", {"label": "now", "weights": {"VAE": "a", "LoRAs": "c"}})
+    with pytest.raises(PlanError, match="weights of VAE are others than before"):
+        run.add_way("now", {"label": "now", "weights": {"VAE": "b", "IFAdapter": "b"}})
+
+
 def test_findings_of_other_models_are_not_added_to(tmp_path):
     run = make_run(tmp_path)
     assert run.models() == {}
@@ -212,6 +222,12 @@ def test_findings_of_other_models_are_not_added_to(tmp_path):
     assert run.models() == {"detector": "tiny", "clip": "vit", "vlm": "qwen"}
     with pytest.raises(PlanError, match="detector was tiny and is now base"):
         run.add_models({"detector": "base"})
+    # By name alone two folders called "tiny" are one model; what was measured without a digest stays so.
+    run.add_models({"detector": "tiny", "depth": "dpt"}, {"detector": "a", "depth": "b"})
+    run.add_models({"detector": "tiny", "depth": "dpt"}, {"detector": "c", "depth": "b"})
+    with pytest.raises(PlanError, match="weights of depth are others than before"):
+        run.add_models({"depth": "dpt"}, {"depth": "c"})
+    assert run.models() == {"detector": "tiny", "clip": "vit", "vlm": "qwen", "depth": "dpt"}
 
 
 def test_regions_are_asked_for_by_sentences_that_the_model_has_read():

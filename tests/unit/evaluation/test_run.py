@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -175,6 +178,30 @@ def test_a_picture_that_cannot_be_read_costs_its_own_record(tmp_path):
     assert "cannot be read" in broken["paint/00001.png"]
     assert len(evaluation.records) == 4 * 3 - 2
     assert evaluation.missing() == [(Point("paint"), 1), (LIGHT, 1)]
+
+
+def test_a_real_picture_is_whole_or_not_there(tmp_path):
+    @dataclass(frozen=True)
+    class NoisyPlan(GreyPlan):
+        def real(self, number):
+            return np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+    evaluation = Evaluation(tmp_path, NoisyPlan())
+    real = evaluation.picture(REAL, 0)
+    child = os.fork()
+    if child == 0:
+        # As killed while it writes: with what comes after the first 100 bytes of a file.
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        draw_missing(evaluation, lambda: opened(Painter()))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
+    assert any(file.stat().st_size for file in real.parent.iterdir())
+    assert not real.exists()
+    draw_missing(evaluation, lambda: opened(Painter()))
+    with Image.open(tmp_path / "pictures" / "reconstructed" / "00000.png") as picture:
+        assert np.array_equal(np.asarray(picture), NoisyPlan().real(0))
 
 
 def test_settings_that_stood_in_a_method_s_name_are_read_as_settings(tmp_path):

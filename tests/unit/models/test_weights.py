@@ -12,7 +12,14 @@ import torch
 from safetensors.torch import save_file
 
 from instance_composer.models.sdxl.files import open_unet
-from instance_composer.models.weights import CheckpointError, open_weights, read_texts, save_weights
+from instance_composer.models.weights import (
+    CheckpointError,
+    digest_of_model,
+    digest_of_weights,
+    open_weights,
+    read_texts,
+    save_weights,
+)
 
 
 def refused(file: Path, message: str) -> None:
@@ -111,3 +118,45 @@ def test_a_safetensors_file_under_the_name_of_a_torch_file_is_read(tmp_path: Pat
     save_file({"layer": torch.arange(3.0)}, tmp_path / "adapter.bin", {"made": "of it"})
     assert torch.equal(open_weights([tmp_path / "adapter.bin"]).read("layer"), torch.arange(3.0))
     assert read_texts(tmp_path / "adapter.bin") == {"made": "of it"}
+
+
+def test_a_digest_is_of_the_tensors_whatever_the_file(tmp_path: Path) -> None:
+    state = {
+        "small": torch.arange(6.0).reshape(2, 3),
+        "large": torch.arange(50_000.0),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "count": torch.tensor(3),
+        "mask": torch.tensor([True, False]),
+    }
+
+    def written(name: str, **changed: torch.Tensor) -> str:
+        tensors = {**state, **changed}
+        if name.endswith(".bin"):
+            torch.save(tensors, tmp_path / name)
+        else:
+            save_weights(tensors, tmp_path / name, {"note": name, "as": "metadata"})
+        return digest_of_weights([tmp_path / name])
+
+    same = {written(name) for name in ("a.safetensors", "b.safetensors", "c.bin")}
+    changes = (
+        {"small": state["small"] + 1e-6},
+        {"small": state["small"].T.contiguous()},
+        {"large": state["large"] * 1.001},
+        {"half": state["half"].float()},
+        {"count": torch.tensor(4)},
+        {"mask": torch.tensor([False, True])},
+        {"another": torch.zeros(1)},
+    )
+    others = {written("a.safetensors", **change) for change in changes}
+    assert len(same) == 1
+    assert len(others - same) == len(changes)
+    # A part of a pipeline and a whole one; what is not drawn with is passed over.
+    for name in ("unet", "vae", "rewards"):
+        (tmp_path / "model" / name).mkdir(parents=True)
+        save_weights(state, tmp_path / "model" / name / "model.safetensors")
+    (digest,) = same
+    assert digest_of_model(tmp_path / "model") == {"UNet or transformer": digest, "VAE": digest}
+    assert digest_of_model(tmp_path / "model" / "unet") == {"model": digest}
+    assert digest_of_model(tmp_path / "c.bin") == {"model": digest}
+    (tmp_path / "empty").mkdir()
+    assert digest_of_model(tmp_path / "empty") == {}
