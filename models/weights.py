@@ -235,7 +235,7 @@ def digest_of_weights(files: Iterable[Path]) -> str:
             many = len(numbers) > _PLACES * _PLACE
             starts = [n * (len(numbers) - _PLACE) // (_PLACES - 1) for n in range(_PLACES)] if many else []
             for part in [numbers[start : start + _PLACE] for start in starts] or [numbers]:
-                digest.update(part)
+                digest.update(part.tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -44,8 +44,8 @@ from .state import (
     read_lines,
     rewards_of,
     timed,
+    tuned_digest,
     tuned_model,
-    weights_digest,
     with_tuned,
 )
 
@@ -244,7 +244,7 @@ class Loop:
         target, model = place(self.folder, iteration) / "feedback", self._tuned(iteration)
         check_rank(self.folder, iteration, self.run.rank)
         main = self.state.is_main_process
-        before = weights_digest(model) if main and again and model.exists() else None
+        before = tuned_digest(model) if main and again and model.exists() else None
         if main and before is None:
             self._forget_pictures(iteration)
         wait_for_all()
@@ -253,7 +253,7 @@ class Loop:
         if self.run.own_pictures:
             feedback = replace(feedback, rankings=self._own_pictures(iteration, feedback))
         train_feedback(feedback, self.settings["feedback"], target)
-        if main and before is not None and weights_digest(model) != before:
+        if main and before is not None and tuned_digest(model) != before:
             self._forget_pictures(iteration)
             notes.append(
                 f"{TUNED}{iteration + 1} is another model now and its pictures were removed; what was made "

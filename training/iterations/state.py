@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -11,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
+from ...models.weights import digest_of_weights
 from ...rankings.gallery import TUNED, Gallery, Member
 from ..data.errors import SourceError
 from ..itercomp.feedback_task import LORA, UNET
@@ -46,14 +44,9 @@ def with_tuned(folder: Path, gallery: Gallery, iterations: int, rank: int) -> Ga
     return gallery.with_members([tuned_member(folder, gallery, number, rank) for number in range(iterations)])
 
 
-def weights_digest(model: Path) -> str:
-    """A digest of the tensors of a UNet folder or a LoRA; files name their contents in any order."""
-    found = hashlib.sha256()
-    for file in sorted(model.glob("*.safetensors")) if model.is_dir() else [model]:
-        with safe_open(file, "np") as opened:
-            for name in sorted(opened.keys()):
-                found.update(name.encode() + opened.get_tensor(name).tobytes())
-    return found.hexdigest()
+def tuned_digest(model: Path) -> str:
+    """A digest of what feedback learning wrote, a UNet folder or a LoRA."""
+    return digest_of_weights(sorted(model.glob("*.safetensors")) if model.is_dir() else [model])
 
 
 def check_tuned(folder: Path, iterations: int, rank: int) -> None:
