@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     loop = Loop(read_options(arguments, LoopRun), arguments.folder, _settings(arguments))
     if arguments.dry_run:
-        for line in loop.foretell(int(arguments.iterations)):
+        alone = (int(arguments.iteration), arguments.stage) if arguments.stage else None
+        for line in loop.foretell(int(arguments.iterations), arguments.until, alone):
             print(line)
         return 0
     if arguments.stage is not None:

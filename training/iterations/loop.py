@@ -17,6 +17,7 @@ from ...rankings.gallery import TUNED, Gallery, read_gallery
 from ...rankings.pictures import FOLDER as PICTURES
 from ...rankings.pictures import clear_unfinished, each_once, index, picture_file, write_lines
 from ..data.errors import SourceError
+from ..engine.checkpoint import write_whole
 from ..engine.processes import this_process, wait_for_all
 from ..engine.settings import Settings, read_settings
 from ..gallery.diffusers_member import check_tunable
@@ -109,9 +110,11 @@ class Loop:
                 return
             first = next_stage(self.folder, iterations)
 
-    def foretell(self, iterations: int) -> Iterator[str]:
-        """What the loop has before it, a line each; nothing is loaded or written."""
-        gallery, following = self.gallery, next_stage(self.folder, iterations)
+    def foretell(
+        self, iterations: int, until: str | None = None, alone: tuple[int, str] | None = None
+    ) -> Iterator[str]:
+        """What the loop has before it, a line each, or one stage `alone`; nothing is loaded or written."""
+        gallery, following = self.gallery, alone or next_stage(self.folder, iterations)
         yield f"prompts: {', '.join(f'{len(gallery.of_aspect(one))} {one}' for one in gallery.aspects)}"
         yield f"held out for measuring: one prompt of {gallery.held_out} in each aspect"
         learnt, left_out = self._learnt_prompts()
@@ -127,7 +130,8 @@ class Loop:
             every = each_once(gallery.prompts)
             there = sum(picture_file(self.folder, name, one).is_file() for one in every)
             yield f"{name}: {there} of {len(every)} pictures are there"
-        yield f"next: iteration {iteration}, {stage}; then on to the end of iteration {iterations - 1}"
+        end = f"the end of iteration {iterations - 1}" if until is None else f"{until}, and no further"
+        yield f"next: iteration {iteration}, {stage}{', alone' if alone else f'; then on to {end}'}"
 
     def do(self, iteration: int, stage: str, *, by_name: bool = False) -> None:
         """One stage, once more if it was finished; `by_name` if it was asked for alone."""
@@ -290,10 +294,7 @@ class Loop:
         learnt, left_out = self._learnt_prompts()
         if self.state.is_main_process:
             file = place(self.folder, iteration) / _PROMPTS
-            file.parent.mkdir(parents=True, exist_ok=True)
-            beginning = file.with_name(f"{file.name}.part")
-            beginning.write_text("".join(f"{text}\n" for text in learnt), encoding="utf-8")
-            beginning.replace(file)
+            write_whole(file, "".join(f"{text}\n" for text in learnt))
         wait_for_all()
         if self.run.prompts is None or not left_out:
             return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from ...models.weights import digest_of_weights
 from ...rankings.gallery import TUNED, Gallery, Member
 from ..data.errors import SourceError
+from ..engine.checkpoint import write_whole
 from ..itercomp.feedback_task import LORA, UNET
 from .stage_names import STAGE_NAMES
 
@@ -146,10 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write plain values, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beginning = path.with_name(f"{path.name}.part")
-    beginning.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beginning, path)
+    write_whole(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def _mark(folder: Path, iteration: int, stage: str) -> Path:

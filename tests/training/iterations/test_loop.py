@@ -217,6 +217,10 @@ def test_a_dry_run_says_what_comes_and_writes_nothing(run, capsys):
         "late: joins in iteration 1",
         "next: iteration 0, sample; then on to the end of iteration 1",
     ]
+    assert command(run, "--dry-run", "--until", "rank") == 0
+    assert capsys.readouterr().out.endswith("next: iteration 0, sample; then on to rank, and no further\n")
+    assert command(run, "--dry-run", "--stage", "rewards") == 0
+    assert capsys.readouterr().out.endswith("next: iteration 0, rewards, alone\n")
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
 
 
