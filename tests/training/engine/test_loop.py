@@ -200,19 +200,26 @@ def test_lines_of_metrics_that_stay_are_not_written_again(tmp_path):
     assert len(file.read_text().splitlines()) == 4
 
 
+class Asked(LineTask):
+    """Is asked to end while a step, counted from 1, is made."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def batch(self, position, size, seed):
+        if position.step == self._step - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return super().batch(position, size, seed)
+
+
 @pytest.mark.usefixtures("usual_handlers")
 def test_no_step_is_without_a_line(tmp_path):
     """Behind an interruption and at the end there are lines of fewer steps."""
 
-    class Asked(LineTask):
-        def batch(self, position, size, seed):
-            if position.step == 3:
-                signal.raise_signal(signal.SIGTERM)
-            return super().batch(position, size, seed)
-
     chosen = settings(steps=8, every_log=3)
     with pytest.raises(KeyboardInterrupt):
-        Trainer(Asked(), chosen, tmp_path).run()
+        Trainer(Asked(4), chosen, tmp_path).run()
     Trainer(LineTask(), chosen, tmp_path).run()
     assert [json.loads(line)["step"] for line in metrics(tmp_path)] == [3, 4, 6, 8]
 
@@ -315,13 +322,7 @@ def test_the_last_checkpoint_is_written_behind_a_step_that_moved_nothing(tmp_pat
 
 @pytest.mark.usefixtures("usual_handlers")
 def test_a_run_that_is_asked_to_end_behind_such_a_step_goes_on_from_there(tmp_path):
-    class Asked(LineTask):
-        def batch(self, position, size, seed):
-            if position.step == 4:
-                signal.raise_signal(signal.SIGTERM)
-            return super().batch(position, size, seed)
-
-    task = Asked()
+    task = Asked(5)
     task.objective = failing(5).objective
     with pytest.raises(KeyboardInterrupt, match="ended after step 5; the same command goes on"):
         Trainer(task, settings(every_checkpoint=0), tmp_path).run()
