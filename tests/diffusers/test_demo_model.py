@@ -29,6 +29,8 @@ from instance_composer.shapes_world import (
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.demo_model.packing import known_tokens, pack
 
+pytestmark = pytest.mark.text_encoders
+
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):

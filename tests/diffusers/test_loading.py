@@ -18,6 +18,7 @@ from instance_composer.hosts.diffusers_sdxl import (
     load_sdxl,
 )
 
+pytestmark = pytest.mark.text_encoders
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 

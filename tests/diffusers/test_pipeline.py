@@ -23,6 +23,8 @@ from instance_composer.layout import (
 )
 from instance_composer.models.ifadapter import IFAdapter
 
+pytestmark = pytest.mark.text_encoders
+
 
 @pytest.fixture(scope="module")
 def strong(adapter_file):

@@ -18,6 +18,7 @@ from instance_composer.models.entities.pipelines import parse
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.rewards import RewardModel
 
+pytestmark = pytest.mark.text_encoders
 BOXES = torch.tensor([[0.0, 0.1, 0.6, 0.9], [0.3, 0.0, 1.0, 0.5], [0.2, 0.4, 0.8, 1.0]])
 COUNTS, PHRASES = [1, 2], 3
 

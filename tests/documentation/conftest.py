@@ -19,7 +19,7 @@ from PIL import Image
 from single_file import write_single_file
 from tiny_annotators import write_tiny_blip, write_tiny_grounding_dino
 from tiny_rewards import HEADS, WORDS, tiny_state, write_tiny_rewards
-from tiny_sdxl import UNET, write_tiny_ifadapter, write_tiny_sdxl
+from tiny_sdxl import SHALLOW_UNET, write_tiny_ifadapter, write_tiny_sdxl
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.models.ifadapter import IFAdapter
@@ -50,11 +50,13 @@ def no_progress_bars():
 def shelf(tmp_path_factory) -> Path:
     """A folder with everything that a page names, under the name it has there."""
     shelf = tmp_path_factory.mktemp("shelf")
-    write_tiny_sdxl(shelf / "sdxl-base")
+    write_tiny_sdxl(shelf / "sdxl-base", unet=SHALLOW_UNET)
     _tuned_models(shelf)
     _layouts(shelf)
     _pictures(shelf)
-    IFAdapter.load(write_tiny_ifadapter(shelf / "adapter.safetensors")).save(shelf / "spd_adapter.bin")
+    IFAdapter.load(write_tiny_ifadapter(shelf / "adapter.safetensors", unet=SHALLOW_UNET)).save(
+        shelf / "spd_adapter.bin"
+    )
     write_tiny_rewards(shelf / "rewards")
     metadata = {**HEADS, "words": WORDS, "aspect": "attribute"}
     RewardModel.from_state_dict(tiny_state(), metadata).save(shelf / "reward.safetensors")
@@ -67,7 +69,7 @@ def _tuned_models(shelf: Path) -> None:
     """SDXL base and a community model in one file each; IterComp, and what stands for the demo model."""
     pipeline = load_sdxl(shelf / "sdxl-base")
     # A real SDXL tells the size of its attention heads by its widths; these need to be told.
-    metadata = {METADATA: json.dumps(UNET)}
+    metadata = {METADATA: json.dumps(SHALLOW_UNET)}
     write_single_file(pipeline, shelf / "sd_xl_base_1.0.safetensors", metadata)
     for seed, name in enumerate(("community.safetensors", "IterComp")):
         noise = torch.Generator().manual_seed(seed)
@@ -77,9 +79,9 @@ def _tuned_models(shelf: Path) -> None:
             pipeline.save_pretrained(shelf / name)
         else:
             write_single_file(pipeline, shelf / name, metadata)
-    write_tiny_sdxl(shelf / "demo")
+    write_tiny_sdxl(shelf / "demo", unet=SHALLOW_UNET)
     write_tiny_rewards(shelf / "demo" / "rewards")
-    write_tiny_sdxl(shelf / "runs" / "demo" / "base-numbers" / "model")
+    write_tiny_sdxl(shelf / "runs" / "demo" / "base-numbers" / "model", unet=SHALLOW_UNET)
 
 
 def _layouts(shelf: Path) -> None:

@@ -1,7 +1,8 @@
 """Reference tensors made by the official implementations.
 
 All of them lie at `<checkout>/../shared/golden`, too large for the repository; `tests/data` holds a trimmed
-copy, so that a clone alone proves parity. Tests run on both where both are there.
+copy, so that a clone alone proves parity. Tests run on both where both are there, those that take long
+on the whole data alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ REFERENCES = [
     pytest.param(TRIMMED, id="trimmed"),
     pytest.param(GOLDEN, id="full", marks=pytest.mark.skipif(not GOLDEN.exists(), reason=HOW_TO_GET_GOLDEN)),
 ]
+WHOLE_OR_TRIMMED = GOLDEN if GOLDEN.exists() else TRIMMED
 
 
 def read_cases(path: Path) -> dict[str, dict[str, Tensor]]:

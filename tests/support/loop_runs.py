@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 from tiny_rewards import write_tiny_rewards
-from tiny_sdxl import write_tiny_ifadapter, write_tiny_sdxl
+from tiny_sdxl import SHALLOW_UNET, write_tiny_ifadapter, write_tiny_sdxl
 
 from instance_composer.shapes_world import make_sample
 from instance_composer.shapes_world.preferences import Comparisons
@@ -22,8 +22,8 @@ BRIEF = [
 def write_loop(run: Path) -> Path:
     """A run's folder with a gallery, prompts that say a relation, layouts, real renders and rewards."""
     run.mkdir(parents=True, exist_ok=True)
-    write_tiny_sdxl(run / "sdxl")
-    write_tiny_ifadapter(run / "adapter.safetensors")
+    write_tiny_sdxl(run / "sdxl", unet=SHALLOW_UNET)
+    write_tiny_ifadapter(run / "adapter.safetensors", unet=SHALLOW_UNET)
     write_tiny_rewards(run / "start")
     world = Comparisons(3, SIDE, SIDE, figures=(0.0, 1.0))
     scenes, prompts = [], []

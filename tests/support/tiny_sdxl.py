@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from shutil import copy
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
@@ -43,9 +44,11 @@ UNET = {
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": POOLED + 6 * 8,
 }
+# The same blocks with one layer each, which is called in a third of the time.
+SHALLOW_UNET = {**UNET, "layers_per_block": 1, "transformer_layers_per_block": (1, 1, 1)}
 
 
-def write_tiny_sdxl(folder: Path, seed: int = 0) -> Path:
+def write_tiny_sdxl(folder: Path, seed: int = 0, unet: Mapping[str, Any] = UNET) -> Path:
     """Write the diffusers folder and return it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -55,7 +58,7 @@ def write_tiny_sdxl(folder: Path, seed: int = 0) -> Path:
             text_encoder_2=CLIPTextModelWithProjection(text_config(TEXT_WIDTHS[1], "gelu")),
             tokenizer=tiny_tokenizer(folder.parent / "vocabulary", pad=END),
             tokenizer_2=tiny_tokenizer(folder.parent / "vocabulary", pad="!"),
-            unet=UNet2DConditionModel(**UNET),
+            unet=UNet2DConditionModel(**unet),
             scheduler=EulerDiscreteScheduler(
                 beta_start=0.00085,
                 beta_end=0.012,
@@ -82,14 +85,14 @@ def write_tiny_unet(folder: Path, weights: Mapping[str, Tensor]) -> Path:
     return folder
 
 
-def write_tiny_ifadapter(path: Path, seed: int = 1) -> Path:
+def write_tiny_ifadapter(path: Path, seed: int = 1, unet: Mapping[str, Any] = UNET) -> Path:
     """Write an IFAdapter for the tiny UNet and return its path."""
-    down, mid, up = _attentions()
+    down, mid, up = _attentions(unet)
     layers = [
         number
         for number, layer in number_attention_layers(down, up, mid).items()
         if layer.transformer_block < ADAPTED_BLOCKS
-        and (layer.stage == "mid" or (layer.stage == "up" and layer.position < 3))
+        and (layer.stage == "mid" or (layer.stage == "up" and layer.position <= unet["layers_per_block"]))
     ]
     config = IFAdapterConfig(
         phrase_width=sum(TEXT_WIDTHS),
@@ -143,11 +146,12 @@ def tiny_vae() -> AutoencoderKL:
     )
 
 
-def _attentions() -> tuple[list[int], int, list[int]]:
+def _attentions(unet: Mapping[str, Any]) -> tuple[list[int], int, list[int]]:
     """Transformer blocks of every attention: down stages, middle, up stages, in execution order."""
-    down = [DEPTHS[stage] for stage in (1, 2) for _ in range(2)]
-    up = [DEPTHS[stage] for stage in (2, 1) for _ in range(3)]
-    return down, DEPTHS[2], up
+    layers, depths = unet["layers_per_block"], unet["transformer_layers_per_block"]
+    down = [depths[stage] for stage in (1, 2) for _ in range(layers)]
+    up = [depths[stage] for stage in (2, 1) for _ in range(layers + 1)]
+    return down, depths[2], up
 
 
 def text_config(width: int, activation: str) -> CLIPTextConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from latent_sets import latent_set
-from tiny_sdxl import write_tiny_sdxl
+from tiny_sdxl import SHALLOW_UNET, write_tiny_sdxl
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.shapes_world import ShapesWorld
@@ -24,8 +24,8 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    """A diffusers folder of SDXL's shape."""
-    return write_tiny_sdxl(tmp_path_factory.mktemp("model") / "sdxl")
+    """A diffusers folder of SDXL's shape, with fewer layers."""
+    return write_tiny_sdxl(tmp_path_factory.mktemp("model") / "sdxl", unet=SHALLOW_UNET)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_rewards import write_tiny_rewards
-from tiny_sdxl import write_tiny_ifadapter
+from tiny_sdxl import SHALLOW_UNET, write_tiny_ifadapter
 
 from instance_composer.cli import main
 from instance_composer.layout import Box, Canvas, Instance, Layout
@@ -35,7 +35,7 @@ def run(tiny_model, tmp_path) -> Path:
     folder = tmp_path / "begun"
     for name, color in (("one", "red"), ("two", "blue")):
         write_pair(folder / "data", name, color)
-    write_tiny_ifadapter(folder / "start.safetensors")
+    write_tiny_ifadapter(folder / "start.safetensors", unet=SHALLOW_UNET)
     (folder / "layout.json").write_text((folder / "data" / "one.json").read_text())
     assert trained(folder, tiny_model, 1) == 0
     return folder
@@ -92,7 +92,7 @@ def what_cannot_be_followed_is_refused(run, tiny_model, tmp_path, capsys):
     change_unet(tmp_path / "model")
     assert trained(run, tmp_path / "model", 2) == 2
     assert "what is not trained has other weights: unet was" in capsys.readouterr().err
-    write_tiny_ifadapter(run / "start.safetensors", seed=2)
+    write_tiny_ifadapter(run / "start.safetensors", 2, SHALLOW_UNET)
     assert trained(run, tiny_model, 2) == 2
     assert "another start: weights to train from: adapter was" in capsys.readouterr().err
     assert (run / "run" / "checkpoint.pt").read_bytes() == before

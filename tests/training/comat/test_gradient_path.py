@@ -84,7 +84,7 @@ def test_from_call_to_call_it_is_the_whole_gradient(drawn):
     direction = [value / norm for value in whole]
     assert drawn.slope(direction) == pytest.approx(norm, rel=1e-2)
     partly = drawn.gradient(chained=False)
-    assert abs(dot(partly, direction) / norm - 1) > 0.05
+    assert abs(dot(partly, direction) / norm - 1) > 0.02
 
 
 def test_a_limit_out_of_reach_changes_nothing(drawn):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import comat_run
@@ -13,6 +10,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from comat_run import train
+from two_processes import run_in_two
 
 from instance_composer.training.comat.original_latents import make_once, missing_latents
 from instance_composer.training.data.errors import SourceError
@@ -72,17 +70,7 @@ def test_the_captioner_is_heard(tiny_model, tmp_path):
 @pytest.mark.slow
 def test_two_processes_make_one_large_batch_for_both_players(tiny_model, tmp_path):
     """Interrupted in between, and beside them one process with two parts a step."""
-    script = [str(comat_run.__file__), str(tiny_model), str(tmp_path / "two"), "1", "1", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1",
-         "--nproc-per-node=2", *script],
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_in_two(comat_run, tiny_model, tmp_path / "two", 1, 1, 2)
     train(tiny_model, tmp_path / "one", {"accumulate": 2})
     two, one = read_run(tmp_path / "two"), read_run(tmp_path / "one")
     assert two["processes"] == 2

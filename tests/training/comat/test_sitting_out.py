@@ -53,7 +53,7 @@ def test_a_limit_goes_by_the_first_gradient_where_clean_latents_have_none(more, 
 @pytest.mark.slow
 def test_attention_alone_is_learned_in_processes_whole_and_shared_out(tiny_model, tmp_path):
     """No gradient of attention reaches the last layers, which processes wait for all the same."""
-    run_in_two(comat_in_processes, tiny_model, tmp_path, timeout=500)
+    run_in_two(comat_in_processes, tiny_model, tmp_path)
     plain, shared = (read_run(tmp_path / name)["weights"] for name in ("plain", "shared"))
     assert plain.keys() == shared.keys()
     for name, weight in plain.items():

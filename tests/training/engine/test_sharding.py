@@ -20,7 +20,7 @@ from instance_composer.training.engine.settings import SettingsError
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("runs")
-    run_in_two(sharded_task, folder, tiny_model, timeout=400)
+    run_in_two(sharded_task, folder, tiny_model)
     return folder
 
 

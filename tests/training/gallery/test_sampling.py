@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
-from tiny_sdxl import tiny_vae, write_tiny_ifadapter
+from tiny_sdxl import SHALLOW_UNET, tiny_vae, write_tiny_ifadapter
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
@@ -54,7 +54,7 @@ def write_tiny_sd15(folder: Path, sdxl: Path) -> Path:
 def models(tiny_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_tiny_sd15(folder / "sd15", tiny_model)
-    write_tiny_ifadapter(folder / "adapter.safetensors")
+    write_tiny_ifadapter(folder / "adapter.safetensors", unet=SHALLOW_UNET)
     unet = load_sdxl(tiny_model).unet
     for parameter in unet.parameters():
         parameter.data += 0.05

@@ -10,7 +10,7 @@ import pytest
 from comfyui_location import REPOSITORY
 from safetensors.torch import load_file
 from tiny_rewards import write_tiny_rewards
-from tiny_sdxl import write_tiny_sdxl
+from tiny_sdxl import SHALLOW_UNET, write_tiny_sdxl
 
 from instance_composer.demo import COMPOSITION_LORA, FOLDER
 from instance_composer.models.weights import save_weights
@@ -66,7 +66,7 @@ def test_what_is_tuned_elsewhere_is_measured_on_the_prompts_of_a_seed(called, tm
 
 
 def test_what_is_tuned_again_and_another_model_are_measured_anew(called, tiny_model, tmp_path):
-    tuned, other = tmp_path / "unet", write_tiny_sdxl(tmp_path / "other", seed=1)
+    tuned, other = tmp_path / "unet", write_tiny_sdxl(tmp_path / "other", 1, SHALLOW_UNET)
     shutil.copytree(tiny_model / "unet", tuned)
     words = ["--prompts", 1, "--steps", 1, "--tuned", f"it1={tuned}"]
 
@@ -102,7 +102,7 @@ def test_a_number_of_tuning_steps_is_that_of_the_model_measured(
     once, twice = (load_file(run / f"published-{n}" / "model" / "unet" / WEIGHTS) for n in (1, 2))
     assert any(not value.equal(twice[name]) for name, value in once.items())
     assert len(list(run.glob("measured-published-*"))) == 2
-    words[2] = write_tiny_sdxl(tmp_path / "other", seed=1)
+    words[2] = write_tiny_sdxl(tmp_path / "other", 1, SHALLOW_UNET)
     with pytest.raises(SystemExit):
         called(feedback_options, *words, "--tuning-steps", 2)
     assert "this run was started with another" in capsys.readouterr().err
@@ -116,7 +116,7 @@ def test_ranked_pictures_are_all_of_one_model_and_as_many_steps(called, tiny_mod
     called(ranked_pictures, *words, "--steps", 1)
     with pytest.raises(SystemExit, match="steps was 1 and is now 2"):
         called(ranked_pictures, *words, "--steps", 2)
-    words[2] = write_tiny_sdxl(tmp_path / "other", seed=1)
+    words[2] = write_tiny_sdxl(tmp_path / "other", 1, SHALLOW_UNET)
     with pytest.raises(SystemExit, match="model was"):
         called(ranked_pictures, *words, "--steps", 1)
     assert drawn == {file: file.read_bytes() for file in (tmp_path / "ranked" / "pictures").iterdir()}
