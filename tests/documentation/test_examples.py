@@ -33,6 +33,7 @@ TRAINING = [
     ("mixed_precision=fp16", "mixed_precision=bf16"),  # accelerate has fp16 on GPUs alone
     (r"--pictures \d+ --checked \d+", "--pictures 2 --checked 1"),
     (r"(train (ifadapter|feedback) \S+)", r"\1 --set every_sample=0"),
+    (r"(train ifadapter \S+)", r"\1 --examples layouts/pets.json"),  # else eleven samples, each drawn twice
     (r"(runs/my-adapter)", r"\1 --small"),
     (r"(train captioner .*)", r"\1 --decoded 2 --drawn 0 --set steps=1 --set batch=1"),
     (
