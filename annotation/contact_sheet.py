@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..pictures import draw_layout
 from ..pictures.captions import drawable
 from ..pictures.reading import read_picture
 from ..pictures.shards import Shards
+from .writing import replace_whole
 
 ThingT = TypeVar("ThingT")
 
@@ -62,7 +64,7 @@ def write_contact_sheet(
                 failures.append((layout_file.name, str(error)))
             on_pictures(1)
         page = _page(entries, number, len(starts), len(files))
-        (folder / _file_name(number)).write_text(page, encoding="utf-8")
+        replace_whole(folder / _file_name(number), partial(Path.write_text, data=page, encoding="utf-8"))
     # Pages of an earlier sheet that was longer.
     stale = len(starts) + 1
     while (page := folder / _file_name(stale)).is_file():

@@ -18,6 +18,7 @@ from .contact_sheet import is_sheet
 from .fingerprints import FOLDER as FINGERPRINTS
 from .sifting import FILE as LEFT_OUT
 from .words import read_words
+from .writing import replace_whole
 
 CAPTION_ENDING, TAGS_ENDING = ".txt", ".tags"
 
@@ -139,8 +140,8 @@ class PictureFolder:
         beside = self.target / file.relative_to(self.source)
         self.layout_file(picture).parent.mkdir(parents=True, exist_ok=True)
         if not (beside.exists() and (beside.samefile(file) or (shard and _is_copy(beside, shard)))):
-            _replace(beside, lambda unfinished: _link(file, unfinished))
-        _replace(
+            replace_whole(beside, lambda unfinished: _link(file, unfinished))
+        replace_whole(
             self.layout_file(picture),
             lambda unfinished: unfinished.write_text(layout.to_json(), encoding="utf-8"),
         )
@@ -258,12 +259,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _replace(target: Path, write: Callable[[Path], object]) -> None:
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    try:
-        write(unfinished)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .fingerprints import Fingerprint, Known
+from .writing import replace_whole
 
 FILE = "left-out.tsv"
 KEEP, SAME, NEAR = COPIES = ("keep", "same", "near")
@@ -100,13 +101,19 @@ def _alike(pictures: Mapping[str, Fingerprint], distance: int) -> Iterator[tuple
 def write_list(out: Mapping[str, Reason], file: Path) -> None:
     """A line for each picture that is left out: its name, a tab, and why."""
     lines = (f"{name}\t{out[name].kind}: {out[name].text}\n" for name in sorted(out))
-    file.write_text("".join(line.replace("\r", " ") for line in lines), encoding="utf-8")
+    text = "".join(line.replace("\r", " ") for line in lines)
+    # Names of files may be other bytes than UTF-8, and come back as they are.
+    replace_whole(file, lambda unfinished: unfinished.write_text(text, "utf-8", "surrogateescape"))
 
 
 def read_list(file: Path) -> set[str]:
     """The names in such a list, which may also be one name a line; `ListError` if it cannot be read."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
         raise ListError(f"{file} cannot be read as a list of pictures: {error}") from error
-    return {name for line in lines if (name := line.partition("\t")[0].strip())}
+    if "\0" in text:
+        raise ListError(f"{file} cannot be read as a list of pictures: it is not UTF-8 text")
+    # What stands before a tab is a name to the last blank, and what a person wrote has blanks around it.
+    rows = (line.partition("\t") for line in text.split("\n"))
+    return {name if tab else name.strip() for name, tab, _ in rows if name.strip()}

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 PROGRAM = "instance-composer"
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         _open_closed_streams()
+        _escape_output()
         _end_in_order()
         words = list(sys.argv[1:] if argv is None else argv)
         return _run(words)
@@ -79,6 +81,12 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _escape_output() -> None:
+    """Let names that the output's encoding does not have be escaped, rather than end what is being done."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _end_in_order() -> None:

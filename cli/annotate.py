@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import best_device, device, number, usable_device
+from .files import read_text
 from .share import add_share, own_device, share_of
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _tag_list(arguments: argparse.Namespace) -> tuple[str, ...]:
         return ()
     if not arguments.tagger:
         raise WordsError("--tag-list is what a --tagger chooses from; name one too")
-    words = read_words(arguments.tag_list.read_text(encoding="utf-8-sig"))
+    words = read_words(read_text(arguments.tag_list))
     if not words:
         raise WordsError(f"{arguments.tag_list} holds no word; it is what --tagger chooses from")
     return words
@@ -244,7 +245,7 @@ def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
         return ()
     text = arguments.words or ""
     if arguments.words_file:
-        text += "\n" + arguments.words_file.read_text(encoding="utf-8-sig")
+        text += "\n" + read_text(arguments.words_file)
     words = read_words(text)
     if not words:
         raise WordsError(

@@ -144,7 +144,9 @@ def _lora(arguments: argparse.Namespace) -> int:
         not arguments.matrices_only,
         _dtype(arguments) or torch.float16,
     )
-    target = Path(arguments.output)
+    target, table = Path(arguments.output), Path(arguments.table) if arguments.table else None
+    if table is not None and not table.parent.is_dir():
+        raise ValueError(f"--table: there is no folder {table.parent}")
     with _whole(target, (".safetensors",), arguments.force) as unfinished:
         tuned, base = open_unet(Path(arguments.itercomp)), open_unet(Path(arguments.base))
         state: dict[str, Tensor] = {}
@@ -156,8 +158,8 @@ def _lora(arguments: argparse.Namespace) -> int:
         if not state:
             raise ValueError(f"{tuned.name} and {base.name} have the same weights; nothing to extract")
         save_lora(unfinished, state, settings)
-        if arguments.table:
-            write_whole(Path(arguments.table), error_table(rows).encode())
+        if table is not None:
+            write_whole(table, error_table(rows).encode())
     print(f"{target.name}: {_megabytes(target)}\n{summary(rows)}")
     return 0
 

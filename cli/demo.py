@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import number
 from .files import is_pipe, read_pipe, whole
+from .render_files import size_for
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..layout import Layout
+
+
+OVERVIEW = "overview.png"
+# Of each layout: the picture, the one without the adapter, both beside the layout.
+_ENDINGS = (".png", "-without.png", "-beside.png")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..demo import ADAPTER, FOLDER, demo_folder
     from ..hosts.diffusers_sdxl import load_sdxl
-    from ..layout import formats
     from ..models.ifadapter import IFAdapter
     from ..pictures import draw_layout, side_by_side
 
     folder = demo_folder(arguments.model or FOLDER)
     files = arguments.layouts or sorted((FOLDER / "layouts").glob("*.json"))
+    _refuse_same_names(files)
+    layouts = [_read(file) for file in files]  # before the models are loaded
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tqdm(total=1 + 2 * len(files), desc="pictures", disable=None) as bar:
         pipeline = load_sdxl(folder)
@@ -46,21 +55,48 @@ def run(arguments: argparse.Namespace) -> int:
         adapter = IFAdapter.load(folder / ADAPTER)
         bar.update()
         rows: list[Image.Image] = []
-        for file in files:
-            layout = formats.read(read_pipe(file) if is_pipe(file) else file.read_bytes()).checked()
+        for file, layout in zip(files, layouts, strict=True):
             plain, placed = _render(pipeline, adapter, layout, arguments, bar.update)
-            _save(plain, arguments.out / f"{file.stem}-without.png")
-            _save(placed, arguments.out / f"{file.stem}.png")
+            whole_name, without, beside = (arguments.out / f"{file.stem}{ending}" for ending in _ENDINGS)
+            _save(plain, without)
+            _save(placed, whole_name)
             # The demo's pictures are small: twice as large, their captions can be read.
             drawn = draw_layout(layout, (2 * placed.width, 2 * placed.height))
             rows.append(
                 side_by_side([drawn, plain, placed], ["layout", "without IFAdapter", "with IFAdapter"])
             )
-            _save(rows[-1], arguments.out / f"{file.stem}-beside.png")
-    overview = arguments.out / "overview.png"
+            _save(rows[-1], beside)
+    overview = arguments.out / OVERVIEW
     _save(_below_each_other(rows), overview)
     print(overview)
     return 0
+
+
+def _read(file: Path) -> Layout:
+    """The layout of a file, its warnings told; ValueError names the file."""
+    from ..layout import formats
+
+    try:
+        reading = formats.read_noted(read_pipe(file)) if is_pipe(file) else formats.read_file(file)
+        layout = reading.layout.checked()
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    for warning in reading.warnings:
+        print(f"{file}: warning: {warning}", file=sys.stderr)
+    return layout
+
+
+def _refuse_same_names(files: Sequence[Path]) -> None:
+    """ValueError for layouts of which one's pictures would be written over another's, or the overview."""
+    taken = {OVERVIEW: "the overview"}
+    for file in files:
+        for ending in _ENDINGS:
+            name = f"{file.stem}{ending}"
+            if name in taken:
+                raise ValueError(
+                    f"{file} and {taken[name]} would both be written as {name}; give one another name"
+                )
+            taken[name] = str(file)
 
 
 def _save(picture: Image.Image, target: Path) -> None:
@@ -75,13 +111,14 @@ def _render(
     from ..hosts.diffusers_sdxl import encode_layout, generate
 
     encoded = encode_layout(pipeline, adapter, layout)
+    width, height = size_for(pipeline, (layout.canvas.width, layout.canvas.height))
     pictures: list[Image.Image] = []
     for strength in (0.0, 1.0):
         pictures += generate(
             pipeline,
             encoded,
-            height=layout.canvas.height,
-            width=layout.canvas.width,
+            height=height,
+            width=width,
             seeds=[arguments.seed],
             steps=arguments.steps,
             guidance=arguments.cfg,

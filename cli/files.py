@@ -42,6 +42,14 @@ def write_whole(target: Path, data: bytes) -> None:
         unfinished.write_bytes(data)
 
 
+def read_text(file: Path) -> str:
+    """A text in UTF-8, with or without a byte order mark; ValueError names a file that is none."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
 def link(source: Path, target: Path) -> None:
     """A second name for a file, in place of what has it; a copy where the file system has none."""
     if target.exists() and target.samefile(source):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, TextIO
 
-from .arguments import size
+from .arguments import number, size
 from .files import is_pipe, link, read_pipe, write_whole
 
 if TYPE_CHECKING:
@@ -48,8 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     coco.add_argument("--out", type=Path, required=True, help="folder for the layouts")
     coco.add_argument("--captions", type=Path, help="COCO's captions, as captions_train2014.json: prompts")
     coco.add_argument("--images", type=Path, help="folder of the images, which are linked beside the layouts")
-    coco.add_argument("--instances", type=int, default=10, help="most in a picture, the largest (10)")
-    coco.add_argument("--smallest", type=float, default=0.01, help="share of the picture a box covers (0.01)")
+    coco.add_argument(
+        "--instances", type=number(1, whole=True), default=10, help="most in a picture, the largest (10)"
+    )
+    coco.add_argument(
+        "--smallest", type=number(0, 1), default=0.01, help="share of the picture a box covers (0.01)"
+    )
     coco.add_argument("--force", action="store_true", help="also write again what is there")
     coco.set_defaults(act=_coco)
     for command in (convert, check, preview):
@@ -156,22 +160,34 @@ def _coco(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     done = kept = empty = wordless = 0
     wrong: list[str] = []
+    warnings: list[str] = []
+    names: dict[Path, str] = {}
     found = read_set(
         arguments.file, arguments.captions, most=arguments.instances, smallest=arguments.smallest
     )
-    for name, layout, reason in tqdm(found, desc="writing", unit="layout", disable=None):
-        picture = None if images is None else images / Path(name).name
-        if picture is not None and not picture.is_file():
+    for name, layout, reason, told in tqdm(found, desc="writing", unit="layout", disable=None):
+        way = _way_of(name, images)
+        if way.name in ("", ".."):
+            wrong.append(f'"{name}" is no name of an image')
+            continue
+        picture = None if images is None else images / way
+        target = out / way.with_suffix(".json")
+        first = names.setdefault(target, name)
+        warnings += [f"{name}: warning: {warning}" for warning in told]
+        if first != name:
+            wrong.append(f"{name}: {first} would have the same layout file")
+        elif picture is not None and not picture.is_file():
             wrong.append(f"{name}: it is not in {images}")
         elif layout is None:
             wrong.append(f"{name}: {reason}")
         elif not layout.instances:
             empty += 1
-        elif (target := out / f"{Path(name).stem}.json").exists() and not arguments.force:
+        elif target.exists() and not arguments.force:
             kept += 1
         else:
+            target.parent.mkdir(parents=True, exist_ok=True)
             if picture is not None:
-                link(picture, out / picture.name)
+                link(picture, out / way)
             write_whole(target, layout.to_json().encode("utf-8"))
             done += 1
             wordless += not layout.prompt
@@ -179,11 +195,19 @@ def _coco(arguments: argparse.Namespace) -> int:
     if wordless:
         why = "--captions says nothing of them" if arguments.captions else "--captions FILE gives it"
         _say(f"{wordless} of those written have no prompt: {why}", sys.stderr)
-    for line in wrong[:_MOST_TOLD]:
-        _say(line, sys.stderr)
-    if wrong[_MOST_TOLD:]:
-        _say(f"and {len(wrong) - _MOST_TOLD} more", sys.stderr)
+    for lines in (warnings, wrong):
+        for line in lines[:_MOST_TOLD]:
+            _say(line, sys.stderr)
+        if lines[_MOST_TOLD:]:
+            _say(f"and {len(lines) - _MOST_TOLD} more", sys.stderr)
     return 1 if wrong else 0
+
+
+def _way_of(name: str, images: Path | None) -> PurePath:
+    """The way to an image from its folder: its whole name, where that is there, else the last part of it."""
+    way = PurePosixPath(name.replace("\\", "/"))
+    below = not way.is_absolute() and ".." not in way.parts
+    return way if below and images is not None and (images / way).is_file() else PurePosixPath(way.name)
 
 
 def _read(name: str, arguments: argparse.Namespace) -> formats.Reading:

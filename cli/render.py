@@ -22,6 +22,7 @@ from .render_files import (
     seeds_of,
     settings_of,
     sheet_of,
+    size_for,
     targets_of,
     write_beside,
     write_picture,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..hosts.diffusers_sdxl import EncodedLayout
-    from ..hosts.diffusers_sdxl.loading import StableDiffusionXLPipeline
     from ..layout import Canvas, Layout
     from ..layout.formats import Reading
     from ..layout.formats.collection import Listed
@@ -150,8 +150,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds and (arguments.seed or arguments.batch > 1):
         raise ValueError("--seeds names the seed of every picture; leave --seed and --batch away")
     check_steering(arguments)
+    if arguments.end <= arguments.start:
+        print(
+            f"warning: --start {arguments.start:g} and --end {arguments.end:g} leave the IFAdapter no step; "
+            "the end must be the larger",
+            file=sys.stderr,
+        )
     out = Path(arguments.out)
-    return _run_one(arguments, out) if out.suffix.lower() == ".png" else _run_many(arguments, out)
+    return _run_one(arguments, out) if _is_one_picture(out) else _run_many(arguments, out)
+
+
+def _is_one_picture(out: Path) -> bool:
+    """Whether pictures go under a name that is given; else into a folder, whose name may have a dot too."""
+    return out.suffix.lower() == ".png"
 
 
 def _run_one(arguments: argparse.Namespace, out: Path) -> int:
@@ -301,7 +312,7 @@ class _Drawer:
 
         arguments = self.arguments
         encoded = self._encode(layout if arguments.keep_prompt else _joined(layout))
-        width, height = _picture_size(arguments, layout, self.pipeline)
+        width, height = size_for(self.pipeline, arguments.size or (layout.canvas.width, layout.canvas.height))
         read = read_steering(steered)
         seeds = seeds_of(arguments)
         pictures: list[Image] = generate(
@@ -341,23 +352,7 @@ class _Drawer:
             encoded = encode_layout(
                 self.pipeline, self.adapter, layout, self.arguments.negative, on_instances=bar.update
             )
-        if Path(self.arguments.out).suffix:
+        if _is_one_picture(Path(self.arguments.out)):
             # Sampling needs only what is in the encoded layout.
             self.adapter = None
         return encoded
-
-
-def _picture_size(
-    arguments: argparse.Namespace, layout: Layout, pipeline: StableDiffusionXLPipeline
-) -> tuple[int, int]:
-    from ..hosts.diffusers_sdxl import fit_size
-
-    asked = arguments.size or (layout.canvas.width, layout.canvas.height)
-    fitting = fit_size(pipeline, *asked)
-    if fitting != asked:
-        print(
-            f"warning: SDXL makes pictures in steps of 8 pixels: {fitting[0]} x {fitting[1]} instead of "
-            f"{asked[0]} x {asked[1]}; the boxes scale with it",
-            file=sys.stderr,
-        )
-    return fitting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from .files import whole
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..hosts.diffusers_sdxl.loading import StableDiffusionXLPipeline
     from ..layout import Layout
 
 # The model's sizes come in steps of so many pixels at most.
@@ -36,6 +38,20 @@ def targets_of(out: Path, count: int) -> list[Path]:
 def sheet_of(out: Path) -> Path:
     """Where the contact sheet of one layout goes."""
     return out.with_name(f"{out.stem}-grid{out.suffix}")
+
+
+def size_for(pipeline: StableDiffusionXLPipeline, asked: tuple[int, int]) -> tuple[int, int]:
+    """The width and height that the model can make, said on standard error where others were asked for."""
+    from ..hosts.diffusers_sdxl import fit_size
+
+    fitting = fit_size(pipeline, *asked)
+    if fitting != asked:
+        print(
+            f"warning: SDXL makes pictures in steps of 8 pixels: {fitting[0]} x {fitting[1]} instead of "
+            f"{asked[0]} x {asked[1]}; the boxes scale with it",
+            file=sys.stderr,
+        )
+    return fitting
 
 
 def is_done(
@@ -98,9 +114,12 @@ def settings_of(
 def write_picture(target: Path, picture: Image, layout: Layout, settings: dict[str, Any]) -> None:
     from PIL.PngImagePlugin import PngInfo
 
+    from ..layout.json_text import dump_json
+
     info = PngInfo()
     info.add_itxt("layout", layout.to_json())
-    info.add_itxt("instance-composer", json.dumps(settings, ensure_ascii=False))
+    # As a layout is written: a name of a file that is no UTF-8 must not end what was sampled.
+    info.add_itxt("instance-composer", dump_json(settings))
     with whole(target) as unfinished:
         picture.save(unfinished, "PNG", pnginfo=info)
 

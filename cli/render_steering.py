@@ -46,7 +46,9 @@ def steering_pictures(arguments: argparse.Namespace, name: str) -> dict[str, Pat
             continue
         path = Path(given)
         if path.is_dir():
-            own = [path / f"{name}{ending}" for ending in PICTURE_ENDINGS]
+            # Cameras write .JPG.
+            endings = [case for ending in PICTURE_ENDINGS for case in (ending, ending.upper())]
+            own = [path / f"{name}{ending}" for ending in endings]
             path = next((one for one in own if one.is_file()), None)
             if path is None:
                 raise ValueError(

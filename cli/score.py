@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import device, number, usable_device
-from .files import write_whole
+from .files import read_text, write_whole
 
 if TYPE_CHECKING:
     from ..layout import Layout
@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out is not None and arguments.out.suffix not in (".csv", ".json"):
         raise ValueError(f"a table is written as .csv or .json, not as {arguments.out.name}")
+    if arguments.out is not None and not arguments.out.parent.is_dir():
+        raise ValueError(f"--out: there is no folder {arguments.out.parent}")
     pictures, others = _pictures(arguments.pictures)
     layout = _layout(arguments)
     prompts = (
@@ -68,8 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"the prompt of {', '.join(empty)} is empty")
     usable_device(arguments.device)
     files = _files(arguments) if layout is None else {}
+    for aspect in _ASPECTS if layout is None else ():
+        if aspect not in files and _is_weighed(arguments, aspect):
+            raise ValueError(f"--{aspect}-weight is for a reward model for {aspect}, which is not given")
     failures = _failures(pictures)
-    if len(failures) == len(pictures):
+    if all(path in failures for path in pictures):
         raise ValueError("; ".join(f"{path} {reason}" for path, reason in failures.items()))
     readable = [
         (path, prompt) for path, prompt in zip(pictures, prompts, strict=True) if path not in failures
@@ -129,7 +134,7 @@ def _prompt(picture: Path) -> str:
     file = picture.with_suffix(".txt")
     if not file.is_file():
         raise ValueError(f"{picture} has no prompt: give --prompt, or write it into {file.name} beside it")
-    return file.read_text(encoding="utf-8").strip()
+    return read_text(file).strip()
 
 
 def _layout(arguments: argparse.Namespace) -> Layout | None:
@@ -138,11 +143,26 @@ def _layout(arguments: argparse.Namespace) -> Layout | None:
         return None
     if arguments.layout is None or arguments.vlm is None:
         raise ValueError("a checklist needs both, --layout for the questions and --vlm for the answers")
-    if arguments.prompt is not None or arguments.rewards is not None:
-        raise ValueError("a checklist asks what the layout says: leave --prompt and --rewards out")
+    chosen = [
+        aspect for aspect in _ASPECTS if getattr(arguments, _name(aspect)) or _is_weighed(arguments, aspect)
+    ]
+    if arguments.prompt is not None or arguments.rewards is not None or chosen:
+        names = "".join(f" and --{aspect}, --{aspect}-weight" for aspect in chosen)
+        raise ValueError(f"a checklist asks what the layout says: leave --prompt and --rewards{names} out")
     from ..layout import formats
 
-    return formats.read_file(arguments.layout).layout.checked()
+    reading = formats.read_file(arguments.layout)
+    for warning in reading.warnings:
+        print(f"{arguments.layout}: warning: {warning}", file=sys.stderr)
+    return reading.layout.checked()
+
+
+def _name(aspect: str) -> str:
+    return aspect.replace("-", "_")
+
+
+def _is_weighed(arguments: argparse.Namespace, aspect: str) -> bool:
+    return getattr(arguments, f"{_name(aspect)}_weight") != 1
 
 
 def _check(pictures: list[Path], layout: Layout, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -175,7 +195,7 @@ def _check(pictures: list[Path], layout: Layout, arguments: argparse.Namespace) 
 def _files(arguments: argparse.Namespace) -> dict[str, Path]:
     from ..models.rewards import reward_files
 
-    single = {aspect: getattr(arguments, aspect.replace("-", "_")) for aspect in _ASPECTS}
+    single = {aspect: getattr(arguments, _name(aspect)) for aspect in _ASPECTS}
     chosen = {aspect: path for aspect, path in single.items() if path is not None}
     if chosen and arguments.rewards is None:
         return chosen
@@ -208,7 +228,7 @@ def _score(
         normalized[aspect] = (raw - mean) / std
         for row, value, scaled in zip(rows, raw.tolist(), normalized[aspect].tolist(), strict=True):
             row |= {aspect: round(scaled, 6), f"{aspect} raw": round(value, 6)}
-    weights = {aspect: getattr(arguments, f"{aspect.replace('-', '_')}_weight") for aspect in files}
+    weights = {aspect: getattr(arguments, f"{_name(aspect)}_weight") for aspect in files}
     combined = combine(normalized, weights)
     if not bool(combined.isfinite().all()):
         raise ValueError("the scores are not finite numbers; compute in --dtype fp32")

@@ -96,6 +96,7 @@ MESSAGES: Mapping[str, str] = {
     # Plain lines.
     "lines_size": 'expected a size like "1024 x 768"',
     "lines_unknown": 'expected "x y x y: caption", "prompt: …", "negative: …" or "canvas: width x height"',
+    "lines_twice": "{key!q} is told a second time; keep one of them",
     "lines_mixed": "numbers above 1 beside fractions; write them all as fractions, as percent or as pixels",
     "lines_pixels": (
         'numbers above 1 are pixels, which need a line "canvas: width x height" (or write percent)'

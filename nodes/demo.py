@@ -43,8 +43,8 @@ class LoadDemoCheckpoint(io.ComfyNode):
                 io.Model.Output(
                     "model",
                     tooltip=(
-                        "Draws pictures like “a red striped circle and a blue square on grey”, 128 to 320 "
-                        "pixels a side."
+                        "Draws pictures like “a red striped circle and a blue square on grey”, of 128 × 128 "
+                        "pixels and near it."
                     ),
                 ),
                 io.Clip.Output("clip", tooltip="Its two text encoders; they know the words of Shapes World."),

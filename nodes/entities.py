@@ -36,7 +36,8 @@ class PromptEntities(io.ComfyNode):
                     multiline=True,
                     tooltip=(
                         "The prompt, exactly as CLIP Text Encode gets it, weights and embeddings included. "
-                        "Connect one text to both. Empty: the prompt of the layout."
+                        "Connect one text to both. Empty: the prompt of the layout as written, without the "
+                        "captions that join it."
                     ),
                 ),
                 socket(

@@ -7,12 +7,17 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..hosts.comfyui.repair.redraw import SAMPLERS, SCHEDULERS, Sampling, read_wanted, redraw
+from ..hosts.comfyui.repair.redraw import (
+    LARGEST_SEED,
+    SAMPLERS,
+    SCHEDULERS,
+    Sampling,
+    read_wanted,
+    redraw,
+)
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from .sockets import InstanceLayoutSocket
-
-LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
 
 
 class RepairInstance(io.ComfyNode):

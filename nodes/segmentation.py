@@ -112,7 +112,7 @@ class SegmentEntities(io.ComfyNode):
         if len(image) != 1:
             raise ValueError(
                 f"There are {len(image)} pictures, and a layout is for one. Take one out of the batch "
-                "with Image From Batch."
+                "with Get Image from Batch (ImageFromBatch)."
             )
         thresholds = Thresholds(box_threshold, text_threshold)
         paths = detector_path(grounding_dino), segmenter_path(sam)

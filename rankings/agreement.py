@@ -46,15 +46,16 @@ def kendalls_w(ranks: Sequence[Mapping[str, float]]) -> float | None:
 def agreement(answers: Mapping[str, Mapping[Question, Answer]]) -> dict[str, Agreement]:
     """Agreement of annotators in each aspect that has answers; "cannot tell" is no opinion.
 
-    Where annotators ranked different members, the largest group that ranked the same ones counts.
+    Where annotators ranked different members, the largest group that ranked the same ones counts. Answers to
+    another prompt of the same number are to another question.
     """
     found: dict[str, Agreement] = {}
     for aspect in ASPECTS:
-        asked: dict[Question, list[tuple[str, Answer]]] = {}
+        asked: dict[tuple[int, str], list[tuple[str, Answer]]] = {}
         for name, own in answers.items():
-            for question, answer in own.items():
+            for answer in own.values():
                 if answer.aspect == aspect and answer.places:
-                    asked.setdefault(question, []).append((name, answer))
+                    asked.setdefault((answer.number, answer.prompt), []).append((name, answer))
         if not asked:
             continue
         values: list[float] = []

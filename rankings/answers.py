@@ -104,7 +104,7 @@ class AnswerFile:
         except FileNotFoundError:
             return []
         # What a process that was killed left of its last line never was an answer.
-        return text[: text.rfind("\n") + 1].splitlines()
+        return text.split("\n")[:-1]
 
     def _append(self, entry: dict[str, Any]) -> None:
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Ranking:
 
 
 def merge(answers: Sequence[Answer]) -> tuple[tuple[str, ...], ...]:
-    """The places by the mean of the annotators' ranks, over the members that all of them ranked.
+    """The places by the mean of the annotators' ranks, among the members that all of them ranked.
 
     "Cannot tell" is no opinion; where nobody could tell there are no places. Equal means are a tie.
     """
@@ -35,8 +35,10 @@ def merge(answers: Sequence[Answer]) -> tuple[tuple[str, ...], ...]:
     if not told:
         return ()
     common = frozenset.intersection(*(answer.members for answer in told))
+    # Who is left out is not between others either, or one annotator's answer would count for more.
+    ranks = [_of_members(answer, common).ranks for answer in told]
     # Sums of halves are exact, so equal means are equal numbers.
-    sums = {member: sum(answer.ranks[member] for answer in told) for member in sorted(common)}
+    sums = {member: sum(one[member] for one in ranks) for member in sorted(common)}
     return tuple(
         tuple(member for member in sums if sums[member] == value) for value in sorted(set(sums.values()))
     )
@@ -63,7 +65,7 @@ def rankings(
             if strangers := sorted(one for one in answer.members - known):
                 of = ", ".join(strangers)
                 _count(told, f"answers of {name} rank {of}, which the gallery has not; they are left out")
-            several.append(_without_strangers(answer, known))
+            several.append(_of_members(answer, known))
         places = merge(several)
         ranked = frozenset[str]().union(*(one.members for one in several))
         if some := sorted(ranked.difference(*places)):
@@ -132,6 +134,7 @@ def _count(told: dict[str, int], words: str) -> None:
     told[words] = told.get(words, 0) + 1
 
 
-def _without_strangers(answer: Answer, known: set[str]) -> Answer:
-    places = (tuple(one for one in place if one in known) for place in answer.places)
+def _of_members(answer: Answer, members: Collection[str]) -> Answer:
+    """The answer without anybody else."""
+    places = (tuple(one for one in place if one in members) for place in answer.places)
     return Answer(answer.aspect, answer.number, answer.prompt, tuple(place for place in places if place))

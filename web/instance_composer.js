@@ -110,7 +110,7 @@ function showReports(type, whiteSpace) {
         getMinHeight: () => 96,
       });
       widget.serialize = false;
-      this.setSize([Math.max(this.size[0], REPORT_WIDTH), this.computeSize()[1]]);
+      this.setSize([Math.max(this.size[0], REPORT_WIDTH), Math.max(this.size[1], this.computeSize()[1])]);
     }
     widget.element.textContent = [output.text].flat().join("\n");
   };

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ class CaseList:
             "sha256": _checksum(self.shared, lines),
             "shared": dict(self.shared),
         }
-        unfinished = file.with_name(f"{file.name}.unfinished")
+        unfinished = file.with_name(f".{file.name}-{os.getpid()}")
         unfinished.write_text("\n".join([json.dumps(head), *lines]) + "\n", encoding="utf-8")
         unfinished.replace(file)
 
@@ -80,7 +81,8 @@ class CaseList:
         """Frozen cases; `PlanError` if there are none, or not those that were frozen."""
         if not file.is_file():
             raise PlanError(f"there is no {file.name} in {file.parent}; `benchmark NAME prepare` makes it")
-        head_line, *lines = file.read_text(encoding="utf-8").splitlines() or [""]
+        # A caption may hold what other programs end lines with (U+2028).
+        head_line, *lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         try:
             head = json.loads(head_line)
             frozen = head["sha256"]

@@ -70,7 +70,7 @@ class RunFolder:
                     "--label, or continue with the same settings and weights"
                 )
             return
-        unfinished = file.with_suffix(".unfinished")
+        unfinished = file.with_name(f".{name}-{os.getpid()}")
         unfinished.write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
         unfinished.replace(file)
 

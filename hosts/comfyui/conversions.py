@@ -87,8 +87,17 @@ def elements_of(layout: Layout) -> list[dict[str, Any]]:
 
 
 def with_masks(layout: Layout, masks: Tensor) -> Layout:
-    """The layout with the regions of a MASK (N, H, W), the first mask for the first instance and so on."""
+    """The layout with the regions of a MASK (N, H, W), the first mask for the first instance and so on.
+
+    LayoutError for a mask that shows no place.
+    """
     shapes = [run_length(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
+    for number, shape in enumerate(shapes, 1):
+        if shape.is_empty:
+            raise LayoutError(
+                f"masks: mask {number} of {len(shapes)} is empty, so it shows no place. Leave it out; Load "
+                "Image gives such a one for a picture without transparency."
+            )
     found = tuple(Instance(f"mask-{n}", shape.bounds, mask=shape) for n, shape in enumerate(shapes, 1))
     return _with_regions(layout, found)
 

@@ -82,6 +82,9 @@ def check_inputs(node: Any, values: Mapping[str, Any]) -> None:
             continue
         listed = getattr(schema, "is_input_list", False) and isinstance(given, list)
         parts = list(given or ()) if listed else [given]
+        if listed and one.get_io_type() == "FLOAT":
+            # In a list of numbers one may be none, such as the score of a picture that could not be judged.
+            parts = [value for value in parts if not isinstance(value, float)]
         for value in parts:
             wrong = _wrong(one, value, listed_only=one.id not in validated)
             if wrong is not None:

@@ -20,6 +20,7 @@ from ...models.regions import Regions
 from .errors import UnsuitableModelError
 from .families import FAMILIES, Family, Grid
 from .known_texts import KnownTexts
+from .replacing import replaced
 from .row_attention import RowAttention
 from .z_image import ZImageDrawing
 
@@ -77,15 +78,8 @@ def draw_regions(
         drawing = ZImageDrawing(transformer, regions, [one[0] for one in texts], prompt[0], sway)
     else:
         drawing = _Drawing(FAMILIES[kind], transformer, regions, texts, prompt, sway)
-    own = transformer.__dict__.get("forward")
-    transformer.forward = drawing.around(transformer.forward)
-    try:
+    with replaced(transformer, "forward", drawing.around(transformer.forward)):
         yield
-    finally:
-        if own is None:
-            del transformer.forward
-        else:
-            transformer.forward = own
     drawing.known.tell()
 
 
@@ -174,11 +168,8 @@ class _Drawing:
             picture, text = plain(*args, **kwargs)
             return picture, text[places.to(text.device)]
 
-        embedder.forward = forward
-        try:
+        with replaced(embedder, "forward", forward):
             yield
-        finally:
-            del embedder.forward
 
     def _drawn(self, text: Tensor) -> list[bool]:
         """Which rows of a call are of the prompt."""

@@ -21,6 +21,7 @@ from ...models.attention.seeing import Sway
 from ...models.regions import Regions
 from .errors import UnsuitableModelError
 from .known_texts import KnownTexts
+from .replacing import replaced
 from .row_attention import RowAttention
 
 PICTURES, TEXTS, CONTROL = "x", "cap_feats", "controlnet_block_samples"
@@ -63,12 +64,8 @@ class ZImageDrawing:
             def embed(*args: Any, **kwargs: Any) -> Any:
                 return self._joined(plain(*args, **kwargs), drawn, attention)
 
-            self.transformer.patchify_and_embed = embed
-            try:
-                with attention:
-                    found = forward(*args, **kwargs)
-            finally:
-                del self.transformer.patchify_and_embed
+            with replaced(self.transformer, "patchify_and_embed", embed), attention:
+                found = forward(*args, **kwargs)
             if not attention.reached:
                 raise UnsuitableModelError(
                     "No attention of the transformer was reached: another attention backend than torch's "

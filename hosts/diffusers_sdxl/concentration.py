@@ -116,8 +116,11 @@ def move_noise(
     `sample`, `prompt` (B, T, D) and `added_conditions` are those of the conditional rows alone. The step is
     LATENT_STEP times strength along the normalised gradient of each picture's energy, times its distance:
     classifier guidance (arXiv 2105.05233) with the energy for a classifier. The UNet runs up to the last of
-    `layers`; with gradient checkpointing to its end, for less memory.
+    `layers`; with gradient checkpointing to its end, for less memory. Nothing is computed where no entity is
+    active.
     """
+    if not any(active):
+        return torch.zeros_like(sample)
     names = list(layers or preset_layers(unet))
     maps: list[Tensor] = []
     closed = False

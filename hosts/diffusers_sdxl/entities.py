@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from ...models.concentration import Targets
 from ...models.concentration.find_targets import find_targets
 from ...models.entities.captions import named_entities
 from ...models.entities.extraction import EntityTokens, locate_entities
-from .errors import UnsuitableModelError
+
+logger = logging.getLogger("instance_composer")
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,15 @@ def read_prompt(pipeline: StableDiffusionXLPipeline, layout: Layout) -> PromptTo
     return PromptTokens(spans, locate_entities(entities, spans))
 
 
-def targets_of(tokens: PromptTokens, layout: Layout, boxes: bool) -> Targets:
+def targets_of(tokens: PromptTokens, layout: Layout, boxes: bool) -> Targets | None:
     """The things to guide, with the layout's regions or, without `boxes`, those of their own attention.
 
-    Raises `UnsuitableModelError` for a prompt without things.
+    None for a prompt without things, which is told: its picture is that of the prompt alone.
     """
     found = find_targets(tokens.entities, layout if boxes else None)
     if found is None:
-        raise UnsuitableModelError(
-            f"the prompt names nothing whose attention could be guided: {layout.prompt!r}; draw plain"
+        logger.warning(
+            "The prompt names nothing whose attention could be guided, and is drawn as it is: %s",
+            layout.prompt,
         )
     return found

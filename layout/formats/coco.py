@@ -58,6 +58,8 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
         replace(instance, id=str(number))
         for number, instance in enumerate(_instances(annotations, canvas, names), 1)
     )
+    if count := sum(bool(item.get("keypoints")) for item, _ in annotations):
+        warn("key_not_read", ("annotations",), key="keypoints", count=count)
     note("pixel", "xywh")
     prompt = require_text(given(chosen, "caption"), Place("an image's caption", (*path, "caption")))
     return Layout(instances, canvas, prompt)

@@ -13,15 +13,17 @@ from ..document import Layout
 from ..problems import LayoutError
 from . import coco
 from .collection import CollectionError
+from .notes import taken
 from .shared import Place, require_list, require_object, require_text
 
 
 class Described(NamedTuple):
-    """An image of the file by its name, and its layout; else why it has none."""
+    """An image of the file by its name, and its layout with what is not in it; else why it has none."""
 
     name: str
     layout: Layout | None
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def read_set(
@@ -48,11 +50,12 @@ def read_set(
         said = next((str(one.get("caption", "")) for one in told.get(str(image.get("id")), ())), "")
         entry = {**image, "caption": " ".join(said.split()) or image.get("caption", "")}
         try:
-            layout = coco.read({"images": [entry], "categories": categories, "annotations": own})
+            with taken() as notes:
+                layout = coco.read({"images": [entry], "categories": categories, "annotations": own})
         except LayoutError as error:
             yield Described(name, None, str(error))
             continue
-        yield Described(name, _largest(layout, most, smallest))
+        yield Described(name, _largest(layout, most, smallest), warnings=tuple(map(str, notes.warnings)))
 
 
 def _largest(layout: Layout, most: int, smallest: float) -> Layout:
@@ -64,7 +67,7 @@ def _largest(layout: Layout, most: int, smallest: float) -> Layout:
 
 def _read(file: Path) -> dict[str, Any]:
     # Larger than a text may be: the file of a whole set has hundreds of megabytes.
-    with file.open(encoding="utf-8") as opened:
+    with file.open(encoding="utf-8-sig") as opened:
         try:
             return require_object(json.load(opened), Place("a COCO file"))
         except ValueError as error:

@@ -36,7 +36,10 @@ _KEY = re.compile(r"\s*(prompt|negative|canvas)\s*[:：]", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,6})(?:\s*[x×*,]\s*|\s+)([0-9]{1,6})")
 
 
+# What ends a line in texts from elsewhere: old programs, word processors, web pages.
+_BREAKS = dict.fromkeys(map(ord, "\r\v\f\x85\u2028\u2029"), "\n")
 _PLAIN = {
+    **_BREAKS,
     **{ord(sign): " " for sign in "\u200b\u2060\ufeff\u00ad"},
     **{ord(wide): narrow for wide, narrow in zip("０１２３４５６７８９．％－", "0123456789.%-", strict=True)},
 }
@@ -64,28 +67,32 @@ def read(source: str | bytes, *, canvas: Canvas | None = None, units: str | None
     `units` is fraction, percent, pixel or grid1000, for numbers without %.
     """
     text = decode(source)
-    is_told = False
     boxes: list[_Line] = []
     texts = {"prompt": "", "negative": ""}
+    told: set[str] = set()
     position = 0
-    for line, plain in zip(text.split("\n"), _plain(text).split("\n"), strict=True):
+    for line, plain in zip(text.translate(_BREAKS).split("\n"), _plain(text).split("\n"), strict=True):
         if found := _BOX.match(plain):
             boxes.append(_Line(found.groups(), line[found.end() :].strip(), position + found.start(1)))
         elif found := _KEY.match(plain):
-            if found[1].lower() == "canvas":
+            key = found[1].lower()
+            if key in told:
+                raise text_fault("lines_twice", text, position + found.start(1), key=key)
+            told.add(key)
+            if key == "canvas":
                 canvas = _canvas(plain[found.end() :], text, position + found.end())
-                is_told = True
             else:
-                texts[found[1].lower()] = line[found.end() :].strip()
+                texts[key] = line[found.end() :].strip()
         elif line.strip():
             if boxes or any(texts.values()) or _BROKEN.match(plain):
                 raise text_fault("lines_unknown", text, position + len(line) - len(line.lstrip()))
             texts["prompt"] = line.strip()
+            told.add("prompt")
         position += len(line) + 1
     return Layout(
         numbered(
             (box, line.caption, None, {})
-            for box, line in _places(boxes, (canvas, is_told), known_unit(units, ()), text)
+            for box, line in _places(boxes, (canvas, "canvas" in told), known_unit(units, ()), text)
         ),
         canvas or Canvas(),
         texts["prompt"],
@@ -94,7 +101,9 @@ def read(source: str | bytes, *, canvas: Canvas | None = None, units: str | None
 
 
 def _plain(text: str) -> str:
-    """The text for finding numbers: invisible characters are blanks, wide digits narrow, length kept."""
+    """The text for finding numbers: invisible characters are blanks, wide digits narrow, ends of lines alike;
+    length kept.
+    """
     return text.translate(_PLAIN)
 
 
@@ -170,7 +179,7 @@ def write(layout: Layout) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join(part.strip() for part in re.split(r"[\r\n]+", text)).strip()
+    return " ".join(part.strip() for part in re.split(r"[\r\n\v\f\x85\u2028\u2029]+", text)).strip()
 
 
 def _number(value: float, percent: bool) -> str:

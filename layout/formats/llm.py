@@ -99,14 +99,17 @@ def read(
     canvas = _canvas(head) or canvas
     told = _declared({"order": order}) or _declared(head)
     regions = [_certain(region, told) for region in regions]
-    unit = _unit(units or _first(head, _UNITS), head, regions, (canvas, _canvas(head) is not None))
-    width, height = _sides(unit, canvas)
-    chosen = told or _order(regions, (width, height))
+    regions = _with_units(regions, known_unit(units, ()), head, canvas)
+    chosen = told or _order(regions, canvas)
     boxes = []
     for region in regions:
+        width, height = _sides(region.unit, canvas)
         x0, y0, x1, y1 = CORNERS[region.order or chosen](region.numbers)
         boxes.append((Box(x0 / width, y0 / height, x1 / width, y1 / height), region.caption, None, {}))
-    note(unit, ", ".join(sorted({region.order or chosen for region in regions})))
+    note(
+        " and ".join(sorted({str(region.unit) for region in regions})) or "fraction",
+        ", ".join(sorted({region.order or chosen for region in regions})),
+    )
     prompt, negative = (
         one_text(_first(head, keys) or "", Place(keys[0], _path(head, keys)))
         for keys in (_PROMPTS, _NEGATIVES)
@@ -164,7 +167,7 @@ def _region(item: Any, where: Place) -> _Region:
         numbers = require_numbers(item[1], 4, Place(f"{where.words}: box", where.item(1).path))
         return _Region(numbers, one_text(item[0], where.item(0)), None, None)
     item = require_object(item, where)
-    unit = _first(item, _UNITS)
+    unit = known_unit(_first(item, _UNITS), (*where.path, *_path(item, _UNITS)))
     place = Place(f"{where.words}: caption", (*where.path, *_path(item, _CAPTIONS)))
     caption = one_text(_first(item, _CAPTIONS) or "", place)
     key = next((key for key in _BOXES if item.get(key) is not None), None)
@@ -219,17 +222,20 @@ def _canvas(head: Mapping[str, Any]) -> Canvas | None:
     return None
 
 
-def _unit(
-    told: Any, head: Mapping[str, Any], regions: list[_Region], canvas: tuple[Canvas | None, bool]
-) -> str:
-    """The unit that is told or certain; `canvas` with whether the text itself tells it."""
-    told = told or next((region.unit for region in regions if region.unit), None)
-    unit = known_unit(told, _path(head, _UNITS))
-    if unit is None:
-        return _likely_unit(regions, *canvas)
-    if unit == "pixel" and canvas[0] is None:
+def _with_units(
+    regions: list[_Region], told: str | None, head: Mapping[str, Any], canvas: Canvas | None
+) -> list[_Region]:
+    """Regions with the unit that the caller tells, else their own, else that of the whole text, or a certain
+    one.
+    """
+    whole = told or known_unit(_first(head, _UNITS), _path(head, _UNITS))
+    rest = [region for region in regions if region.unit is None]
+    if whole is None and rest:
+        whole = _likely_unit(rest, canvas, _canvas(head) is not None)
+    found = [replace(region, unit=told or region.unit or whole) for region in regions]
+    if canvas is None and "pixel" in (whole, *(region.unit for region in found)):
         raise fault("need_canvas", what="the boxes")
-    return unit
+    return found
 
 
 def _likely_unit(regions: list[_Region], canvas: Canvas | None, is_told: bool) -> str:
@@ -269,21 +275,20 @@ def _may_fit(region: _Region, sides: tuple[float, float]) -> bool:
     return any(fits(order, region.numbers, sides) for order in orders)
 
 
-def _sides(unit: str, canvas: Canvas | None) -> tuple[float, float]:
+def _sides(unit: str | None, canvas: Canvas | None) -> tuple[float, float]:
     if unit == "pixel" and canvas:
         return canvas.width, canvas.height
-    return SIDES.get(unit, 1), SIDES.get(unit, 1)
+    side = SIDES.get(unit or "", 1)
+    return side, side
 
 
-def _order(regions: list[_Region], sides: tuple[float, float]) -> str:
-    open_numbers = [region.numbers for region in regions if region.order is None]
-    if not open_numbers:
+def _order(regions: list[_Region], canvas: Canvas | None) -> str:
+    rest = [(region.numbers, _sides(region.unit, canvas)) for region in regions if region.order is None]
+    if not rest:
         return "xyxy"
-    possible = [
-        name for name in ("xyxy", "xywh") if all(fits(name, numbers, sides) for numbers in open_numbers)
-    ]
+    possible = [name for name in ("xyxy", "xywh") if all(fits(name, *one) for one in rest)]
     if len(possible) == 1:
-        if possible == ["xywh"] and all(fits("cxcywh", numbers, sides) for numbers in open_numbers):
+        if possible == ["xywh"] and all(fits("cxcywh", *one) for one in rest):
             warn("order_taken")
         return possible[0]
     raise fault("order_open" if possible else "order_none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
+from math import cos, floor, hypot, sin
 from numbers import Real
 from typing import Any
 
@@ -136,6 +136,17 @@ def outline(points: Sequence[tuple[float, float]], where: Place) -> tuple[Box, P
     return polygon.bounds, polygon
 
 
+def turned_radii(across: float, down: float, angle: float, ratio: float = 1.0) -> tuple[float, float]:
+    """Half the width and height of an ellipse's box, turned by radians about its centre.
+
+    `ratio` is the width of what `across` is a share of over the height of what `down` is.
+    """
+    return (
+        hypot(across * cos(angle), down / ratio * sin(angle)),
+        hypot(across * ratio * sin(angle), down * cos(angle)),
+    )
+
+
 def given(values: Mapping[str, Any], key: str, default: Any = "") -> Any:
     """The value of a key; the default where it is missing or null, which say the same in foreign JSON."""
     value = values.get(key)
@@ -223,13 +234,15 @@ def shown(words: str) -> str:
 
 
 def metadata_of(item: Instance) -> dict[str, Any]:
-    """Type, text, desc and palette of an instance in ComfyUI's terms."""
+    """Type, text, desc and palette of an instance in ComfyUI's terms; of "metadata" what is of its kind."""
     kept = item.extra.get("metadata")
     kept = kept if isinstance(kept, Mapping) else {}
-    palette: Sequence[str] = kept.get("palette") or ([item.color] if item.color else [])
+    kind, words, palette = (kept.get(name) for name in ("type", "text", "palette"))
+    listed = palette if isinstance(palette, (list, tuple)) else ()
+    colors = [color for color in listed if isinstance(color, str)]
     return {
-        "type": given(kept, "type", "obj"),
-        "text": given(kept, "text"),
+        "type": kind if isinstance(kind, str) else "obj",
+        "text": words if isinstance(words, str) else "",
         "desc": item.caption,
-        "palette": list(palette),
+        "palette": colors or ([item.color] if item.color else []),
     }

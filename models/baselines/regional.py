@@ -66,8 +66,9 @@ def attend_jointly(query: Tensor, keys: Tensor, values: Tensor, heads: int, cove
         for x in (query, keys.flatten(0, 1), values.flatten(0, 1))
     )
     sharpness = covered.shape[1] / covered.sum(1).clamp(min=1)
-    logits = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+    # Multiplied logits of a small region need more digits, and room, than halves have.
+    logits = (q.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5
     logits = logits * sharpness.to(logits).repeat_interleave(tokens)
     seen = covered.t()[:, :, None].expand(-1, prompts, tokens).flatten(1)
     weights = logits.masked_fill(~seen, -torch.inf).softmax(dim=-1)
-    return (weights @ v).transpose(0, 1).flatten(1)
+    return (weights.to(v.dtype) @ v).transpose(0, 1).flatten(1)

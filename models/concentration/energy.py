@@ -31,7 +31,7 @@ LATENT_STEP = 0.1
 class ConcentrationObjective:
     """CoMat's losses (arXiv 2404.03653, paper forms): the token loss averaged over layers, the pixel loss
     over sizes of maps; entities count by the strength of their regions. The distance is the mean share of the
-    entities' attention outside their regions.
+    entities' attention outside their regions. Both are 0 where none acts.
     """
 
     targets: Targets
@@ -54,7 +54,9 @@ class ConcentrationObjective:
                 energy = self.token_weight * tokens + self.pixel_weight * pixels
                 weighted.append(self.targets.regions.strengths[index] * energy)
                 outside.append(tokens.detach() / len(groups[0]))
-        count = max(sum(active), 1)
+        if not weighted:
+            return Energy(maps[0].new_zeros(()), maps[0].new_zeros(()))
+        count = sum(active)
         return Energy(torch.stack(weighted).sum() / count, torch.stack(outside).sum() / count)
 
     def _masks(self, maps: Sequence[Tensor], size: Grid) -> Tensor:

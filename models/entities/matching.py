@@ -82,7 +82,7 @@ def _find_entity(name: str, entities: Sequence[Named]) -> int:
     for exact in (True, False):
         if not exact:
             base, _, last = wanted.rpartition(" ")
-            if not base or not last.isdigit():
+            if not base or not last.isdecimal():
                 break
             wanted, number = base, int(last)
         found = [index for index, entity in enumerate(entities) if wanted in _names(entity)]

@@ -60,7 +60,9 @@ class RewardTokenizer:
                 tokenizer.no_padding()
                 tokenizer.no_truncation()
                 return cls(tokenizer, most)
-            return cls.of_words(path.read_text(encoding="utf-8").splitlines(), most)
+            # Some vocabularies have words that other programs end lines with (U+2028).
+            words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            return cls.of_words(words, most)
         except OSError:
             raise
         except Exception as error:  # the library raises plain Exception

@@ -62,9 +62,10 @@ class YesNoModel:
             # A template that writes the token of the beginning itself must not get a second one.
             add_special_tokens=not (start and text.startswith(start)),
         ).to(self.model.device, self.model.dtype)
-        following = self.model(**inputs).logits[0, -1].float().softmax(dim=-1)
-        yes, no = (float(following[list(tokens)].sum()) for tokens in (self._yes, self._no))
-        return yes / (yes + no)
+        following = self.model(**inputs).logits[0, -1].float()
+        # Not by the probabilities among all words, which may both be too small to be told from 0.
+        yes, no = (following[list(tokens)].logsumexp(0) for tokens in (self._yes, self._no))
+        return float((yes - no).sigmoid())
 
     def _tokens(self, words: Sequence[str]) -> tuple[int, ...]:
         """The first token of each word, unless it is the unknown one."""

@@ -8,6 +8,11 @@ import pytest
 from editor_page import add_receiver, connect, queue
 from playwright.sync_api import expect
 
+KNOWN = """() => {
+  const { changeTracker } = app.extensionManager.workflow.activeWorkflow;
+  return changeTracker.activeState.nodes[0].widgets_values;
+}"""
+
 
 def size_widgets(editor):
     return editor.page.evaluate("() => app.graph.nodes[0].widgets.slice(0, 2).map((widget) => widget.value)")
@@ -20,6 +25,7 @@ def test_presets_and_the_nodes_size_go_together(editor):
     editor.root.get_by_role("menuitemcheckbox", name="16:9").click()
     editor.settle()
     assert size_widgets(editor) == [1344, 768]
+    assert editor.page.evaluate(KNOWN)[:2] == [1344, 768], "one step of the graph's undo has both"
     assert editor.document()["canvas"] == {"width": 1344, "height": 768}
     assert editor.boxes()[0] == box, "regions keep their place in the picture"
     paper = editor.root.locator(".ic-paper").first.bounding_box()
@@ -87,6 +93,29 @@ def test_heat_maps_lie_over_the_regions_in_their_colours(editor):
     editor.press("Escape")
 
 
+def test_the_heat_is_that_of_the_selected_regions_or_of_all(editor):
+    for box, caption in (((0.1, 0.1, 0.4, 0.4), "a red fox"), ((0.6, 0.6, 0.9, 0.9), "a white owl")):
+        editor.draw(box, caption)
+    editor.add_node(900, 120, 240, 120, "Test_ShowHeat")
+    connect(editor, "IC_InstanceLayout", 0, "Test_ShowHeat", "layout")
+    queue(editor)
+    heat = editor.root.locator("canvas.ic-heat")
+    expect(heat).to_be_visible()
+    colors = [bytes.fromhex(one["color"][1:]) for one in editor.instances()]
+
+    def seen():
+        editor.settle()
+        return bytes(
+            heat.evaluate("(canvas) => [...canvas.getContext('2d').getImageData(64, 128, 1, 1).data]")
+        )[:3]
+
+    editor.click(0.02, 0.97)
+    both = bytes(min(255, one + other) for one, other in zip(*colors, strict=True))
+    for key, expected in (("1", colors[0]), ("2", colors[1]), ("Escape", both)):
+        editor.press(key)
+        assert seen() == expected, key
+
+
 def test_boxes_from_upstream_come_in_and_edits_win_until_other_boxes_come(editor):
     editor.add_node(20, 120, 240, 120, "Test_Boxes")
     connect(editor, "Test_Boxes", 0, "IC_InstanceLayout", "bounding_boxes")
@@ -129,10 +158,25 @@ def test_a_linked_picture_shows_before_and_after_a_run(editor):
         "(canvas) => [canvas.width, ...canvas.getContext('2d').getImageData(5, 5, 1, 1).data]"
     )
     assert shown == [512, 0, 0, 0, 255]
+    editor.add_node(900, 320, 240, 120, "Test_ShowLayout")
+    editor.page.evaluate(
+        "() => { const [from, to] = ['IC_InstanceLayout', 'Test_ShowLayout'].map((type) =>"
+        " app.graph.nodes.findLast((node) => node.comfyClass === type)); from.connect(0, to, 0); }"
+    )
+    editor.page.wait_for_timeout(300)
+    expect(editor.root).to_have_attribute("data-picture", "")
     editor.root.get_by_role("toolbar").get_by_role("button", name="Picture under the regions").click()
     editor.root.get_by_role("slider", name="Picture").fill("0.3")
     expect(editor.root.locator("canvas.ic-picture").first).to_have_css("opacity", "0.3")
     editor.press("Escape")
+
+
+def test_sides_are_swapped_as_they_are_now(editor):
+    editor.root.locator(".ic-size").click()
+    editor.root.get_by_label("Width in pixels").last.fill("1280")
+    editor.root.get_by_role("menuitem", name="Swap").click()
+    editor.settle()
+    assert size_widgets(editor) == [1024, 1280]
 
 
 def test_a_linked_width_rules_and_says_so(editor):
@@ -148,6 +192,11 @@ def test_a_linked_width_rules_and_says_so(editor):
     editor.root.locator(".ic-size").click()
     expect(editor.root.locator(".ic-menu")).to_contain_text("A link gives the size")
     editor.press("Escape")
+    expect(editor.root.locator(".ic-menu")).to_have_count(0)
+    editor.click(0.9, 0.9)
+    editor.press("Control+z", "Control+z")  # the caption, the box
+    assert editor.instances() == []
+    expect(editor.root.locator(".ic-size")).to_have_text("640 × 1024")
 
 
 def drop_picture(editor, width: int, height: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.sync_api import expect
 
@@ -172,6 +174,96 @@ def test_escape_takes_back_a_drag_under_way(free):
     free.drag((0.2, 0.2), (0.3, 0.3))
     free.press("Control+z")
     assert free.text() == before
+
+
+def test_a_drag_that_pauses_is_one_step_and_keys_wait_for_its_end(free):
+    free.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
+    before = free.text()
+    mouse = free.page.mouse
+    mouse.move(*free.point(0.2, 0.2))
+    mouse.down()
+    mouse.move(*free.point(0.3, 0.3), steps=4)
+    free.page.wait_for_timeout(1200)  # longer than what ends a burst of typing
+    mouse.move(*free.point(0.4, 0.4), steps=4)
+    free.press("Delete", "Control+z", "ArrowRight", "Control+x")
+    mouse.move(*free.point(0.5, 0.5), steps=4)
+    mouse.up()
+    free.settle()
+    assert free.boxes() == near([[0.4, 0.4, 0.7, 0.7]])
+    free.press("Control+z")
+    assert free.text() == before
+
+
+PRESS = """(stage, [type, pointerType, pointerId, button, x, y]) => {
+  const options = { pointerType, pointerId, button, clientX: x, clientY: y, isPrimary: true, bubbles: true };
+  stage.dispatchEvent(new PointerEvent(type, { ...options, cancelable: true }));
+}"""
+
+
+def send(editor, kind, pointer, number, button, place):
+    editor.stage.evaluate(PRESS, [f"pointer{kind}", pointer, number, button, *editor.point(*place)])
+
+
+def test_a_pen_draws_though_a_menu_took_the_release_of_the_mouse(free):
+    """Where menus open with the press, the release of the right button is theirs."""
+    send(free, "down", "mouse", 1, 2, (0.8, 0.8))
+    for kind, place in (("down", (0.1, 0.1)), ("move", (0.2, 0.2)), ("move", (0.4, 0.4)), ("up", (0.4, 0.4))):
+        send(free, kind, "pen", 7, 0, place)
+    free.press("Escape")
+    assert free.boxes() == near([[0.1, 0.1, 0.4, 0.4]])
+
+
+def test_the_presses_of_a_double_click_set_one_corner(free):
+    free.press("p")
+    for corner in ((0.2, 0.2), (0.6, 0.2)):
+        free.click(*corner)
+    free.click(0.6, 0.6, click_count=2)
+    free.press("Escape")
+    assert free.instances()[0]["mask"]["polygon"] == near([[0.2, 0.2], [0.6, 0.2], [0.6, 0.6]])
+    free.click(0.1, 0.9)
+    free.click(0.8, 0.9, click_count=2)
+    assert len(free.instances()) == 1, "a line is no shape"
+    for corner in ((0.1, 0.8), (0.2, 0.8), (0.3, 0.8)):
+        free.click(*corner)
+    free.press("Enter")
+    assert len(free.instances()) == 1
+    expect(free.root.locator(".ic-toast")).to_contain_text("cover nothing")
+    free.press("r")
+
+
+def test_a_second_finger_leaves_the_corners_that_were_set(free):
+    free.press("p")
+    for corner in ((0.2, 0.2), (0.6, 0.2), (0.6, 0.6)):
+        free.click(*corner)
+    for kind in ("down", "up"):
+        for number, place in ((11, (0.3, 0.8)), (12, (0.5, 0.9))):
+            send(free, kind, "touch", number, 0, place)
+    free.press("Enter", "Escape")
+    assert free.instances()[0]["mask"]["polygon"] == near([[0.2, 0.2], [0.6, 0.2], [0.6, 0.6]])
+    free.press("r")
+
+
+def test_the_outline_of_several_parts_is_that_of_the_largest(free):
+    rows = [0] * 100 * 100
+    for column in range(40, 90):
+        for row in range(20, 80):
+            rows[column * 100 + row] = 1
+    for step in range(5, 10):  # many corners, little area
+        rows[step * 100 + step] = rows[(step + 1) * 100 + step] = 1
+    counts, value = [0], 0
+    for pixel in rows:
+        if pixel != value:
+            counts.append(0)
+            value = pixel
+        counts[-1] += 1
+    mask = {"rle": {"size": [100, 100], "counts": counts}}
+    instance = {"id": "1", "box": [0.05, 0.05, 0.9, 0.8], "caption": "a red fox", "mask": mask}
+    canvas = {"width": 1024, "height": 1024}
+    free.set_text(json.dumps({"version": 1, "canvas": canvas, "instances": [instance]}))
+    free.click(0.6, 0.5, button="right")
+    free.root.get_by_role("menuitem", name="Edit the outline").click()
+    free.settle()
+    assert free.boxes() == near([[0.4, 0.2, 0.9, 0.8]])
 
 
 def test_a_finger_draws_and_a_second_one_cancels(other_page, page):

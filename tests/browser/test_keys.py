@@ -34,6 +34,43 @@ def test_arrows_move_by_a_pixel_by_ten_and_resize_as_one_step_each_run(drawn):
     assert place(drawn)[1] == top - 1
 
 
+def test_the_place_is_typed_and_resized_whatever_tool_is_in_hand(drawn):
+    left, top, right, bottom = place(drawn)
+    for tool, at in (("b", 100), ("p", 120), ("v", 140)):
+        drawn.press(tool)
+        drawn.root.get_by_label("Left edge in pixels").fill(str(at))
+        drawn.press("Enter", "Escape")
+        assert place(drawn)[0] == at, tool
+    drawn.press("e", "Alt+ArrowRight")
+    assert place(drawn) == [140, top, 141 + right - left, bottom]
+    drawn.press("r")
+
+
+def test_a_refusal_is_not_followed_by_what_did_not_happen(drawn):
+    live = drawn.root.locator("[aria-live=polite]").last
+    drawn.press("Control+l", "Delete")
+    expect(live).to_contain_text("locked")
+    drawn.press("Escape", "Control+d")
+    expect(live).to_contain_text("Select")
+    assert len(drawn.instances()) == 1
+
+
+def test_what_is_said_of_the_run_can_be_marked_with_the_mouse(drawn):
+    pressed = """(root, [part, isSevere]) => {
+      root.querySelector('.ic-status-line').toggleAttribute('data-severe', isSevere);
+      const event = new MouseEvent('mousedown', { bubbles: true, cancelable: true });
+      root.querySelector(part).dispatchEvent(event);
+      return event.defaultPrevented;
+    }"""
+    for part, is_severe, is_kept in (
+        (".ic-joined", False, False),
+        (".ic-status-text", True, False),
+        (".ic-status-text", False, True),
+        (".ic-head", False, True),
+    ):
+        assert drawn.root.evaluate(pressed, [part, is_severe]) is is_kept, part
+
+
 def test_a_layout_without_a_pointer(editor):
     editor.stage.locator(".ic-keys").focus()
     editor.press("n")

@@ -219,6 +219,22 @@ def test_errors_begin_with_our_words_and_stay_in_the_editor(editor):
     expect(editor.root.locator(".ic-status")).not_to_contain_text("The run ended")
 
 
+def test_errors_of_a_node_with_our_number_in_a_subgraph_are_not_ours(editor):
+    editor.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
+    for number, said in (("9999:%s", False), ("%s", True)):
+        editor.page.evaluate(
+            """async (number) => {
+              const { api } = await import('/scripts/api.js');
+              const node_id = number.replace('%s', app.graph.nodes[0].id);
+              const detail = { node_id, exception_message: 'out of paint', node_type: 'Test', traceback: [] };
+              api.dispatchEvent(new CustomEvent('execution_error', { detail }));
+            }""",
+            number,
+        )
+        editor.page.wait_for_timeout(300)
+        assert ("out of paint" in editor.root.locator(".ic-status").inner_text()) is said
+
+
 def test_no_tooltip_covers_what_is_drawn(editor):
     editor.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
     editor.page.mouse.move(*editor.point(0.7, 0.7))

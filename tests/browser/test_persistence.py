@@ -123,6 +123,21 @@ def test_a_copied_node_has_a_document_of_its_own(drawn):
     assert len(texts) == 2
 
 
+def test_nodes_that_are_made_to_be_copied_alone_get_no_editor(drawn):
+    """ComfyUI clones what it copies; a clone is neither added nor removed: its editor would stay for good."""
+    count = """async (isAdded) => {
+      const { menuItems } = await import('/extensions/ComfyUI-Instance-Composer/bundle/comfyui.mjs');
+      const node = LiteGraph.createNode('IC_InstanceLayout');
+      await new Promise((done) => setTimeout(done, 300));
+      const before = menuItems(node).length;
+      if (isAdded) app.graph.add(node);
+      await new Promise((done) => setTimeout(done, 300));
+      return [before, menuItems(node).length];
+    }"""
+    assert drawn.page.evaluate(count, False) == [0, 0]
+    assert drawn.page.evaluate(count, True) == [0, 1], "one that is added late has one"
+
+
 def test_inside_a_subgraph_the_document_goes_on_and_runs(drawn):
     add_receiver(drawn)
     text = drawn.text()
@@ -197,6 +212,27 @@ def test_text_that_is_no_layout_is_kept_and_shown_until_the_person_chooses(edito
     editor.settle()
     editor.draw((0.1, 0.1, 0.4, 0.4))
     assert len(editor.instances()) == 1
+
+
+def test_a_layout_appended_to_text_that_is_none_takes_its_place(editor):
+    editor.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
+    text = editor.text()
+    editor.set_text("no layout at all")
+    editor.button("Repair it …").click()
+    editor.root.locator(".ic-panel textarea").fill(text)
+    editor.button("Add to it").click()
+    editor.settle()
+    expect(editor.root.get_by_role("alert")).to_have_count(0)
+    assert [one["caption"] for one in editor.instances()] == ["a red fox", "a red fox"]
+
+
+def test_an_empty_value_from_outside_is_a_step(drawn):
+    before = drawn.text()
+    drawn.set_text("")
+    expect(drawn.root.locator(".ic-item")).to_have_count(0)
+    drawn.click(0.9, 0.9)
+    drawn.press("Control+z")
+    assert drawn.text() == before
 
 
 def test_documents_keep_what_the_editor_does_not_know(editor):

@@ -54,6 +54,7 @@ FROM_TEXT = """(text) => {
   const reader = make('IC_LayoutFromText', 60);
   reader.connect(0, make('IC_LayoutPreview', 620), 0);
   reader.widgets.find((widget) => widget.name === 'text').value = text;
+  reader.setSize([500, 900]); // by hand, to read more of it
 }"""
 
 
@@ -65,6 +66,8 @@ def test_how_a_text_was_read_is_in_the_node(editor):
     report = page.locator("pre", has_text="language model JSON")
     expect(report).to_contain_text("language model JSON (llm), grid1000, yxyx, 1 instance", timeout=60_000)
     expect(report).to_contain_text("warning: the text is not quite JSON")
+    height = "() => app.graph.nodes.find((node) => node.comfyClass === 'IC_LayoutFromText').size[1]"
+    assert page.evaluate(height) >= 900
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"reading-node-{'vue' if editor.vue else 'classic'}.png")
     assert editor.problems == []

@@ -120,6 +120,74 @@ def test_hostile_captions_stay_text(editor):
     assert editor.page.evaluate("() => window.hacked") is None
 
 
+def test_hostile_colours_stay_colours(editor):
+    color = "red;position:fixed;inset:0;background:url(http://elsewhere.test/x.png)"
+    instance = {"id": "1", "box": [0.1, 0.1, 0.9, 0.9], "caption": "a red fox", "color": color}
+    canvas = {"width": 1024, "height": 1024}
+    asked = []
+    editor.page.on("request", lambda request: asked.append(request.url))
+    editor.set_text(json.dumps({"version": 1, "canvas": canvas, "instances": [instance]}))
+    editor.page.wait_for_timeout(300)
+    expect(editor.root.locator(".ic-item")).to_have_css("position", "relative")
+    assert not [url for url in asked if "elsewhere" in url]
+    assert editor.instances()[0]["color"] == color, "what the document says stays until it is mended"
+
+
+COMPOSING = """(field, key) => {
+  const options = { key, isComposing: true, bubbles: true, cancelable: true };
+  return field.dispatchEvent(new KeyboardEvent('keydown', options));
+}"""
+
+
+def test_keys_of_an_input_method_are_its_own(drawn):
+    """Enter takes a word and Escape leaves its choice: neither ends the field that is written in."""
+    drawn.press("1", "Enter")
+    inline = drawn.root.locator(".ic-inline textarea")
+    inline.fill("一只狐狸")
+    for key in ("Escape", "Enter"):
+        inline.evaluate(COMPOSING, key)
+    expect(inline).to_be_focused()
+    drawn.press("Enter")
+    assert drawn.instances()[0]["caption"] == "一只狐狸"
+    drawn.press("F2")
+    name = drawn.root.get_by_label("Name", exact=True)
+    name.fill("huli")
+    for key in ("Escape", "Enter"):
+        name.evaluate(COMPOSING, key)
+    expect(name).to_be_focused()
+    name.fill("狐狸")
+    drawn.press("Enter")
+    assert drawn.instances()[0]["id"] == "狐狸"
+    drawn.press("?")
+    sheet = drawn.root.get_by_role("dialog")
+    sheet.evaluate(COMPOSING, "Escape")
+    expect(sheet).to_be_visible()
+    drawn.press("Escape")
+    expect(sheet).to_have_count(0)
+
+
+def test_a_part_of_the_run_is_set_for_several_without_the_other_end(drawn):
+    document = drawn.document()
+    document["instances"][1]["end"] = 0.5
+    drawn.set_text(json.dumps(document))
+    drawn.click(0.02, 0.97)
+    drawn.press("Control+a")
+    drawn.root.get_by_label("From which part of the run").fill("0.25")
+    drawn.settle()
+    assert [(one["start"], one.get("end", 1)) for one in drawn.instances()] == [(0.25, 1), (0.25, 0.5)]
+
+
+def test_a_wrong_number_is_marked_until_another_instance_is_shown(drawn):
+    drawn.press("1")
+    strength = drawn.root.get_by_role("spinbutton", name="Strength")
+    strength.fill("9")
+    drawn.press("Enter")
+    expect(strength).to_have_attribute("aria-invalid", "true")
+    drawn.press("Escape", "2")
+    expect(strength).to_have_value("1")
+    expect(strength).not_to_have_attribute("aria-invalid", "true")
+
+
 def _list_problems(toggle):
     """The list stays open from editor to editor where it was."""
     if toggle.get_attribute("aria-expanded") == "false":
@@ -481,6 +549,29 @@ def test_a_dropped_picture_gives_back_the_layout_it_was_made_with(drawn):
     drawn.settle()
     assert [one["caption"] for one in drawn.instances()] == ["a red fox", "a white owl"]
     assert drawn.page.evaluate("() => app.graph.nodes.length") == 1, "the graph must not take the file too"
+
+
+def test_of_several_layouts_in_a_picture_one_is_chosen(drawn):
+    text = drawn.text()
+    other = text.replace("a red fox", "a brown bear")
+    nodes = [
+        {"type": "IC_InstanceLayout", "title": title, "widgets_values": [1024, 1024, words]}
+        for title, words in (("Forest", text), ("Cave", other))
+    ]
+    drop(drawn, png({"workflow": json.dumps({"nodes": nodes})}), "made.png")
+    drawn.page.get_by_role("dialog").get_by_role("button", name="Cave").click()
+    drawn.button("Replace the layout").click()
+    drawn.settle()
+    assert [one["caption"] for one in drawn.instances()] == ["a brown bear", "a white owl"]
+
+
+def test_a_whole_layout_pasted_on_the_stage_brings_its_prompt(editor):
+    canvas = {"width": 1024, "height": 1024}
+    instance = {"id": "1", "box": [0.1, 0.1, 0.4, 0.4], "caption": "a red fox"}
+    layout = {"version": 1, "canvas": canvas, "prompt": "a red fox in the snow", "instances": [instance]}
+    paste(editor, json.dumps(layout))
+    assert editor.document()["prompt"] == "a red fox in the snow"
+    assert len(editor.instances()) == 1
 
 
 def test_another_dropped_picture_becomes_the_ground_to_draw_on(drawn):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shutil import copytree
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from golden_files import GOLDEN, HOW_TO_GET_GOLDEN, read_facts
 from safetensors.torch import load_file
+from tiny_sdxl import UNET
 
 from instance_composer.hosts.diffusers_sdxl import (
     attach_concentration,
@@ -20,8 +24,14 @@ from instance_composer.models.concentration import (
     pixel_loss_official,
     token_loss_official,
 )
-from instance_composer.models.concentration.energy import LATENT_STEP, ConcentrationObjective
+from instance_composer.models.concentration.energy import (
+    LATENT_STEP,
+    ConcentrationObjective,
+    MaxAttentionObjective,
+)
 from instance_composer.models.regions import Regions
+from instance_composer.rankings.gallery import Gallery, Member, Prompt
+from instance_composer.training.gallery.sdxl_member import ConcentrationMember
 
 TARGETS = Targets(
     ((2, 3), (6, 7)),
@@ -120,6 +130,32 @@ def test_the_move_of_the_latent_lowers_the_energy(pipeline, inputs):
     # The noise prediction grows by what takes noise away: the latent moves against it.
     before, after = energy(inputs["sample"]), energy(inputs["sample"] - 0.05 * moved)
     assert all(late < early for late, early in zip(after, before, strict=True))
+
+
+def test_the_latent_stays_where_no_entity_acts(pipeline, inputs):
+    """As behind the windows of all of them."""
+    unet, sample = pipeline.unet, inputs["sample"]
+    with torch.no_grad(), record_attention(unet, preset_layers(unet)) as maps:
+        unet(**inputs)
+    given = (sample, 500, inputs["encoder_hidden_states"], inputs["added_cond_kwargs"], (False, False))
+    for objective in (ConcentrationObjective(TARGETS), MaxAttentionObjective(TARGETS.nouns, 4)):
+        assert objective([one[1] for one in maps], (False, False)) == (0.0, 0.0)
+        assert torch.equal(move_noise(unet, objective, 1.0, *given), torch.zeros_like(sample))
+
+
+def test_a_gallery_concentrates_a_distilled_model_that_takes_guidance_as_an_input(sdxl_folder, tmp_path):
+    """It has no unconditional row, whatever the guidance."""
+    folder = Path(copytree(sdxl_folder, tmp_path / "distilled"))
+    UNet2DConditionModel(**UNET, time_cond_proj_dim=16).save_pretrained(folder / "unet")
+    prompt = Prompt("attribute", 0, "a red cat and a blue dog")
+    pictures = []
+    for strength in (0.0, 4.0):
+        options = {"model": str(folder), "steps": 1, "strength": strength}
+        member = Member("cat", "concentration", options)
+        gallery = Gallery(tmp_path, {"cat": member}, (prompt,), "cat", (64, 64))
+        drawn = ConcentrationMember(member, gallery, torch.device("cpu")).draw(prompt, 0)
+        pictures.append(drawn.tobytes())
+    assert pictures[0] != pictures[1]
 
 
 def test_presets_follow_the_order_in_which_layers_run(pipeline):

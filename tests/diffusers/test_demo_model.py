@@ -177,3 +177,33 @@ def test_the_gallery_shows_layout_and_pictures_without_and_with_the_adapter(pack
     assert pictures["pair.png"].tobytes() != pictures["pair-without.png"].tobytes()
     assert main(["demo", "--model", str(tmp_path)]) == 2
     assert "Install the pack again" in capsys.readouterr().err
+
+
+def test_odd_sizes_are_fitted_in_the_gallery(packed, tmp_path, capsys):
+    layout = tmp_path / "odd.txt"
+    layout.write_text("canvas: 70 x 65\n7 7 40 40: a red star\n")
+    words = ["demo", str(layout), "--model", str(packed / "demo"), "--steps", "1"]
+    assert main([*words, "--out", str(tmp_path / "gallery")]) == 0
+    assert read(tmp_path / "gallery" / "odd.png").size == (72, 64)
+    assert "72 x 64 instead of 70 x 65" in capsys.readouterr().err
+
+
+def test_the_gallery_s_layouts_are_looked_at_first(tmp_path, capsys):
+    files = {
+        name: tmp_path / name for name in ("a/pets.txt", "b/pets.json", "pets-beside.txt", "overview.txt")
+    }
+    for file in files.values():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("0 0 0.5 1: a red star\n")
+    bad = tmp_path / "bad.txt"
+    bad.write_text("nothing")
+    pets, other, beside, overview = files.values()
+    for given, said in (
+        ((pets, other), f"{other} and {pets} would both be written as pets.png"),
+        ((beside, pets), f"{pets} and {beside} would both be written as pets-beside.png"),
+        ((pets, overview), "would both be written as overview.png"),
+        ((pets, bad), f"{bad}: "),
+    ):
+        assert main(["demo", *map(str, given), "--out", str(tmp_path / "gallery")]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "gallery").exists()

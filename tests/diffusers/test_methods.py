@@ -80,10 +80,20 @@ def test_guidance_without_strength_is_the_plain_prompt(method, pipeline):
 
 def test_densediffusion_tells_what_the_prompt_does_not_name(pipeline, caplog):
     box = Box(0, 0, 0.5, 1)
-    with pytest.raises(UnsuitableModelError, match="names nothing of it"):
-        drawn(pipeline, job("densediffusion", (box, "a cat")))
+    assert (drawn(pipeline, job("densediffusion", (box, "a cat"))) == drawn(pipeline, job("plain"))).all()
+    assert "names nothing of what the layout places" in caplog.text
     drawn(pipeline, job("densediffusion", (box, PROMPT), (Box(0.5, 0, 1, 1), "a cat")))
     assert "instances 1:" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["attend-and-excite", "local"])
+def test_a_prompt_that_names_nothing_is_drawn_as_it_is_and_told(method, pipeline, caplog):
+    """One of thousands must not end a benchmark."""
+    asked, plain = (
+        replace(one, layout=replace(one.layout, prompt="it rains")) for one in (job(method), job("plain"))
+    )
+    assert (drawn(pipeline, asked) == drawn(pipeline, plain)).all()
+    assert "drawn as it is: it rains" in caplog.text
 
 
 def test_sentences_take_the_place_of_captions(pipeline):

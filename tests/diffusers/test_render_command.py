@@ -85,8 +85,8 @@ def test_the_layout_in_a_picture_renders_it_again(render, tmp_path):
     assert (pixels(tmp_path / "again.png") == pixels(tmp_path / "picture.png")).all()
 
 
-def test_settings_reach_the_picture(render, tmp_path):
-    """Each changes it, and strength 0 and an empty window are the same: no adapter."""
+def test_settings_reach_the_picture(render, tmp_path, capsys):
+    """Each changes it, and strength 0 and an empty window, which is told, are the same: no adapter."""
     found = {}
     for name, words in {
         "plain": (),
@@ -99,6 +99,7 @@ def test_settings_reach_the_picture(render, tmp_path):
         assert render(*words, out=tmp_path / f"{name}.png", steps=1) == 0
         found[name] = pixels(tmp_path / f"{name}.png")
     assert (found["none"] == found["window"]).all()
+    assert capsys.readouterr().err.count("leave the IFAdapter no step") == 1
     for name in ("none", "unguided", "negative", "seed"):
         assert (found[name] != found["plain"]).any(), name
 
@@ -265,6 +266,15 @@ def test_a_folder_is_drawn_with_one_loading_and_only_what_is_not_done(render, tm
     assert render(*words, "0/2", layout=many, out=out, size="64x64", steps=1) == 0
     assert capsys.readouterr().out.splitlines() == [str(files[n]) for n in (0, 1, 4, 5)]
     assert all((file.stat().st_mtime_ns == before[file]) is (n in (2, 3)) for n, file in enumerate(files))
+
+
+def test_a_folder_may_have_a_dot_in_its_name(render, tmp_path, capsys):
+    (tmp_path / "many.jsonl").write_text(f"{LAYOUT}\n{LAYOUT}\n")
+    out = tmp_path / "pictures.2026"
+    out.mkdir()
+    assert render(layout=tmp_path / "many.jsonl", out=out, size="64x64", steps=1) == 0
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names == ["many-000001.png", "many-000002.png"]
 
 
 def test_many_layouts_need_a_folder(render, tmp_path, capsys):

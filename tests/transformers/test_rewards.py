@@ -265,6 +265,16 @@ def test_what_does_not_fit_is_told():
     assert prompts.cut == ("a Vase", "")
 
 
+def test_a_word_that_other_programs_end_lines_with_is_a_word(tmp_path):
+    """Those behind it keep their numbers."""
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join([*WORDS[:4], "\u2028", *WORDS[4:]]) + "\n", encoding="utf-8"
+    )
+    tokenizer = RewardTokenizer.read(tmp_path / "vocab.txt", 35)
+    assert tokenizer.size == len(WORDS) + 1
+    assert tokenizer(["red vase"]).input_ids.tolist() == [[2, 6, 11, 3]]
+
+
 def test_the_vocabulary_lies_beside_the_weights_or_is_asked_for(tmp_path):
     weights_file = tmp_path / "rewards" / "attribute.pt"
     (tmp_path / "rewards" / "bert-base-uncased").mkdir(parents=True)

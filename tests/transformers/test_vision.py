@@ -7,11 +7,13 @@ import json
 import pytest
 import torch
 from tiny_annotators import write_tiny_blip, write_tiny_grounding_dino, write_tiny_llava
+from tiny_captioners import write_tiny_qwen
 from tiny_grounding_dino import original_names, published, tiny_grounding_dino, write_vocabulary
 from transformers import BertTokenizerFast, GroundingDinoImageProcessor, GroundingDinoProcessor
 
 from instance_composer.cli import main
 from instance_composer.layout import Layout
+from instance_composer.models.vision.asking import YesNoModel
 from instance_composer.models.vision.captioning import TransformersCaptioner
 from instance_composer.models.vision.grounding_dino.picture_detector import GroundingDino
 from instance_composer.models.vision.interfaces import ModelError
@@ -204,3 +206,14 @@ def test_models_of_the_command_are_named_without_the_folders_of_the_machine(fold
     assert str(folders["dino"].parent) not in text
     assert json.loads(text)["annotation"]["captioner"] == "blip"
     assert not (tmp_path / "contact-sheet.html").exists()
+
+
+def test_yes_is_weighed_against_no_however_unlikely_both_are(pictures, tmp_path):
+    model = YesNoModel.load(str(write_tiny_qwen(tmp_path / "qwen", more=("yes", "no"))))
+    before = model.ask(pictures[0], "yes ?")
+    assert 0 < before < 1
+    head = model.model.lm_head
+    # As where a model wants to say something else first: both words are below what a float32 can hold.
+    head.bias = torch.nn.Parameter(torch.full((head.out_features,), 300.0))
+    head.bias.data[[*model._yes, *model._no]] = 0.0
+    assert model.ask(pictures[0], "yes ?") == pytest.approx(before, abs=1e-5)

@@ -6,7 +6,8 @@ import * as commands from "../../web/lib/commands.mjs";
 import { createInstance, createLayout, find, serialise } from "../../web/lib/document.mjs";
 import { area, centre, encloses, union } from "../../web/lib/geometry.mjs";
 import { findProblems } from "../../web/lib/problems.mjs";
-import { bounds } from "../../web/lib/regions.mjs";
+import { fromRaster } from "../../web/lib/mask.mjs";
+import { bounds, stepOf } from "../../web/lib/regions.mjs";
 import { TEMPLATES, templateBoxes } from "../../web/lib/templates.mjs";
 import { between, forEachSeed, integer, near, pick, randomBox, randomLayout } from "./support.mjs";
 
@@ -50,6 +51,7 @@ const EVERY = {
   reorder: (state, random) => commands.reorder(state, pick(random, ["front", "back", "forward", "backward"])),
   moveTo: (state, random) => commands.moveTo(state, pick(random, ids(state)), integer(random, 0, 9)),
   set: (state, random) => commands.set(state, null, { strength: between(random, 0, 5) }),
+  setSpan: (state, random) => commands.setSpan(state, null, pick(random, ["start", "end"]), random()),
   rename: (state, random) =>
     commands.rename(state, pick(random, ids(state)), pick(random, ["1", "new", " "])),
   setCanvas: (state, random) =>
@@ -264,4 +266,58 @@ test("another layout is put in front with free ids, and its prompt fills an empt
   const { state } = commands.append(three(), other);
   assert.deepEqual(ids(state), ["1", "2", "3", "1-2", "2-2", "3-2"]);
   assert.equal(state.layout.prompt, "a forest");
+});
+
+test("each instance keeps the other end of its part of the run, and its start stays before its end", () => {
+  const spans = (state) => state.layout.instances.map(({ start, end }) => [start, end]);
+  const state = commands.selectAll(three({ 2: { start: 0.2, end: 0.4 }, 3: { start: 0.123, end: 0 } })).state;
+  assert.deepEqual(spans(commands.setSpan(state, null, "start", 0.6).state), [
+    [0.6, 1],
+    [0.39, 0.4],
+    [0, 0],
+  ]);
+  assert.deepEqual(spans(commands.setSpan(state, null, "end", 0.3).state), [
+    [0, 0.3],
+    [0.2, 0.3],
+    [0.123, 0.3],
+  ]);
+  assert.equal(commands.setSpan(state, ["1"], "end", 1).state, state);
+});
+
+test("a nudge moves a painted shape by whole samples, there and back", () => {
+  const pixels = new Uint8Array(50 * 25);
+  for (let row = 10; row < 15; row += 1) pixels.fill(1, row * 50 + 20, row * 50 + 30);
+  const mask = fromRaster(pixels, 50, 25); // a sample is 20 pixels wide and high
+  const { state } = commands.add(three(), [0, 0, 1, 1], { mask });
+  const bounded = (one) => bounds(find(one.layout, "4"));
+  const right = commands.nudge(state, 1, 0).state;
+  assert.ok(near(bounded(right), [0.42, 0.4, 0.62, 0.6], 1e-9));
+  assert.ok(near(bounded(commands.nudge(right, -10, 30).state), [0.4, 0.48, 0.6, 0.68], 1e-9));
+  let now = state;
+  for (let step = 0; step < 9; step += 1)
+    now = commands.nudge(commands.nudge(now, 30, 0).state, -30, 0).state;
+  assert.deepEqual(bounded(now), bounded(state));
+  // Without it a nudge is a pixel.
+  assert.deepEqual(stepOf(state.layout.instances.slice(0, 3), state.layout.canvas, 1, -1), [
+    1 / 1000,
+    -1 / 500,
+  ]);
+});
+
+test("instances that have the same id by mistake stay two", () => {
+  const boxes = [
+    [0, 0, 0.2, 0.2],
+    [0.5, 0.5, 0.8, 0.8],
+  ];
+  const instances = boxes.map((box, index) => createInstance("1", box, { caption: `thing ${index}` }));
+  const state = commands.createState(createLayout(1000, 500, { instances }), ["1"]);
+  for (const command of [
+    () => commands.move(state, 0.1, 0),
+    () => commands.resize(state, "se", 0.9, 0.9),
+    () => commands.align(state, "left"),
+  ]) {
+    const [first, second] = command().state.layout.instances;
+    assert.deepEqual([first.caption, second.caption], ["thing 0", "thing 1"]);
+    assert.notDeepEqual(first.box, second.box);
+  }
 });

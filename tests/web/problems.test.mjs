@@ -6,6 +6,8 @@ import { createState } from "../../web/lib/commands.mjs";
 import { createInstance, createLayout, parse } from "../../web/lib/document.mjs";
 import { fix, FIX_LABELS } from "../../web/lib/fixes.mjs";
 import { editorProblems, estimateTokens, findProblems, looseWords } from "../../web/lib/problems.mjs";
+import { area } from "../../web/lib/geometry.mjs";
+import { maskBounds } from "../../web/lib/mask.mjs";
 import { EXAMPLE } from "../../web/lib/templates.mjs";
 import { cases } from "./support.mjs";
 
@@ -80,6 +82,20 @@ test("fixing everything ends in a layout without errors", () => {
       name,
     );
   }
+});
+
+test("a shape that is too small becomes larger itself", () => {
+  const polygon = [
+    [0.1, 0.1],
+    [0.15, 0.1],
+    [0.15, 0.15],
+  ];
+  const item = createInstance("1", [0.1, 0.1, 0.15, 0.15], { caption: "a", mask: { polygon } });
+  const layout = createLayout(1024, 1024, { instances: [item] });
+  const [problem] = findProblems(layout).filter(({ code }) => code === "problem.box_small");
+  const [larger] = fix(createState(layout), problem).state.layout.instances;
+  assert.deepEqual(maskBounds(larger.mask), larger.box);
+  assert.ok(area(larger.box) >= 0.01);
 });
 
 function hidden() {

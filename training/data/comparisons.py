@@ -125,7 +125,8 @@ class PreferenceFile:
 
     def __init__(self, path: Path, aspect: str, *, needed: bool = True) -> None:
         self.path, self.aspect = path, aspect
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # A prompt may hold what other programs end lines with (U+2028).
+        lines = path.read_text(encoding="utf-8").split("\n")
         read = (self._line(number, line) for number, line in enumerate(lines, 1) if line.strip())
         self.rankings = [ranking for ranking in read if ranking is not None]
         if needed and not self.rankings:

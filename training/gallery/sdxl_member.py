@@ -82,10 +82,9 @@ class ConcentrationMember:
         guidance = self.options.get("guidance", _GUIDANCE)
         local = LocalGuidance(strength=self.options.get("strength", 1.0))
         width, height = self.size
-        # With guidance the conditional row is the second of two.
-        rows = [1] if guidance > 1 else [0]
+        # The conditional row is the last of a guided pair, and the only one without guidance.
         unet = self.pipeline.unet
-        with nullcontext() if targets is None else attach_concentration(unet, targets, local, rows):
+        with nullcontext() if targets is None else attach_concentration(unet, targets, local, rows=[-1]):
             return self.pipeline(
                 prompt=prompt.text,
                 width=width,

@@ -132,7 +132,7 @@ def costs(folder: Path, iteration: int) -> dict[str, float]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file; `SourceError` says what is missing."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except FileNotFoundError:
         raise SourceError(f"there is no {path}; an earlier stage writes it: run that first") from None
     except json.JSONDecodeError as error:

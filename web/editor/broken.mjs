@@ -45,6 +45,7 @@ export class Broken {
   }
 
   hide() {
+    if (this.text !== null) this.editor.writtenLayout = null; // whatever is drawn is to be written in its place
     this.text = null;
     this.element.hidden = true;
   }

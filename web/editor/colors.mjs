@@ -1,4 +1,5 @@
 // Colours of instances: the same automatic ones as the pictures drawn in Python.
+import { COLOR } from "../lib/document.mjs";
 
 // Distinct for the common colour blindnesses: Okabe and Ito (2008) without black, then three of Tol's "muted".
 export const PALETTE = [
@@ -14,8 +15,12 @@ export const PALETTE = [
   "#999933",
 ];
 
-/** The colour of an instance: its own, or the one of its place in the stack. */
-export const instanceColor = (instance, index) => instance.color ?? PALETTE[index % PALETTE.length];
+/**
+ * The colour of an instance: its own, or the one of its place in the stack. A text that is no colour would be taken for
+ * whatever else a style sheet may hold, addresses of other servers included.
+ */
+export const instanceColor = ({ color }, index) =>
+  COLOR.test(color ?? "") ? color : PALETTE[index % PALETTE.length];
 
 /** The automatic colour used least so far. */
 export function freshColor(instances) {

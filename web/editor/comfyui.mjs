@@ -4,12 +4,21 @@ import { api } from "../../../scripts/api.js";
 import { Editor } from "./editor.mjs";
 import { adaptersAfter, executionId, halfWired, isConnected, placesOf } from "./comfyui_flow.mjs";
 import { executionScope, isInside, locator, pathTo } from "./comfyui_graph.mjs";
-import { chain, keepForScrolling, locale, panGraph, styles, theme, translator } from "./comfyui_page.mjs";
+import {
+  chain,
+  keepForScrolling,
+  locale,
+  panGraph,
+  styles,
+  theme,
+  translator,
+  whenAdded,
+} from "./comfyui_page.mjs";
 import { NodePictures } from "./comfyui_pictures.mjs";
 import { countTokens, examine, readLayout, readPrompt, writeLayout } from "./comfyui_server.mjs";
 import { NodeSize } from "./comfyui_size.mjs";
 import { keepUnsaved, takeUnsaved, Unsaved } from "./comfyui_unsaved.mjs";
-import { recall, remember } from "./memory.mjs";
+import { Memories, recall, remember } from "./memory.mjs";
 import { NodeNotes } from "./node_notes.mjs";
 import { EditorWindow } from "./window.mjs";
 
@@ -17,29 +26,35 @@ const SETTLES_WITHIN = 60; // animation frames that a rebuilt graph takes to sho
 const RESTORED_AFTER = [100, 500, 2000]; // milliseconds in which a workflow has its outputs again
 const mounts = new Set();
 const notes = new Set();
-const memories = new Map();
+const memories = new Memories();
 const elements = new Map();
 const later = () => import("./later.mjs");
 
 /** Make the editor of a widget. @param {{node: any, widget: any, model: {element: HTMLElement, text: string, textChanged: () => void}}} parts */
 export async function mount({ node, widget, model }) {
   const [t] = await Promise.all([translator(), styles()]);
-  const made = new Mount(node, widget, model, t);
-  mounts.add(made);
-  listenOnce();
+  whenAdded(node, () => {
+    const made = new Mount(node, widget, model, t);
+    mounts.add(made);
+    made.added();
+    listenOnce();
+  });
 }
 
 /** Show in a node what there is to say of it: how it is wired, and what its last run found. */
 export async function mountNotes(node) {
+  const t = await translator();
   const wiring = () => halfWired(node, rootGraph());
-  const made = new NodeNotes(node, await translator(), wiring, () => app.nodeOutputs?.[locator(node)]);
-  notes.add(made);
-  chain(node, "onRemoved", () => notes.delete(made));
-  chain(node, "onExecuted", (output) => made.executed(output));
-  chain(node, "onConnectionsChange", () => requestAnimationFrame(graphChanged));
-  listenOnce();
-  made.check();
-  for (const wait of RESTORED_AFTER) setTimeout(() => notes.has(made) && made.restore(), wait);
+  whenAdded(node, () => {
+    const made = new NodeNotes(node, t, wiring, () => app.nodeOutputs?.[locator(node)]);
+    notes.add(made);
+    chain(node, "onRemoved", () => notes.delete(made));
+    chain(node, "onExecuted", (output) => made.executed(output));
+    chain(node, "onConnectionsChange", () => requestAnimationFrame(graphChanged));
+    listenOnce();
+    made.check();
+    for (const wait of RESTORED_AFTER) setTimeout(() => notes.has(made) && made.restore(), wait);
+  });
 }
 
 /** A graph was loaded or rebuilt: sizes and pictures may come through links that exist only now. */
@@ -107,8 +122,6 @@ class Mount {
     chain(node, "onRemoved", () => this.remove());
     chain(node, "onExecuted", (output) => this.executed(output));
     chain(node, "onConnectionsChange", () => requestAnimationFrame(() => this.connectionsChanged()));
-    if (node.graph) this.added();
-    else chain(node, "onAdded", () => this.added());
     this.paint();
     this.isolate();
   }
@@ -315,9 +328,9 @@ class Mount {
 
   /** A node after us, or our own, failed: its words stay until the next run. */
   failed({ node_id: id, exception_message: message }) {
-    const own = executionScope(this.node, rootGraph());
-    const ours = String(id).split(":").at(-1) === String(this.node.id);
-    if (!message || !(ours || own(String(id)))) return;
+    const isAfter = executionScope(this.node, rootGraph());
+    const isOwn = placesOf(this.node, rootGraph()).some((place) => executionId(place) === String(id));
+    if (!message || !(isOwn || isAfter(String(id)))) return;
     this.failure = message.trim();
     this.editor.check();
   }

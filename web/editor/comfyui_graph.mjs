@@ -66,10 +66,13 @@ function downstream(graph, id) {
   return found;
 }
 
+/** The node that a link comes from to the input of a name. */
+export const linkedNode = (node, name) =>
+  node.getInputNode(node.inputs.findIndex((input) => input.name === name));
+
 /** The address of the picture that a linked node shows already, before any run; null if it shows none. */
 export function upstreamPicture(node, name, app, api) {
-  const slot = node.inputs.findIndex((input) => input.name === name);
-  const origin = node.getInputNode(slot);
+  const origin = linkedNode(node, name);
   if (!origin) return null;
   const shown = app.nodeOutputs?.[locator(origin)]?.images?.[0];
   if (shown) return api.apiURL(`/view?${new URLSearchParams(shown)}`);

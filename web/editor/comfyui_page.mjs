@@ -94,6 +94,16 @@ export function chain(object, name, after) {
   };
 }
 
+/** Now, or once a node is in a graph. For every copy of nodes ComfyUI makes some that never are, nor removed. */
+export function whenAdded(node, begin) {
+  if (node.graph) return begin();
+  let isBegun = false;
+  return chain(node, "onAdded", () => {
+    if (!isBegun) begin();
+    isBegun = true;
+  });
+}
+
 /** The picture at an address, ready to be drawn; null if its file is gone. @returns {Promise<HTMLImageElement | null>} */
 export async function decoded(source) {
   const image = new Image();

@@ -2,7 +2,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { keptPictures, sampledThrough } from "./comfyui_flow.mjs";
-import { isLinked, executionScope, isInside, upstreamPicture } from "./comfyui_graph.mjs";
+import { executionScope, isInside, isLinked, linkedNode, upstreamPicture } from "./comfyui_graph.mjs";
 import { decoded, viewUrl } from "./comfyui_page.mjs";
 
 const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
@@ -38,8 +38,13 @@ export class NodePictures {
   }
 
   referenceSource(file) {
-    if (isLinked(this.node, "image"))
-      return file ? viewUrl(file) : upstreamPicture(this.node, "image", app, api);
+    if (isLinked(this.node, "image")) {
+      const origin = linkedNode(this.node, "image");
+      if (file) this.told = { origin, source: viewUrl(file) };
+      // Most nodes show nothing of their own: what the run told of one stays until another is linked.
+      const told = this.told?.origin === origin ? this.told.source : null;
+      return file ? told : (upstreamPicture(this.node, "image", app, api) ?? told);
+    }
     const kept = this.node.properties?.[PICTURE];
     return kept ? viewUrl(kept) : null;
   }

@@ -11,11 +11,12 @@ import { bounds } from "../lib/regions.mjs";
 import { freshColor } from "./colors.mjs";
 import { buildParts } from "./parts.mjs";
 import { Naming } from "./naming.mjs";
-import { loadSettings, saveSettings } from "./settings.mjs";
+import { loadSettings, saveSetting } from "./settings.mjs";
 import { Tokens } from "./tokens.mjs";
 
 const PROBLEMS_AFTER = 150;
 const TYPING_ENDS_AFTER = 600;
+const TO_COPY = ".ic-joined, [data-severe] .ic-status-text"; // the style sheet lets these texts be marked
 let count = 0;
 
 export class Editor {
@@ -48,7 +49,7 @@ export class Editor {
 
   /** A press with the mouse gives the keys to the stage: on a button they would reach the graph's shortcuts. */
   keepKeys(event) {
-    if (event.target.closest("input, textarea, select, .ic-menu, .ic-sheet")) return;
+    if (event.target.closest(`input, textarea, select, .ic-menu, .ic-sheet, ${TO_COPY}`)) return;
     event.preventDefault();
     this.keys.focus({ preventScroll: true });
   }
@@ -88,11 +89,15 @@ export class Editor {
       : null;
   }
 
-  /** The box that the handles are on: around all that is selected and not locked. */
-  get handleBox() {
-    if (this.tool === "brush" || this.tool === "eraser" || this.tool === "polygon")
-      return this.editablePolygon && union([bounds(this.selected[0])]);
+  /** The box around all that is selected and not locked. */
+  get freeBox() {
     return union(this.selected.filter((instance) => !instance.locked).map(bounds));
+  }
+
+  /** The box that the handles are on. */
+  get handleBox() {
+    const draws = this.tool === "brush" || this.tool === "eraser" || this.tool === "polygon";
+    return draws && !this.editablePolygon ? null : this.freeBox;
   }
 
   /** Run a command of lib/commands on the state: `run("move", dx, dy)`. */
@@ -102,16 +107,19 @@ export class Editor {
 
   /**
    * Take over what a command returned. `key` joins a burst (a drag, typing) into one step; `live` leaves the
-   * host alone until the burst ends with `settle`.
+   * host alone until the burst ends with `settle`, however long it pauses; `sized` gives the host the size of the
+   * canvas, in the same step of the graph's undo.
    */
-  apply(result, { key = null, live = false } = {}) {
+  apply(result, { key = null, live = false, sized = false } = {}) {
     if (result.refused && !live) this.say(this.t(result.refused.code, result.refused.params), true);
     const { state } = result;
+    if (state === this.state && sized) this.linkSize();
     if (state === this.state) return result;
     const changed = state.layout !== this.layout;
     this.history = changed
-      ? past.commit(this.history, state, { key, time: performance.now() })
+      ? past.commit(this.history, state, { key, time: live ? this.history.time : performance.now() })
       : past.replace(this.history, state);
+    if (sized) this.linkSize();
     if (changed && !live) this.write(key !== null);
     this.invalidate();
     return result;
@@ -142,13 +150,14 @@ export class Editor {
     this.history = step(this.history);
     if (this.layout === before) return;
     this.say(this.t(message));
-    this.write();
     this.linkSize();
+    this.write();
     this.invalidate();
   }
 
   /** Hand the document to the host; while typing, the graph's undo hears of it when the typing pauses. */
   write(later = false) {
+    if (this.destroyed) return; // a field that is taken off the page loses the focus
     if (this.broken.text === null) {
       const { layout } = this;
       if (layout !== this.writtenLayout) {
@@ -175,6 +184,7 @@ export class Editor {
   read(text) {
     if (text === this.written) return;
     this.written = text;
+    this.pointer.drop(); // what is dragged is another layout's now
     let layout;
     try {
       layout = parse(text);
@@ -183,10 +193,10 @@ export class Editor {
       return this.invalidate();
     }
     this.broken.hide();
-    this.adopt(layout, text.trim() !== "");
+    this.adopt(layout);
   }
 
-  adopt(layout, isStep) {
+  adopt(layout) {
     const { width, height } = this.host.size;
     const sized = commands.setCanvas(commands.createState(layout), width, height).state;
     const kept = this.state.selection.filter((id) =>
@@ -194,10 +204,7 @@ export class Editor {
     );
     const state = commands.select(sized, kept).state;
     const first = this.history.past.length === 0 && this.layout.instances.length === 0;
-    this.history =
-      isStep && !first
-        ? past.commit(this.history, state)
-        : { ...past.createHistory(state), past: this.history.past };
+    this.history = first ? past.createHistory(state) : past.commit(this.history, state);
     this.writtenLayout = this.layout;
     this.invalidate();
   }
@@ -218,26 +225,28 @@ export class Editor {
     const { width, height } = this.host.size;
     const { canvas } = this.layout;
     if (canvas.width === width && canvas.height === height) return this.invalidate();
+    const isWritten = this.layout === this.writtenLayout;
     const { state } = commands.setCanvas(this.state, width, height);
     this.history = past.replace(this.history, state);
     if (this.layout.instances.length && this.broken.text === null) {
       this.writtenLayout = this.layout;
       this.written = serialise(this.layout);
       this.host.setText(this.written);
-    } else this.writtenLayout = this.layout;
+    } else if (isWritten) this.writtenLayout = this.layout;
     this.stage.refresh();
   }
 
   /** Set the size of the picture; `keepPixels` leaves the regions where they are in pixels. */
   setSize(width, height, keepPixels = false) {
-    this.apply(commands.setCanvas(this.state, width, height, { keepPixels }));
-    this.linkSize();
+    this.apply(commands.setCanvas(this.state, width, height, { keepPixels }), { sized: true });
   }
 
-  /** The host's width and height follow the canvas. */
+  /** The host's width and height follow the canvas; where links give them, it follows those. */
   linkSize() {
     const { width, height } = this.layout.canvas;
-    if (this.host.size.width !== width || this.host.size.height !== height) this.host.setSize(width, height);
+    if (this.host.size.driven) this.hostSizeChanged();
+    else if (this.host.size.width !== width || this.host.size.height !== height)
+      this.host.setSize(width, height);
   }
 
   // --- Actions shared by buttons, menus and keys ----------------------------------------------------------
@@ -274,19 +283,18 @@ export class Editor {
   }
 
   duplicate() {
-    this.run("duplicate");
-    this.announceSelection("editor.duplicated");
+    if (!this.run("duplicate").refused) this.announceSelection("editor.duplicated");
   }
 
   remove() {
-    const number = this.selected.length;
-    this.run("remove");
-    if (number) this.say(this.t("editor.removed", { count: number }));
+    const before = this.layout.instances.length;
+    const { refused } = this.run("remove");
+    if (!refused) this.say(this.t("editor.removed", { count: before - this.layout.instances.length }));
   }
 
   setSetting(name, value) {
     this.settings = { ...this.settings, [name]: value };
-    saveSettings(this.settings);
+    saveSetting(name, value);
     this.stage.refresh();
   }
 
@@ -348,6 +356,7 @@ export class Editor {
     if (this.dragging) return;
     if (this.layout !== this.checkedLayout) this.checkSoon();
     this.root.toggleAttribute("data-empty", this.layout.instances.length === 0);
+    this.pictures.renderHeat();
     this.toolbar.render();
     this.list.render();
     this.status.render();

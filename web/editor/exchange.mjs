@@ -32,7 +32,8 @@ export class Exchange {
     const text = data.getData("text/plain");
     if (!text.trim()) return undefined;
     try {
-      return this.editor.run("paste", parse(text).instances);
+      // A text that cannot be read stands where they would go: the sheet takes its place.
+      return this.editor.broken.text === null ? this.editor.run("append", parse(text)) : this.openPaste(text);
     } catch {
       return this.openPaste(text);
     }

@@ -8,6 +8,7 @@ import { tError } from "../lib/i18n.mjs";
 import { requireShort } from "../lib/json.mjs";
 import { layoutsFromPng } from "../lib/png.mjs";
 import { findProblems } from "../lib/problems.mjs";
+import { chooseLayout } from "./chooser.mjs";
 import { html, icon, set, svg } from "./dom.mjs";
 import { KeptLayouts } from "./kept_layouts.mjs";
 import { layoutPicture } from "./layout_picture.mjs";
@@ -61,8 +62,10 @@ export class ImportExport {
     let found = null;
     const take = (all) => {
       close();
+      editor.broken.hide();
       if (all) this.replace(found);
       else editor.run("append", found);
+      editor.write();
     };
     const show = (seen) => {
       found = seen.layout;
@@ -181,11 +184,9 @@ export class ImportExport {
   /** Take over a whole layout with its size, unless a link gives the size. */
   replace(layout) {
     const { editor } = this;
-    editor.broken.hide();
     const { driven, width, height } = editor.host.size;
     const canvas = driven ? { ...layout.canvas, width, height } : layout.canvas;
-    editor.apply({ state: createState({ ...layout, canvas }) });
-    editor.linkSize();
+    editor.apply({ state: createState({ ...layout, canvas }) }, { sized: true });
     editor.fit();
     editor.say(editor.t("editor.replaced", { count: layout.instances.length }));
   }
@@ -211,6 +212,16 @@ export class ImportExport {
       if (!file.type.startsWith("image/")) return this.openPaste(await file.text());
       const layouts =
         file.type === "image/png" ? await layoutsFromPng(new Uint8Array(await file.arrayBuffer())) : [];
+      if (layouts.length > 1)
+        return chooseLayout(
+          layouts.map(({ text, title }) => ({
+            text,
+            title,
+            theme: editor.root.dataset.theme,
+            open: () => this.openPaste(text),
+          })),
+          t,
+        );
       return layouts.length ? this.openPaste(layouts[0].text) : editor.pictures.useFile(file);
     } catch (error) {
       return editor.sayError(error);

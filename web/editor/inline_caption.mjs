@@ -47,12 +47,13 @@ export class InlineCaption {
   }
 
   key(event) {
+    if (event.isComposing) return; // the key is for the input method
     if (event.key === "Escape") {
       event.preventDefault();
       event.stopPropagation();
       this.cancelled = true;
       this.editor.keys.focus({ preventScroll: true });
-    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    } else if (event.key === "Enter" && !event.shiftKey) {
       // Ctrl+Enter also goes on to ComfyUI, which queues; the caption is kept first.
       event.preventDefault();
       this.editor.keys.focus({ preventScroll: true });

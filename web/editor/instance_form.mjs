@@ -150,12 +150,9 @@ export class InstanceForm {
     );
   }
 
-  /** Start stays before end; the one that is dragged stops at the other. */
   setSpan(name, value) {
-    const start =
-      name === "start" ? Math.min(value, Number(this.end.value) - 0.01) : Number(this.start.value);
-    const end = name === "end" ? Math.max(value, Number(this.start.value) + 0.01) : Number(this.end.value);
-    this.change({ start: Math.round(start * 100) / 100, end: Math.round(end * 100) / 100 }, "span");
+    const { commands, state } = this.editor;
+    this.editor.apply(commands.setSpan(state, null, name, value), { key: `span:${this.ids}` });
   }
 
   number(input, low, high, use) {
@@ -192,8 +189,8 @@ export class InstanceForm {
 
   setPlace(side, input) {
     const { editor } = this;
-    const around = editor.handleBox;
-    if (!around) return;
+    const around = editor.freeBox;
+    if (!around) return this.editor.run("move", 0, 0); // says what is locked
     const { canvas } = editor.layout;
     const most = side % 2 === 0 ? canvas.width : canvas.height;
     this.number(input, side < 2 ? -most : 1, most, (value) => {
@@ -298,7 +295,7 @@ export class InstanceForm {
   fill(input, value) {
     if (input.value === value) return;
     const keepsText = document.activeElement === input && input.type === "number";
-    if (!keepsText) input.value = value;
+    if (!keepsText) set(input, { "aria-invalid": null }).value = value;
     if (input.tagName === "TEXTAREA") requestAnimationFrame(() => this.grow(input));
   }
 }

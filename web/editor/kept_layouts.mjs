@@ -37,7 +37,10 @@ export class KeptLayouts {
     this.state = html("p", { class: "ic-muted", style: "margin:0", role: "status" });
     this.cards = html("div", { class: "ic-cards" });
     this.name.addEventListener("input", () => this.settle());
-    this.name.addEventListener("keydown", (event) => event.key === "Enter" && this.keep());
+    this.name.addEventListener(
+      "keydown",
+      (event) => event.key === "Enter" && !event.isComposing && this.keep(),
+    );
     this.search.addEventListener("input", () => this.filter());
     this.close = menus.sheet(
       t("editor.own_layouts_title"),
@@ -197,8 +200,7 @@ export class KeptLayouts {
     if (!all) return editor.run("append", layout);
     const { driven, width, height } = editor.host.size;
     const canvas = driven ? { ...layout.canvas, width, height } : layout.canvas;
-    editor.apply({ state: createState({ ...layout, canvas }) });
-    editor.linkSize();
+    editor.apply({ state: createState({ ...layout, canvas }) }, { sized: true });
     editor.fit();
     return editor.say(editor.t("editor.replaced", { count: layout.instances.length }));
   }

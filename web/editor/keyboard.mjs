@@ -1,5 +1,6 @@
 // Keys. A hidden text area on the stage has the focus: only so do ComfyUI's own shortcuts leave the keys alone.
 import { nextGuides } from "../lib/guides.mjs";
+import { stepOf } from "../lib/regions.mjs";
 
 const PASSED_ON = new Set([
   "ctrl+s",
@@ -85,6 +86,7 @@ export class Keyboard {
 
   onStage(event, name) {
     const { editor } = this;
+    if (editor.dragging && name !== "escape") return event.preventDefault(); // the drag goes on from where it began
     const handled =
       name === "tab" || name === "shift+tab"
         ? this.tab(name)
@@ -93,6 +95,7 @@ export class Keyboard {
           : this.act(event, name);
     if (handled !== false) event.preventDefault();
     editor.invalidate();
+    return undefined;
   }
 
   act(event, name) {
@@ -129,6 +132,10 @@ export class Keyboard {
 
   escape() {
     const { editor } = this;
+    if (editor.menus.open) {
+      editor.menus.close(true);
+      return true;
+    }
     if (editor.pointer.cancel()) return true;
     if (editor.state.selection.length) editor.run("clear");
     else this.leaves = true;
@@ -138,12 +145,17 @@ export class Keyboard {
 
   leaveField(event) {
     const { editor } = this;
-    if (editor.menus.open || editor.inline.isOpen) return;
+    if (editor.inline.isOpen) return;
     event.preventDefault();
-    editor.keys.focus({ preventScroll: true });
+    // A menu without anything to choose has not the focus.
+    if (editor.menus.open) editor.menus.close(true);
+    else editor.keys.focus({ preventScroll: true });
   }
 
-  /** Arrows move by a pixel, with Shift by ten, with Alt they resize; one run of them is one step of undo. */
+  /**
+   * Arrows move by a pixel (shapes that are painted, by a sample), with Shift by ten, with Alt they resize; one run of
+   * them is one step of undo.
+   */
   arrow(event, [right, down]) {
     const { editor } = this;
     if (!editor.selected.length) return true;
@@ -159,16 +171,14 @@ export class Keyboard {
 
   resized(right, down) {
     const { editor } = this;
-    const box = editor.handleBox;
+    const box = editor.freeBox;
     const { canvas } = editor.layout;
     if (!box) return editor.commands.nudge(editor.state, 0, 0);
-    return editor.commands.resize(
-      editor.state,
-      "se",
-      box[2] + right / canvas.width,
-      box[3] + down / canvas.height,
-      { least: [8 / canvas.width, 8 / canvas.height] },
-    );
+    const free = editor.selected.filter((instance) => !instance.locked);
+    const [wider, higher] = stepOf(free, canvas, right, down);
+    return editor.commands.resize(editor.state, "se", box[2] + wider, box[3] + higher, {
+      least: [8 / canvas.width, 8 / canvas.height],
+    });
   }
 
   hold(name, begin) {
@@ -199,6 +209,7 @@ export class Keyboard {
     if (event.target !== this.editor.keys) return event.stopPropagation();
     event.preventDefault();
     event.stopPropagation();
+    if (this.editor.dragging) return undefined;
     if (event.type === "paste") return this.editor.exchange.pasted(event.clipboardData);
     const text = this.editor.exchange.selectionText();
     if (text === null) return undefined;

@@ -243,7 +243,7 @@ export class List {
       editor.renderNow();
     };
     field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" && event.key !== "Escape") return;
+      if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
       event.stopPropagation();
       event.preventDefault();
       kept = event.key === "Enter";

@@ -1,6 +1,18 @@
 // What outlives an editor when the graph is rebuilt around it, by the undo of the graph or a change of tabs.
 import { serialise } from "../lib/document.mjs";
 
+const MOST_KEPT = 50;
+
+/** Memories by key; the oldest go, since nobody tells which of them nothing comes back for. */
+export class Memories extends Map {
+  set(key, memory) {
+    this.delete(key);
+    super.set(key, memory);
+    if (this.size > MOST_KEPT) this.delete(this.keys().next().value);
+    return this;
+  }
+}
+
 /** What the next editor of the same node goes on from. */
 export const remember = ({ history, written, stage, tool }) => ({
   history,

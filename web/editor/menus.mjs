@@ -2,7 +2,7 @@
 import { GUIDES } from "../lib/guides.mjs";
 import { ASPECTS, TEMPLATES } from "../lib/templates.mjs";
 import { LARGEST_CANVAS, SMALLEST_CANVAS } from "../lib/document.mjs";
-import { boxPolygon, outlines, simplify } from "../lib/mask.mjs";
+import { boxPolygon, outlineArea, outlines, simplify } from "../lib/mask.mjs";
 import { html } from "./dom.mjs";
 import { Popups } from "./popups.mjs";
 
@@ -107,6 +107,7 @@ export class Menus extends Popups {
       input.addEventListener("change", () => use(Math.round(Number(input.value) / 8) * 8));
       return input;
     };
+    const swap = (canvas) => editor.setSize(canvas.height, canvas.width, settings.keepPixels);
     const own = html(
       "div",
       { class: "ic-row", style: "padding:2px 8px" },
@@ -124,9 +125,7 @@ export class Menus extends Popups {
         ...ASPECTS.map(preset),
         html("hr"),
         own,
-        this.item(t("editor.swap_sides"), () => editor.setSize(height, width, settings.keepPixels), {
-          drawing: "redo",
-        }),
+        this.item(t("editor.swap_sides"), () => swap(editor.layout.canvas), { drawing: "redo" }),
         html("hr"),
         this.item(t("editor.keep_pixels"), () => editor.setSetting("keepPixels", !settings.keepPixels), {
           checked: settings.keepPixels,
@@ -351,7 +350,7 @@ export class Menus extends Popups {
     const { editor } = this;
     const [only] = editor.selected;
     const loops = only.mask ? outlines(only.mask) : [boxPolygon(only.box).polygon];
-    const [largest] = loops.sort((one, other) => other.length - one.length);
+    const [largest] = loops.sort((one, other) => outlineArea(other) - outlineArea(one));
     editor.run("setMask", only.id, { polygon: only.mask ? simplify(largest, 0.006) : largest });
   }
 

@@ -62,8 +62,10 @@ function paintOver(canvas, { width: w, height: h }, color) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(w, h);
   const parts = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+  const [painted] = new Uint32Array(Uint8Array.of(...parts, 150).buffer);
+  const seen = new Uint32Array(image.data.buffer); // a pixel at once: this runs with every move
   return (pixels) => {
-    for (let at = 0; at < pixels.length; at += 1) image.data.set([...parts, pixels[at] ? 150 : 0], at * 4);
+    for (let at = 0; at < pixels.length; at += 1) seen[at] = pixels[at] ? painted : 0;
     context.putImageData(image, 0, 0);
   };
 }

@@ -80,28 +80,23 @@ export class Pictures {
     editor.invalidate();
   }
 
-  /** The heat of the selected instances, or of all, each in its colour. */
+  /** The heat of the selected instances, or of all, each in its colour; drawn anew when something of that changed. */
   renderHeat() {
-    const { editor, heat } = this;
+    const { editor, heat, heats } = this;
     const { instances } = editor.layout;
-    const chosen = editor.state.selection.some((id) => this.heats.has(id))
-      ? editor.state.selection
-      : [...this.heats.keys()];
-    heat.hidden = this.heats.size === 0;
-    if (heat.hidden) return;
+    const { selection } = editor.state;
+    heat.hidden = heats.size === 0;
     heat.style.opacity = editor.settings.heat;
+    const facts = [heats, instances, selection];
+    if (heat.hidden || facts.every((fact, at) => fact === this.heatOf?.[at])) return;
+    this.heatOf = facts;
+    const chosen = selection.some((id) => heats.has(id)) ? selection : [...heats.keys()];
     heat.width = heat.height = 256;
     const context = heat.getContext("2d");
     context.globalCompositeOperation = "lighter";
     instances.forEach((instance, index) => {
-      if (chosen.includes(instance.id) && this.heats.has(instance.id))
-        context.drawImage(
-          colored(this.heats.get(instance.id), instanceColor(instance, index)),
-          0,
-          0,
-          256,
-          256,
-        );
+      if (chosen.includes(instance.id) && heats.has(instance.id))
+        context.drawImage(colored(heats.get(instance.id), instanceColor(instance, index)), 0, 0, 256, 256);
     });
   }
 }
@@ -113,7 +108,10 @@ function colored(image, color) {
   context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, image.width, image.height);
   const parts = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
-  for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([...parts, pixels.data[at]], at);
+  for (let at = 0; at < pixels.data.length; at += 4) {
+    pixels.data[at + 3] = pixels.data[at];
+    pixels.data.set(parts, at);
+  }
   context.putImageData(pixels, 0, 0);
   return canvas;
 }

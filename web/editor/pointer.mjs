@@ -44,11 +44,12 @@ export class Pointer {
     const { editor } = this;
     if (event.target.closest("button, input, textarea, .ic-empty button, .ic-inline")) return;
     event.stopPropagation();
-    this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
     editor.menus.close();
+    // Of the other buttons the menu may take the release, and a pointer that never leaves would be a second finger.
+    if (event.button !== 0 && event.button !== 1) return;
+    this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
     if (this.fingers.size > 1) return this.pinch();
-    if (event.button === 1 || (event.button === 0 && this.held.space)) return this.startPan(event);
-    if (event.button !== 0) return;
+    if (event.button === 1 || this.held.space) return this.startPan(event);
     editor.inline.close();
     editor.keys.focus({ preventScroll: true });
     editor.host.select();
@@ -158,18 +159,23 @@ export class Pointer {
 
   cancelled(event) {
     this.fingers.delete(event.pointerId);
-    this.cancel();
+    this.drop();
   }
 
-  /** Undo what the gesture did so far. Returns whether there was something to cancel. */
-  cancel() {
+  /** Undo what the gesture did so far; corners of a polygon that were set before it stay. */
+  drop() {
     clearTimeout(this.pressTimer);
+    this.gesture?.cancel?.();
+    this.finish();
+    this.editor.invalidate();
+  }
+
+  /** Undo what the gesture did so far, and the polygon. Returns whether there was something to cancel. */
+  cancel() {
     const had = Boolean(this.gesture || this.drawing.points);
-    const { gesture } = this;
+    this.drop();
     this.drawing.points = null;
     this.finish();
-    gesture?.cancel?.();
-    this.editor.invalidate();
     return had;
   }
 
@@ -363,8 +369,9 @@ export class Pointer {
     const place = { clientX: event.clientX, clientY: event.clientY };
     this.pressTimer = setTimeout(() => {
       if (this.gesture?.started) return;
-      this.cancel();
-      this.openMenu(place);
+      this.drop();
+      if (this.drawing.points) this.drawing.closePolygon();
+      else this.openMenu(place);
     }, LONG_PRESS);
   }
 
@@ -380,19 +387,15 @@ export class Pointer {
 
   /** A second finger: in the large editor it zooms and moves the canvas, in the node the graph does its own. */
   pinch() {
-    this.cancel();
+    this.drop();
     this.pinching = this.editor.large;
   }
 
   pinchMove(pointer, before) {
-    const points = [...this.fingers.values()];
-    if (points.length !== 2) return;
-    const other = [...this.fingers].find(([id]) => id !== pointer)[1];
-    const now = this.fingers.get(pointer);
-    const spread = (point) => Math.hypot(point[0] - other[0], point[1] - other[1]) || 1;
-    const middle = { clientX: (now[0] + other[0]) / 2, clientY: (now[1] + other[1]) / 2 };
-    this.stage.view.zoomBy(spread(now) / spread(before), this.stage.point(middle));
-    this.stage.view.panBy((now[0] - before[0]) / 2, (now[1] - before[1]) / 2);
+    if (this.fingers.size !== 2) return;
+    const [other] = [...this.fingers].find(([id]) => id !== pointer).slice(1);
+    const places = [before, this.fingers.get(pointer), other];
+    this.stage.view.pinch(...places.map(([clientX, clientY]) => this.stage.point({ clientX, clientY })));
     this.editor.invalidate();
   }
 }

@@ -140,6 +140,7 @@ export class Popups {
       if (event.target === sheet) close();
     });
     sheet.addEventListener("keydown", (event) => {
+      if (event.isComposing) return;
       if (event.key === "Escape") {
         event.preventDefault();
         event.stopPropagation();

@@ -19,21 +19,25 @@ const DEFAULTS = {
 
 /** The settings, each one at its default unless something of the same type was kept. */
 export function loadSettings() {
-  let kept = {};
-  try {
-    kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
-  } catch {
-    // Damaged or forbidden storage: the defaults do.
-  }
+  const kept = keptSettings();
   const usable = ([name, value]) => [name, typeof kept[name] === typeof value ? kept[name] : value];
   return Object.fromEntries(Object.entries(DEFAULTS).map(usable));
 }
 
-export function saveSettings(settings) {
+function keptSettings() {
   try {
-    localStorage.setItem(KEY, JSON.stringify(settings));
+    return JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
   } catch {
-    // Forbidden or full storage: they last until the page is closed.
+    return {}; // damaged or forbidden storage: the defaults do
+  }
+}
+
+/** Keep one setting; the others stay as another editor may have set them meanwhile. */
+export function saveSetting(name, value) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify({ ...keptSettings(), [name]: value }));
+  } catch {
+    // Forbidden or full storage: it lasts until the page is closed.
   }
 }
 

@@ -1,7 +1,9 @@
 // Drawing of shapes: a box by dragging, a polygon corner by corner or freehand, and its corners afterwards.
 import * as commands from "../lib/commands.mjs";
 import { drawBox, height, union, width } from "../lib/geometry.mjs";
-import { simplify } from "../lib/mask.mjs";
+import { isEmpty, simplify } from "../lib/mask.mjs";
+
+const SAME_CORNER = 3; // pixels: the presses of a double click set one corner
 
 export class ShapeDrawing {
   /** Gestures of a pointer; `points` are those of the polygon that is being drawn, null without one. */
@@ -80,20 +82,32 @@ export class ShapeDrawing {
       if (closes) this.closePolygon();
       else this.editor.gestureMarks = { points: this.points };
     };
+    const cancel = () => (this.points = before.length > 1 ? before.slice(0, -1) : null);
     const begin = { screen: this.pointer.stage.view.toStage(point), at: point };
-    this.pointer.gesture = { begin, everyPoint: true, move: step, end };
+    this.pointer.gesture = { begin, everyPoint: true, move: step, end, cancel };
   }
 
   closePolygon() {
     const { editor, pointer } = this;
-    const { points } = this;
+    const points = this.corners();
     this.points = null;
     pointer.finish();
-    if (!points || points.length < 3) return editor.invalidate();
+    if (points.length < 3) return editor.invalidate();
     const mask = { polygon: points };
+    if (isEmpty(mask)) return editor.say(editor.t("refused.mask_empty"), true);
     const result = editor.add(union(points.map(([x, y]) => [x, y, x, y])), { mask });
     if (!result.refused) editor.inline.open(editor.selected[0]);
     return undefined;
+  }
+
+  /** The points so far, one for those that lie together at the end. */
+  corners() {
+    const reach = this.pointer.stage.view.reach(SAME_CORNER);
+    const points = [...(this.points ?? [])];
+    const isTwice = ([one, other]) =>
+      one.every((value, axis) => Math.abs(value - other[axis]) <= reach[axis]);
+    while (points.length > 1 && isTwice(points.slice(-2))) points.pop();
+    return points;
   }
 
   /** Take back the last corner. Returns whether a polygon is being drawn. */

@@ -6,7 +6,7 @@ export class Status {
   constructor(editor) {
     this.editor = editor;
     const { t } = editor;
-    this.text = html("span", { class: "ic-status-text" });
+    this.text = html("span", { class: "ic-status-text", tabindex: -1 }); // the keys stay in the editor
     this.toggle = html("button", {
       type: "button",
       class: "ic-button",

@@ -54,10 +54,22 @@ export class View {
   /** Zoom by a factor; the point of the canvas under `at` (pixels of the stage) stays there. */
   zoomBy(factor, at = this.stage.map((side) => side / 2)) {
     const before = this.toCanvas(at);
-    this.zoom = Math.min(Math.max(this.zoom * factor, 0.5), MOST_ZOOM);
-    if (Math.abs(this.zoom - 1) < 0.02) this.zoom = 1;
+    const zoom = Math.min(Math.max(this.zoom * factor, 0.5), MOST_ZOOM);
+    // On its way to 1 it stops there; on its way from there the steps of a slow pinch count.
+    const off = Math.abs(zoom - 1);
+    this.zoom = off < 0.02 && off < Math.abs(this.zoom - 1) ? 1 : zoom;
     const after = this.toStage(before);
     this.panBy(at[0] - after[0], at[1] - after[1]);
+  }
+
+  /** A finger moves from one point of the stage to another while a second one rests. */
+  pinch(before, now, rest) {
+    const spread = (point) => Math.hypot(point[0] - rest[0], point[1] - rest[1]) || 1;
+    this.zoomBy(
+      spread(now) / spread(before),
+      before.map((side, axis) => (side + rest[axis]) / 2),
+    );
+    this.panBy(...now.map((side, axis) => (side - before[axis]) / 2));
   }
 
   /** Move the canvas; a part of it always stays on the stage. */

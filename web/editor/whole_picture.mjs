@@ -21,7 +21,7 @@ export class WholePicture {
     };
     this.prompt = field("prompt", t("editor.prompt"), t("editor.prompt_placeholder"));
     this.negative = field("negative", t("editor.prompt_negative"), t("editor.prompt_negative_placeholder"));
-    this.joined = html("div", { class: "ic-joined", hidden: true });
+    this.joined = html("div", { class: "ic-joined", hidden: true, tabindex: -1 }); // the keys stay in the editor
     this.element = html("div", { class: "ic-whole" }, this.prompt, this.joined, this.negative);
   }
 

@@ -13,9 +13,11 @@
 import { createInstance, find, LARGEST_CANVAS, SMALLEST_CANVAS, strip } from "./document.mjs";
 import * as geometry from "./geometry.mjs";
 import { isEmpty } from "./mask.mjs";
-import { bounds, hits, placed, withMask, within } from "./regions.mjs";
+import { bounds, hits, placed, stepOf, withMask, within } from "./regions.mjs";
 import { changeFree, createState, exchange, mapInstances, result, withInstances } from "./state.mjs";
 import { templateBoxes } from "./templates.mjs";
+
+const LEAST_SPAN = 0.01;
 
 export { createState, mapInstances, result };
 
@@ -151,7 +153,7 @@ export function remove(state, ids = state.selection) {
 const shifted = (item, dx, dy) => placed(item, geometry.WHOLE, geometry.moved(geometry.WHOLE, dx, dy));
 
 const shiftedAll = (state, items, moves) =>
-  exchange(state, new Map(items.map((item, index) => [item.id, shifted(item, ...moves[index])])));
+  exchange(state, new Map(items.map((item, index) => [item, shifted(item, ...moves[index])])));
 
 /** Moved by fractions as a group, as far as the canvas allows. @param {State} state @returns {Result} */
 export function move(state, dx, dy, ids = state.selection) {
@@ -168,8 +170,10 @@ export function move(state, dx, dy, ids = state.selection) {
 }
 
 /** Moved by pixels of the canvas. @param {State} state @returns {Result} */
-export const nudge = (state, right, down, ids = state.selection) =>
-  move(state, ...geometry.nudge(state.layout.canvas, right, down), ids);
+export function nudge(state, right, down, ids = state.selection) {
+  const free = state.layout.instances.filter((item) => ids.includes(item.id) && !item.locked);
+  return move(state, ...stepOf(free, state.layout.canvas, right, down), ids);
+}
 
 /**
  * One handle of the box around the selection dragged to a point.
@@ -183,7 +187,7 @@ export function resize(state, handle, x, y, options = {}, ids = state.selection)
     const from = geometry.union(free.map(bounds));
     const to = geometry.resizeBox(from, handle, x, y, options);
     if (to.every((value, index) => value === from[index])) return state;
-    return exchange(state, new Map(free.map((item) => [item.id, placed(item, from, to)])));
+    return exchange(state, new Map(free.map((item) => [item, placed(item, from, to)])));
   });
 }
 
@@ -198,7 +202,7 @@ export function place(state, boxes) {
     return result(state, "refused.box");
   }
   return changeFree(state, [...boxes.keys()], (free) =>
-    exchange(state, new Map(free.map((item) => [item.id, placed(item, bounds(item), boxes.get(item.id))]))),
+    exchange(state, new Map(free.map((item) => [item, placed(item, bounds(item), boxes.get(item.id))]))),
   );
 }
 
@@ -228,7 +232,7 @@ export const distribute = (state, direction, ids = state.selection) =>
  */
 export function setMask(state, id, mask) {
   if (mask !== null && isEmpty(mask)) return result(state, "refused.mask_empty");
-  return changeFree(state, [id], ([item]) => exchange(state, new Map([[id, withMask(item, mask)]])));
+  return changeFree(state, [id], ([item]) => exchange(state, new Map([[item, withMask(item, mask)]])));
 }
 
 // Stacking
@@ -292,6 +296,27 @@ export function set(state, ids, fields) {
     mapInstances(state, (item) => {
       if (!wanted.includes(item.id)) return item;
       return Object.entries(kept).every(([key, value]) => item[key] === value) ? item : { ...item, ...kept };
+    }),
+  );
+}
+
+/**
+ * Where in the run instances begin ("start") or cease ("end") to count; it stops a hundredth before the other end.
+ * @param {State} state
+ * @param {string[] | null} ids null: the selection
+ * @param {"start" | "end"} end
+ * @returns {Result}
+ */
+export function setSpan(state, ids, end, value) {
+  const wanted = ids ?? state.selection;
+  const stopped = (item) =>
+    end === "start"
+      ? Math.max(0, Math.min(value, item.end - LEAST_SPAN))
+      : Math.min(1, Math.max(value, item.start + LEAST_SPAN));
+  return result(
+    mapInstances(state, (item) => {
+      const at = Math.round(stopped(item) * 100) / 100;
+      return !wanted.includes(item.id) || item[end] === at ? item : { ...item, [end]: at };
     }),
   );
 }

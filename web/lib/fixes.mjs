@@ -4,7 +4,7 @@ import * as commands from "./commands.mjs";
 import { isActive, LARGEST_CANVAS, SMALLEST_CANVAS, strip, STRONGEST } from "./document.mjs";
 import * as geometry from "./geometry.mjs";
 import { LEAST_SIDE, MOST_TRAINED_INSTANCES, SMALLEST_TRAINED_AREA } from "./problems.mjs";
-import { bounds, withMask } from "./regions.mjs";
+import { bounds, placed, withMask } from "./regions.mjs";
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -16,6 +16,14 @@ const changing = (change) => (state, problem) =>
 
 const reshaped = (change) =>
   changing((item, canvas) => ({ ...item, box: geometry.tidyBox(change(item.box, canvas)) }));
+
+/** Where a shape counts, it becomes larger itself. */
+const stretched = (change) =>
+  changing((item, canvas) =>
+    geometry.clipped(bounds(item))
+      ? placed(item, bounds(item), change(bounds(item), canvas))
+      : { ...item, box: geometry.tidyBox(change(item.box, canvas)) },
+  );
 
 function enlarged(box) {
   // A little more than needed, so that rounding does not leave it short.
@@ -104,7 +112,7 @@ const FIXES = {
   automatic_color: changing((item) => ({ ...item, color: null })),
   read_as_pixels: reshaped(fromPixels),
   sort_edges: reshaped(sorted),
-  enlarge: reshaped(enlarged),
+  enlarge: stretched(enlarged),
   widen: reshaped(widened),
   move_inside: reshaped((box) => geometry.moved(box, ...geometry.clampMove(box, 0, 0))),
   clip: reshaped((box) => geometry.clipped(box) ?? box),

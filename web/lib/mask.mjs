@@ -40,11 +40,14 @@ export function fault(mask) {
 /** Whether nothing is inside. @param {Mask} mask */
 export function isEmpty(mask) {
   if (!mask.polygon) return !mask.rle.counts.some((count, index) => index % 2 && count);
-  const doubled = edges(mask.polygon).reduce((sum, [[xa, ya], [xb, yb]]) => sum + (xa * yb - xb * ya), 0);
-  if (Math.abs(doubled) > 1e-12) return false;
+  if (2 * outlineArea(mask.polygon) > 1e-12) return false;
   // The loops of a crossing outline may cancel out, so look at the inside itself.
   return mask.polygon.length < 3 || !raster(mask, 64, 64).includes(1);
 }
+
+/** What an outline encloses (Meister 1769, the shoelace formula), its loops in both directions against each other. */
+export const outlineArea = (points) =>
+  Math.abs(edges(points).reduce((sum, [[xa, ya], [xb, yb]]) => sum + (xa * yb - xb * ya), 0)) / 2;
 
 const edges = (points) => points.map((point, index) => [point, points[(index + 1) % points.length]]);
 

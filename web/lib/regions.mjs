@@ -49,3 +49,18 @@ export function withMask(instance, mask, missing = instance.box) {
   const around = shape === null ? null : geometry.clipped(maskBounds(shape));
   return { ...instance, mask: shape, box: geometry.tidyBox(around ?? missing) };
 }
+
+/**
+ * Pixels of the canvas as a step of instances, in fractions: whole samples where a shape is painted, since it lies on
+ * its raster and would stay where it is, or creep.
+ * @param {Instance[]} instances
+ * @param {{width: number, height: number}} canvas
+ * @returns {[number, number]}
+ */
+export function stepOf(instances, canvas, right, down) {
+  const sizes = instances.flatMap(({ mask }) => (mask?.rle ? [mask.rle.size] : []));
+  return geometry.nudge(canvas, right, down).map((by, axis) => {
+    const samples = Math.min(...sizes.map((size) => size[1 - axis]));
+    return sizes.length ? (Math.sign(by) * Math.ceil(Math.abs(by) * samples - 1e-9)) / samples : by;
+  });
+}

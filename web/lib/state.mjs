@@ -49,5 +49,8 @@ export function changeFree(state, ids, change) {
   });
 }
 
-/** Instances replaced by others of the same id. @param {State} state @param {Map<string, Instance>} changed */
-export const exchange = (state, changed) => mapInstances(state, (item) => changed.get(item.id) ?? item);
+/**
+ * Instances replaced by others, each for itself: a layout from elsewhere may have an id twice.
+ * @param {State} state @param {Map<Instance, Instance>} changed
+ */
+export const exchange = (state, changed) => mapInstances(state, (item) => changed.get(item) ?? item);

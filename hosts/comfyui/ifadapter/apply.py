@@ -23,7 +23,7 @@ from ..attention.unet.layers import adapted_blocks
 from ..attention.unet.presets import preset_blocks
 from ..attention.window import check_window
 from ..attention.wrappers import bind
-from ..regions.captions import encode_captions
+from ..regions.captions import encode_captions, tell_of_schedule
 from .caption_attention import CaptionAttention
 from .phrases import count_passes, encode_phrases
 from .term import AdaptedLayers, InstanceTerm, Part
@@ -68,6 +68,7 @@ def apply_ifadapter(
     if not layout.active:
         return model, positive, negative
     blocks = adapted_blocks(model, adapter.model.config)
+    tell_of_schedule(clip)
     conditional, unconditional = prompts = _prompts(clip, adapter, layout)
 
     captions = None

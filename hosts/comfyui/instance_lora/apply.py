@@ -52,6 +52,8 @@ def lora_for_instance(
     said = f"{file} acts on instance {describe(layout, found)} in {len(lora.deltas)} layers."
     if which := tell_which(layout, name.strip()):
         said += f" {which}"
+    if chosen.strength != 1.0:
+        said += f" The instance's own strength ({chosen.strength:g}) is not used."
     if (chosen.start, chosen.end) != (0.0, 1.0):
         said += " It acts in all steps: the instance's start and end are not used."
     if lora.left_out:

@@ -11,7 +11,7 @@ from ..attention.binder import find_binder
 from ..attention.terms import CARRIED, carry
 from ..attention.window import check_window
 from ..attention.wrappers import bind
-from .captions import encode_captions
+from .captions import encode_captions, tell_of_schedule
 from .term import NODE, RegionTerm
 
 EVERY = "all"
@@ -46,8 +46,13 @@ def draw_regions(
         logger.warning("%s", problem)
     if not layout.active:
         return model, positive
+    if unused := [instance.id for instance in layout.active if instance.negative.strip()]:
+        logger.warning(
+            "%s reads no negative of an instance; those of these have no effect: %s.", NODE, ", ".join(unused)
+        )
     binder = find_binder(model)
     _check_once(positive)
+    tell_of_schedule(clip)
     captions = encode_captions(clip, layout, positive)
     blocks = binder.text_blocks(model) if layers == EVERY else binder.layers(model, layers)
     regions = Regions.from_layout(layout)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.model_management
 
 from ....layout import Layout
 from ..attention.placed import Caption
+
+logger = logging.getLogger("instance_composer")
+
+
+def tell_of_schedule(clip: Any) -> None:
+    """Says in the log that captions are read once, where the CLIP is to change during the run."""
+    if getattr(clip, "use_clip_schedule", False):
+        logger.warning(
+            "This CLIP changes during the run (Set CLIP Hooks, schedule_clip). Captions of instances do not "
+            "follow, unlike prompts: they are read as it is at the beginning."
+        )
 
 
 def encode_captions(clip: Any, layout: Layout, positive: list[Any]) -> tuple[Caption, ...]:

@@ -25,6 +25,7 @@ from ..instance_lora.apply import model_seen_from
 from .autoencoder import decode_each, encode_each, unit_of
 from .seen_from import conditioning_seen_from, of_the_whole_picture
 
+LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
 SAMPLERS, SCHEDULERS = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
 # The widest edge over which old and new are mixed, as a share of the picture's shorter side.
 _SOFT_EDGE = 0.02
@@ -69,7 +70,8 @@ class Redrawn(NamedTuple):
 def read_wanted(text: str, layout: Layout) -> tuple[Wanted, ...]:
     """Instances from "2, vase@17": an id or a number each, and after @ a seed of its own.
 
-    Raises `UnknownInstanceError`, and ValueError for a seed that is no whole number.
+    Raises `UnknownInstanceError`, and ValueError for a seed that is no whole number up to
+    `LARGEST_SEED`.
     """
     wanted: list[Wanted] = []
     for part in (part.strip() for part in text.split(",")):
@@ -80,8 +82,10 @@ def read_wanted(text: str, layout: Layout) -> tuple[Wanted, ...]:
         if index is None and "@" in part:
             name, _, number = (piece.strip() for piece in part.rpartition("@"))
             index = find_instance(layout, name)
-            if not number.isdecimal():
-                raise ValueError(f"{part!r} has no seed after the @; write a whole number, as in 2@17")
+            if not number.isdecimal() or int(number) > LARGEST_SEED:
+                raise ValueError(
+                    f"{part!r} has no seed after the @; write a whole number up to {LARGEST_SEED}, as in 2@17"
+                )
             seed = int(number)
         if index is None:
             raise UnknownInstanceError(

@@ -138,10 +138,17 @@ def _number(value: Tensor) -> str:
 
 
 def pick(scores: Tensor, count: int, images: Tensor | None, latent: Mapping[str, Any] | None) -> list[int]:
-    """Positions of the `count` best of scores (N,), best first; pictures and latents must be as many."""
+    """Positions of the `count` best of scores (N,), best first; pictures and latents must be as many.
+
+    ValueError also where no score is a number.
+    """
     for name, given in (("pictures", images), ("latents", None if latent is None else latent["samples"])):
         if given is not None and len(given) != len(scores):
             raise ValueError(f"there are {len(scores)} scores, but {len(given)} {name}; they must be as many")
+    if len(scores) and scores.isnan().all():
+        raise ValueError(
+            "none of the scores is a number, as where the model of an aspect is not loaded; connect others"
+        )
     return rank(scores)[:count]
 
 

@@ -25,7 +25,6 @@ from ....models.entities.matching import match_entities
 from ....models.regions import Regions
 from ..concentration import preset_layers
 from ..entities import PromptTokens, read_prompt
-from ..errors import UnsuitableModelError
 from ..layer_hooks import Grid, LayerInputs, visiting
 
 logger = logging.getLogger("instance_composer")
@@ -36,10 +35,13 @@ def dense_diffusion(pipeline: StableDiffusionXLPipeline, layout: Layout) -> Iter
     """Inside the `with` block the attention of the conditional row is modulated as DenseDiffusion does it.
 
     A segment's text is what the prompt says of its instance. What no instance covers is one more segment,
-    with the other words of the prompt.
+    with the other words of the prompt. A prompt that names nothing of the layout is drawn as it is, and told.
     """
     unet: Any = pipeline.unet
     regions, tokens = Regions.from_layout(layout), _segments_of_tokens(read_prompt(pipeline, layout), layout)
+    if tokens is None:
+        yield
+        return
     known: dict[tuple[Grid, torch.device], Segments] = {}
 
     def segments(grid: Grid, device: torch.device) -> Segments:
@@ -64,8 +66,11 @@ def dense_diffusion(pipeline: StableDiffusionXLPipeline, layout: Layout) -> Iter
         yield
 
 
-def _segments_of_tokens(read: PromptTokens, layout: Layout) -> Tensor:
-    """The segment of each token (T,): its instance's number, their number for the words of none."""
+def _segments_of_tokens(read: PromptTokens, layout: Layout) -> Tensor | None:
+    """The segment of each token (T,): its instance's number, their number for the words of none.
+
+    None where the prompt names no instance: their cells would see no word at all.
+    """
     instances = layout.active
     places = {one.id: number for number, one in enumerate(instances)}
     named = match_entities([one.entity for one in read.entities], layout)
@@ -76,10 +81,12 @@ def _segments_of_tokens(read: PromptTokens, layout: Layout) -> Tensor:
     there = set(segment.tolist())
     unnamed = [one.id for number, one in enumerate(instances) if number not in there]
     if len(unnamed) == len(instances):
-        raise UnsuitableModelError(
-            f"DenseDiffusion needs a prompt that names what the layout places, and {layout.prompt!r} names "
-            "nothing of it; write the captions into the prompt"
+        logger.warning(
+            "The prompt names nothing of what the layout places, and is drawn as it is; for DenseDiffusion "
+            "write the captions into it: %s",
+            layout.prompt,
         )
+        return None
     if unnamed:
         logger.warning(
             "The prompt names nothing of the instances %s: they are segments without words.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ _CONDITIONAL = [-1]
 def concentration(pipeline: StableDiffusionXLPipeline, job: Job, boxes: bool) -> AbstractContextManager[None]:
     """Inside the `with` block the attention of each thing's words gathers in its box or in its own region."""
     targets = targets_of(read_prompt(pipeline, job.layout), job.layout, boxes)
+    if targets is None:
+        return nullcontext()
     guidance = LocalGuidance(strength=_strength(job))
     return attach_concentration(pipeline.unet, targets, guidance, _CONDITIONAL)
 
@@ -37,6 +39,8 @@ def attend_and_excite(pipeline: StableDiffusionXLPipeline, job: Job) -> Abstract
     """
     read = read_prompt(pipeline, job.layout)
     targets = targets_of(read, job.layout, boxes=False)
+    if targets is None:
+        return nullcontext()
     objective = MaxAttentionObjective(targets.nouns, len(read.words))
     return _moving(pipeline, objective, _strength(job), (True,) * len(targets.nouns))
 

@@ -31,6 +31,8 @@ from ..shared import (
 
 # The first one that is there holds the captions: words before numbers.
 _LABELS = ("text_labels", "class_names", "names", "phrases", "labels", "classes", "class_ids")
+# What belongs to boxes and is another shape.
+_NOT_READ = ("masks", "polygons", "points", "keypoints")
 _SIDES = ("x", "y", "width", "height")
 
 
@@ -70,6 +72,10 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     width, height = (1, 1) if fractions else (canvas.width, canvas.height)
     names = data.get("id2label")
     known = {str(number): str(name) for number, name in names.items()} if isinstance(names, dict) else {}
+    for name in _NOT_READ:
+        held = [data.get(name), *(item.get(name) for item in data.get("predictions", ()))]
+        if count := sum(bool(one) for one in held):
+            warn("key_not_read", (), key=name, count=count)
     unnamed: set[str] = set()
     contents = []
     for index, (box, label) in enumerate(zip(boxes, labels, strict=True)):

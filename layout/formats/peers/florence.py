@@ -9,9 +9,10 @@ from ...box import Box
 from ...document import Layout
 from ...instance import Canvas
 from ...json_text import decode
-from ...problems import Path, fault
+from ...messages import quote
+from ...problems import Path, fault, text_fault
 from ..found_json import parsed
-from ..notes import note
+from ..notes import note, warn
 from ..shared import (
     Place,
     numbered,
@@ -23,7 +24,8 @@ from ..shared import (
 
 GRID = 1000
 _LABELS = ("labels", "bboxes_labels")
-_LOCATIONS = re.compile(r"((?:<loc_[0-9]{1,3}>){4})")
+_BOX = re.compile(r"(?:<loc_[0-9]{1,3}>){4}")
+_LOCATIONS = re.compile(r"(?:<loc_[0-9]{1,3}>)+")
 _NUMBER = re.compile(r"[0-9]+")
 _TASK = re.compile(r"</?s>|<[A-Z_]{1,40}>")
 
@@ -34,7 +36,7 @@ def recognises(data: Any) -> bool:
 
 def recognises_text(text: str) -> bool:
     """Whether boxes are written as the model's tokens."""
-    return _LOCATIONS.search(text) is not None
+    return _BOX.search(text) is not None
 
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
@@ -57,6 +59,8 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         require_text(label, Place(f"label {index + 1}", (*path, key, index)))
         for index, label in enumerate(labels)
     ]
+    if (polygons := answer.get("polygons")) and isinstance(polygons, list):
+        warn("key_not_read", (*path, "polygons"), key="polygons", count=len(polygons))
     in_fractions = all(0 <= number <= 1 for box in numbers for number in box)
     note("fraction" if in_fractions else "pixel", "xyxy")
     canvas = canvas or Canvas() if in_fractions else require_canvas(canvas, "the boxes")
@@ -85,12 +89,22 @@ def _answer(data: Any) -> tuple[dict[str, Any], Path] | None:
 def _read_tokens(text: str, canvas: Canvas) -> Layout:
     note("grid1000", "xyxy")
     contents = []
-    label = ""
-    for part in _LOCATIONS.split(text):
-        if not _LOCATIONS.fullmatch(part):
-            # Several boxes in a row share the label before them.
-            label = require_text(_TASK.sub("", part).strip(), Place("label")) or label
-            continue
-        x0, y0, x1, y1 = (int(number) / GRID for number in _NUMBER.findall(part))
-        contents.append((Box(x0, y0, x1, y1), label, None, {}))
+    label, end = "", 0
+    for found in _LOCATIONS.finditer(text):
+        label = _label(text[end : found.start()]) or label
+        end = found.end()
+        numbers = [int(number) / GRID for number in _NUMBER.findall(found[0])]
+        if len(numbers) % 4:
+            where = f"the box of {quote(label)}"
+            raise text_fault("need_numbers", text, found.start(), where=where, count=4, value=quote(found[0]))
+        # Several boxes in a row share the label before them.
+        boxes = (numbers[first : first + 4] for first in range(0, len(numbers), 4))
+        contents += [(Box(*box), label, None, {}) for box in boxes]
+    if any(map(str.isalnum, rest := _label(text[end:]))):
+        warn("key_not_read", key=rest, count=1)
     return Layout(numbered(contents), canvas)
+
+
+def _label(text: str) -> str:
+    """The words between boxes, without the names of tasks."""
+    return _TASK.sub("", text).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from math import cos, radians, sin
 from typing import Any
@@ -23,11 +24,14 @@ from ..shared import (
     require_object,
     require_text,
     shaped,
+    turned_radii,
 )
 
 _SIDES = ("x", "y", "width", "height")
 _ANSWERS = ("annotations", "completions", "predictions")
 _SHAPES = ("rectangle", "polygon", "ellipse", "keypoint", "brush", "bitmask", "vector")
+# Of no region, or of one that is another result.
+_NOT_READ = ("choices", "relation")
 _LABELS = (*(f"{shape}labels" for shape in _SHAPES), "labels")
 
 
@@ -87,10 +91,14 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
     words = _words(results)
     contents: list[tuple[Box, str, Mask | None]] = []
     used: set[str] = set()
+    left: Counter[str] = Counter()
     for index, result in enumerate(results):
         where = Place(f"result {index + 1}")
         value = require_object(require_object(result, where).get("value") or {}, where.key("value"))
-        if "text" in value or "choices" in value or result.get("type") == "relation":
+        if other := next((name for name in _NOT_READ if name in (result.get("type"), *value)), None):
+            left[other] += 1
+            continue
+        if "text" in value:
             continue
         identifier = str(result.get("id") or "")
         used.add(identifier)
@@ -99,6 +107,8 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
             warn("shape_without_area", number=index + 1, kind=str(result.get("type") or "shape")[:40])
             continue
         contents.append((area[0], words.get(identifier) or _label(value, where), area[1]))
+    for name, count in left.items():
+        warn("key_not_read", key=name, count=count)
     prompt = ", ".join(text for identifier, text in words.items() if identifier not in used)
     return Layout(shaped(contents), canvas, prompt)
 
@@ -146,15 +156,16 @@ def _area(value: Mapping[str, Any], where: Place, canvas: Canvas) -> tuple[Box, 
         if len(points) < 3 or value.get("closed") is False:
             return None
         return outline([(x / 100, y / 100) for x, y in points], where)
+    angle = radians(require_number(value.get("rotation") or 0, where.key("rotation")))
     if "radiusX" in value:
         x, y, across, down = (
             require_number(value.get(key), where.key(key)) / 100 for key in ("x", "y", "radiusX", "radiusY")
         )
+        across, down = turned_radii(across, down, angle, canvas.width / canvas.height)
         return Box(x - across, y - down, x + across, y + down), None
     if not all(side in value for side in _SIDES):
         return None
     x, y, width, height = (require_number(value[side], where.key(side)) / 100 for side in _SIDES)
-    angle = radians(require_number(value.get("rotation") or 0, where.key("rotation")))
     if not angle:
         return Box(x, y, x + width, y + height), None
     # Turned clockwise about the upper left corner, in pixels.

@@ -43,6 +43,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     canvas = require_canvas(canvas, "the shapes")
     note("pixel", "xyxy")
     instances: list[Instance] = []
+    masks = 0
     for index, shape in enumerate(require_list(data.get("shapes"), Place("shapes", ("shapes",)))):
         where = Place(f"shape {index + 1}", ("shapes", index))
         shape = require_object(shape, where)
@@ -53,6 +54,9 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         caption = require_text(given(shape, "label"), where.key("label"))
         box, mask = _area(kind, _points(shape, where, canvas), where, canvas)
         instances.append(Instance(str(len(instances) + 1), box, caption, mask=mask))
+        masks += kind == "mask"
+    if masks:
+        warn("key_not_read", ("shapes",), key="mask", count=masks)
     return Layout(tuple(instances), canvas)
 
 

@@ -30,7 +30,12 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     """Boxes in percent, or pixels: of the model's own 64 × 64 where all lie on that, else of `canvas`."""
     text = decode(source)
     contents: list[tuple[str, list[float], bool]] = []
-    for rule in _RULE.finditer(text):
+    rules = list(_RULE.finditer(text))
+    begun = {rule.start(2) for rule in rules}
+    # A rule that ends early is none, and would be missing in silence.
+    if broken := next((sign for sign in re.finditer(r"\{", text) if sign.end() not in begun), None):
+        raise text_fault("rule_sides", text, broken.end())
+    for rule in rules:
         sides = {side[1]: side for side in _SIDE.finditer(rule[2])}
         if len(sides) < len(_SIDES):
             raise text_fault("rule_sides", text, rule.start(2))

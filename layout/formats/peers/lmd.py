@@ -11,7 +11,7 @@ from ...instance import Canvas
 from ...json_text import decode
 from ...problems import fault
 from ..found_json import parsed
-from ..notes import note
+from ..notes import note, warn
 from ..shared import Place, numbered, require_list, require_numbers, require_text
 
 # The size its prompt tells the language model.
@@ -25,7 +25,10 @@ def recognises_text(text: str) -> bool:
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     """Boxes as left, top, width, height in pixels of `canvas`, 512 × 512 unless given."""
-    sections = _sections(decode(source))
+    text = decode(source)
+    sections, answers = _sections(text), _answers(list(_KEY.finditer(text)))
+    if len(answers) > 1:
+        warn("omost_several", count=len(answers))
     canvas = canvas or Canvas(RESOLUTION, RESOLUTION)
     note("pixel", "xywh")
     listed = sections.get("objects") or sections.get("", "")
@@ -44,9 +47,16 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     return Layout(numbered(contents), canvas, prompt, "" if negative.lower() == "none" else negative)
 
 
+def _answers(keys: list[re.Match[str]]) -> list[int]:
+    """Where among the keys an answer begins; a prompt with examples holds several."""
+    return [place for place, key in enumerate(keys) if key[1].lower() == "objects"]
+
+
 def _sections(text: str) -> dict[str, str]:
-    """The text after each of the three keys; under "" what stands before the first."""
+    """The text after each of the three keys, of several answers in the last; under "" what stands before."""
     keys = list(_KEY.finditer(text))
+    if answers := _answers(keys):
+        del keys[: answers[-1]]
     ends = [*(key.start() for key in keys[1:]), len(text)]
     before = text[: keys[0].start()] if keys else text
     named = {key[1].lower(): text[key.end() : end] for key, end in zip(keys, ends, strict=False)}

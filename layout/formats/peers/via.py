@@ -22,6 +22,7 @@ from ..shared import (
     require_numbers,
     require_object,
     shaped,
+    turned_radii,
 )
 
 _PROJECT = "_via_img_metadata"
@@ -108,6 +109,8 @@ def _second(images: Mapping[str, Any], image: int | str | None) -> list[_Region]
         names = _NUMBERS.get(kind)
         if names:
             numbers = [require_number(shape.get(name), where.key(name)) for name in names]
+            if kind == "ellipse":
+                numbers.append(require_number(shape.get("theta") or 0, where.key("theta")))
         elif kind == "polygon":
             across, down = (
                 require_list(shape.get(name), where.key(name)) for name in ("all_points_x", "all_points_y")
@@ -182,8 +185,10 @@ def _area(kind: str, numbers: list[float], where: Place, canvas: Canvas) -> tupl
         )
     if not needed:
         return None
+    angle = numbers.pop() if kind == "ellipse" and len(numbers) > needed else 0.0
     require_numbers(numbers, needed, where)
     if kind == "rect":
         return Box.from_pixels(numbers, width, height), None
     x, y, across, down = (*numbers, numbers[-1])[:4]
+    across, down = turned_radii(across, down, angle)
     return Box((x - across) / width, (y - down) / height, (x + across) / width, (y + down) / height), None

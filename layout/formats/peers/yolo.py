@@ -21,6 +21,10 @@ from ..notes import note, warn
 from ..shared import Place, class_caption, outline, shaped
 
 _ROW = re.compile(r"[ \t]*([0-9]{1,6})((?:[ \t]+[-+]?[0-9.]{1,40}(?:[eE][-+]?[0-9]{1,3})?)+)[ \t]*$")
+# Numbers side by side that are no row, such as one that is cut off: never the name of a class.
+_BROKEN = re.compile(
+    r"[ \t]*[-+]?[0-9.]{1,40}(?:[ \t]+(?:[-+]?[0-9.]{1,40}(?:[eE][-+]?[0-9]{1,3})?|nan|-?inf))+[ \t\r]*"
+)
 _NAMES = re.compile(r"[ \t]*names[ \t]*:[ \t]*(.*)$")
 _ITEM = re.compile(r"[ \t]*(?:([0-9]{1,6})[ \t]*:|-)[ \t]+(.+)$")
 _KEY = re.compile(r"[A-Za-z_][\w-]*[ \t]*:")
@@ -45,6 +49,8 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
                 raise text_fault("yolo_row", text, position)
             box, mask = _area(row[1], text, position)
             contents.append((box, class_caption(row[0], names, unnamed), mask))
+        elif _BROKEN.fullmatch(line):
+            raise text_fault("yolo_row", text, position)
         position += len(line) + 1
     if unnamed:
         warn("class_numbers", numbers=", ".join(sorted(unnamed, key=int)[:10]))

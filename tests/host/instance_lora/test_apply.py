@@ -169,6 +169,10 @@ def test_what_of_a_file_cannot_act_is_said(model, loras: Path):
     early = replace(PAIR, instances=(PAIR.instances[0], replace(PAIR.instances[1], end=0.5)))
     _, report = lora_for_instance(model, early, "2", "linear.safetensors")
     assert "start and end are not used" in report
+    assert "strength" not in report
+    weak = replace(PAIR, instances=(PAIR.instances[0], replace(PAIR.instances[1], strength=0.5)))
+    _, report = lora_for_instance(model, weak, "2", "linear.safetensors")
+    assert "The instance's own strength (0.5) is not used." in report
     with pytest.raises(CheckpointError, match="no layer of this MODEL that can act on one instance"):
         lora_for_instance(model, PAIR, "2", "time.safetensors")
     with pytest.raises(FileNotFoundError):

@@ -120,6 +120,9 @@ def test_masks_become_the_regions_and_come_back_out(layout):
     assert list(made.instances[0].box) == [8 / 64, 8 / 64, 40 / 64, 24 / 64]
     assert made.instances[2] == layout.instances[2]
     assert out[:2].equal((masks > 0.5).float())
+    masks[1] = 0.4
+    with pytest.raises(LayoutError, match="masks: mask 2 of 2 is empty"):
+        InstanceLayout.execute(64, 64, layout.to_json(), masks=masks)
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -283,3 +283,19 @@ def test_what_does_not_fit_is_said(clip, layout, prompts, noise):
     ):
         call("SD3.5", other, noise, text, pooled, torch.tensor(0.5))
     assert "forward" not in other.__dict__
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["Qwen-Image", "Z-Image"])
+def test_what_somebody_else_put_in_a_methods_place_stays(clip, layout, prompts, noise, name):
+    """As libraries do that move weights about."""
+    _, other = made(name)
+    owner, method = (other.pos_embed, "forward") if name == "Qwen-Image" else (other, "patchify_and_embed")
+    plain, calls = getattr(owner, method), []
+    own = lambda *args, **kwargs: (calls.append(1), plain(*args, **kwargs))[1]  # noqa: E731
+    setattr(owner, method, own)
+    text, pooled = prompts[0][0][0], prompts[0][0][1]["pooled_output"]
+    with draw_regions(other, layout, captions_for(name, clip, layout), text):
+        call(name, other, noise, text, pooled, torch.tensor(0.5))
+    assert calls
+    assert getattr(owner, method) is own

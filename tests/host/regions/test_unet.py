@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import comfy.hooks
 import node_helpers
 import pytest
 import torch
@@ -281,6 +282,36 @@ def test_without_anything_to_draw_everything_comes_back_as_it_was(model, clip, l
         "instance_layout_noted"
     ]
     assert nothing == ""
+
+
+def test_a_negative_of_an_instance_is_said_to_have_no_effect(model, clip, layout, prompts, caplog):
+    draw_regions(model, clip, layout, prompts[0])
+    assert "negative" not in caplog.text
+    first = replace(layout.instances[0], id="first", negative="a dog")
+    off = replace(layout.instances[1], id="off", negative="a cat", enabled=False)
+    draw_regions(model, clip, replace(layout, instances=(first, off)), prompts[0])
+    assert "no effect: first." in caplog.text
+
+
+def test_captions_of_a_clip_that_changes_during_the_run_are_said_to_be_read_once(
+    model, clip, adapter, layout, prompts, caplog
+):
+    from comfy_extras.nodes_hooks import SetClipHooks
+
+    from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
+
+    weight = clip.cond_stage_model.clip_l.transformer.text_model.encoder.layers[0].self_attn.q_proj.weight
+    name = "lora_te1_text_model_encoder_layers_0_self_attn_q_proj"
+    lora = {
+        f"{name}.lora_up.weight": torch.ones(weight.shape[0], 1),
+        f"{name}.lora_down.weight": torch.ones(1, weight.shape[1]),
+    }
+    hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=1.0)
+    for scheduled, told in ((False, 0), (True, 2)):
+        (hooked,) = SetClipHooks().apply_hooks(clip, scheduled, False, hooks)
+        draw_regions(model, hooked, layout, prompts[0])
+        apply_ifadapter(model, hooked, adapter, layout, *prompts)
+        assert caplog.text.count("read as it is at the beginning") == told
 
 
 def test_drawing_twice_is_said(model, clip, layout, prompts, drawn):

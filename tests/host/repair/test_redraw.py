@@ -157,6 +157,7 @@ def test_what_fits_the_whole_picture_alone_is_left_out_and_said(clip, applied, v
         ("4", UnknownInstanceError, "no instance '4'.*cup \\(a blue cup with a handle\\)"),
         ("cups@3", UnknownInstanceError, "no instance 'cups@3'"),
         ("cup@x", ValueError, "no seed after the @"),
+        (f"cup@{2**64}", ValueError, f"no seed after the @; write a whole number up to {2**64 - 1}"),
     ],
 )
 def test_a_name_that_is_none_is_refused_in_words(small, text, error, words):

@@ -11,6 +11,7 @@ from patcher_on_meta import PatcherOnMeta, without_memory
 from tiny_rewards import write_tiny_rewards
 
 from instance_composer.hosts.comfyui.conversions import images_from
+from instance_composer.hosts.comfyui.inputs import checked
 from instance_composer.hosts.comfyui.loading import gather
 from instance_composer.hosts.comfyui.rewards.folder import FOLDER, chosen_files, list_reward_folders
 from instance_composer.hosts.comfyui.rewards.score import (
@@ -153,7 +154,8 @@ def test_a_folder_with_two_files_for_an_aspect_is_refused(folder, tmp_path):
 
 def best(scores, count, image=None, latent=None):
     given = {"image": image, "latent": latent}
-    return PickBest.execute(scores, [count], **{k: [v] for k, v in given.items() if v is not None}).args
+    given = {k: [v] for k, v in given.items() if v is not None}
+    return checked(PickBest).execute(scores=scores, count=[count], **given).args
 
 
 def test_the_best_come_first_ties_in_their_order_and_no_numbers_last():
@@ -166,7 +168,8 @@ def test_the_best_come_first_ties_in_their_order_and_no_numbers_last():
     assert latent is None
     assert best(scores, 99)[2][:4] == [2, 5, 0, 3]
     assert sorted(best(scores, 99)[2]) == list(range(6))
-    assert best([float("nan")] * 3, 2)[2] == [0, 1]
+    with pytest.raises(ValueError, match="none of the scores is a number"):
+        best([float("nan")] * 3, 2)
 
 
 def test_latents_keep_their_masks_and_their_noise():

@@ -79,8 +79,8 @@ def combinations(right: dict[str, Any]) -> Iterator[tuple[str, Any, str, dict[st
         for one in schema.inputs or ():
             for told, wrong in WRONG.items():
                 fitting = told in FITTING.get(one.get_io_type(), ()) or (wrong is None and one.optional)
-                # A list of lists is taken apart by nodes that take lists.
-                if fitting or (listed and isinstance(wrong, list)):
+                # A list of lists is taken apart by nodes that take lists, and a score may be infinite.
+                if fitting or (listed and (isinstance(wrong, list) or told == "infinity")):
                     continue
                 given = {**values, one.id: [wrong] if listed else wrong}
                 if listed and wrong is None:

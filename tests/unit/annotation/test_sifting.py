@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from instance_composer.annotation import fingerprints
 from instance_composer.annotation.fingerprints import Fingerprint, fingerprint_pictures
-from instance_composer.annotation.sifting import ListError, Rules, read_list, sift, write_list
+from instance_composer.annotation.sifting import ListError, Reason, Rules, read_list, sift, write_list
 from instance_composer.cli import main
 
 
@@ -166,3 +166,21 @@ def test_lists_of_people_are_read_too(tmp_path):
     assert read_list(file) == set()
     with pytest.raises(ListError, match="cannot be read as a list of pictures"):
         read_list(tmp_path / "none.tsv")
+
+
+@pytest.mark.parametrize(
+    "name", ["caf\udce9.jpg", "a\u2028b.jpg", "a\x0cb.jpg", "a\x85b.jpg", " a.jpg", "below /a.jpg"]
+)
+def test_every_name_of_a_file_comes_back(tmp_path, name):
+    """As Python has names: bytes that are no UTF-8 are halves of surrogates."""
+    file = tmp_path / "left-out.tsv"
+    write_list({name: Reason("small", "1 × 1 pixels"), "b.jpg": Reason("copy", "of it")}, file)
+    assert read_list(file) == {name, "b.jpg"}
+    assert [one.name for one in tmp_path.iterdir()] == ["left-out.tsv"]
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path):
+    file = tmp_path / "list.txt"
+    file.write_text("a.jpg\n", encoding="utf-16")
+    with pytest.raises(ListError, match="is not UTF-8 text"):
+        read_list(file)

@@ -83,3 +83,9 @@ def test_another_file_is_refused(tmp_path, capsys):
     torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.bin")
     assert convert(tmp_path / "other.bin", tmp_path / "target.bin") == 2
     assert "is not an IFAdapter file" in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_written_is_said_before_anything_is_read(tmp_path, capsys):
+    words = ["--itercomp", "none", "--base", "none", "--table", str(tmp_path / "none" / "errors.csv")]
+    assert main(["convert", "lora", str(tmp_path / "lora.safetensors"), *words]) == 2
+    assert f"--table: there is no folder {tmp_path / 'none'}" in capsys.readouterr().err

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -67,6 +70,15 @@ def test_each_picture_may_have_its_own_prompt_beside_it(capsys, rewards, picture
         (("absent.png", "--prompt", PROMPT), "there is no file or folder absent.png"),
         (("{pictures}", "--prompt", " "), "is empty"),
         (("{pictures}", "--prompt", PROMPT, "--out", "table.txt"), "written as .csv or .json"),
+        (("{pictures}", "--prompt", PROMPT, "--out", "{pictures}/none/table.csv"), "there is no folder"),
+        (
+            ("{pictures}", "--prompt", PROMPT, "--attribute", "a", "--spatial-weight", "2"),
+            "--spatial-weight is for",
+        ),
+        (
+            ("{pictures}", "--layout", "a", "--vlm", "b", "--attribute", "a", "--spatial-weight", "2"),
+            "leave --prompt and --rewards and --attribute, --attribute-weight and --spatial, --spatial-w",
+        ),
         (("{pictures}", "--prompt", PROMPT, "--rewards", "{pictures}"), "has no reward models"),
         (
             ("{pictures}", "--prompt", PROMPT, "--attribute", "{pictures}/0.png"),
@@ -119,3 +131,38 @@ def test_a_folder_is_scored_to_its_end_and_what_failed_is_listed_last(capsys, re
     assert lines[-3] == "2 of 6 pictures could not be read:"
     assert lines[-2].startswith(f"{pictures / 'broken.jpg'} cannot be read as a picture: ")
     assert lines[-1] == f"{pictures / 'empty.webp'} cannot be read as a picture: it is empty"
+
+
+def test_a_prompt_s_mark_of_bytes_is_no_word(tmp_path, rewards, pictures):
+    words = ("--attribute", rewards / "attribute.safetensors", "--out", tmp_path / "scores.json")
+    found = []
+    for encoding in ("utf-8", "utf-8-sig"):
+        (pictures / "0.txt").write_text(PROMPT, encoding=encoding)
+        assert score(pictures / "0.png", *words) == 0
+        found.append((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert found[0] == found[1]
+
+
+def test_a_prompt_that_is_no_utf_8_is_named(capsys, pictures):
+    (pictures / "0.txt").write_bytes(b"caf\xe9")
+    assert score(pictures / "0.png") == 2
+    assert "0.txt is not UTF-8 text: unexpected end of data at byte 3" in capsys.readouterr().err
+
+
+def test_a_broken_picture_given_twice_is_said(capsys, pictures):
+    broken = pictures / "broken.png"
+    broken.write_bytes(b"\x89PNG")
+    assert score(broken, broken, "--prompt", PROMPT) == 2
+    assert "broken.png cannot be read as a picture" in capsys.readouterr().err
+
+
+def test_names_that_the_output_cannot_hold_are_escaped(rewards, pictures):
+    (pictures / "0.png").rename(pictures / "画.png")
+    words = [pictures / "画.png", "--prompt", PROMPT, "--attribute", rewards / "attribute.safetensors"]
+    done = subprocess.run(
+        [sys.executable, "-m", "instance_composer.cli", "score", *map(str, words)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"\\u753b.png" in done.stdout

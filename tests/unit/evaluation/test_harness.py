@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
@@ -91,6 +92,41 @@ def test_frozen_cases_come_back_and_changes_are_told(tmp_path):
     (tmp_path / FILE).write_text("{}\n")
     with pytest.raises(PlanError, match="no frozen cases"):
         CaseList.read(tmp_path / FILE)
+
+
+def test_captions_may_hold_what_other_programs_end_lines_with(tmp_path):
+    caption = "a red\u2028ball\x85on\x1egrey"
+    instance = Instance("1", Box(0.0, 0.0, 1.0, 1.0), caption)
+    own = replace(case(0), layout=Layout((instance,), Canvas(40, 32), caption))
+    cases = CaseList("ifg", "made up", (own, case(1)))
+    cases.write(tmp_path / FILE)
+    assert CaseList.read(tmp_path / FILE) == cases
+
+
+@pytest.mark.parametrize("kind", ["cases", "way", "models"])
+def test_two_processes_may_note_the_same_at_once(kind, tmp_path, monkeypatch):
+    """As those that a launcher starts do; the other one is here between writing and giving the name."""
+    run = make_run(tmp_path)
+    notes = {
+        "cases": lambda: run.list.write(tmp_path / FILE),
+        "way": lambda: run.add_way("plain", {"label": "plain"}),
+        "models": lambda: run.add_models({"vlm": "LLaVA"}),
+    }
+    replacing = Path.replace
+
+    def interrupted(path, target):
+        monkeypatch.setattr(Path, "replace", replacing)
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: 0)
+            notes[kind]()
+        return path.replace(target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    notes[kind]()
+    again = RunFolder(tmp_path)
+    assert again.list == run.list
+    assert again.ways() == ({"plain": {"label": "plain"}} if kind == "way" else {})
+    assert again.models() == ({"vlm": "LLaVA"} if kind == "models" else {})
 
 
 def test_two_pictures_of_one_name_are_refused():

@@ -27,6 +27,7 @@ from instance_composer.rankings.gallery import Gallery, Member, Prompt
 from instance_composer.rankings.merging import merge, preference_lines, rankings, read_rankings
 
 BOOK = Prompt("attribute", 0, "a red book")
+BOOK_QUESTION = (BOOK.aspect, BOOK.number)
 
 
 def answer(*places: tuple[str, ...], prompt: Prompt = BOOK) -> Answer:
@@ -86,6 +87,12 @@ def test_a_process_killed_in_the_middle_loses_no_answer_that_it_confirmed(tmp_pa
     process.wait()
     process.stdout.close()
     assert len(AnswerFile(tmp_path, "Ana").answers()) >= confirmed + 1
+
+
+def test_prompts_may_hold_what_other_programs_end_lines_with(tmp_path):
+    own = strict("ab", Prompt("attribute", 0, "a red\u2028book\x85on grey"))
+    AnswerFile(tmp_path, "Ana").add(own)
+    assert AnswerFile(tmp_path, "Ana").answers() == {own.question: own}
 
 
 def test_annotators_do_not_touch_each_other(tmp_path):
@@ -193,6 +200,27 @@ def test_agreement_counts_questions_with_several_opinions():
     assert (found.questions, found.annotators) == (2, 3)
     assert found.w == pytest.approx((0.0 + 1.0) / 2)
     assert agreement({"Ana": {("spatial", 0): strict("ab", Prompt("spatial", 0, "p"))}})["spatial"].w is None
+
+
+def test_answers_to_prompts_that_share_a_number_are_not_compared():
+    """As after a line was added to the file of prompts."""
+    later = Prompt(BOOK.aspect, BOOK.number, "a blue book")
+    answers = {
+        "Ana": {BOOK_QUESTION: strict("abc")},
+        "Bo": {BOOK_QUESTION: strict("cba", later)},
+        "Cy": {BOOK_QUESTION: strict("abc")},
+    }
+    found = agreement(answers)["attribute"]
+    assert (found.w, found.questions, found.annotators) == (pytest.approx(1.0), 1, 2)
+    del answers["Cy"]
+    assert agreement(answers)["attribute"].w is None
+
+
+def test_who_is_left_out_decides_nothing_between_the_others():
+    """Two annotators who disagree about two members tie them, wherever one of them put a third."""
+    for order in ("cab", "acb", "abc"):
+        assert merge([strict(order), strict("ba")]) == (("a", "b"),)
+    assert merge([answer(("a", "c"), ("b",)), strict("ba")]) == (("a", "b"),)
 
 
 def test_rankings_are_the_mean_of_all_who_could_tell():

@@ -166,6 +166,13 @@ def test_a_broken_annotation_is_left_out_with_a_warning_that_names_it(
     assert notes.warnings[0].path[:2] == ("annotations", 0)
 
 
+def test_keypoints_are_not_read_and_said() -> None:
+    for keypoints, codes in (([5, 5, 2], ["key_not_read"]), ([], []), (None, [])):
+        with taken() as notes:
+            assert contents(coco.read(changed(keypoints=keypoints))) == [("cat", tuple(CAT.box))]
+        assert [warned.code for warned in notes.warnings] == codes
+
+
 @pytest.mark.parametrize("corners", [[0, 0, 1, 0, 1, 1, 0, 1], [0, 0, 1, 0, 0.6, 1]])
 def test_a_thousand_outlines_of_the_whole_canvas_are_united_within_a_second(corners: list[float]) -> None:
     outline = [side * value for side, value in zip((4000, 3000) * 4, corners, strict=False)]

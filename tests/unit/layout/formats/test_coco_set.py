@@ -91,3 +91,57 @@ def test_one_call_makes_a_data_set(tmp_path, capsys):
     assert main(words) == 1
     assert capsys.readouterr().out.startswith("0 written, 2 were there")
     assert "mine" in document.read_text()
+
+
+def coco_of(folder, names, annotations=()):
+    images = [{"id": n, "file_name": name, "width": 100, "height": 50} for n, name in enumerate(names, 1)]
+    own = [thing(n, 17, [0, 0, 10 * n, 50], n) for n in range(1, len(names) + 1)]
+    data = {"images": images, "categories": [{"id": 17, "name": "cat"}], "annotations": [*own, *annotations]}
+    file = folder / "instances.json"
+    file.write_text(json.dumps(data), encoding="utf-8-sig")  # as Windows' editors begin a file
+    return file
+
+
+def test_images_of_one_name_in_several_folders_keep_apart(tmp_path, capsys):
+    names = ["one/1.png", "two\\1.png", "elsewhere/2.png", "3.png", "3.jpg", "../1.png", ""]
+    objects = coco_of(tmp_path, names)
+    images = tmp_path / "images"
+    colors = {"one/1.png": "red", "two/1.png": "blue", "1.png": "white", "2.png": "green", "3.png": "black"}
+    for name, color in {**colors, "3.jpg": "black"}.items():
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 50), color).save(images / name)
+    out = tmp_path / "data"
+    assert main(["layout", "coco", str(objects), "--images", str(images), "--out", str(out)]) == 1
+    for name, number in (("one/1.png", 1), ("two/1.png", 2), ("2.png", 3), ("3.png", 4), ("1.png", 6)):
+        assert (out / name).read_bytes() == (images / name).read_bytes()
+        (instance,) = Layout.from_json((out / name).with_suffix(".json").read_bytes()).instances
+        assert instance.box.x1 == pytest.approx(number / 10), name
+    said = capsys.readouterr()
+    assert said.out.startswith("5 written, 0 were there, 0 have no instance of that size, 2 failed")
+    assert "3.jpg: 3.png would have the same layout file" in said.err
+    assert '"" is no name of an image' in said.err
+
+
+def test_without_images_the_second_of_a_name_is_said(tmp_path, capsys):
+    objects = coco_of(tmp_path, ["one/1.png", "two/1.png"])
+    assert main(["layout", "coco", str(objects), "--out", str(tmp_path / "data")]) == 1
+    assert "two/1.png: one/1.png would have the same layout file" in capsys.readouterr().err
+    (instance,) = Layout.from_json((tmp_path / "data" / "1.json").read_bytes()).instances
+    assert instance.box.x1 == pytest.approx(0.1)
+
+
+def test_annotations_that_are_left_out_are_said(tmp_path, capsys):
+    objects = coco_of(tmp_path, ["1.png"], [thing(1, 99, [0, 0, 50, 50], 8), thing(1, 17, [0, 0, 0, 50], 9)])
+    assert main(["layout", "coco", str(objects), "--out", str(tmp_path / "data")]) == 0
+    said = capsys.readouterr().err
+    assert "1.png: warning: an annotation is left out: annotation 8: category 99 is not listed" in said
+    assert "1.png: warning: annotation number 3" in said
+
+
+@pytest.mark.parametrize(
+    "words", [("--instances", "0"), ("--instances", "-1"), ("--smallest", "nan"), ("--smallest", "2")]
+)
+def test_limits_that_leave_nothing_are_refused(tmp_path, words, capsys):
+    with pytest.raises(SystemExit):
+        main(["layout", "coco", str(coco_of(tmp_path, ["1.png"])), "--out", str(tmp_path), *words])
+    assert "is needed, got" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from foreign_layouts import PAIR, same
@@ -60,3 +61,21 @@ def test_what_is_only_written_is_refused_in_words(name: str) -> None:
         formats.read("{}", name)
     with pytest.raises(LayoutError, match="inverted"):
         formats.write(replace(PAIR, instances=(Instance("1", Box(0.5, 0, 0.1, 1), "a"),)), name)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"palette": 5, "type": 3, "text": 7},
+        {"palette": [1, {}], "type": None, "text": ["SALE"]},
+        {"palette": "#d55e00", "type": "text", "text": {}},
+        "none",
+    ],
+)
+def test_what_another_program_keeps_under_our_key_fails_no_format(metadata: Any) -> None:
+    layout = Layout((replace(PAIR.instances[0], color="#d55e00", extra={"metadata": metadata}),), PAIR.canvas)
+    for name in (*formats.FORMATS, *formats.EXPORTS):
+        text = formats.write(layout, name)
+        if name not in formats.EXPORTS:
+            (item,) = formats.read(text, name, canvas=PAIR.canvas).instances
+            assert item.caption == "a red cat"

@@ -63,6 +63,10 @@ def test_line_breaks_in_captions_become_spaces() -> None:
         ("canvas: big\n0 0 1 1: a", 1, 8, "a size like"),
         ("0 0 1 1: a\n0 0 12 12: b", 2, 1, "need a line"),
         ("canvas: 64 x 64\n0 0 1 1: a\n0 0 0.5 12: b", 3, 1, "beside fractions"),
+        ("a room\nPrompt: a garden\n0 0 1 1: a", 2, 1, '"prompt" is told a second time'),
+        ("prompt:\nprompt: a garden\n0 0 1 1: a", 2, 1, '"prompt" is told a second time'),
+        ("0 0 1 1: a\nnegative: b\n\n negative: c", 4, 2, '"negative" is told a second time'),
+        ("canvas: 64 x 64\ncanvas: 32 x 32\n0 0 8 8: a", 2, 1, '"canvas" is told a second time'),
     ],
 )
 def test_the_spot_that_cannot_be_read_is_shown(text: str, line: int, column: int, words: str) -> None:
@@ -92,6 +96,18 @@ def test_numbers_a_layout_cannot_hold_are_refused(text: str) -> None:
 def test_marks_of_lists_and_other_scripts_blanks_and_signs_are_read(line: str) -> None:
     check_reading("lines", line, None, "", [("a red cat", CAT.box)])
     check_reading("lines", f"0.4 0.4 0.9 0.9: b\n{line}", None, "", [("b", VASE.box), ("a red cat", CAT.box)])
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029"])
+def test_every_end_of_a_line_ends_one(end: str) -> None:
+    layout = formats.read(LINES.replace("\n", end))
+    assert (layout.prompt, layout.negative) == (PAIR.prompt, "blurry")
+    assert [item.caption for item in layout.instances] == ["a red cat", "a vase: blue"]
+    written = formats.write(replace(PAIR, prompt=f"a cat{end}beside a vase"), "lines")
+    assert formats.read(written) == PAIR
+    with pytest.raises(FormatError) as caught:
+        formats.read(f"a room{end}0.1 0.2 0.5 0.6: a red cat{end}?")
+    assert caught.value.position == len(f"a room{end}0.1 0.2 0.5 0.6: a red cat{end}")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,29 @@ def test_declared_units_count(units: str, factor: int | None) -> None:
     assert contents(formats.read(text)) == contents(Layout((CAT,)))
 
 
+def test_an_entry_may_have_a_unit_of_its_own() -> None:
+    entries = [
+        {"label": "a", "box": [10, 20, 50, 60], "units": "percent"},
+        {"label": "b", "box": [20, 20, 100, 60], "units": "pixel"},
+        {"label": "c", "box": [0.1, 0.2, 0.5, 0.6]},
+    ]
+    for number, entry in enumerate((*entries, {**entries[0], "units": "grid1000"})):
+        mixed = [*entries[number:], *entries[:number], entry]
+        reading = formats.read_noted(json.dumps({"box_format": "xyxy", "objects": mixed}), canvas=CANVAS)
+        for item in reading.layout.instances[: len(entries)]:
+            assert tuple(item.box) == pytest.approx((0.1, 0.2, 0.5, 0.6)), item.caption
+    assert reading.units == "fraction and grid1000 and percent and pixel"
+    # The whole text's is for those without; the caller's is for all.
+    text = json.dumps({"box_format": "xyxy", "units": "grid1000", "objects": [entries[0], entries[1]]})
+    boxes = [tuple(item.box) for item in formats.read(text, canvas=CANVAS).instances]
+    assert boxes == [pytest.approx((0.1, 0.2, 0.5, 0.6))] * 2
+    first, _ = formats.read(text, canvas=CANVAS, units="grid1000").instances
+    assert tuple(first.box) == pytest.approx((0.01, 0.02, 0.05, 0.06))
+    with pytest.raises(LayoutError, match='"inch" is not known') as caught:
+        formats.read(json.dumps([entries[2], {**entries[0], "units": "inch"}]), "llm")
+    assert caught.value.path == (1, "units")
+
+
 def test_the_only_reading_on_the_canvas_is_taken() -> None:
     corners = [{"label": "a", "box": [0.1, 0.2, 0.5, 0.6]}, {"label": "b", "box": [0.7, 0.7, 0.9, 0.9]}]
     assert formats.read(json.dumps(corners)).instances[1].box == Box(0.7, 0.7, 0.9, 0.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import radians
 from typing import Any
 
 import pytest
@@ -63,6 +64,7 @@ def rectangle(identifier: str, label: str, sides: list[float], **more: Any) -> d
 
 RESULTS = [rectangle("a", "a cat", [5, 40, 40, 55]), rectangle("b", "a dog", [55, 35, 40, 60])]
 TASK = {"id": 1, "data": {"image": "/data/upload/a.jpg"}, "annotations": [{"id": 9, "result": RESULTS}]}
+CHOICE = {"type": "choices", "value": {"choices": ["indoors"]}}
 MIN = [{"id": 1, "image": "/data/upload/a.jpg", "label": [one["value"] for one in RESULTS]}]
 
 
@@ -241,6 +243,33 @@ def test_circles_and_ellipses_are_their_boxes() -> None:
         assert contents(formats.read(json.dumps(source), canvas=SQUARE)) == [("", (0.4, 0.2, 0.6, 0.6))]
 
 
+def test_the_box_of_a_turned_ellipse_is_around_it() -> None:
+    """A quarter turn swaps the radii in pixels; an eighth of one makes both the root of their mean square."""
+    for angle, (across, down) in ((90, (20, 10)), (45, (250**0.5, 250**0.5)), (180, (10, 20))):
+        radii = {"name": "ellipse", "cx": 50, "cy": 40, "rx": 10, "ry": 20, "theta": radians(angle)}
+        # Half as many percent of a width of 200 are as many pixels.
+        value = {"x": 25, "y": 40, "radiusX": 5, "radiusY": 20, "rotation": angle}
+        wide = {"original_width": 200, "original_height": 100}
+        for source, width in (
+            ({"a": {"filename": "a", "regions": [region("", **radii)]}}, 100),
+            ([{"type": "ellipselabels", "value": value, **wide}], 200),
+        ):
+            (instance,) = formats.read(json.dumps(source), canvas=SQUARE).instances
+            expected = [50 - across, 40 - down, 50 + across, 40 + down]
+            sides = [width, 100, width, 100]
+            assert [v * side for v, side in zip(instance.box, sides, strict=True)] == pytest.approx(expected)
+
+
+def test_of_several_answers_the_last_is_read() -> None:
+    other = (
+        "Objects: [('a boat', [60, 230, 180, 160])]\nBackground prompt: a harbour\nNegative prompt: people\n"
+    )
+    own = "Objects: [('a cat', [60, 230, 180, 160])]\nBackground prompt: a garden"
+    reading = formats.read_noted(f"{other}\n{own}")
+    assert reading.layout == formats.read(own)
+    assert [warning.code for warning in reading.warnings] == ["omost_several"]
+
+
 def test_words_written_for_a_region_are_its_caption() -> None:
     words = {"id": "a", "type": "textarea", "value": {"text": ["a tabby cat"]}}
     whole = {"id": "w", "type": "textarea", "value": {"text": ["a garden"]}}
@@ -288,6 +317,30 @@ def test_weights_are_strengths() -> None:
             ["the names of the classes 17, 18 are not told; their numbers stand for them"],
         ),
         ("a cat\n0 0.5 0.5 0.2 0.2 0.1 0.1 2", ['"keypoints" is not read (1 times)']),
+        ("cat<loc_1><loc_2><loc_300><loc_400> and a dog", ['"and a dog" is not read (1 times)']),
+        (
+            {"bboxes": [[1, 2, 30, 40]], "bboxes_labels": ["cat"], "polygons": [[[1, 2, 3, 4, 5, 6]]]},
+            ['"polygons" is not read (1 times)'],
+        ),
+        (
+            {"boxes": CORNERS, "labels": ["a", "b"], "masks": [[[0, 1]], [[1, 1]]]},
+            ['"masks" is not read (1 times)'],
+        ),
+        (
+            {"predictions": [{"x": 5, "y": 5, "width": 2, "height": 2, "class": "a", "points": [{"x": 1}]}]},
+            ['"points" is not read (1 times)'],
+        ),
+        (
+            {
+                **LABELME,
+                "shapes": [{"label": "a", "points": [[1, 1], [5, 5]], "shape_type": "mask", "mask": "iV"}],
+            },
+            ['"mask" is not read (1 times)'],
+        ),
+        (
+            {**TASK, "annotations": [{"result": [*RESULTS, CHOICE, {"type": "relation"}]}]},
+            ['"choices" is not read (1 times)', '"relation" is not read (1 times)'],
+        ),
         (
             {**TASK, "annotations": TASK["annotations"] * 2},
             ["of 2 answers to the task the first of annotations"],
@@ -317,6 +370,18 @@ def test_what_is_left_out_is_told(source: Any, warnings: list[str]) -> None:
     [
         ("0 0.5 0.5 0.2 0.2\n1 200 100 50 60", "line 2, column 1: expected"),
         ("0 0.5 0.5 0.2 0.2 0.1 0.1 2 0.1 0.1", "line 1, column 1: expected"),
+        ("0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2", "line 2, column 1: expected"),
+        ("names: [cat]\n0 0.5 0.5 0.2 0.2\n0 nan nan nan nan", "line 3, column 1: expected"),
+        ("0 0.5 0.5 0.2 0.2\n1.0 0.5 0.5 0.2 0.2", "line 2, column 1: expected"),
+        (
+            "a {left: 1px; top: 1px; width: 9px; height: 9px}\nb {left: 1px; top",
+            "line 2, column 4: expected left",
+        ),
+        (
+            "a {left: 1px; top: 1px; width: 9px; height: 9px}\nb {\nleft: 1px; top: 1px;\n}",
+            "line 2, column 4: expected left",
+        ),
+        ("cat<loc_1><loc_2><loc_3><loc_4>dog<loc_5><loc_6>", 'the box of "dog" must be a list of 4 numbers'),
         (
             "a {left: 1px; top: 1px; width: 9px; height: 9px}\nb {left: 1px}",
             "line 2, column 4: expected left",

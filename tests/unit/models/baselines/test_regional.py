@@ -71,3 +71,16 @@ def test_cells_attend_to_all_prompts_that_cover_them_small_ones_more_sharply():
         torch.testing.assert_close(found[1:, own], logits[0][1:].softmax(1) @ values[0][:, own])
     nowhere = torch.tensor([[True] * 4, [False] * 4])
     assert attend_jointly(query, keys, values, heads, nowhere).isfinite().all()
+
+
+def test_small_regions_are_as_exact_in_halves():
+    """A factor of hundreds on logits of ten in halves would leave steps of a whole one between them."""
+    heads, cells = 2, 4096
+    query, keys, values = (x.half() for x in (3 * noise(cells, 32), 3 * noise(2, 77, 32), noise(2, 77, 32)))
+    covered = torch.ones(2, cells, dtype=torch.bool)
+    covered[1, 40:] = False
+    found = attend_jointly(query, keys, values, heads, covered)
+    exact = attend_jointly(query.float(), keys.float(), values.float(), heads, covered)
+    assert found.dtype == torch.float16
+    # Weights and values are rounded to 11 bits.
+    torch.testing.assert_close(found.float(), exact, atol=4e-3, rtol=0)

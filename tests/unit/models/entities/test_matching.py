@@ -86,6 +86,7 @@ def test_overrides_name_entities_and_instances() -> None:
         ("cup = 1", "no entity of the prompt is called 'cup'; the entities are: 'red vase'"),
         ("red vase 2 = 1", "no entity of the prompt is called 'red vase 2'"),
         ("vase = 3", "no instance '3'; name one by its number from 1 to 2 or by its id"),
+        ("vase ² = 1", "no entity of the prompt is called 'vase ²'"),
         ("vase = i7", "no instance 'i7'"),
         ("vase", "'vase' is not an override"),
         ("= 2", "is not an override"),
