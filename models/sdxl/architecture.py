@@ -20,6 +20,13 @@ SDXL_WIDTH = 320
 SDXL_CONTEXT = 2048
 SDXL_DEPTHS = ((0, 0, 2, 2, 10, 10), 10, (10, 10, 10, 2, 2, 2, 0, 0, 0))
 
+# Of each residual block on the way down; a UNet with fewer of them has something else under some numbers.
+_BLOCKS_DOWN = tuple(
+    f"input_blocks.{1 + level * (RESNETS + 1) + index}.0.out_layers.3.weight"
+    for level in range(LEVELS)
+    for index in range(RESNETS)
+)
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -85,7 +92,8 @@ def _describe_unet(shapes: Shapes) -> str | None:
         return (
             f"{known.get(context, 'a UNet of another plan than SDXL')} ({levels} levels, text of {context})"
         )
-    absent = [name for name in ("middle_block.1.proj_in.weight", "out.2.weight") if name not in shapes]
+    needed = ("middle_block.1.proj_in.weight", "out.2.weight", *_BLOCKS_DOWN)
+    absent = [name for name in needed if name not in shapes]
     if absent:
         return f"part of an SDXL UNet or a distilled one; it lacks {listing(absent)}"
     if shapes["input_blocks.0.0.weight"][0] == SDXL_WIDTH and context != SDXL_CONTEXT:
@@ -127,9 +135,7 @@ def _context(shapes: Shapes) -> int | None:
 
 
 def _multipliers(shapes: Shapes) -> tuple[int, ...]:
-    first = [1 + level * (RESNETS + 1) for level in range(LEVELS)]
-    widths = [shapes[f"input_blocks.{block}.0.out_layers.3.weight"][0] for block in first]
-    return tuple(width // shapes["input_blocks.0.0.weight"][0] for width in widths)
+    return tuple(shapes[name][0] // shapes["input_blocks.0.0.weight"][0] for name in _BLOCKS_DOWN[::RESNETS])
 
 
 def _depths(shapes: Shapes) -> tuple[tuple[int, ...], int, tuple[int, ...]]:

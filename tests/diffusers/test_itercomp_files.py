@@ -11,7 +11,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from single_file import write_single_file
-from tiny_sdxl import UNET
+from tiny_sdxl import SHALLOW_UNET, UNET
 
 from instance_composer.cli import main
 from instance_composer.models.sdxl.architecture import SDXL_DEPTHS, sdxl_structure
@@ -58,6 +58,11 @@ OTHERS = {
         diffusers.UNet2DConditionModel,
         {**SDXL, "transformer_layers_per_block": (1, 2, 4)},
         r"distilled or altered SDXL: its transformer depths are \(0, 0, 2, 2, 4, 4\)",
+    ),
+    "one block a level": (
+        diffusers.UNet2DConditionModel,
+        SHALLOW_UNET,
+        r"part of an SDXL UNet or a distilled one; it lacks input_blocks\.2\.0",
     ),
     "ControlNet": (diffusers.ControlNetModel, {}, "a ControlNet"),
     "SD 3": (diffusers.SD3Transformer2DModel, {**SMALL_TRANSFORMER, "caption_projection_dim": 8}, "SD 3"),

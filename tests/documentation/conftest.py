@@ -19,7 +19,7 @@ from PIL import Image
 from single_file import write_single_file
 from tiny_annotators import write_tiny_blip, write_tiny_grounding_dino
 from tiny_rewards import HEADS, WORDS, tiny_state, write_tiny_rewards
-from tiny_sdxl import SHALLOW_UNET, write_tiny_ifadapter, write_tiny_sdxl
+from tiny_sdxl import UNET, write_tiny_ifadapter, write_tiny_sdxl
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.models.ifadapter import IFAdapter
@@ -30,6 +30,8 @@ from instance_composer.shapes_world import ShapesWorld
 LINES = """0.05 0.40 0.45 0.95: a tabby cat with a red collar
 0.55 0.35 0.95 0.95: a black labrador wearing sunglasses
 """
+# As many residual blocks as SDXL has, which `convert` asks for, and fewer layers in them.
+FLAT_UNET = {**UNET, "transformer_layers_per_block": (1, 1, 1)}
 PAIR = {"prompt": "a red circle", "better": "a.png", "worse": "b.png", "aspect": "attribute"}
 
 
@@ -50,11 +52,11 @@ def no_progress_bars():
 def shelf(tmp_path_factory) -> Path:
     """A folder with everything that a page names, under the name it has there."""
     shelf = tmp_path_factory.mktemp("shelf")
-    write_tiny_sdxl(shelf / "sdxl-base", unet=SHALLOW_UNET)
+    write_tiny_sdxl(shelf / "sdxl-base", unet=FLAT_UNET)
     _tuned_models(shelf)
     _layouts(shelf)
     _pictures(shelf)
-    IFAdapter.load(write_tiny_ifadapter(shelf / "adapter.safetensors", unet=SHALLOW_UNET)).save(
+    IFAdapter.load(write_tiny_ifadapter(shelf / "adapter.safetensors", unet=FLAT_UNET)).save(
         shelf / "spd_adapter.bin"
     )
     write_tiny_rewards(shelf / "rewards")
@@ -69,7 +71,7 @@ def _tuned_models(shelf: Path) -> None:
     """SDXL base and a community model in one file each; IterComp, and what stands for the demo model."""
     pipeline = load_sdxl(shelf / "sdxl-base")
     # A real SDXL tells the size of its attention heads by its widths; these need to be told.
-    metadata = {METADATA: json.dumps(SHALLOW_UNET)}
+    metadata = {METADATA: json.dumps(FLAT_UNET)}
     write_single_file(pipeline, shelf / "sd_xl_base_1.0.safetensors", metadata)
     for seed, name in enumerate(("community.safetensors", "IterComp")):
         noise = torch.Generator().manual_seed(seed)
@@ -79,9 +81,9 @@ def _tuned_models(shelf: Path) -> None:
             pipeline.save_pretrained(shelf / name)
         else:
             write_single_file(pipeline, shelf / name, metadata)
-    write_tiny_sdxl(shelf / "demo", unet=SHALLOW_UNET)
+    write_tiny_sdxl(shelf / "demo", unet=FLAT_UNET)
     write_tiny_rewards(shelf / "demo" / "rewards")
-    write_tiny_sdxl(shelf / "runs" / "demo" / "base-numbers" / "model", unet=SHALLOW_UNET)
+    write_tiny_sdxl(shelf / "runs" / "demo" / "base-numbers" / "model", unet=FLAT_UNET)
 
 
 def _layouts(shelf: Path) -> None:

@@ -5,10 +5,16 @@ import { createTranslator } from "../lib/i18n.mjs";
 import { luminance } from "./colors.mjs";
 import { html } from "./dom.mjs";
 
+// What failed to load, as while the server starts again, is asked for again.
 let catalogues;
 export async function translator() {
   catalogues ??= api.getCustomNodesI18n();
-  return createTranslator(await catalogues, locale());
+  try {
+    return createTranslator(await catalogues, locale());
+  } catch (error) {
+    catalogues = undefined;
+    throw error;
+  }
 }
 
 export const locale = () => app.extensionManager.setting.get("Comfy.Locale") ?? "en";
@@ -21,7 +27,11 @@ export function styles() {
       href: new URL("./editor.css", import.meta.url).href,
       onload: resolve,
     });
-    link.addEventListener("error", () => reject(new Error("editor.css could not be loaded")));
+    link.addEventListener("error", () => {
+      link.remove();
+      sheet = undefined;
+      reject(new Error("editor.css could not be loaded"));
+    });
     document.head.append(link);
   });
   return sheet;

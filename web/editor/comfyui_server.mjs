@@ -29,11 +29,12 @@ export async function examine(thorough) {
 }
 
 /**
- * Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py); null without that
- * route.
+ * Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py), none for what it
+ * refuses; null without that route.
  */
 export async function countTokens(texts) {
-  return (await ask("tokens", { texts }))?.tokens ?? null;
+  const told = await ask("tokens", { texts });
+  return told && (told.tokens ?? []);
 }
 
 /**

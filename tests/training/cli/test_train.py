@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_rewards import write_tiny_rewards
+from tiny_sdxl import write_tiny_sdxl
 
 from instance_composer.cli import main
 from instance_composer.models.ifadapter import IFAdapter
@@ -69,11 +70,13 @@ def test_an_adapter_is_trained_continued_and_readable(tiny_model, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, capsys):
+def test_a_unet_is_tuned_continued_and_becomes_a_lora(tmp_path, capsys):
+    """Of as many residual blocks as SDXL has, which `convert` asks for."""
+    model = write_tiny_sdxl(tmp_path / "sdxl")
     prompts, rewards = tmp_path / "prompts.txt", write_tiny_rewards(tmp_path / "rewards")
     prompts.write_text("a red circle\n\na b c\n")
     run, lora = tmp_path / "run", tmp_path / "lora.safetensors"
-    command = ["train", "feedback", str(run), "--model", str(tiny_model), "--rewards", str(rewards)]
+    command = ["train", "feedback", str(run), "--model", str(model), "--rewards", str(rewards)]
     command += ["--prompts", str(prompts), "--size", "64x64"]
     # Gradients of the random UNet are too small for the usual epsilon of 1e-8.
     settings = ("batch=2", "accumulate=1", "every_log=1", "every_sample=0", "learning_rate=1e-3")
@@ -86,9 +89,9 @@ def test_a_unet_is_tuned_continued_and_becomes_a_lora(tiny_model, tmp_path, caps
     assert [line["step"] for line in lines] == [1, 2]
     assert {"attribute", "spatial", "non-spatial"} <= lines[0].keys()
 
-    convert = ["convert", "lora", str(lora), "--itercomp", str(run / "model"), "--base", str(tiny_model)]
+    convert = ["convert", "lora", str(lora), "--itercomp", str(run / "model"), "--base", str(model)]
     assert main([*convert, "--rank", "4096", "--full", "--dtype", "fp32"]) == 0
-    state, tuned, base = load_file(lora), open_unet(run / "model"), open_unet(tiny_model)
+    state, tuned, base = load_file(lora), open_unet(run / "model"), open_unet(model)
     layer = "middle_block.1.transformer_blocks.0.attn2.to_k"
     key = f"lora_unet_{layer.replace('.', '_')}"
     up, down = state[f"{key}.lora_up.weight"], state[f"{key}.lora_down.weight"]
