@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tiny_sdxl import write_tiny_sdxl
 from torch import Tensor
 
+from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.models.comat import Schedule
 from instance_composer.training.comat.lora import add_lora
 from instance_composer.training.comat.online import Sampler
@@ -68,9 +71,15 @@ class Drawn:
         return (values[0] - values[1]) / (2 * size)
 
 
+@pytest.fixture(scope="module")
+def deep_model(tmp_path_factory) -> Path:
+    """A gradient from call to call tells more apart the more layers a call has."""
+    return write_tiny_sdxl(tmp_path_factory.mktemp("deep") / "sdxl")
+
+
 @pytest.fixture
-def drawn(pipeline) -> Drawn:
-    return Drawn(pipeline)
+def drawn(deep_model) -> Drawn:
+    return Drawn(load_sdxl(deep_model))
 
 
 def dot(one: list[Tensor], other: list[Tensor]) -> float:
@@ -84,7 +93,7 @@ def test_from_call_to_call_it_is_the_whole_gradient(drawn):
     direction = [value / norm for value in whole]
     assert drawn.slope(direction) == pytest.approx(norm, rel=1e-2)
     partly = drawn.gradient(chained=False)
-    assert abs(dot(partly, direction) / norm - 1) > 0.02
+    assert abs(dot(partly, direction) / norm - 1) > 0.05
 
 
 def test_a_limit_out_of_reach_changes_nothing(drawn):
