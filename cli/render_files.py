@@ -102,6 +102,7 @@ def settings_of(
             for path, strength in [getattr(arguments, name) or ("", 0.0)]
             if path
         },
+        **({"image_encoder": Path(arguments.image_encoder).name} if arguments.image_encoder else {}),
         **{name: [path.name, f"{zlib.crc32(path.read_bytes()):08x}"] for name, path in steered.items()},
         **(
             {"control_window": [arguments.control_start, arguments.control_end]}

@@ -30,6 +30,8 @@ from .shared import (
 
 GRID = 1000
 _STYLE = ("aesthetics", "lighting", "photo", "art_style", "medium")
+# Of an element, by the published format.
+MOST_COLORS = 5
 _KEYS = {"type", "bbox", "text", "desc", "color_palette"}
 _SCENE = "compositional_deconstruction"
 _STYLES = "style_description"
@@ -131,5 +133,5 @@ def _write_element(metadata: dict[str, Any], box: Box) -> dict[str, Any]:
         element["text"] = metadata["text"]
     element["desc"] = metadata["desc"]
     if metadata["palette"]:
-        element["color_palette"] = metadata["palette"][:5]
+        element["color_palette"] = metadata["palette"][:MOST_COLORS]
     return element

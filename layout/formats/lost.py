@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..document import Layout
 from ..instance import Canvas, Instance
 from ..messages import say
 from . import exports, flux3, ideogram, omost
-from .shared import exported, on_canvas
+from .shared import exported, metadata_of, on_canvas
 
 # In plain words; `locales/*/main.json` holds the editor's for the same names.
 WORDS: Mapping[str, str] = {
@@ -37,17 +38,18 @@ class Kept:
     """What a format holds beside captions, boxes and their order.
 
     `grid` is that of which boxes are whole cells, `extra` names keys of other programs that come back,
-    `no_color` is the colour that stands for none.
+    `no_color` is the colour that stands for none, `most_colors` the length of a palette.
     """
 
     names: frozenset[str] = frozenset()
     grid: Grid | None = None
     extra: frozenset[str] = frozenset()
     no_color: str | None = None
+    most_colors: int | None = None
 
 
-def _kept(names: str, grid: Grid | None = None, *extra: str, no_color: str | None = None) -> Kept:
-    return Kept(frozenset(names.split()), grid, frozenset(extra), no_color)
+def _kept(names: str, grid: Grid | None = None, *extra: str, **colors: Any) -> Kept:
+    return Kept(frozenset(names.split()), grid, frozenset(extra), **colors)
 
 
 KEPT = {
@@ -55,7 +57,12 @@ KEPT = {
     "coco": _kept("prompt canvas masks breaks"),
     "ifadapter": _kept("prompt breaks"),
     "omost": _kept("prompt colors breaks", lambda canvas: (omost.GRID, omost.GRID), no_color=omost.NO_COLOR),
-    "ideogram": _kept("prompt colors breaks", lambda canvas: (ideogram.GRID, ideogram.GRID), "metadata"),
+    "ideogram": _kept(
+        "prompt colors breaks",
+        lambda canvas: (ideogram.GRID, ideogram.GRID),
+        "metadata",
+        most_colors=ideogram.MOST_COLORS,
+    ),
     "flux3": _kept("prompt", lambda canvas: (flux3.GRID, flux3.GRID)),
     "bounding-boxes": _kept("colors breaks", lambda canvas: (canvas.width, canvas.height), "metadata"),
     "llm": _kept("prompt negative canvas breaks"),
@@ -80,6 +87,8 @@ def lost(layout: Layout, name: str) -> tuple[str, ...]:
     if name in _BOXLESS and items:
         missed.add("boxes")
     if kept.no_color and any(item.color == kept.no_color for item in items):
+        missed.add("colors")
+    if kept.most_colors and any(len(metadata_of(item)["palette"]) > kept.most_colors for item in items):
         missed.add("colors")
     return tuple(name for name in WORDS if name in missed)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from diffusers import EDMEulerScheduler, EulerDiscreteScheduler
 from tiny_sdxl import write_tiny_sdxl
 from tiny_stable_diffusion_1 import write_tiny_gligen
 
@@ -13,9 +14,11 @@ from instance_composer.generation.diffusers_methods import FAMILY
 from instance_composer.generation.diffusers_methods import METHODS as KNOWN
 from instance_composer.generation.jobs import Job, Sampling
 from instance_composer.hosts.diffusers_sdxl import UnsuitableModelError, load_gligen, load_sdxl
+from instance_composer.hosts.diffusers_sdxl.methods.dense_diffusion import time_of_noise
 from instance_composer.hosts.diffusers_sdxl.methods.drawer import DiffusersDrawer
 from instance_composer.hosts.diffusers_sdxl.methods.drawing import METHODS, Request
 from instance_composer.layout import Box, Canvas, Instance, Layout
+from instance_composer.training.noise import SCHEDULE
 
 REGIONAL = ("multidiffusion", "rpg", "omost")
 GUIDED = ("attend-and-excite", "local", "local-boxes", "densediffusion")
@@ -70,6 +73,20 @@ def test_guidance_acts_and_the_model_is_left_as_it_was(method, pipeline):
     assert np.abs(first - plain).max() >= 1
     assert (drawn(pipeline, asked) == first).all()
     assert (drawn(pipeline, job("plain", steps=4)) == plain).all()
+
+
+def test_densediffusion_acts_on_the_noise_levels_of_edm(tmp_path):
+    edm = load_sdxl(write_tiny_sdxl(tmp_path / "sdxl"))
+    edm.set_progress_bar_config(disable=True)
+    edm.scheduler = EDMEulerScheduler()
+    plain = drawn(edm, job("plain", steps=4))
+    guided = drawn(edm, job("densediffusion", (Box(0.25, 0.25, 0.75, 0.75), PROMPT), steps=4))
+    assert np.abs(guided - plain).max() >= 1
+    edm.scheduler = EulerDiscreteScheduler(**SCHEDULE)
+    edm.scheduler.set_timesteps(5)
+    for level, timestep in zip(edm.scheduler.sigmas, edm.scheduler.timesteps, strict=False):
+        assert time_of_noise(float(level)) == pytest.approx(float(timestep) / 1000, abs=0.002)
+    assert time_of_noise(80.0) == 1.0
 
 
 @pytest.mark.parametrize("method", ["attend-and-excite", "local", "local-boxes"])

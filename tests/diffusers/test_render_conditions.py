@@ -142,7 +142,9 @@ def test_an_ip_adapter_and_a_controlnet_act_together(
         found[name] = pixels(tmp_path / f"{name}-out.png")
     assert (found["red"] != found["blue"]).any()
     assert (found["red"] != found["both"]).any()
-    assert told(tmp_path / "both-out.png")["ip_adapter"] == ["ip-adapter.safetensors", 1.0]
+    settings = told(tmp_path / "both-out.png")
+    assert settings["ip_adapter"] == ["ip-adapter.safetensors", 1.0]
+    assert settings["image_encoder"] == encoder_folder.name
 
 
 def test_a_folder_of_maps_belongs_to_layouts_by_name_and_an_edited_map_is_drawn_again(

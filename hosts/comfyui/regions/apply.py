@@ -56,8 +56,22 @@ def draw_regions(
     captions = encode_captions(clip, layout, positive)
     blocks = binder.text_blocks(model) if layers == EVERY else binder.layers(model, layers)
     regions = Regions.from_layout(layout)
+    _tell_of_isolation(regions, isolate, start)
     term = RegionTerm(captions, regions, strength, prompt, isolate, (start, end), blocks)
     return bind(model), carry(positive, term)
+
+
+def _tell_of_isolation(regions: Regions, isolate: float, start: float) -> None:
+    """Say where nothing is isolated, because no instance acts before isolation is over."""
+    acting = [first for (first, _), own in zip(regions.windows, regions.strengths, strict=True) if own > 0]
+    begins = max([start, *([min(acting)] if acting else [])])
+    if 0 < isolate <= begins:
+        logger.warning(
+            "isolate has no effect: it ends at %g of the noise schedule, and regions begin to act at %g. Set "
+            "it to more than that, or to 0.",
+            isolate,
+            begins,
+        )
 
 
 def _check_once(positive: list[Any]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import EDMEulerScheduler, StableDiffusionXLPipeline
 from torch import Tensor
 
 from ....layout import Layout
@@ -109,4 +110,21 @@ def _moment(pipeline: StableDiffusionXLPipeline) -> tuple[float, float]:
     """This step's time, 1 for noise alone and 0 for the picture, and the share of steps that are done."""
     scheduler: Any = pipeline.scheduler
     step, times = scheduler.step_index, scheduler.timesteps
-    return float(times[step]) / scheduler.config.num_train_timesteps, step / len(times)
+    done = step / len(times)
+    if isinstance(scheduler, EDMEulerScheduler):
+        # Its timesteps are logarithms of the noise, in a range of their own.
+        return time_of_noise(float(scheduler.sigmas[step])), done
+    return float(times[step]) / scheduler.config.num_train_timesteps, done
+
+
+def time_of_noise(level: float) -> float:
+    """The time, from 0 to 1, at which the schedule of SDXL base has so much noise over picture."""
+    return float((_noise_levels() < level).float().mean())
+
+
+@cache
+def _noise_levels() -> Tensor:
+    """Noise over picture (1000,) at each timestep of SDXL base's schedule (arXiv 2307.01952)."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
+    kept = (1 - betas).cumprod(0)
+    return ((1 - kept) / kept).sqrt()

@@ -136,6 +136,19 @@ def test_isolated_until_a_share_of_the_schedule(model, clip, layout, prompts):
         assert_same(evaluate(*drawn, LATENTS, timestep), evaluate(reference, *prompts, LATENTS, timestep))
 
 
+@pytest.mark.parametrize(("start", "first", "told"), [(0.5, 0.0, "0.5"), (0.0, 0.6, "0.6"), (0.3, 0.0, "")])
+def test_isolation_that_is_over_before_a_region_acts_is_told(
+    model, clip, prompts, caplog, start, first, told
+):
+    late = Instance("book", Box(0.0, 0.0, 0.5, 1.0), "a red book", start=first)
+    never = Instance("cup", Box(0.5, 0.0, 1.0, 1.0), "a cup", strength=0.0)
+    draw_regions(model, clip, Layout((late, never)), prompts[0], isolate=0.4, start=start)
+    sentence = (
+        f"isolate has no effect: it ends at 0.4 of the noise schedule, and regions begin to act at {told}"
+    )
+    assert (sentence in caplog.text) == bool(told)
+
+
 def test_each_instance_has_strength_window_and_mask_of_its_own(model, clip, prompts):
     corner = Polygon(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)))
     layout = Layout(

@@ -103,3 +103,14 @@ def test_an_empty_layout_is_recognised_and_read_again(name: str) -> None:
 def test_omost_gives_nobody_a_grey() -> None:
     read = written_and_read(Layout((CAT, replace(VASE, color="#123456")), CANVAS), "omost")
     assert [item.color for item in read.instances] == [None, "#123456"]
+
+
+def test_a_palette_longer_than_a_format_has_room_for_is_told() -> None:
+    colors = [f"#00000{number}" for number in range(6)]
+    for count, told in ((5, False), (6, True)):
+        extra = {"metadata": {"type": "obj", "palette": colors[:count]}}
+        layout = Layout((replace(CAT, extra=extra),), CANVAS)
+        (element,) = formats.ideogram.write_elements(layout)
+        assert element["color_palette"] == colors[:5]
+        assert ("colors" in formats.lost_by(layout, "ideogram")) == told
+        assert "colors" not in formats.lost_by(layout, "bounding-boxes")
