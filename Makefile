@@ -26,7 +26,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .PHONY: help demo test editor lint lint-format lint-rules lint-types format test-unit test-devices test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4 install clean
 
 help:
-	@echo "make test      install into .venv what is missing, then lint, types and all tests"
+	@echo "make test      install into .venv what is missing, then all tests, lint and types"
 	@echo "make demo      render a gallery with the model that comes with the pack, into demo-gallery"
 	@echo "make lint      formatting, lint and types only"
 	@echo "make format    format Python and JavaScript, and mend what ruff can mend"
@@ -37,7 +37,8 @@ help:
 demo: install
 	$(BIN)/instance-composer demo
 
-test: lint test-unit test-devices test-web test-browser test-documentation test-diffusers test-training test-host test-transformers4
+# The longest first, so that two that run side by side end together.
+test: test-browser test-host test-training test-unit test-documentation test-diffusers test-transformers4 lint test-devices test-web
 
 lint: lint-format lint-rules lint-types
 
