@@ -91,6 +91,13 @@ def test_workflows_from_before_the_switch_have_it_on(editor):
     expect(editor.root.locator(".ic-joined")).to_have_text("The run reads: a forest, a fox", timeout=30_000)
 
 
+HEIGHT = """([id, more]) => {
+  const node = app.graph.getNodeById(id);
+  if (more) node.setSize([node.size[0], node.size[1] + more]);
+  return node.size[1];
+}"""
+
+
 @pytest.mark.parametrize("first", ["model", "positive"])
 def test_half_an_adapter_is_told_of_on_the_node_and_in_the_editor_before_a_run(editor, first):
     editor.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
@@ -106,6 +113,8 @@ def test_half_an_adapter_is_told_of_on_the_node_and_in_the_editor_before_a_run(e
     note, status = editor.page.locator(".ic-notes"), editor.root.locator(".ic-status")
     apply, sampler = numbers["apply"], numbers["sampler"]
     expect(note).to_have_count(0)
+    # Taller than the node has to be, as somebody made it.
+    height = editor.page.evaluate(HEIGHT, [apply, 120])
     second = "positive" if first == "model" else "model"
     words = {"model": "Only the model of Apply IFAdapter", "positive": "does not reach the sampler"}[first]
     editor.page.evaluate(LINK, [apply, first, sampler, first])
@@ -125,6 +134,7 @@ def test_half_an_adapter_is_told_of_on_the_node_and_in_the_editor_before_a_run(e
     editor.page.evaluate(LINK, [apply, second, sampler, second])
     expect(note).to_have_count(0, timeout=30_000)
     expect(status).not_to_contain_text(words)
+    assert editor.page.evaluate(HEIGHT, [apply, 0]) == pytest.approx(height, abs=1)
     editor.page.evaluate(UNLINK, [sampler, second])
     expect(note).to_contain_text(words, timeout=30_000)
 

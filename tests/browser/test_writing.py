@@ -94,6 +94,28 @@ def test_the_list_changes_the_stacking_order_by_dragging_and_by_keys(drawn):
     assert [one["id"] for one in drawn.instances()] == ["1", "3", "2"]
 
 
+def test_a_long_list_scrolls_while_a_line_is_dragged_to_its_edge(editor):
+    boxes = [[0.04 * n, 0.1, 0.04 * n + 0.2, 0.5] for n in range(20)]
+    instances = [{"id": str(n), "box": box, "caption": f"thing {n}"} for n, box in enumerate(boxes)]
+    canvas = {"width": 1024, "height": 1024}
+    editor.set_text(json.dumps({"version": 1, "canvas": canvas, "instances": instances}))
+    scroll = editor.root.locator(".ic-scroll")
+    expect(scroll.locator(".ic-item")).to_have_count(20)
+    grip, room = editor.root.locator(".ic-grip").first.bounding_box(), scroll.bounding_box()
+    editor.page.mouse.move(grip["x"] + 6, grip["y"] + 10)
+    editor.page.mouse.down()
+    editor.page.mouse.move(grip["x"] + 6, room["y"] + room["height"] - 4, steps=4)
+    editor.page.wait_for_function(
+        "(element) => element.scrollTop + element.clientHeight >= element.scrollHeight - 24",
+        arg=scroll.element_handle(),
+    )
+    editor.settle()
+    editor.page.mouse.up()
+    editor.settle()
+    # The front one, shown first, is behind all others now.
+    assert [one["id"] for one in editor.instances()] == ["19", *(str(n) for n in range(19))]
+
+
 def test_eye_lock_and_name_in_the_list(drawn):
     drawn.root.locator(".ic-item").last.hover()
     drawn.button("Leave out instance 1").click()

@@ -1,5 +1,9 @@
 // Changing the stacking order in the list: drag the grip, or Alt with the arrow keys on it.
 
+// How near to the list's edge, in pixels of the screen, a dragged line scrolls it, and how far at each frame.
+const EDGE = 24;
+const STEP = 6;
+
 export class ListDrag {
   constructor(list) {
     this.list = list;
@@ -28,17 +32,40 @@ export class ListDrag {
       ratio,
       rows,
       middles: rows.map((row) => row.offsetTop + row.offsetHeight / 2),
+      at: event.clientY,
+      scrolled: this.list.scroll.scrollTop,
     };
     item.setAttribute("data-dragged", "");
+    requestAnimationFrame(() => this.scroll(this.dragged));
   }
 
   move(event) {
+    if (!this.dragged) return;
+    this.dragged.at = event.clientY;
+    this.place();
+  }
+
+  /** A list that is longer than its room scrolls while a line is held at its edge. */
+  scroll(dragged) {
+    if (!dragged || dragged !== this.dragged) return;
+    const { scroll } = this.list;
+    const { top, bottom } = scroll.getBoundingClientRect();
+    const before = scroll.scrollTop;
+    if (dragged.at < top + EDGE) scroll.scrollTop -= STEP;
+    else if (dragged.at > bottom - EDGE) scroll.scrollTop += STEP;
+    if (scroll.scrollTop !== before) this.place();
+    requestAnimationFrame(() => this.scroll(dragged));
+  }
+
+  place() {
     const { dragged } = this;
-    if (!dragged) return;
     const { item, from, rows, middles } = dragged;
-    const by = (event.clientY - dragged.y) / dragged.ratio;
-    item.style.transform = `translateY(${by}px)`;
-    const middle = middles[from] + by;
+    const by = (dragged.at - dragged.y) / dragged.ratio + this.list.scroll.scrollTop - dragged.scrolled;
+    // No further than the list goes: what is dragged past its end would make it longer.
+    const half = item.offsetHeight / 2;
+    const [first, last] = [middles[0] - half, middles.at(-1) + half];
+    const middle = Math.min(Math.max(middles[from] + by, first), last);
+    item.style.transform = `translateY(${middle - middles[from]}px)`;
     dragged.to = middles.filter((other, at) => at !== from && other < middle).length;
     rows.forEach((row, at) => {
       if (row === item) return;

@@ -77,7 +77,9 @@ export class NodeNotes {
     });
     widget.serialize = false;
     const [width, height] = this.node.computeSize();
-    this.node.setSize([Math.max(this.node.size[0], width), Math.max(this.node.size[1], height)]);
+    const before = this.node.size[1];
+    this.node.setSize([Math.max(this.node.size[0], width), Math.max(before, height)]);
+    this.grown = this.node.size[1] - before;
     return widget;
   }
 
@@ -88,7 +90,8 @@ export class NodeNotes {
     if (node.removeWidget) node.removeWidget(widget);
     else node.widgets.splice(node.widgets.indexOf(widget), 1);
     widget.element.remove();
-    node.setSize([node.size[0], node.computeSize()[1]]);
+    // What a person made of the node's height meanwhile stays.
+    node.setSize([node.size[0], Math.max(node.computeSize()[1], node.size[1] - this.grown)]);
     node.setDirtyCanvas?.(true, true);
   }
 }
