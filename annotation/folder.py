@@ -112,6 +112,13 @@ class PictureFolder:
             picture.with_suffix(LAYOUT_ENDING)
         )
 
+    def lies_beside_another(self, picture: Path) -> bool:
+        """Whether the target has, under a picture's name, one that cannot be it: as large it would be."""
+        there = self.target / picture.relative_to(self.source)
+        if self.target == self.source or self.shards.shard_of(picture) is not None or not there.is_file():
+            return False
+        return there.stat().st_size != picture.stat().st_size
+
     def read(self, picture: Path) -> Subject:
         """A picture and what is known of it; ValueError or OSError if something cannot be read."""
         read = read_noted(self.shards.picture(picture))
@@ -185,7 +192,16 @@ def annotate_folder(
         elif force and folder.has_own_layout(picture):
             outcome.failures.append((name, f"its {LAYOUT_ENDING} is in the shard, which is never written to"))
         elif not force and (folder.layout_file(picture).is_file() or folder.has_own_layout(picture)):
-            outcome.kept += 1
+            if folder.lies_beside_another(picture):
+                outcome.failures.append(
+                    (
+                        name,
+                        f"{folder.target} has another picture of this name, whose layout stays; --force does "
+                        "it again, another --out keeps both",
+                    )
+                )
+            else:
+                outcome.kept += 1
         else:
             waiting.append(picture)
     on_pictures(len(range(place, len(pictures), total)) - len(waiting))

@@ -159,6 +159,24 @@ def test_another_folder_gets_the_pictures_too(tmp_path):
     assert [file.name for file in source.iterdir()] == ["a.png"]
 
 
+def test_a_picture_of_the_same_name_from_elsewhere_is_told_and_not_counted_as_done(tmp_path):
+    first, second, target = tmp_path / "first", tmp_path / "second", tmp_path / "out"
+    for source, side in ((first, 64), (second, 96)):
+        source.mkdir()
+        picture().resize((side, side)).save(source / "a.png")
+    assert annotate_folder(annotator(), PictureFolder(first, target)).annotated == 1
+    assert annotate_folder(annotator(), PictureFolder(first, target)).kept == 1
+    before = (target / "a.json").read_bytes()
+    other = annotate_folder(annotator(), PictureFolder(second, target))
+    assert (other.annotated, other.kept) == (0, 0)
+    ((name, reason),) = other.failures
+    assert name == "a.png"
+    assert "has another picture of this name" in reason
+    assert (target / "a.json").read_bytes() == before
+    assert annotate_folder(annotator(), PictureFolder(second, target), force=True).annotated == 1
+    assert annotate_folder(annotator(), PictureFolder(second, target)).kept == 1
+
+
 def test_folders_below_are_looked_into_and_have_their_like_in_another(tmp_path):
     source, target = tmp_path / "in", tmp_path / "in" / "made"
     for way in ("a.png", "00000/a.png", "00000/b.png", "00001/deep/a.png", ".hidden/c.png"):
