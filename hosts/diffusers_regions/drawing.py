@@ -67,11 +67,15 @@ def draw_regions(
             f"A caption is (1, n, {width}), as wide as the prompt; got {wrong[0]}. Encode both with the "
             "pipeline's encode_prompt."
         )
-    if any((one.start, one.end) != (0.0, 1.0) for one in active):
-        logger.warning("Parts of the run of single instances have no effect on diffusers' transformers.")
     if strength == 0.0 or not active:
         yield
         return
+    if any((one.start, one.end) != (0.0, 1.0) for one in active):
+        logger.warning("Parts of the run of single instances have no effect on diffusers' transformers.")
+    if unused := [one.id for one in active if one.negative.strip()]:
+        logger.warning(
+            "Negatives of instances are not read here; those of these have no effect: %s.", ", ".join(unused)
+        )
     regions = Regions.from_layout(layout)
     sway = Sway(tuple(strength * one for one in regions.strengths), prompt_inside)
     if kind == Z_IMAGE:

@@ -224,6 +224,23 @@ def test_z_image_of_texts_of_other_lengths(clip, layout, prompts, noise):
 
 
 @torch.inference_mode()
+def test_what_of_an_instance_has_no_effect_is_told(clip, layout, prompts, caplog):
+    _, other = made("SD3.5")
+    text, captions = prompts[0][0][0], captions_for("SD3.5", clip, layout)
+    first, *rest = layout.active
+    odd = replace(layout, instances=(replace(first, negative="blurred", end=0.5), *rest))
+
+    def told(strength):
+        caplog.clear()
+        with draw_regions(other, odd, captions, text, strength):
+            return caplog.text
+
+    assert f"those of these have no effect: {first.id}." in told(1.0)
+    assert "Parts of the run of single instances have no effect" in told(1.0)
+    assert told(0.0) == ""
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("name", ["SD3.5", "Z-Image"])
 def test_a_prompt_that_no_call_has_is_told(clip, layout, prompts, noise, name, caplog):
     """As after encoding it with another max_sequence_length, or with words weighted otherwise."""
