@@ -3,13 +3,13 @@ import { guideLines } from "../lib/guides.mjs";
 import * as commands from "../lib/commands.mjs";
 import { clampMove, drawBox, handleAt, moved, snap, snapLines, union } from "../lib/geometry.mjs";
 import { bounds, hits } from "../lib/regions.mjs";
+import { LongPress } from "./long_press.mjs";
 import { startPainting } from "./painting.mjs";
 import { ShapeDrawing, vertexAt } from "./shape_drawing.mjs";
 import { HANDLE } from "./stage.mjs";
 
 const STARTS_AFTER = 3; // pixels before a press becomes a drag
 const SNAPS_WITHIN = 6;
-const LONG_PRESS = 550;
 const CURSORS = { n: "ns", s: "ns", e: "ew", w: "ew", nw: "nwse", se: "nwse", ne: "nesw", sw: "nesw" };
 let drags = 0;
 
@@ -19,6 +19,7 @@ export class Pointer {
     this.fingers = new Map();
     this.gesture = null;
     this.drawing = new ShapeDrawing(this);
+    this.longPress = new LongPress((place) => this.rested(place));
     this.held = {}; // keys held: space
     const { element } = editor.stage;
     const listen = (name, handler) => element.addEventListener(name, handler.bind(this));
@@ -55,7 +56,7 @@ export class Pointer {
     editor.host.select();
     this.capture(event);
     this.start(event);
-    this.watchLongPress(event);
+    this.longPress.begin(event);
   }
 
   capture(event) {
@@ -125,7 +126,7 @@ export class Pointer {
       return undefined;
     if (!this.gesture.started) {
       this.gesture.started = true;
-      clearTimeout(this.pressTimer);
+      this.longPress.cancel();
       editor.dragging = true;
     }
     const events = this.gesture.everyPoint ? (event.getCoalescedEvents?.() ?? []) : [];
@@ -140,7 +141,7 @@ export class Pointer {
 
   up(event) {
     this.fingers.delete(event.pointerId);
-    clearTimeout(this.pressTimer);
+    this.longPress.cancel();
     if (this.fingers.size === 0) this.pinching = false;
     const { gesture } = this;
     if (!gesture) return;
@@ -164,7 +165,7 @@ export class Pointer {
 
   /** Undo what the gesture did so far; corners of a polygon that were set before it stay. */
   drop() {
-    clearTimeout(this.pressTimer);
+    this.longPress.cancel();
     this.gesture?.cancel?.();
     this.finish();
     this.editor.invalidate();
@@ -363,16 +364,11 @@ export class Pointer {
     editor.menus.openContext(event.clientX, event.clientY);
   }
 
-  watchLongPress(event) {
-    if (event.pointerType !== "touch") return;
-    clearTimeout(this.pressTimer);
-    const place = { clientX: event.clientX, clientY: event.clientY };
-    this.pressTimer = setTimeout(() => {
-      if (this.gesture?.started) return;
-      this.drop();
-      if (this.drawing.points) this.drawing.closePolygon();
-      else this.openMenu(place);
-    }, LONG_PRESS);
+  rested(place) {
+    if (this.gesture?.started) return;
+    this.drop();
+    if (this.drawing.points) this.drawing.closePolygon();
+    else this.openMenu(place);
   }
 
   wheel(event) {
