@@ -32,13 +32,17 @@ class FolderError(ValueError):
 
 @dataclass
 class Outcome:
-    """The outcome of a run: numbers of pictures, and the file and text of each failure and note."""
+    """The outcome of a run: numbers of pictures, and the file and text of each failure and note.
+
+    `by_models` of the failures are those of the models, which may be wrong themselves.
+    """
 
     annotated: int = 0
     empty: int = 0
     kept: int = 0
     left_out: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    by_models: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -237,7 +241,8 @@ def _annotated(
                 yield from _annotated(annotator, folder, [one], outcome)
             return
         name, reason = folder.name(readable[0][0]), f"{type(error).__name__}: {error}"
-        if not outcome.annotated and len(outcome.failures) >= _MOST_FAILURES:
+        outcome.by_models += 1
+        if not outcome.annotated and outcome.by_models > _MOST_FAILURES:
             raise FolderError(
                 f"the models failed on every picture so far, last on {name} ({reason})"
             ) from error

@@ -28,7 +28,9 @@ def pack_rows(folders: Sequence[Path], own: Path) -> Iterator[Row]:
     """A row for each pack whose source names what attention is patched with."""
     found = False
     for pack in _packs(folders, own):
-        reached = _reached(pack)
+        reached, unread = _reached(pack)
+        if unread:
+            yield Row("note", pack.name, f"{unread} of its files cannot be read")
         if not reached:
             continue
         found = True
@@ -42,7 +44,11 @@ def pack_rows(folders: Sequence[Path], own: Path) -> Iterator[Row]:
 
 def _packs(folders: Sequence[Path], own: Path) -> Iterator[Path]:
     for folder in folders:
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        try:
+            inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        except OSError:
+            # Somebody else's folder.
+            inside = []
         yield from (
             pack
             for pack in inside
@@ -53,13 +59,22 @@ def _packs(folders: Sequence[Path], own: Path) -> Iterator[Path]:
         )
 
 
-def _reached(pack: Path) -> list[str]:
+def _reached(pack: Path) -> tuple[list[str], int]:
+    """What a pack reaches into, in words, and how many of its files cannot be read."""
     found: dict[str, None] = {}
+    unread = 0
     for number, file in enumerate(pack.rglob("*.py")):
         if number >= _MOST_FILES:
             break
-        if file.stat().st_size > _MOST_BYTES:
+        if file.is_dir():
             continue
-        source = file.read_text(encoding="utf-8", errors="replace")
+        try:
+            if file.stat().st_size > _MOST_BYTES:
+                continue
+            source = file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            # A link to nowhere, or a file of somebody else.
+            unread += 1
+            continue
         found |= {words: None for words, pattern in _REACHES if pattern.search(source)}
-    return list(found)
+    return list(found), unread

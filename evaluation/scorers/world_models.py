@@ -94,8 +94,8 @@ class WorldSegmenter:
 class WorldDepth:
     """A `DepthEstimator`: what another thing covers fits its shape less well, and counts as farther."""
 
-    def depths(self, pictures: Sequence[Image.Image]) -> list[Tensor]:
-        """Maps (h, w): 0 for the background, for things how well they fit."""
+    def depths(self, pictures: Sequence[Image.Image], side: int | None = None) -> list[Tensor]:
+        """Maps (h, w): 0 for the background, for things how well they fit; `side` plays no part."""
         found: list[Tensor] = []
         for picture in pictures:
             depth = np.zeros((picture.height, picture.width), dtype=np.float32)

@@ -41,13 +41,19 @@ class TransformersDepth:
         processor = loaded(name, _OPTION, lambda: AutoImageProcessor.from_pretrained(source))
         return cls(model.to(device), processor)
 
-    def depths(self, pictures: Sequence[Image]) -> list[Tensor]:
-        """A map (h, w) for each picture, on the CPU; one picture at a time, since sizes differ."""
-        return [self._depth(picture) for picture in pictures]
+    def depths(self, pictures: Sequence[Image], side: int | None = None) -> list[Tensor]:
+        """A map (h, w) for each picture, on the CPU; one picture at a time, since sizes differ.
+
+        With a `side` models of DPT's kind look at `side` × `side` pixels in place of what their folder says.
+        """
+        return [self._depth(picture, side) for picture in pictures]
 
     @torch.inference_mode()
-    def _depth(self, picture: Image) -> Tensor:
-        pixels = self.processor(images=[picture], return_tensors="pt")["pixel_values"]
+    def _depth(self, picture: Image, side: int | None) -> Tensor:
+        square: dict[str, Any] = {}
+        if side is not None and not self._far:
+            square = {"size": {"height": side, "width": side}, "keep_aspect_ratio": False}
+        pixels = self.processor(images=[picture], return_tensors="pt", **square)["pixel_values"]
         found = self.model(pixel_values=pixels.to(self.model.device, self.model.dtype), return_dict=True)
         depth = found.predicted_depth.float()[None]
         size = picture.height, picture.width

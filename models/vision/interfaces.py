@@ -95,8 +95,11 @@ class BoxSegmenter(Protocol):
 class DepthEstimator(Protocol):
     """Says how near what a picture shows is."""
 
-    def depths(self, pictures: Sequence[Image]) -> list[Tensor]:
-        """For each picture (h, w), 0 where it is farthest and 1 where it is nearest."""
+    def depths(self, pictures: Sequence[Image], side: int | None = None) -> list[Tensor]:
+        """For each picture (h, w), 0 where it is farthest and 1 where it is nearest.
+
+        A `side` asks for a look at so many pixels squared, of models that can do that.
+        """
         ...
 
 

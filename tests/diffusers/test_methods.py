@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from diffusers import EDMEulerScheduler, EulerDiscreteScheduler
 from tiny_sdxl import write_tiny_sdxl
 from tiny_stable_diffusion_1 import write_tiny_gligen
@@ -17,7 +18,8 @@ from instance_composer.hosts.diffusers_sdxl import UnsuitableModelError, load_gl
 from instance_composer.hosts.diffusers_sdxl.methods.dense_diffusion import time_of_noise
 from instance_composer.hosts.diffusers_sdxl.methods.drawer import DiffusersDrawer
 from instance_composer.hosts.diffusers_sdxl.methods.drawing import METHODS, Request
-from instance_composer.layout import Box, Canvas, Instance, Layout
+from instance_composer.hosts.diffusers_sdxl.methods.regional import _plain_colors
+from instance_composer.layout import Box, Canvas, Instance, Layout, Polygon
 from instance_composer.training.noise import SCHEDULE
 
 REGIONAL = ("multidiffusion", "rpg", "omost")
@@ -134,7 +136,7 @@ def test_what_a_method_lacks_is_told(pipeline, tmp_path):
     assert (tmp_path / "x.png").is_file()
 
 
-def test_gligen_places_with_its_own_model(pipeline, tmp_path):
+def test_gligen_places_with_its_own_model(pipeline, tmp_path, caplog):
     asked = job("gligen", (Box(0, 0, 0.5, 0.5), "a blue vase"), steps=4)
     with pytest.raises(UnsuitableModelError, match="--model"):
         drawn(pipeline, asked)
@@ -146,3 +148,34 @@ def test_gligen_places_with_its_own_model(pipeline, tmp_path):
     assert (drawn(own, asked) == first).all()
     elsewhere = job("gligen", (Box(0.5, 0.5, 1, 1), "a blue vase"), steps=4)
     assert (drawn(own, elsewhere) != first).any()
+    # What is measured is where the instance is, which a mask makes smaller than its box; the rest is told.
+    assert "have no effect" not in caplog.text
+    corner = Polygon(((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)))
+    masked = Instance("vase", Box(0, 0, 1, 1), "a blue vase", mask=corner)
+    layout = replace(asked.layout, instances=(masked,))
+    assert (drawn(own, replace(asked, layout=layout)) == first).all()
+    assert "these have no effect: vase." in caplog.text
+
+
+def test_multidiffusion_encodes_in_full_precision_where_the_autoencoder_overflows(pipeline, monkeypatch):
+    """Plain colours outside the regions come from an encoder that SDXL's own config forbids halves."""
+    vae, seen = pipeline.vae, []
+    encode = vae.encode
+
+    def watched(pictures):
+        seen.append(pictures.dtype)
+        return encode(pictures)
+
+    monkeypatch.setattr(vae, "encode", watched)
+    like, noise = torch.zeros(1, 4, 8, 8), torch.Generator().manual_seed(0)
+    expected = _plain_colors(pipeline, 2, like, noise)
+    try:
+        vae.half()
+        for forced in (True, False):
+            vae.register_to_config(force_upcast=forced)
+            found = _plain_colors(pipeline, 2, like, torch.Generator().manual_seed(0))
+            assert vae.dtype == torch.float16
+            torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
+    finally:
+        vae.float()
+    assert seen == [torch.float32, torch.float32, torch.float16]

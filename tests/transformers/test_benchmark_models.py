@@ -96,6 +96,16 @@ def test_depth_is_stretched_for_each_picture(folders):
         assert (float(depth.min()), float(depth.max())) == (0.0, 1.0)
 
 
+def test_depth_is_looked_at_in_the_size_that_is_asked_for(folders):
+    estimator, seen = TransformersDepth.load(folders["dpt"]), []
+    estimator.model.register_forward_pre_hook(
+        lambda model, given, named: seen.append(tuple(named["pixel_values"].shape)), with_kwargs=True
+    )
+    own, asked = (estimator.depths([noise(1, 32, 64)], side)[0] for side in (None, 64))
+    assert seen[1] == (1, 3, 64, 64) != seen[0]
+    assert own.shape == asked.shape == (64, 32)
+
+
 def test_answers_come_from_models_that_chat(folders):
     judge = TransformersCaptioner.load(folders["llava"], most_tokens=4, batch=2)
     answers = judge.answer(PICTURES, QUESTIONS)

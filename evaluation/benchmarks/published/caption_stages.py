@@ -33,11 +33,11 @@ def boxes_stage(models: Models, kept: Kept) -> Stage:
     return Stage("boxes", load)
 
 
-def similarity_stage(models: Models, cut: bool = False) -> Stage:
-    """CLIP's cosine of picture and caption, of which the end is `cut` off if it is too long."""
+def similarity_stage(models: Models) -> Stage:
+    """CLIP's cosine of picture and caption, of which the end is cut off if it is too long."""
 
     def load() -> Measure:
-        similarity = models.similarity(cut)
+        similarity = models.similarity(cut=True)
         return lambda items: [
             round(value, 6)
             for value in similarity.similarities(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from ...scorers.models import Models
 from .caption_stages import BOX_THRESHOLD, TEXT_THRESHOLD, boxes_stage, similarity_stage
 from .detecting import pixels, with_scores
 from .world_data import samples, write_layouts
+
+logger = logging.getLogger("instance_composer")
 
 name, title, main = "ifg", "IFG", "ifs"
 DATA = "a folder of layouts, such as `instance-composer annotate` makes of COCO 2014 val"
@@ -51,7 +54,8 @@ notes = (
     "The paper's list of pictures was never released: published rows are of other pictures, and compare by "
     "their order at most. Measure real pictures too (`--pictures real=FOLDER`); they tell how far judge and "
     "annotation go. The rules are our reading of the paper's text; thresholds of the detector "
-    f"{BOX_THRESHOLD:g} and {TEXT_THRESHOLD:g}. Asked was: {rule.QUESTION}",
+    f"{BOX_THRESHOLD:g} and {TEXT_THRESHOLD:g}. CLIP's end of a caption that is longer than it reads is left "
+    f"out. Asked was: {rule.QUESTION}",
 )
 
 
@@ -66,17 +70,26 @@ def read(data: Path, limit: int | None = None) -> CaseList:
 
 
 def read_layouts(data: Path) -> dict[str, Layout]:
-    """The layouts of a folder that place something, by name; `PlanError` names what is none."""
+    """The layouts of a folder and of those in it that place something, by the way to each without ending.
+
+    What a reader assumed or left out is told in the log. `PlanError` names what is no layout.
+    """
     if not data.is_dir():
         raise PlanError(f"there is no folder {data}; a folder of layouts is needed")
     found: dict[str, Layout] = {}
-    for file in sorted(data.glob("*.json")):
+    for file in sorted(data.rglob("*.json")):
+        way = file.relative_to(data)
+        if any(part.startswith(".") for part in way.parts):
+            continue
         try:
-            layout = formats.read_file(file).layout.checked()
+            reading = formats.read_file(file)
+            layout = reading.layout.checked()
         except LayoutError as error:
             raise PlanError(f"{file} is no layout: {error}; take it out of the folder") from error
+        for warning in reading.warnings:
+            logger.warning("%s: %s", way.as_posix(), warning)
         if layout.active:
-            found[file.stem] = layout
+            found[way.with_suffix("").as_posix()] = layout
     if not found:
         raise PlanError(f"no layout in {data} places anything; `instance-composer annotate` makes them")
     return found

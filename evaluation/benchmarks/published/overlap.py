@@ -56,6 +56,11 @@ notes = (
 def read(data: Path, limit: int | None = None) -> CaseList:
     """Layouts of a folder in which boxes overlap, rows of OverLayBench, or both; `PlanError` without any."""
     if data.is_file() or any(data.rglob("*.parquet")):
+        if data.is_dir() and (beside := next(data.rglob("*.json"), None)):
+            raise PlanError(
+                f"{data} has Parquet files of OverLayBench and {beside.name}; give the rows and the layouts "
+                "each a folder of their own"
+            )
         rows = read_rows(data, limit)
         return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows))
     rows = [row for file in sorted(data.glob("*.jsonl")) for row in read_rows(file)]
@@ -118,7 +123,7 @@ def stages(models: Models, shared: Mapping[str, Any]) -> Sequence[Stage]:
     return (
         boxes_stage(models, _best),
         Stage("order", load_order, lambda case, found: bool(_found_pairs(case, found))),
-        similarity_stage(models, cut=True),
+        similarity_stage(models),
         *overlaybench_judge.stages(models),
     )
 

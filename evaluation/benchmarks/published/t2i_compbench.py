@@ -34,6 +34,8 @@ _SEED = 42
 _SIDE = 1024
 _DETECTED = ("spatial", "3d_spatial", "numeracy", "complex")
 _DIGITS = 6
+# At which the official scorer looks at depth.
+_DEPTH_SIDE = 480
 # The largest share of one thing that another covers, where scenes of Shapes World show depth.
 _COVERED = 0.6
 columns = tuple(Column(category, category.replace("_", " ")) for category in CATEGORIES)
@@ -251,7 +253,8 @@ def frame(size: tuple[int, int]) -> tuple[int, int]:
 def _scores_3d(estimator: DepthEstimator, items: Sequence[Item]) -> list[Any]:
     """Scores of relations of depth, which need the whole map."""
     scores: list[Any] = []
-    for item, depth in zip(items, estimator.depths([item.picture for item in items]), strict=True):
+    depths = estimator.depths([item.picture for item in items], _DEPTH_SIDE)
+    for item, depth in zip(items, depths, strict=True):
         # Kept as a grey picture of eight bits by the official scorer, then scaled as the picture is.
         grey = np.rint(255 * depth.cpu().numpy()).astype(np.uint8)
         scaled = _resized(grey, frame(item.picture.size)).astype(np.float32) / 255

@@ -152,8 +152,17 @@ def _plain_colors(
     pixels = torch.rand(count, 3, 1, 1, generator=noise) * 2 - 1
     side = pipeline.vae_scale_factor
     pictures = pixels.expand(-1, -1, like.shape[-2] * side, like.shape[-1] * side)
-    with torch.no_grad():
-        encoded = vae.encode(pictures.to(vae.device, vae.dtype)).latent_dist.mode()
+    # SDXL's own overflows in float16, as its config says; so do diffusers' pipelines encode.
+    dtype = vae.dtype
+    upcast = dtype == torch.float16 and vae.config.force_upcast
+    try:
+        if upcast:
+            vae.to(torch.float32)
+        with torch.no_grad():
+            encoded = vae.encode(pictures.to(vae.device, vae.dtype)).latent_dist.mode()
+    finally:
+        if upcast:
+            vae.to(dtype)
     return (encoded * vae.config.scaling_factor).to(like)
 
 

@@ -406,6 +406,17 @@ def test_models_that_never_succeed_end_the_run(tmp_path):
         annotate_folder(one, PictureFolder(tmp_path, tmp_path), batch=4)
 
 
+def test_failures_of_names_do_not_end_a_run_in_which_models_fail_once(tmp_path):
+    for number in range(9):
+        picture().save(tmp_path / f"x{number}.jpg")
+        picture().save(tmp_path / f"x{number}.png")
+    picture(size=(40, 40)).save(tmp_path / "a.png")
+    one = Annotator(Halves(), Choosy(), lambda captions: [()] * len(captions), WORDS)
+    outcome = annotate_folder(one, PictureFolder(tmp_path, tmp_path), batch=4)
+    assert outcome.annotated == 9
+    assert (len(outcome.failures), outcome.by_models) == (10, 1)
+
+
 def test_what_a_list_names_is_left_out_and_counted(tmp_path):
     for name in ("a", "b", "c"):
         picture().save(tmp_path / f"{name}.png")

@@ -134,6 +134,18 @@ def test_packs_are_found_by_what_their_source_touches(tmp_path):
     assert all(f"[{name}]" in text for name in packs.TESTED)
 
 
+def test_files_of_a_pack_that_cannot_be_read_are_told_and_the_others_count(tmp_path):
+    pack = tmp_path / "Broken"
+    (pack / "folder.py").mkdir(parents=True)
+    (pack / "gone.py").symlink_to(tmp_path / "nowhere.py")
+    (pack / "nodes.py").write_text("model.set_model_attn2_replace(f)")
+    found = [(row.state, row.found) for row in packs.pack_rows([tmp_path], REPOSITORY)]
+    assert found == [
+        ("note", "1 of its files cannot be read"),
+        ("note", "changes cross-attention; not tested together"),
+    ]
+
+
 def test_a_requirement_that_is_too_old_is_a_fault_with_its_remedy(tmp_path):
     from instance_composer.doctor.machine import version_rows
 
