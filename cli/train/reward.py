@@ -64,7 +64,7 @@ def _world_rewards(arguments: argparse.Namespace) -> int:
     if arguments.init is not None and len(arguments.stage) != 1:
         raise ValueError("--init is where one stage starts; say which with one --stage")
     tables = settings_file(arguments)
-    for name in arguments.stage or REWARD_STAGE_NAMES[1:]:
+    for name in arguments.stage or REWARD_STAGE_NAMES:
         tables[name] = {**tables.get(name, {}), **changes(arguments)}
     train_world_rewards(
         arguments.folder,

@@ -16,7 +16,7 @@ from ...models.vision.interfaces import Segmenter
 from ...models.vision.likelihood import CaptionScorer, load_caption_scorer
 from ...shapes_world import ShapesWorld, caption
 from ..data.errors import SourceError
-from ..data.held_out import hold_out
+from ..data.held_out import hold_out_texts
 from ..data.world import TRAINING_SEED
 from ..engine.fingerprint import of_texts, of_weights
 from ..engine.loop import Trainer
@@ -51,7 +51,7 @@ def train_comat(
     """
     check_run(run, captioner is not None, segmenter is not None)
     every = _prompts(run)
-    held_out, left = hold_out(len(every), run.held_out, "prompts")
+    held_out, left = hold_out_texts(every, run.held_out, "prompts")
     prompts = [every[number] for number in left]
     balance = balance_of(run)
     pipeline = load_stable_diffusion(run.model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .errors import SourceError
@@ -24,3 +26,16 @@ def hold_out(count: int, number: int, what: str) -> tuple[list[int], list[int]]:
     held = np.random.default_rng(_SEED).permutation(count)[:number]
     left = np.setdiff1d(np.arange(count), held)
     return np.sort(held).tolist(), left.tolist()
+
+
+def hold_out_texts(texts: Sequence[str], number: int, what: str) -> tuple[list[int], list[int]]:
+    """Places of so many different texts, and of all others: a text that comes again is with its like.
+
+    Raises as `hold_out` does.
+    """
+    places: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        places.setdefault(text, []).append(place)
+    different = [*places.values()]
+    held, left = hold_out(len(different), number, what)
+    return [different[one][0] for one in held], sorted(place for one in left for place in different[one])

@@ -283,6 +283,8 @@ class IFAdapterTask(Task[IFAdapterObjective]):
     def sample(self, path: Path) -> None:
         """Examples without the adapter, above the same noise with it, regions drawn over."""
         self.pipeline.set_progress_bar_config(disable=True)
+        # Nothing of the training uses it, and encoding moves it only where something was to be encoded.
+        self.pipeline.vae.to(next(self.adapter.parameters()).device)
         rows: list[list[np.ndarray]] = [[], []]
         texts = None if self._features is None else SampleTexts(self._features)
         for seed, layout in enumerate(self._examples):

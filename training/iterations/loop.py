@@ -30,7 +30,14 @@ from ..itercomp.reward_run import check_frozen, train_reward
 from .options import ALL, BASE, LAST, NEW, LoopRun
 from .own_pictures import FOLDER as OWN_PICTURES
 from .own_pictures import MOST_OWN_PICTURES, rank_own_pictures
-from .ranking import HELD_OUT, TRAIN, check_choice, expanded_rankings, first_rankings
+from .ranking import (
+    HELD_OUT,
+    TRAIN,
+    check_choice,
+    expanded_rankings,
+    first_rankings,
+    teaching_rankings,
+)
 from .report import write_report
 from .stage_names import STAGE_NAMES
 from .state import (
@@ -237,7 +244,7 @@ class Loop:
             config=base.path("config"),
             rewards=rewards_of(self.folder, iteration),
             prompts=place(self.folder, iteration) / _PROMPTS,
-            rankings=place(self.folder, iteration) / TRAIN if run.ranking_weight else None,
+            rankings=teaching_rankings(self.folder, iteration) if run.ranking_weight else None,
             size=self.gallery.size,
             init=init,
             **tuning,

@@ -21,6 +21,8 @@ from .scores import scores
 from .state import place, read_lines, rewards_of
 
 RANKINGS, TRAIN, HELD_OUT = "rankings.jsonl", "train.jsonl", "held-out.jsonl"
+# What rankings teach the base: all of them, whichever pairs the rewards go on with.
+TEACHING = "teaching.jsonl"
 
 
 def first_rankings(run: LoopRun, folder: Path, gallery: Gallery, *, as_far_as_there: bool) -> list[str]:
@@ -104,6 +106,14 @@ def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: i
     return notes
 
 
+def teaching_rankings(folder: Path, iteration: int) -> Path:
+    """The file of an iteration's rankings that teach the base."""
+    found = place(folder, iteration) / TEACHING
+    # Loops of before there was this file go on.
+    earlier = place(folder, iteration) / TRAIN
+    return found if found.is_file() or not earlier.is_file() else earlier
+
+
 def _write(
     run: LoopRun,
     folder: Path,
@@ -112,12 +122,15 @@ def _write(
     found: Sequence[Ranking],
     newcomers: Sequence[str],
 ) -> None:
-    """Rankings whole, the pairs to train on, and the first rankings of held-out prompts, which stay."""
+    """Rankings whole, those to learn from, of which rewards may get pairs alone, and the first rankings of
+    held-out prompts, which stay.
+    """
     target = place(folder, iteration)
     write_lines(target / RANKINGS, preference_lines(folder, found, target))
     measuring = gallery.held_out_texts()
     learnt = [one for one in found if one.prompt.text not in measuring]
     touching = frozenset(newcomers) if iteration and run.pairs == NEW else None
+    write_lines(target / TEACHING, preference_lines(folder, learnt, target))
     write_lines(target / TRAIN, preference_lines(folder, learnt, target, touching))
     first = found
     if iteration:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,13 @@ from ...shapes_world import ShapesWorld, caption
 from ...shapes_world.preferences import RELATED
 from ..comat.fidelity import Discriminator
 from ..comat.lora import add_lora, share_weights
-from ..comat.original_latents import OriginalLatents, make_once, model_digest
+from ..comat.original_latents import OriginalLatents, make_once, missing_latents, model_digest
 from ..data.errors import SourceError
-from ..data.held_out import hold_out
+from ..data.held_out import hold_out_texts
 from ..data.text import tell_if_unread
 from ..data.world import TRAINING_SEED
 from ..engine.loop import train
 from ..engine.precision import PRECISIONS, halve
-from ..engine.processes import this_process
 from ..engine.settings import WEIGHTS_SEED, Settings
 from ..noise import noise_schedule
 from .feedback_objective import STEPS, AspectReward, FeedbackForm, FeedbackObjective
@@ -47,16 +48,16 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
     files = reward_files(run.rewards)
     if form.reward:
         _check_aspects(run, form, list(files))
-    rankings = _rankings(run, form)
+    every = prompts_of(run)
+    held_out, left = hold_out_texts(every, run.held_out, "prompts")
+    prompts = [every[number] for number in left]
+    rankings = _rankings(run, form, {every[number] for number in held_out})
     pipeline = load_sdxl(run.model, config=run.config)
     multiple = pipeline.vae_scale_factor
     if any(side < multiple or side % multiple for side in run.size):
         raise SourceError(
             f"the size is {run.size[0]}x{run.size[1]}; both sides must be multiples of {multiple}"
         )
-    every = prompts_of(run)
-    held_out, left = hold_out(len(every), run.held_out, "prompts")
-    prompts = [every[number] for number in left]
     rewards = [
         _aspect_reward(aspect, path)
         for aspect, path in files.items()
@@ -79,9 +80,8 @@ def train_feedback(run: FeedbackRun, settings: Settings, folder: Path, *, dry_ru
         held_out=[every[number] for number in held_out],
         precision=precision,
         rankings=rankings,
+        original=_Originals(run, settings, folder, digest) if form.fidelity else None,
     )
-    if form.fidelity and not dry_run:
-        task.original = _original_latents(task, run, settings, folder, digest)
     train(task, settings, folder, run, dry_run=dry_run)
 
 
@@ -146,11 +146,11 @@ def _check_teachers(run: FeedbackRun) -> None:
             )
 
 
-def _rankings(run: FeedbackRun, form: FeedbackForm) -> RankedPictures | None:
+def _rankings(run: FeedbackRun, form: FeedbackForm, held_out: Set[str]) -> RankedPictures | None:
     if run.rankings is None or not form.ranking:
         return None
     weights = {aspect: form.weights.get(aspect, 1.0) for aspect in ASPECTS}
-    return RankedPictures(run.rankings, weights, run.size)
+    return RankedPictures(run.rankings, weights, run.size, held_out)
 
 
 def _check_aspects(run: FeedbackRun, form: FeedbackForm, there: list[str]) -> None:
@@ -236,14 +236,28 @@ def _discriminator(run: FeedbackRun, pipeline: StableDiffusionXLPipeline, judge:
     return Discriminator(judge, int(scheduler.timesteps[-1]))
 
 
-def _original_latents(
-    task: FeedbackTask, run: FeedbackRun, settings: Settings, folder: Path, digest: str
-) -> OriginalLatents:
-    state = this_process()
-    task.objective.to(state.device)
-    place = folder / f"original-{run.size[0]}x{run.size[1]}"
-    description = {"model": digest, "size": list(run.size), "guidance": run.guidance}
-    return make_once(place, task.prompts, description, settings.seed, settings.batch, task.draw_original)
+@dataclass(frozen=True)
+class _Originals:
+    """The original model's latents for a task's prompts, in the run's folder."""
+
+    run: FeedbackRun
+    settings: Settings
+    folder: Path
+    digest: str
+
+    @property
+    def _place(self) -> Path:
+        width, height = self.run.size
+        return self.folder / f"original-{width}x{height}"
+
+    def missing(self, count: int) -> int:
+        return missing_latents(self._place, count)
+
+    def make(self, task: FeedbackTask) -> OriginalLatents:
+        run, settings = self.run, self.settings
+        description = {"model": self.digest, "size": list(run.size), "guidance": run.guidance}
+        make = task.draw_original
+        return make_once(self._place, task.prompts, description, settings.seed, settings.batch, make)
 
 
 def prompts_of(run: FeedbackRun) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,13 +40,26 @@ _EXAMPLES, _COLUMNS = 8, 4
 _BETA1, _CLIP = 0.0, 1.0
 
 
+class Originals(Protocol):
+    """Where the original model's latents for a task's prompts are kept, and how they are made."""
+
+    def missing(self, count: int) -> int:
+        """How many of `count` are still to be made."""
+        ...
+
+    def make(self, task: FeedbackTask) -> OriginalLatents:
+        """All of them, made now or earlier."""
+        ...
+
+
 class FeedbackTask(Task[FeedbackObjective]):
     """A pipeline's UNet, or a LoRA on it, tuned on prompts alone; size is (width, height) in pixels.
 
-    `original` has latents of the original model for each prompt, where there is a discriminator, whose rate
-    is a multiple of the run's. `about` is what else must not change when a run is continued. `held_out`
-    prompts are not trained on; `precision` is that of what is frozen, if it is a half one. A batch has as
-    many `rankings`, if there are any, as prompts, each with all its pictures.
+    `original` makes latents of the original model for each prompt, where there is a discriminator, whose rate
+    is a multiple of the run's; before `prepare` zeros take their place. `about` is what else must not change
+    when a run is continued. `held_out` prompts are not trained on; `precision` is that of what is frozen, if
+    it is a half one. A batch has as many `rankings`, if there are any, as prompts, each with all its
+    pictures.
     """
 
     def __init__(
@@ -56,7 +69,7 @@ class FeedbackTask(Task[FeedbackObjective]):
         prompts: Sequence[str],
         size: tuple[int, int],
         objective: FeedbackObjective | None = None,
-        original: OriginalLatents | None = None,
+        original: Originals | None = None,
         discriminator_rate: float = 1.0,
         about: dict[str, Any] | None = None,
         held_out: Sequence[str] = (),
@@ -65,7 +78,8 @@ class FeedbackTask(Task[FeedbackObjective]):
     ) -> None:
         self.pipeline, self.rewards, self.prompts, self.size = pipeline, list(rewards), list(prompts), size
         self.objective = objective or FeedbackObjective(pipeline, rewards)
-        self.original, self.discriminator_rate, self.about = original, discriminator_rate, about or {}
+        self._originals, self.discriminator_rate, self.about = original, discriminator_rate, about or {}
+        self._original: OriginalLatents | None = None
         self._held_out, self.precision, self.rankings = list(held_out), precision, rankings
         self._tokenizer = Tokenizer(pipeline)
 
@@ -84,12 +98,19 @@ class FeedbackTask(Task[FeedbackObjective]):
         numbers = sample_numbers(len(self.prompts), size, position.number, seed)
         batch = self.conditions([self.prompts[number] for number in numbers])
         batch["part"] = position.part
-        if self.original is not None:
-            batch["real"] = self.original(numbers)
+        if self.objective.discriminator is not None:
+            channels = self.objective.unet.config["in_channels"]
+            blank = torch.zeros((size, channels, *batch["grid"]), dtype=torch.float16)
+            batch["real"] = blank if self._original is None else self._original(numbers)
         if self.rankings is not None:
             chosen = sample_numbers(len(self.rankings), size, position.number, seed)
             batch["ranked"] = self._ranked([self.rankings[number] for number in chosen])
         return batch
+
+    def prepare(self) -> None:
+        """Let the original model draw what its discriminator takes for real."""
+        if self._originals is not None:
+            self._original = self._originals.make(self)
 
     def _ranked(self, rankings: Sequence[RankedPrompt]) -> dict[str, Any]:
         """All pictures of some rankings, as the objective reads them."""
@@ -162,7 +183,12 @@ class FeedbackTask(Task[FeedbackObjective]):
         if self.objective.form.reward:
             yield f"rewards: {', '.join(self.objective.aspects)}"
         if self.rankings is not None:
-            yield f"rankings: {len(self.rankings)}"
+            left_out = (
+                f", {self.rankings.left_out} of held-out prompts left out" if self.rankings.left_out else ""
+            )
+            yield f"rankings: {len(self.rankings)}{left_out}"
+        if self._originals is not None and (missing := self._originals.missing(len(self.prompts))):
+            yield f"the original model draws {missing} pictures before the first step"
 
     def describe(self) -> dict[str, Any]:
         described = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +28,19 @@ class RankedPrompt(NamedTuple):
 class RankedPictures:
     """All rankings of a JSON Lines file whose pictures are (width, height) pixels.
 
-    `weights` are those of the aspects; one of weight 0 is left out. Aspects that rank the same pictures of a
+    `weights` are those of the aspects; one of weight 0 is left out, and so are rankings of prompts that are
+    `held_out`, of which `left_out` is the number. Aspects that rank the same pictures of a
     prompt are taken together, so that each picture is looked at once for all of them. Raises `SourceError`
     for a line that cannot be read, a picture of another size, and where nothing is ranked.
     """
 
-    def __init__(self, path: Path, weights: Mapping[str, float], size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        weights: Mapping[str, float],
+        size: tuple[int, int],
+        held_out: Set[str] = frozenset(),
+    ) -> None:
         self._files = [
             (PreferenceFile(path, aspect, needed=False), weight)
             for aspect, weight in weights.items()
@@ -46,10 +53,12 @@ class RankedPictures:
                 for better, worse in pairs:
                     advantages[better] += weight / (len(pictures) - 1)
                     advantages[worse] -= weight / (len(pictures) - 1)
-        self._rankings = [*found.items()]
+        self._rankings = [one for one in found.items() if one[0][0] not in held_out]
+        self.left_out = len(found) - len(self._rankings)
         if not self._rankings:
             asked = ", ".join(aspect for aspect, weight in weights.items() if weight) or "any aspect"
-            raise SourceError(f"{path} has no ranking with a difference in {asked}")
+            held = f", but for {self.left_out} of held-out prompts" if self.left_out else ""
+            raise SourceError(f"{path} has no ranking with a difference in {asked}{held}")
         self._numbers: dict[Path, int] = {}
         for (_, pictures), _ in self._rankings:
             for picture in pictures:

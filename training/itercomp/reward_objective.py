@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,10 +26,15 @@ from ...models.rewards import (
 from ..data.comparisons import Ranked, RankedSource
 from ..data.pictures import save_grid
 from ..engine.checkpoint import write_whole
+from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
 from ..engine.task import BatchPosition, Task
 
+logger = logging.getLogger("instance_composer")
+
 _EXAMPLES, _EXAMPLE_SIDE = 4, 128
+# What the numbers of `validation.json` were measured on.
+_HELD_OUT = "held_out"
 # Squared errors of places, of which a guess of the middle makes 0.06, weigh as much as words at chance do.
 _PLACE_WEIGHT = 10.0
 
@@ -186,6 +192,12 @@ class RewardTask(Task[RewardObjective]):
         folder.mkdir(parents=True, exist_ok=True)
         line = folder / "validation.json"
         best = json.loads(line.read_text(encoding="utf-8")) if line.is_file() else {}
+        held_out = of_texts([json.dumps(self.validation.describe(), sort_keys=True)])
+        # Files of before this was noted are of what is held out now, as far as anybody knows.
+        if best and best.get(_HELD_OUT, held_out) != held_out:
+            logger.info("other pairs are held out than before: what was best on those is measured anew")
+            best = {}
+        best[_HELD_OUT] = held_out
         for number, (aspect, found) in enumerate(self.validate().items()):
             if found["accuracy"] >= best.get(aspect, {}).get("accuracy", -1.0):
                 best[aspect] = found

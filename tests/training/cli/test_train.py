@@ -14,12 +14,21 @@ from instance_composer.cli import main
 from instance_composer.models.ifadapter import IFAdapter
 from instance_composer.models.sdxl.files import open_unet
 from instance_composer.training.data.latents import LatentSet
+from instance_composer.training.demo_model import rewards
+from instance_composer.training.demo_model.stage_names import REWARD_STAGE_NAMES
 from instance_composer.training.engine.checkpoint import read_run
 
 EXAMPLE = (
     '{"version": 1, "canvas": {"width": 32, "height": 32}, "instances": '
     '[{"id": "1", "caption": "a", "box": [0, 0, 0.5, 0.5]}]}\n'
 )
+
+
+def test_settings_are_those_of_every_stage_of_the_rewards(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(rewards, "train_world_rewards", lambda folder, tables, **_: given.update(tables))
+    assert main(["train", "reward", str(tmp_path), "--set", "steps=5", "--dry-run"]) == 0
+    assert given == {name: {"steps": 5} for name in REWARD_STAGE_NAMES}
 
 
 @pytest.mark.slow

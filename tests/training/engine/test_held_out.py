@@ -6,7 +6,7 @@ import pytest
 import torch
 from training_tasks import make_task, settings, tiny_aspect_rewards
 
-from instance_composer.training.data.held_out import hold_out
+from instance_composer.training.data.held_out import hold_out, hold_out_texts
 from instance_composer.training.demo_model.text_to_image import TextToImageTask
 from instance_composer.training.engine.checkpoint import BEST, read_run
 from instance_composer.training.engine.loop import Trainer
@@ -44,3 +44,13 @@ def test_the_loss_on_what_is_held_out_is_measured_and_the_best_stays(
     trainer._keep_best()
     assert torch.load(tmp_path / BEST, weights_only=True)["step"] == read_run(tmp_path)["step"] == 1
     assert trainer._validation != first
+
+
+def test_a_text_that_comes_again_is_held_out_with_its_like():
+    texts = [f"prompt {number % 7}" for number in range(20)]
+    held, left = hold_out_texts(texts, 3, "prompts")
+    assert len({texts[place] for place in held}) == len(held) == 3
+    assert {texts[place] for place in held}.isdisjoint(texts[place] for place in left)
+    assert {texts[place] for place in (*held, *left)} == set(texts)
+    # Nothing changes where all are different.
+    assert hold_out_texts(texts[:7], 3, "prompts") == hold_out(7, 3, "prompts")

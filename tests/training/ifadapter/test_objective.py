@@ -12,6 +12,7 @@ from instance_composer.layout import (
     Canvas,
     Layout,
 )
+from instance_composer.shapes_world import ShapesWorld
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.engine.loop import Trainer
 from instance_composer.training.engine.order import generator_at
@@ -53,6 +54,16 @@ def test_a_fresh_adapter_changes_nothing_and_leaves_nothing_behind(pipeline, lat
     task.objective.region_weight = 1.0
     assert error_on(task, batch) == fresh
     assert hooks == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipeline.unet.modules())
+
+
+def test_samples_are_decoded_where_the_adapter_is(pipeline, latents, tmp_path, monkeypatch):
+    """A run whose pictures are all encoded has not moved the autoencoder there."""
+    example = ShapesWorld(5, 64, 64)[0].layout
+    task = IFAdapterTask(pipeline, make_adapter(pipeline.unet, small=True), [latents], examples=[example])
+    moved = []
+    monkeypatch.setattr(pipeline.vae, "to", lambda *place: moved.append(place))
+    task.sample(tmp_path / "samples.png")
+    assert moved[0] == (next(task.adapter.parameters()).device,)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(tiny_model, latents):

@@ -307,7 +307,12 @@ def test_pairs_of_new_members_tuning_from_the_base_and_rankings_that_teach_thems
     assert all(any(name in pair["better"] + pair["worse"] for name in new) for pair in pairs)
     feedback = run / "iterations" / "1" / "feedback"
     assert (feedback / "model" / "feedback_lora.safetensors").is_file()
-    assert 'iterations/1/train.jsonl"' in (feedback / "run.toml").read_text(encoding="utf-8")
+    # The base learns from whole rankings, whichever pairs of them the rewards go on with.
+    assert 'iterations/1/teaching.jsonl"' in (feedback / "run.toml").read_text(encoding="utf-8")
+    teaching = lines(run / "iterations" / "1" / "teaching.jsonl")
+    assert all("ranks" in one for one in teaching)
+    assert {one["prompt"] for one in pairs} <= {one["prompt"] for one in teaching}
+    assert gallery.held_out_texts().isdisjoint(one["prompt"] for one in teaching)
     capsys.readouterr()
     assert command(run, "--iterations", "3") == 2
     assert "iteration 0 tuned a LoRA" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from instance_composer.training.comat.lora import add_lora
 from instance_composer.training.data.errors import SourceError
 from instance_composer.training.engine.checkpoint import ResumeError
 from instance_composer.training.engine.order import generator_at
+from instance_composer.training.engine.settings import SettingsError
 from instance_composer.training.itercomp.feedback_objective import FeedbackForm, FeedbackObjective
 from instance_composer.training.itercomp.feedback_options import FeedbackRun
 from instance_composer.training.itercomp.feedback_run import train_feedback
@@ -151,3 +152,13 @@ def test_numbers_that_cannot_be_are_told_before_anything_is_loaded(change, sente
 def test_a_folder_that_is_no_unet_of_this_model_is_told(run, tmp_path):
     with pytest.raises(SourceError, match="is no folder of a UNet"):
         train_feedback(replace(run, init=tmp_path), BRIEF, tmp_path / "run")
+
+
+def test_what_cannot_be_is_told_before_the_original_draws(run, tmp_path, caplog):
+    caplog.set_level("INFO", "instance_composer")
+    tuned = replace(run, rank=2, fidelity_weight=0.5)
+    with pytest.raises(SettingsError, match="fsdp is on, but"):
+        train_feedback(tuned, replace(BRIEF, fsdp=True), tmp_path / "run")
+    train_feedback(tuned, BRIEF, tmp_path / "run", dry_run=True)
+    assert "the original model draws 2 pictures before the first step" in caplog.text
+    assert not [*tmp_path.rglob("original-*")]

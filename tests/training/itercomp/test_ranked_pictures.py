@@ -124,6 +124,16 @@ def test_only_what_tells_a_prompts_pictures_apart_moves_the_model(other, moves, 
     assert (largest > 1e-4) == moves
 
 
+def test_rankings_of_held_out_prompts_teach_nothing(rankings):
+    found = RankedPictures(rankings, {"attribute": 1.0, "spatial": 1.0}, (64, 64), {"a blue square"})
+    assert [found[number].prompt for number in range(len(found))] == ["a red circle"]
+    assert found.left_out == 2
+    with pytest.raises(SourceError, match="but for 3 of held-out prompts"):
+        RankedPictures(
+            rankings, {"attribute": 1.0, "spatial": 1.0}, (64, 64), {"a blue square", "a red circle"}
+        )
+
+
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_run_learns_from_rankings_alone_and_goes_on_to_the_same_weights(rank, run, tmp_path):
     run = replace(run, rank=rank)

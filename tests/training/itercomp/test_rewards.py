@@ -96,6 +96,22 @@ def test_candidates_are_scored_once_and_carry_what_is_known_of_their_words():
     assert (known & (batch["attention_mask"] == 0)).sum() == 0
 
 
+class Halved:
+    """The first comparison of a source alone."""
+
+    def __init__(self, source) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, number):
+        return self.source[number]
+
+    def describe(self):
+        return {"first of": self.source.describe()}
+
+
 def make_task(preferences, frozen=0.0):
     torch.manual_seed(0)
     model = RewardModel.from_state_dict(tiny_state(), {**HEADS, "words": WORDS})
@@ -159,6 +175,11 @@ def test_it_learns_and_writes_the_best_model_with_its_own_scale(preferences, tmp
             parameter.neg_()
     task.export(tmp_path / "model")
     assert (tmp_path / "model" / "attribute.safetensors").read_bytes() == later
+    # Of other held-out pairs the old number says nothing.
+    task.validation = Halved(task.validation)
+    task.export(tmp_path / "model")
+    assert (tmp_path / "model" / "attribute.safetensors").read_bytes() != later
+    assert json.loads((tmp_path / "model" / "validation.json").read_text())["attribute"]["pairs"] < 3
 
 
 def test_an_interrupted_run_continues_bit_for_bit(preferences, tmp_path):
