@@ -1,17 +1,20 @@
 """Runs in processes that share out what is trained, and the same runs in which each holds all of it.
 
 `sharded_task.py FOLDER [SDXL]` trains in two processes into `FOLDER/shared`, interrupted once, and into
-`FOLDER/plain`; with a tiny SDXL's folder an adapter on it too.
+`FOLDER/plain`; with a tiny SDXL's folder an adapter on it too. What each process holds of the shared run when
+it goes on is written into `FOLDER/held-RANK.json`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import torch
 from line_task import LineTask, settings
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.training.engine.loop import Trainer, train
@@ -71,6 +74,33 @@ def adapter_task(folder: str):
     return task
 
 
+def tensors(state, prefix=""):
+    """All tensors of a state by their places in it."""
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    for name, value in items:
+        if isinstance(value, torch.Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, dict | list | tuple):
+            yield from tensors(value, f"{prefix}{name}.")
+
+
+def write_held(trainer: Trainer, folder: Path) -> None:
+    """Bytes of what is shared out and of the memory it lies in, and where the tensors of a state are."""
+    shared = {
+        name: one.to_local()
+        for name, one in tensors(
+            {"average": trainer.average.shadow_params, "moments": trainer.turns[0].optimizer.state_dict()}
+        )
+        if isinstance(one, DTensor)
+    }
+    held = {
+        "parts": {name: [one.nbytes, one.untyped_storage().nbytes()] for name, one in shared.items()},
+        "state": {name: [str(one.device), one.ndim] for name, one in tensors(trainer.state())},
+        "step": trainer.step,
+    }
+    (folder / f"held-{trainer.accelerator.process_index}.json").write_text(json.dumps(held))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -78,6 +108,8 @@ if __name__ == "__main__":
     for name, fsdp in (("plain", False), ("shared", True)):
         for steps in (4, 8):
             train(GatedTask(), of_gated(steps=steps, fsdp=fsdp), Path(target) / name)
+        if fsdp:
+            write_held(Trainer(GatedTask(), of_gated(steps=9, fsdp=True), Path(target) / name), Path(target))
         for one in model:
             chosen = {"steps": 3, "batch": 2, "every_sample": 0, "warm_up": 0, "mixed_precision": "no"}
             trainer = Trainer(

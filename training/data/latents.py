@@ -194,19 +194,63 @@ class _Reader:
 class Buckets:
     """Latent sets of several sizes; every batch comes from one of them, in proportion to their numbers.
 
-    All processes of a step take the same one, so that none waits for another's larger pictures.
+    Batches that processes make at the same time come from the same one, so that none waits for another's
+    larger pictures. In an epoch each set has as many turns as its pictures fill, in a new order, and goes on
+    in its own order where its last turn ended: every picture is seen once in it, but for those of a last turn
+    that is not full. With another number of processes a step has the same pictures as with the first one.
     """
 
     def __init__(self, sets: Sequence[LatentSet]) -> None:
         self.sets = sets
-        counts = np.array([len(one) for one in sets], dtype=np.float64)
-        self._shares = counts / counts.sum()
+        self._counts = np.array([len(one) for one in sets], dtype=np.int64)
+        self._shares = self._counts / self._counts.sum()
+        self._epoch: tuple[tuple[int, int, int], np.ndarray] | None = None
 
     def choose(self, position: BatchPosition, batch: int, seed: int) -> tuple[LatentSet, list[int]]:
         """The set and the samples of a batch, a function of the arguments alone."""
-        turn = position.number // position.num_processes
-        which = int(np.random.default_rng([seed, 2, turn]).choice(len(self.sets), p=self._shares))
-        return self.sets[which], sample_numbers(len(self.sets[which]), batch, position.number, seed + which)
+        which, number = self._turn(position, batch, seed)
+        return self.sets[which], sample_numbers(len(self.sets[which]), batch, number, seed + which)
+
+    def _turn(self, position: BatchPosition, batch: int, seed: int) -> tuple[int, int]:
+        """Which set a batch comes from, and the batch's number among those of the set."""
+        if not position.together:
+            # Runs that earlier versions began go on as they did.
+            drawn = np.random.default_rng([seed, 2, position.number // position.num_processes])
+            return int(drawn.choice(len(self.sets), p=self._shares)), position.number
+        turn, place = divmod(position.number, position.together)
+        samples = batch * position.together
+        epoch, before = self._epoch_of(turn, samples)
+        order = self._order(epoch, samples, seed)
+        now = turn - int(before.sum())
+        which = int(order[now])
+        earlier = int(before[which]) + int(np.count_nonzero(order[:now] == which))
+        return which, earlier * position.together + place
+
+    def _turns(self, epochs: int, samples: int) -> np.ndarray:
+        """Turns of so many samples that each set has had after so many epochs: what its pictures fill."""
+        return -(-epochs * self._counts // samples)
+
+    def _epoch_of(self, turn: int, samples: int) -> tuple[int, np.ndarray]:
+        """The epoch a turn belongs to, and the turns of each set in those before."""
+        total = int(self._counts.sum())
+        # The last epoch that begins with this turn or earlier. Sets are rounded up, by less than a turn each.
+        low, high = max(0, (turn - len(self.sets)) * samples // total), turn * samples // total
+        while low < high:
+            middle = (low + high + 1) // 2
+            if int(self._turns(middle, samples).sum()) <= turn:
+                low = middle
+            else:
+                high = middle - 1
+        return low, self._turns(low, samples)
+
+    def _order(self, epoch: int, samples: int, seed: int) -> np.ndarray:
+        """The sets of an epoch's turns, of which the last one asked for is kept."""
+        asked = (epoch, samples, seed)
+        if self._epoch is None or self._epoch[0] != asked:
+            turns = self._turns(epoch + 1, samples) - self._turns(epoch, samples)
+            order = np.repeat(np.arange(len(self.sets), dtype=np.uint16), turns)
+            self._epoch = asked, np.random.default_rng([seed, 3, epoch]).permutation(order)
+        return self._epoch[1]
 
 
 @torch.no_grad()

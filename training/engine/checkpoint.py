@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,16 +83,25 @@ def _second_name(newest: Path, aside: Path) -> None:
     os.replace(beginning, aside)
 
 
+def has_run(folder: Path) -> bool:
+    """Whether there is a checkpoint in `folder` to go on from."""
+    return (folder / FILE).is_file()
+
+
 def read_run(folder: Path) -> dict[str, Any] | None:
     """The state of the run in `folder`, None if there is none; `ResumeError` for a damaged file.
 
-    Nothing but tensors and plain values is ever unpickled.
+    Nothing but tensors and plain values is ever unpickled. Tensors lie in the file, which is mapped into
+    memory: several processes of a machine read it once, and what is to outlive it is copied.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not has_run(folder):
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # The next checkpoint is another file that takes the name of this one, which is never written to. What
+        # is cut off cannot be mapped, and is told for what it is.
+        mapped = zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         kept = earlier(folder)
         way = (

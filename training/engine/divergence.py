@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -44,12 +44,13 @@ class Divergence:
                 f"nothing is learned any more; {self._way_back(step)}"
             )
 
-    def check(self, step: int, weights: Mapping[str, Tensor]) -> None:
+    def check(self, step: int, weights: Iterable[tuple[str, Tensor]]) -> None:
         """`DivergedError` before anything that is not finite is written."""
-        wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+        finite = {name: bool(torch.isfinite(value).all()) for name, value in weights}
+        wrong = [name for name, is_finite in finite.items() if not is_finite]
         if wrong:
             raise DivergedError(
-                f"{len(wrong)} of {len(weights)} weights are not finite after step {step}, the "
+                f"{len(wrong)} of {len(finite)} weights are not finite after step {step}, the "
                 f"first is {wrong[0]}; {self._way_back(step)}"
             )
 

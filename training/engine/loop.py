@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 
@@ -20,19 +21,19 @@ from .account.memory import out_of_memory
 from .account.words import time_line
 from .batches import to_device
 from .card import write_card
-from .checkpoint import check_same, keep_best, read_run, shared_parts, write_run
+from .checkpoint import check_same, has_run, keep_best, read_run, shared_parts, write_run
 from .divergence import Divergence
 from .fingerprint import comparable, of_frozen, of_start, same_start
 from .held_out import held_out_loss
 from .interruption import Interrupted, Interruption
 from .metrics import forget_metrics, mean, write_metrics
-from .order import generator_at
+from .order import generator_at, seed_masks
 from .players import Turn, make_turns
 from .processes import wait_for_all
 from .progress import progress_bar
 from .run_file import changed_options, options_of, write_run_file
 from .settings import Settings
-from .sharding import all_whole, part_like, shared_out, whole
+from .sharding import collected, part_like, shared_out, whole
 from .task import BatchPosition, Player, Task
 from .trackers import PROJECT, trackers_of
 
@@ -42,6 +43,8 @@ logger = logging.getLogger("instance_composer")
 _FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision", "optimizer")
 # Steps after which the time that is left is told: the first ones are slower.
 _TIMED = 10
+# Beside digests of the weights with which a run began: with how many processes it did.
+_BEGAN = "processes"
 
 
 class Trainer:
@@ -67,13 +70,14 @@ class Trainer:
         self._frozen, self._start = of_frozen(task.objective), of_start(task.objective)
         # In one player's turn the parameters of the others get no gradient.
         several = DistributedDataParallelKwargs(find_unused_parameters=len(task.players) > 1)
+        _forget_precision()
         self.accelerator = Accelerator(
             mixed_precision=settings.mixed_precision,
             kwargs_handlers=[several],
             log_with=list(trackers_of(settings)) or None,
             project_dir=folder,
         )
-        self._shards, self._estimate = shared_out(task, settings, self.accelerator)
+        self._shards, self._estimate = shared_out(task, settings, self.accelerator, has_run(folder))
         self.turns = make_turns(task, settings)
         optimizers = [turn.optimizer for turn in self.turns]
         if self._shards is None:
@@ -89,6 +93,7 @@ class Trainer:
         )
         self.step = 0
         self._parts = settings.accumulate
+        self._together = self.accelerator.num_processes
         self._divergence = Divergence(folder)
         self._best: dict[str, float] | None = None
         self._validation: float | None = None
@@ -218,7 +223,8 @@ class Trainer:
         except torch.OutOfMemoryError as error:
             device = self.accelerator.device
             trouble = f"a batch of {self.settings.batch} does not fit into the memory of {device}"
-            raise out_of_memory(trouble, self.settings, self.task) from error
+            begun = has_run(self.folder)
+            raise out_of_memory(trouble, self.settings, self.task, begun) from error
         turn.optimizer.zero_grad()
         self._divergence.count(self.step, math.isfinite(gradient), turn.player.name)
         return {**totals, "gradient": gradient}
@@ -226,10 +232,16 @@ class Trainer:
     def _backward(self, player: Player, part: int) -> dict[str, float]:
         accelerator, settings = self.accelerator, self.settings
         position = BatchPosition(
-            self.step, part, accelerator.process_index, self._parts, accelerator.num_processes
+            self.step,
+            part,
+            accelerator.process_index,
+            self._parts,
+            accelerator.num_processes,
+            self._together,
         )
         batch = to_device(self.task.batch(position, settings.batch, settings.seed), accelerator.device)
         generator = generator_at(position, settings.seed, accelerator.device)
+        seed_masks(position, settings.seed)
         last = part == self._parts - 1
         if self._shards is not None:
             self._shards.synchronise(last)
@@ -269,7 +281,7 @@ class Trainer:
 
     def show(self) -> None:
         """Write a sample picture and the exported model, both from the averaged weights."""
-        self._divergence.check(self.step, self._weights())
+        self._divergence.check(self.step, self._whole_weights())
         main = self.accelerator.is_main_process
         if main or self._shards is not None:
             # Sampling must not disturb the run's own random numbers.
@@ -295,7 +307,7 @@ class Trainer:
         The `last` one of a run that ends is written all the same, for a step that moved nothing lost nothing;
         the one before it stays then.
         """
-        self._divergence.check(self.step, self._weights())
+        self._divergence.check(self.step, self._whole_weights())
         main, skipped = self.accelerator.is_main_process, self._divergence.skipped
         # Parts of other processes are in the state of one that is shared out.
         if (main or self._shards is not None) and (last or not skipped):
@@ -307,15 +319,19 @@ class Trainer:
         wait_for_all()
 
     def state(self) -> dict[str, Any]:
-        """Everything the next step depends on, besides the code and the data."""
+        """Everything the next step depends on, besides the code and the data.
+
+        Of what is shared out the main process alone has tensors, on the CPU; all processes must ask.
+        """
         scaler = self.accelerator.scaler
         first, *others = self.turns
+        began = {_BEGAN: self._together} if self._together else {}
         state = {
             "step": self.step,
             "settings": self.settings.to_dict(),
             "task": dict(self.task.describe()),
             "frozen": self._frozen,
-            "start": self._start,
+            "start": {**self._start, **began},
             "processes": self.accelerator.num_processes,
             "weights": self._weights(),
             "average": self.average.state_dict(),
@@ -331,14 +347,19 @@ class Trainer:
             state["parts"] = self._parts
         if others:
             state["other_optimizers"] = {turn.player.name: turn.optimizer.state_dict() for turn in others}
-        return state if self._shards is None else all_whole(state)
+        return state if self._shards is None else collected(state, self.accelerator.is_main_process)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """Weights that are trained, and buffers that change with them."""
         # Two models may share what is not trained, each under names of its own.
         named = self.task.objective.named_parameters(remove_duplicate=False)
         fixed = {name for name, p in named if not p.requires_grad}
-        return {k: whole(v) for k, v in self.task.objective.state_dict().items() if k not in fixed}
+        return {k: v for k, v in self.task.objective.state_dict().items() if k not in fixed}
+
+    def _whole_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The same, each whole for as long as it is looked at; all processes must ask."""
+        for name, weight in self._weights().items():
+            yield name, whole(weight)
 
     def _resume(self) -> None:
         state = read_run(self.folder)
@@ -357,8 +378,11 @@ class Trainer:
         if "frozen" in state:
             frozen = comparable(state["frozen"], self._frozen)
             check_same("model: what is not trained has other weights", *frozen)
-        if "start" in state:
-            check_same("start: weights to train from", *same_start(state["start"], self._start))
+        start = dict(state.get("start", {}))
+        # Earlier versions took turns between sizes of pictures in another order, in which their runs go on.
+        self._together = start.pop(_BEGAN, 0)
+        if start:
+            check_same("start: weights to train from", *same_start(start, self._start))
         kept = state.get("other_optimizers", {})
         names = [turn.player.name for turn in self.turns[1:]]
         check_same("model", {"other players": [*kept]}, {"other players": names})
@@ -367,13 +391,16 @@ class Trainer:
             check_same("settings", *({"accumulate": one["accumulate"]} for one in (before, now)))
         parts = state.get("parts", before["accumulate"])
         self._parts = shared_parts(parts * state["processes"], now["accumulate"], processes)
-        own = self.task.objective.state_dict()
-        weights = {k: part_like(v, own[k]) if k in own else v for k, v in state["weights"].items()}
+        weights = state["weights"]
+        if self._shards is not None:
+            own = self.task.objective.state_dict()
+            weights = {k: part_like(v, own[k]) if k in own else v for k, v in weights.items()}
         self.task.objective.load_state_dict(weights, strict=False)
-        self.average.load_state_dict(state["average"])
-        self.average.to(device=self.accelerator.device)
-        pairs = zip(self.average.shadow_params, self.trained, strict=True)
+        average = dict(state["average"])
+        # One after the other: together they would be copied whole first.
+        pairs = zip(average.pop("shadow_params"), self.trained, strict=True)
         self.average.shadow_params = [part_like(shadow, p) for shadow, p in pairs]
+        self.average.load_state_dict(average)
         first, *others = self.turns
         first.load(state["optimizer"])
         for turn in others:
@@ -407,6 +434,13 @@ class Trainer:
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
+
+
+def _forget_precision() -> None:
+    """Let the next run of this process have a precision of its own; how processes talk stays as it is."""
+    # Accelerate keeps one for a whole process, and a command may train several models one after the other.
+    if AcceleratorState._shared_state:  # pyright: ignore[reportPrivateUsage]
+        AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
 
 
 def train(

@@ -12,6 +12,8 @@ import torch
 
 from .task import BatchPosition
 
+_MASKS = 1
+
 
 def sample_numbers(count: int, batch: int, number: int, seed: int) -> list[int]:
     """The samples, out of `count`, of batch `number`: every epoch is a new permutation of all of them."""
@@ -44,6 +46,16 @@ def _order(count: int, seed: int) -> _Order:
 
 def generator_at(position: BatchPosition, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A random generator of its own for every batch."""
-    state = np.random.SeedSequence([seed, position.number]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(_seed(seed, position.number))
+
+
+def seed_masks(position: BatchPosition, seed: int) -> None:
+    """Let what draws from torch's own generators, on every device, be the batch's own too: dropout."""
+    # Others than the noise of the same batch: the same numbers would tie masks to it.
+    torch.manual_seed(_seed(seed, position.number, _MASKS))
+
+
+def _seed(*numbers: int) -> int:
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
     # PyTorch takes seeds below 2^63.
-    return torch.Generator(device).manual_seed(int(state) >> 1)
+    return int(state) >> 1

@@ -59,7 +59,6 @@ class Shards:
     @contextmanager
     def holding(self, weights: Sequence[Tensor]) -> Iterator[None]:
         """Inside the block the objective has these weights, whole, on every process."""
-        every = [whole(weight).detach() for weight in weights]
         self.objective.unshard()
         named = dict(self.objective.named_parameters())
         before = {name: named[name].detach().clone() for name in self._single}
@@ -69,8 +68,9 @@ class Shards:
             module._state_dict_pre_hooks.clear()
         try:
             with torch.no_grad():
-                for name, weight in zip(self._names, every, strict=True):
-                    named[name].copy_(weight)
+                # One after the other: beside the model there is no room for all of them whole.
+                for name, weight in zip(self._names, weights, strict=True):
+                    named[name].copy_(whole(weight))
             yield
         finally:
             for module, own in hooks.items():
@@ -82,9 +82,12 @@ class Shards:
 
 
 def shared_out(
-    task: Task[Any], settings: Settings, accelerator: Accelerator
+    task: Task[Any], settings: Settings, accelerator: Accelerator, begun: bool
 ) -> tuple[Shards | None, Estimate | None]:
-    """Share a task's objective out if the settings want that, and what it took before; else nothing."""
+    """Share a task's objective out if the settings want that, and what it took before; else nothing.
+
+    A run that has `begun` has a checkpoint.
+    """
     if not settings.fsdp:
         return None, None
     _check(settings, len(task.players))
@@ -93,7 +96,7 @@ def shared_out(
         return None, None
     task.objective.to(accelerator.device)
     # Measured while the parameters are whole.
-    found = estimate(task, settings, accelerator, settings.accumulate)
+    found = estimate(task, settings, accelerator, settings.accumulate, begun)
     return Shards(task.objective, accelerator.device, accelerator.num_processes), found
 
 
@@ -121,25 +124,40 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def all_whole(state: Any) -> Any:
-    """A state of plain containers with every tensor whole."""
-    if isinstance(state, Tensor):
-        return whole(state)
+def collected(state: Any, kept: bool) -> Any:
+    """A state of plain containers with every tensor that is shared out whole on the CPU, where it is `kept`.
+
+    Elsewhere None stands for it. All processes must ask, with the same state. They hold one tensor whole at a
+    time: together they would not fit where they had to be shared out.
+    """
+    from torch.distributed.tensor import DTensor
+
+    if isinstance(state, DTensor):
+        gathered = state.full_tensor()
+        return gathered.cpu() if kept else None
     if isinstance(state, Mapping):
-        return {key: all_whole(value) for key, value in state.items()}
+        return {key: collected(value, kept) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(all_whole(value) for value in state)
+        return type(state)(collected(value, kept) for value in state)
     return state
 
 
 def part_like(value: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor, shared out as another one is."""
+    """This process's part of a whole tensor, shared out and where another one is; a copy in any case."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor) or value.shape != like.shape:
-        return value
-    value = value.to(like.device)
-    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
+        return value.to(like.device, copy=True)
+    part = distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    # As it comes it is a view that would hold on to the memory of the whole tensor.
+    return DTensor.from_local(
+        part.to_local().clone(),
+        like.device_mesh,
+        like.placements,
+        run_check=False,
+        shape=value.shape,
+        stride=value.stride(),
+    )
 
 
 def moments_like(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:

@@ -19,7 +19,9 @@ ObjectiveT = TypeVar("ObjectiveT", bound=nn.Module)
 class BatchPosition(NamedTuple):
     """Position of a batch in a run: its step, its part of an accumulated step, its process of several.
 
-    It follows from the step in a checkpoint: nothing else has to be kept of a run's way through its data.
+    It follows from the step in a checkpoint: nothing else has to be kept of a run's way through its data, but
+    for `together`, the number of processes with which it began. So many batches in a row were made at the
+    same time then; 0 in runs of versions that did not keep it.
     """
 
     step: int
@@ -27,6 +29,7 @@ class BatchPosition(NamedTuple):
     process_index: int
     parts: int
     num_processes: int
+    together: int = 0
 
     @property
     def number(self) -> int:
@@ -104,6 +107,11 @@ class Task(ABC, Generic[ObjectiveT]):
     def thrift(self) -> str:
         """What takes less memory, for people whose device has too little."""
         return "switch gradient checkpointing on, or train in mixed precision"
+
+    @property
+    def later_thrift(self) -> str:
+        """What of that a run can still be given that has a checkpoint, which holds on to its numbers."""
+        return "switch gradient checkpointing on"
 
     @property
     def samples(self) -> int | None:

@@ -64,7 +64,7 @@ def draw_regions(
 def _tell_of_isolation(regions: Regions, isolate: float, start: float) -> None:
     """Say where nothing is isolated, because no instance acts before isolation is over."""
     acting = [first for (first, _), own in zip(regions.windows, regions.strengths, strict=True) if own > 0]
-    begins = max([start, *([min(acting)] if acting else [])])
+    begins = max(start, min(acting, default=start))
     if 0 < isolate <= begins:
         logger.warning(
             "isolate has no effect: it ends at %g of the noise schedule, and regions begin to act at %g. Set "

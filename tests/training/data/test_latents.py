@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,67 @@ def test_batches_come_from_sets_in_proportion():
     assert [one[0].size for one, _ in chosen].count((64, 64)) / 400 == pytest.approx(0.75, abs=0.06)
     assert all(one[0] is other[0] and one[1] != other[1] for one, other in chosen)
     assert chosen[5][0][1] == buckets.choose(BatchPosition(5, 0, 0, 1, 2), 2, 0)[1]
+
+
+def sized_sets(*counts: int) -> list[LatentSet]:
+    return [latent_set(torch.zeros(n, 4, 4 + k, 4), [{}] * n) for k, n in enumerate(counts)]
+
+
+def pictures_of(buckets: Buckets, step: int, parts: int, processes: int, together: int, batch: int):
+    """The set and the numbers of each batch of a step."""
+    positions = [
+        BatchPosition(step, part, process, parts, processes, together)
+        for part in range(parts)
+        for process in range(processes)
+    ]
+    chosen = [buckets.choose(position, batch, 9) for position in positions]
+    return [(buckets.sets.index(one), numbers) for one, numbers in chosen]
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch", "together"),
+    [((300, 100), 4, 1), ((300, 100), 4, 4), ((301, 17, 90), 4, 2), ((1000, 3), 8, 2), ((5, 3), 8, 2)],
+)
+def test_an_epoch_has_every_picture_of_every_set_once(counts, batch, together):
+    """Give or take the last turn of each set, after one epoch and after several."""
+    buckets, turn = Buckets(sized_sets(*counts)), batch * together
+    for epochs in (1, 2, 5):
+        seen = [Counter() for _ in counts]
+        for step in range(sum(-(-epochs * count // turn) for count in counts)):
+            for which, numbers in pictures_of(buckets, step, 1, together, together, batch):
+                seen[which].update(numbers)
+        for one, count in zip(seen, counts, strict=True):
+            assert min(one[number] for number in range(count)) >= epochs
+            assert sum(one.values()) - epochs * count < turn
+
+
+def test_sets_take_turns_in_another_order_in_every_epoch():
+    buckets = Buckets(sized_sets(60, 40))
+    epochs = [
+        [pictures_of(buckets, step, 1, 1, 1, 2)[0][0] for step in range(first, first + 50)]
+        for first in (0, 50)
+    ]
+    assert [one.count(0) for one in epochs] == [30, 30]
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_a_step_has_the_same_pictures_however_it_is_shared_out(together):
+    buckets = Buckets(sized_sets(300, 100, 7))
+    for step in range(40):
+        one, two, four = (pictures_of(buckets, step, parts, 4 // parts, together, 3) for parts in (4, 2, 1))
+        assert one == two == four
+        # At first, batches of the same time are of the same size.
+        assert all(
+            len({which for which, _ in one[first : first + together]}) == 1 for first in range(0, 4, together)
+        )
+
+
+def test_one_set_has_its_order_however_a_run_began():
+    buckets = Buckets(sized_sets(50))
+    for step in range(30):
+        old, new = (pictures_of(buckets, step, 2, 2, together, 3) for together in (0, 2))
+        assert old == new
 
 
 def test_batches_are_those_of_earlier_versions():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from line_task import Line, LineTask, settings
 from torch import nn
 
-from instance_composer.training.engine.account.memory import OutOfMemoryError
+from instance_composer.training.engine.account.memory import OutOfMemoryError, out_of_memory
 from instance_composer.training.engine.checkpoint import FILE, ResumeError, check_same, read_run, write_run
 from instance_composer.training.engine.divergence import DivergedError
 from instance_composer.training.engine.loop import Trainer
@@ -449,6 +451,34 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path):
     assert Trainer(LineTask(), settings(), tmp_path / "straight").step == 8
 
 
+class Noting(LineTask):
+    """Notes with how many processes its run is said to have begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together: list[int] = []
+
+    def batch(self, position, size, seed):
+        self.together.append(position.together)
+        return super().batch(position, size, seed)
+
+
+@pytest.mark.parametrize("began", [2, 1, None])
+def test_a_run_remembers_with_how_many_processes_it_began(tmp_path, began):
+    """Whoever goes on with it; an earlier version did not keep it, and had another order of its sets."""
+    Trainer(Noting(), settings(steps=2, accumulate=2), tmp_path).run()
+    state = read_run(tmp_path)
+    assert state["start"].pop("processes") == 1
+    if began is not None:
+        state["start"]["processes"] = began
+    write_run(tmp_path, state)
+    for steps in (3, 4):
+        task = Noting()
+        Trainer(task, settings(steps=steps, accumulate=2), tmp_path).run()
+        assert task.together == [began or 0] * 2
+    assert read_run(tmp_path)["start"].get("processes") == began
+
+
 class Resting(LineTask):
     """A task that says what else it rests on, and learns of a part of its data when that is made."""
 
@@ -509,6 +539,96 @@ def test_too_little_memory_is_told_with_a_way_out(tmp_path):
     task.objective = Huge()
     with pytest.raises(OutOfMemoryError, match="set batch to 2 and accumulate to 2"):
         Trainer(task, settings(), tmp_path).advance()
+
+
+class HugeOnce(Line):
+    """Fits until a step that does not."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = step
+
+    def forward(self, batch, generator):
+        self.left -= 1
+        if self.left < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(batch, generator)
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixed_precision": "fp16"}, {"optimizer": "adamw8bit"}])
+def test_a_run_with_a_checkpoint_is_not_told_to_change_what_it_cannot(tmp_path, changes):
+    """Batch, accumulate and precision are those of the checkpoint, or it is refused."""
+    task = LineTask()
+    task.objective = HugeOnce(4)
+    with pytest.raises(OutOfMemoryError) as told:
+        Trainer(task, settings(), tmp_path).run()
+    now, anew = str(told.value).split(", or begin anew in another folder")
+    assert "goes on with its batch alone: switch gradient checkpointing on" in now
+    assert not any(word in now for word in ("set batch", "accumulate", "precision"))
+    assert "set batch to 2 and accumulate to 2" in anew
+    assert "--init" in anew
+    # Whose moments or loss scale cannot be shared out is not told to.
+    words = str(out_of_memory("too large", settings(**changes), task, begun=True))
+    assert ("fsdp" in words) == (not changes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads which files the process has mapped")
+def test_a_checkpoint_is_mapped_and_a_run_that_goes_on_holds_on_to_nothing_of_it(tmp_path):
+    """The next one takes its name, and what was mapped would keep the old one's memory and disk."""
+
+    def mapped() -> bool:
+        return str(tmp_path) in Path("/proc/self/maps").read_text()
+
+    straight(tmp_path)
+    state = read_run(tmp_path / "straight")
+    assert mapped()
+    before = (tmp_path / "straight" / FILE).read_bytes()
+    for weight in state["weights"].values():
+        weight.zero_()
+    assert (tmp_path / "straight" / FILE).read_bytes() == before
+    del state, weight
+    assert not mapped()
+    trainer = Trainer(LineTask(), settings(steps=10), tmp_path / "straight")
+    assert not mapped()
+    trainer.run()
+
+
+class Dropping(Line):
+    """Forgets parts of what it sees, and notes which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+        self.masks: list[list[bool]] = []
+
+    def forward(self, batch, generator):
+        kept = self.dropout(torch.ones(8, 4))
+        self.masks.append((kept > 0).flatten().tolist())
+        error = self.head(self.body(batch["x"]) * kept[: len(batch["x"])])[:, 0] - batch["y"]
+        return {"loss": error.square().mean()}
+
+
+def dropping() -> LineTask:
+    task = LineTask()
+    torch.manual_seed(7)
+    task.objective = Dropping()
+    return task
+
+
+def test_masks_of_dropout_are_those_of_the_position(tmp_path):
+    """Whatever else draws from torch's generators, and after an interruption."""
+    whole = Trainer(dropping(), settings(accumulate=2), tmp_path / "whole")
+    whole.run()
+    first = Trainer(dropping(), settings(accumulate=2, steps=3), tmp_path / "resumed")
+    first.run()
+    state = read_run(tmp_path / "resumed")
+    write_run(tmp_path / "resumed", {**state, "random": torch.Generator().manual_seed(5).get_state()})
+    second = Trainer(dropping(), settings(accumulate=2), tmp_path / "resumed")
+    second.run()
+    assert_same(weights(whole), weights(second))
+    masks = whole.task.objective.masks
+    assert first.task.objective.masks + second.task.objective.masks == masks
+    assert len({tuple(mask) for mask in masks}) == len(masks) == 16
 
 
 @pytest.mark.parametrize(

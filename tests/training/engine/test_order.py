@@ -8,7 +8,7 @@ import tracemalloc
 
 import torch
 
-from instance_composer.training.engine.order import generator_at, sample_numbers
+from instance_composer.training.engine.order import generator_at, sample_numbers, seed_masks
 from instance_composer.training.engine.task import BatchPosition
 
 
@@ -44,3 +44,19 @@ def test_noise_is_new_at_every_position_and_the_same_again():
     positions = [(0, 0, 0, 2, 2), (0, 0, 1, 2, 2), (0, 1, 0, 2, 2), (1, 0, 0, 2, 2)]
     assert len({tuple(noise(*position)) for position in positions}) == 4
     assert noise(1, 0, 0, 2, 2) == noise(1, 0, 0, 2, 2)
+
+
+def test_masks_are_those_of_the_position_and_not_the_noise():
+    """However a step is shared out; equal numbers would tie what is dropped to the noise."""
+
+    def masks(*position):
+        seed_masks(BatchPosition(*position), 1)
+        return torch.rand(3).tolist()
+
+    shared = [(3, part, rank, 2, 2) for part in (0, 1) for rank in (0, 1)]
+    alone = [(3, part, 0, 4, 1) for part in range(4)]
+    found = [masks(*position) for position in shared]
+    assert found == [masks(*position) for position in alone]
+    assert len({tuple(one) for one in found}) == 4
+    noise = [torch.rand(3, generator=generator_at(BatchPosition(*p), seed=1)).tolist() for p in shared]
+    assert not any(one in noise for one in found)

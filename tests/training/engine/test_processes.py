@@ -94,6 +94,20 @@ def test_mixed_precision_computes_in_halves_and_keeps_whole_weights(tmp_path):
 
 
 @pytest.mark.usefixtures("_fresh_accelerator")
+@pytest.mark.parametrize("precisions", [("no", "bf16"), ("bf16", "no")])
+def test_runs_of_one_process_have_precisions_of_their_own(tmp_path, precisions):
+    """A command trains several models one after the other, rewards in float32 and then what they judge."""
+    for precision in precisions:
+        seen: list[torch.dtype] = []
+        task = LineTask()
+        task.objective.head.register_forward_hook(lambda module, args, output: seen.append(output.dtype))  # noqa: B023
+        trainer = Trainer(task, settings(steps=2, mixed_precision=precision), tmp_path / precision)
+        trainer.run()
+        assert trainer.accelerator.mixed_precision == precision
+        assert set(seen) == {torch.bfloat16 if precision == "bf16" else torch.float32}
+
+
+@pytest.mark.usefixtures("_fresh_accelerator")
 def test_a_resumed_run_in_mixed_precision_equals_a_straight_one(tmp_path):
     whole = Trainer(LineTask(), settings(mixed_precision="bf16"), tmp_path / "straight")
     whole.run()

@@ -9,7 +9,7 @@ import sharded_task
 import torch
 from gan_task import PairTask
 from line_task import LineTask, settings
-from sharded_task import GatedTask, of_gated
+from sharded_task import GatedTask, of_gated, tensors
 from two_processes import run_in_two
 
 from instance_composer.training.engine.checkpoint import BEST, read_run
@@ -22,16 +22,6 @@ def runs(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("runs")
     run_in_two(sharded_task, folder, tiny_model)
     return folder
-
-
-def tensors(state, prefix=""):
-    """All tensors of a state by their places in it."""
-    items = state.items() if isinstance(state, dict) else enumerate(state)
-    for name, value in items:
-        if isinstance(value, torch.Tensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, dict | list | tuple):
-            yield from tensors(value, f"{prefix}{name}.")
 
 
 def metrics(folder):
@@ -67,6 +57,32 @@ def test_samples_are_of_the_averages_and_the_best_is_kept(runs):
             torch.testing.assert_close(shared[name], weight, atol=1e-6, rtol=1e-4)
     assert read_run(runs / "shared")["best"]["step"] == read_run(runs / "plain")["best"]["step"]
     assert (runs / "shared" / BEST).is_file()
+
+
+@pytest.mark.slow
+def test_a_process_that_goes_on_holds_its_part_and_no_more(runs):
+    """A part of what was read whole must not keep the whole in memory."""
+    averages = moments = 0
+    for rank in range(2):
+        held = json.loads((runs / f"held-{rank}.json").read_text())
+        assert held["step"] == 8
+        for name, (own, storage) in held["parts"].items():
+            assert storage == own, name
+        averages += sum(own for name, (own, _) in held["parts"].items() if name.startswith("average"))
+        moments += sum(own for name, (own, _) in held["parts"].items() if name.startswith("moments"))
+    # Of both processes together: body and head, without the gate, which is not shared out.
+    assert (averages, moments) == (4 * 26, 2 * 4 * 26)
+
+
+@pytest.mark.slow
+def test_the_main_process_alone_gathers_a_state(runs):
+    """On the CPU, which has room for all of it; the other has the single numbers that nobody shares."""
+    first, second = (json.loads((runs / f"held-{rank}.json").read_text())["state"] for rank in range(2))
+    assert first.keys() == {name for name, _ in tensors(read_run(runs / "shared"))}
+    assert {device for device, _ in first.values()} == {"cpu"}
+    whole = {name for name, (_, dimensions) in first.items() if dimensions}
+    assert sum(name.startswith("weights") for name in whole) == 4
+    assert second.keys() == first.keys() - (whole - {"random"})
 
 
 @pytest.mark.slow

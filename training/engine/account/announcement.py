@@ -26,15 +26,18 @@ class Estimate(NamedTuple):
     memory: int
 
 
-def estimate(task: Task[Any], settings: Settings, accelerator: Accelerator, parts: int) -> Estimate:
-    """Look at a model and try what is to be measured; `OutOfMemoryError` where that does not fit."""
+def estimate(
+    task: Task[Any], settings: Settings, accelerator: Accelerator, parts: int, begun: bool
+) -> Estimate:
+    """Look at a model and try what is to be measured; `OutOfMemoryError` where that does not fit, with ways
+    out for a run that has `begun` or has not."""
     device, processes = accelerator.device, accelerator.num_processes
     try:
         cost = measure(task, settings, device, lambda batch: to_device(batch, device))
     except TooLargeError as error:
         samples = "one" if error.samples == 1 else str(error.samples)
         trouble = f"a batch of {samples} does not fit into the memory of {device}"
-        raise out_of_memory(trouble, settings, task) from error
+        raise out_of_memory(trouble, settings, task, begun) from error
     memory = needed(task.objective, cost, settings.optimizer, parts, processes, settings.fsdp)
     return Estimate(weights_line(task.objective), cost, memory)
 
@@ -62,13 +65,13 @@ def announce(
         steps_line(settings, done, parts, accelerator.num_processes, task.samples),
         held_out_line(settings, task.held_out_count),
     )
-    found = found or estimate(task, settings, accelerator, parts)
+    found = found or estimate(task, settings, accelerator, parts, done > 0)
     cost, memory, there = found.cost, found.memory, memory_of(device)
     of = f" of {gigabytes(there)} on {device}" if there else ""
     say(accelerator, f"memory: about {gigabytes(memory)}{of}")
     if there and memory > there:
         trouble = f"training needs about {gigabytes(memory)}, and {device} has {gigabytes(there)}"
-        raise out_of_memory(trouble, settings, task)
+        raise out_of_memory(trouble, settings, task, done > 0)
     step, left = cost.seconds * parts, max(0, settings.steps - done)
     before = cost.before / accelerator.num_processes
     first = f", of it {duration(before)} before the first" if before else ""

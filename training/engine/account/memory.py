@@ -69,10 +69,18 @@ def memory_of(device: torch.device) -> int:
     return 0
 
 
-def out_of_memory(trouble: str, settings: Settings, task: Task[Any]) -> OutOfMemoryError:
-    """The error with ways out."""
+def out_of_memory(trouble: str, settings: Settings, task: Task[Any], begun: bool) -> OutOfMemoryError:
+    """The error with ways out; a run that has `begun`, and left a checkpoint, has others."""
     size = settings.batch
+    smaller = f"batch to {max(1, size // 2)} and accumulate to {2 * settings.accumulate}"
+    if not begun:
+        return OutOfMemoryError(f"{trouble}: set {smaller} (the same step in smaller parts), {task.thrift}")
+    ways = [task.later_thrift]
+    # What else fsdp does not go together with, such as an old torch, is told where it is asked for.
+    if settings.optimizer == ADAMW and settings.mixed_precision != "fp16" and len(task.players) == 1:
+        ways.append("share it out to more processes (fsdp = true)")
     return OutOfMemoryError(
-        f"{trouble}: set batch to {max(1, size // 2)} and accumulate to {2 * settings.accumulate} "
-        f"(the same step in smaller parts), {task.thrift}"
+        f"{trouble}, and a run that has a checkpoint goes on with its batch alone: {', '.join(ways)}, or "
+        f"begin anew in another folder, where you may set {smaller}, from what this one has exported where "
+        "the command has --init"
     )
