@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,14 @@ from .arguments import (
 )
 from .files import is_pipe, read_pipe
 from .render_files import (
+    asked_size,
     is_done,
     seeds_of,
     settings_of,
     sheet_of,
     size_for,
     targets_of,
+    weights_of,
     write_beside,
     write_picture,
     write_sheet,
@@ -173,7 +177,7 @@ def _run_one(arguments: argparse.Namespace, out: Path) -> int:
         raise ValueError(f"--out: there is no folder {out.parent}")
     layout = _checked(_read_one(arguments))
     steered = steering_pictures(arguments, Path(arguments.layout[0]).stem)
-    _Drawer(arguments).draw(layout, out, steered)
+    _Drawer(arguments, lambda: weights_of(arguments)).draw(layout, out, steered)
     return 0
 
 
@@ -191,6 +195,9 @@ def _run_many(arguments: argparse.Namespace, out: Path) -> int:
     failures = 0
     due: list[tuple[Listed, Path, dict[str, Path]]] = []
     seeds = seeds_of(arguments)
+    precision = _place_and_precision(arguments)[1]
+    # Taken once, and only where a picture or a drawing needs them: files of gigabytes are looked into.
+    weights = cache(lambda: weights_of(arguments))
     for one in own:
         target = out / f"{one.name}.png"
         try:
@@ -201,11 +208,13 @@ def _run_many(arguments: argparse.Namespace, out: Path) -> int:
             print(f"{one}: {error}", file=sys.stderr)
             continue
         there = zip(targets_of(target, len(seeds)), seeds, strict=True)
-        done = all(is_done(path, layout, arguments, seed, steered) for path, seed in there)
+        done = all(
+            is_done(path, layout, arguments, seed, steered, precision, weights) for path, seed in there
+        )
         if not done or (arguments.grid and not sheet_of(target).is_file()):
             due.append((one, target, steered))
     done = len(own) - failures - len(due)
-    drawer = _Drawer(arguments) if due else None
+    drawer = _Drawer(arguments, weights) if due else None
     for one, target, steered in tqdm(due, desc="layouts", unit="layout", disable=None):
         assert drawer is not None
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -263,10 +272,16 @@ def _joined(layout: Layout) -> Layout:
     return replace(layout, prompt=prompt)
 
 
+def _place_and_precision(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Where it is drawn, and in which precision."""
+    place = arguments.device or own_device(best_device())
+    return place, arguments.dtype or ("fp32" if place == "cpu" else "fp16")
+
+
 class _Drawer:
     """Model and adapter, loaded once; the adapter is let go where only one layout is drawn."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, weights: Callable[[], Mapping[str, str]]) -> None:
         import torch
         from tqdm import tqdm
 
@@ -274,9 +289,9 @@ class _Drawer:
         from ..models.ifadapter import IFAdapter
 
         self.arguments = arguments
-        place = usable_device(arguments.device or own_device(best_device()))
-        names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-        dtype = names[arguments.dtype or ("fp32" if place == "cpu" else "fp16")]
+        place, self.precision = _place_and_precision(arguments)
+        usable_device(place)
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         steps = 2 + sum(map(bool, (arguments.lora, arguments.controlnet, arguments.ip_adapter)))
         first = "cpu" if arguments.cpu_offload else place
         if arguments.cpu_offload and place == "cpu":
@@ -300,6 +315,8 @@ class _Drawer:
                 steered: Any = with_controlnet(self.pipeline, arguments.controlnet[0])
                 self.pipeline = steered
                 bar.update()
+        # After loading, which tells what is wrong with a file in words of its own.
+        self.weights = weights()
         if arguments.cpu_offload:
             offload(self.pipeline, place)
         if arguments.vae_tiling:
@@ -312,7 +329,8 @@ class _Drawer:
 
         arguments = self.arguments
         encoded = self._encode(layout if arguments.keep_prompt else _joined(layout))
-        width, height = size_for(self.pipeline, arguments.size or (layout.canvas.width, layout.canvas.height))
+        asked = asked_size(arguments, layout)
+        width, height = size_for(self.pipeline, asked)
         read = read_steering(steered)
         seeds = seeds_of(arguments)
         pictures: list[Image] = generate(
@@ -335,7 +353,10 @@ class _Drawer:
         )
         targets = targets_of(out, len(seeds))
         for target, picture, seed in zip(targets, pictures, seeds, strict=True):
-            write_picture(target, picture, layout, settings_of(arguments, seed, picture.size, steered))
+            settings = settings_of(
+                arguments, seed, picture.size, asked, steered, self.precision, self.weights
+            )
+            write_picture(target, picture, layout, settings)
             print(target)
             if arguments.beside:
                 print(write_beside(target, picture, layout))

@@ -6,7 +6,9 @@ import argparse
 import json
 import sys
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .files import whole
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from ..hosts.diffusers_sdxl.loading import StableDiffusionXLPipeline
     from ..layout import Layout
 
-# The model's sizes come in steps of so many pixels at most.
-_MOST_UNIT = 64
+# Pixels of a step of SDXL's sizes: what its VAE makes one number of.
+_UNIT = 8
+# What pictures of earlier versions do not carry.
+_LATER = ("asked", "config", "weights")
 # Pictures side by side in a contact sheet.
 _COLUMNS = 4
 
@@ -54,10 +58,53 @@ def size_for(pipeline: StableDiffusionXLPipeline, asked: tuple[int, int]) -> tup
     return fitting
 
 
+def asked_size(arguments: argparse.Namespace, layout: Layout) -> tuple[int, int]:
+    """The width and height that are asked for, before they are made to fit the model."""
+    return arguments.size or (layout.canvas.width, layout.canvas.height)
+
+
+def weights_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Digests of all files that draw, by part; ValueError for one that is not there."""
+    from ..models.weights import digest_of_model, digest_of_weights
+
+    loras = [Path(path) for path, _ in arguments.lora]
+    controlnet, ip_adapter = (
+        Path(given[0]) if given else None for given in (arguments.controlnet, arguments.ip_adapter)
+    )
+    model, adapter = Path(arguments.model), Path(arguments.adapter)
+    encoder = Path(arguments.image_encoder) if arguments.image_encoder else None
+    if encoder is None and ip_adapter is not None and (model / "image_encoder").is_dir():
+        encoder = model / "image_encoder"
+    given = [("model", model), ("adapter", adapter), *(("lora", lora) for lora in loras)]
+    steering = [("controlnet", controlnet), ("ip-adapter", ip_adapter), ("image-encoder", encoder)]
+    for option, path in [*given, *steering]:
+        if path is not None and not path.exists():
+            raise ValueError(f"--{option}: there is nothing at {path}; name what is there")
+    weights = {**digest_of_model(model), "IFAdapter": digest_of_weights([adapter])}
+    if loras:
+        weights["LoRAs"] = digest_of_weights(loras)
+    if ip_adapter is not None:
+        weights["IP-Adapter"] = digest_of_weights([ip_adapter])
+    for part, folder in (("ControlNet", controlnet), ("image encoder", encoder)):
+        if folder is not None:
+            weights |= {f"{part}, {own}": digest for own, digest in digest_of_model(folder).items()}
+    return weights
+
+
 def is_done(
-    target: Path, layout: Layout, arguments: argparse.Namespace, seed: int, steered: dict[str, Path]
+    target: Path,
+    layout: Layout,
+    arguments: argparse.Namespace,
+    seed: int,
+    steered: dict[str, Path],
+    precision: str,
+    weights: Callable[[], Mapping[str, str]],
 ) -> bool:
-    """Whether the picture is there and was made of this layout with these settings."""
+    """Whether the picture is there and was made of this layout with these settings and weights.
+
+    `precision` is that in which it would be drawn, `weights` the digests of what would draw it, which are
+    asked for only where the picture carries its own.
+    """
     from PIL import Image
 
     if not target.is_file():
@@ -71,30 +118,47 @@ def is_done(
             size = (found["size"][0], found["size"][1])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return False
-    asked = arguments.size or (layout.canvas.width, layout.canvas.height)
-    # Sizes are made to fit the model by less than its unit.
-    fits = all(abs(one - other) < _MOST_UNIT for one, other in zip(asked, size, strict=True))
-    wanted = settings_of(arguments, seed, size, steered)
-    return fits and texts.get("layout") == layout.to_json() and found == json.loads(json.dumps(wanted))
+    if texts.get("layout") != layout.to_json():
+        return False
+    asked = asked_size(arguments, layout)
+    # What was asked for is not told by a picture of before that was noted, only what SDXL makes of it.
+    if "asked" not in found and size != _fitting(asked):
+        return False
+    digests = weights() if "weights" in found else {}
+    # Of before the real precision was noted there is what was asked for, and nothing where that was nothing.
+    dtype = arguments.dtype if found.get("dtype") is None else precision
+    wanted = settings_of(arguments, seed, size, asked, steered, dtype, digests)
+    known = {name: value for name, value in wanted.items() if name in found or name not in _LATER}
+    return found == json.loads(json.dumps(known))
 
 
 def settings_of(
-    arguments: argparse.Namespace, seed: int, picture_size: tuple[int, int], steered: dict[str, Path]
+    arguments: argparse.Namespace,
+    seed: int,
+    picture_size: tuple[int, int],
+    asked: tuple[int, int],
+    steered: dict[str, Path],
+    precision: str | None,
+    weights: Mapping[str, str],
 ) -> dict[str, Any]:
     """Facts to render the picture again by; files by name, without the folders of this machine.
 
     `steered` are the pictures that steer it, by what they are called here: they are told by a checksum too.
+    `precision` is the one it is drawn in, `weights` are digests of the files that draw.
     """
     return {
         "model": Path(arguments.model).name,
         "adapter": Path(arguments.adapter).name,
         "loras": [[Path(path).name, strength] for path, strength in arguments.lora],
+        "config": Path(arguments.config).name if arguments.config else "",
         "seed": seed,
         "size": list(picture_size),
+        "asked": list(asked),
         **{
             name: getattr(arguments, name)
-            for name in ("steps", "cfg", "strength", "start", "end", "negative", "keep_prompt", "dtype")
+            for name in ("steps", "cfg", "strength", "start", "end", "negative", "keep_prompt")
         },
+        "dtype": precision,
         # Only where there are some, so that pictures of before these settings are still known.
         **{
             name: [Path(path).name, strength]
@@ -109,7 +173,16 @@ def settings_of(
             if "control" in steered
             else {}
         ),
+        "weights": dict(weights),
     }
+
+
+def _fitting(asked: tuple[int, int]) -> tuple[int, int]:
+    """What a size becomes when it is made to fit, told without a model."""
+    from ..hosts.diffusers_sdxl import fit_size
+
+    any_model: Any = SimpleNamespace(vae_scale_factor=_UNIT)
+    return fit_size(any_model, *asked)
 
 
 def write_picture(target: Path, picture: Image, layout: Layout, settings: dict[str, Any]) -> None:

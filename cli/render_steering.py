@@ -28,6 +28,9 @@ def check_steering(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{_flag(part)}: there is nothing at {reader[0]}")
     if arguments.image_encoder and not arguments.ip_adapter:
         raise ValueError("--image-encoder is for --ip-adapter, which is not given")
+    for edge, whole in (("control_start", 0.0), ("control_end", 1.0)):
+        if not arguments.controlnet and getattr(arguments, edge) != whole:
+            raise ValueError(f"--{_flag(edge)} is for --controlnet, which is not given")
     if arguments.controlnet and arguments.control_end <= arguments.control_start:
         raise ValueError(
             f"--control-start {arguments.control_start:g} and --control-end {arguments.control_end:g} leave "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...generation import diffusers_methods, placing_methods
 from ..arguments import file_with_strength, number, size
-from .parts import add_machine, add_shard, chosen_device, chosen_shard, open_run
+from .parts import add_machine, add_shard, chosen_device, chosen_precision, chosen_shard, open_run
 
 if TYPE_CHECKING:
     from ...generation.jobs import Drawer
@@ -70,11 +70,22 @@ def run(arguments: argparse.Namespace) -> int:
             f"--way {arguments.way} needs boxes, and {arguments.benchmark} asks for its pictures by prompts "
             "alone; take plain"
         )
+    if arguments.comfyui is None and _method(arguments.way).adapter and _adapter(arguments) is None:
+        raise ValueError(f"--way {arguments.way} draws with an IFAdapter; name its file with --adapter")
     sampling = Sampling(steps=arguments.steps, cfg=arguments.cfg)
     way = Way(name, family, arguments.way, sampling, arguments.size, options)
-    run_folder.add_way(name, _about(arguments))
+    about = _about(arguments, run_folder.ways_of(name))
+    run_folder.add_way(name, about)
+
+    @contextmanager
+    def opened() -> Iterator[Drawer]:
+        with _drawer(arguments) as drawer:
+            # Once more, since another process may have begun under this name while this one was loading.
+            run_folder.add_way(name, about)
+            yield drawer
+
     with tqdm(total=len(shard.of(run_folder.cases)), desc=name, unit="picture", disable=None) as bar:
-        draw(run_folder, way, lambda: _drawer(arguments), shard, bar.update)
+        draw(run_folder, way, opened, shard, bar.update)
     print(run_folder.folder / "pictures" / name)
     return 0
 
@@ -104,6 +115,16 @@ def _family(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
                 f"--way {arguments.way} draws with {own.label}'s own model: name its diffusers folder with "
                 "--model, and leave --lora and --config out"
             )
+        if arguments.adapter and not own.adapter:
+            with_one = " or ".join(
+                name for name, method in diffusers_methods.METHODS.items() if method.adapter
+            )
+            raise ValueError(
+                f"--adapter: --way {arguments.way} draws without an IFAdapter; leave it out, or take "
+                f"{with_one}"
+            )
+        if arguments.packs:
+            raise ValueError("--packs is for --comfyui, which is not given")
         return diffusers_methods.FAMILY, _strength(arguments)
     if arguments.way not in _comfyui_methods():
         raise ValueError(
@@ -114,6 +135,8 @@ def _family(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         raise ValueError(
             "--comfyui draws with the demo model as it is; leave --lora, --adapter and --config out"
         )
+    if arguments.device or arguments.dtype:
+        raise ValueError("--comfyui chooses device and precision itself; leave --device and --dtype out")
     return "placing", {"base": 1.0}
 
 
@@ -122,22 +145,30 @@ def _strength(arguments: argparse.Namespace) -> dict[str, Any]:
     return {} if arguments.strength is None else {"strength": arguments.strength}
 
 
-def _about(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the pictures of a way depend on, files by name and digest, without the folders of this machine."""
+def _about(arguments: argparse.Namespace, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pictures of a way depend on, files by name and digest, without the folders of this machine.
+
+    `before` is what an earlier start noted.
+    """
     from ...evaluation.benchmark import WEIGHTS
 
-    label = _method(arguments.way).label
+    label, adapter = _method(arguments.way).label, arguments.adapter.name if arguments.adapter else ""
+    host, dtype = ("ComfyUI", "") if arguments.comfyui else ("diffusers", chosen_precision(arguments))
+    # Earlier versions took and noted an adapter, and in ComfyUI a precision, that did nothing.
+    if (before.get("way"), before.get("host")) == (arguments.way, host):
+        adapter = adapter if _method(arguments.way).adapter else before.get("adapter", "")
+        dtype = before.get("dtype", "") if arguments.comfyui else dtype
     return {
         "label": label if arguments.label is None else f"{arguments.label} ({label})",
         "way": arguments.way,
-        "host": "ComfyUI" if arguments.comfyui else "diffusers",
+        "host": host,
         "model": arguments.model.name if arguments.model else "demo",
-        "adapter": arguments.adapter.name if arguments.adapter else "",
+        "adapter": adapter,
         "loras": [[Path(path).name, strength] for path, strength in arguments.lora],
         "steps": arguments.steps,
         "cfg": arguments.cfg,
         "size": list(arguments.size) if arguments.size else [],
-        "dtype": arguments.dtype or "",
+        "dtype": dtype,
         **_strength(arguments),
         WEIGHTS: _weights(arguments),
     }

@@ -44,16 +44,24 @@ def chosen_shard(arguments: argparse.Namespace) -> Shard:
     return Shard(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
+def chosen_precision(arguments: argparse.Namespace) -> str:
+    """The name of the precision that models have, told without trying the device."""
+    return arguments.dtype or ("fp32" if _place(arguments) == "cpu" else "fp16")
+
+
 def chosen_device(arguments: argparse.Namespace) -> tuple[str, Any]:
     """Device and dtype; of several processes on a machine each takes its own GPU."""
     import torch
 
+    names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    return usable_device(_place(arguments)), names[chosen_precision(arguments)]
+
+
+def _place(arguments: argparse.Namespace) -> str:
     best = best_device()
     if best == "cuda" and "LOCAL_RANK" in os.environ:
         best = f"cuda:{os.environ['LOCAL_RANK']}"
-    place = usable_device(arguments.device or best)
-    names = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    return place, names[arguments.dtype or ("fp32" if place == "cpu" else "fp16")]
+    return arguments.device or best
 
 
 def benchmark_of(name: str) -> Any:

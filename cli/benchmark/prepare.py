@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.folder / FILE
     if target.exists():
         raise ValueError(f"{target} is there already; a run keeps its cases, so name another folder")
+    if arguments.cases is not None:
+        _check_frozen(arguments)
     benchmark = benchmark_of(arguments.benchmark)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     if arguments.cases is not None:
@@ -65,6 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
         cases.write(target)
     print(f"{target} ({len(cases.cases)} pictures, checksum {cases.checksum[:16]})")
     return 0
+
+
+def _check_frozen(arguments: argparse.Namespace) -> None:
+    """ValueError for what would choose among cases that somebody else froze."""
+    chosen = [name for name in ("limit", "categories", "pictures") if getattr(arguments, name, None)]
+    if chosen:
+        given = " and ".join(f"--{name}" for name in chosen)
+        raise ValueError(f"--cases are taken as they were frozen, all of them; leave {given} out")
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from ..arguments import number
 from .parts import add_machine, add_shard, benchmark_of, chosen_device, chosen_shard, open_run
 
 if TYPE_CHECKING:
-    from ...evaluation.harness.measuring import Outcome, Stage
+    from ...evaluation.harness.cases import Case
+    from ...evaluation.harness.measuring import Item, Measure, Outcome, Stage
     from ...evaluation.harness.run_folder import RunFolder, Shard
     from ...evaluation.scorers.models import Models
 
@@ -90,10 +92,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     _add_folders(run_folder, arguments)
     reference = _reference(arguments, run_folder)
+    noting = _Noting(run_folder, _model_names(arguments), _model_weights(arguments))
     stages = benchmark.stages(_models(arguments), run_folder.list.shared)
     stages = [stage for stage in stages if _wanted(stage, arguments)]
-    run_folder.add_models(_model_names(arguments), _model_weights(arguments))
     ways, failed = _ways(run_folder, arguments.ways), False
+    options = {} if arguments.tiny else _options_of(benchmark, run_folder)
+    _check_named(run_folder, ways, stages, options, shard, noting.names)
+    stages = [noting.of(stage, options.get(stage.name)) for stage in stages]
     for way in ways:
         total = len(stages) * sum(
             run_folder.picture(way, case).is_file() for case in shard.of(run_folder.cases)
@@ -108,8 +113,122 @@ def run(arguments: argparse.Namespace) -> int:
         )
         failed = _tell_broken(way, outcome) or failed
     if reference is not None:
-        failed = _measure_features(arguments, run_folder, reference, ways, shard) or failed
+        failed = _measure_features(arguments, run_folder, reference, ways, shard, noting) or failed
     return int(failed)
+
+
+class _Noting:
+    """What is noted of the models of this run: each as soon as it has measured something, for a name with a
+    slip in it loads nothing and is not to stand in the way of the right one.
+
+    `PlanError` at once where findings of others are there.
+    """
+
+    def __init__(self, run_folder: RunFolder, names: Mapping[str, str], weights: Mapping[str, str]) -> None:
+        self.run_folder, self.names, self.weights = run_folder, names, weights
+        run_folder.check_models(names, weights)
+
+    def of(self, stage: Stage, option: str | None) -> Stage:
+        """A stage that notes the model of an option, or all of them where one judge stands for them."""
+
+        def load() -> Measure:
+            measure, noted = stage.load(), False
+
+            def look(items: Sequence[Item]) -> Sequence[Any]:
+                nonlocal noted
+                found = measure(items)
+                # Before anything of it is kept, and after another process may have noted its own.
+                if not noted:
+                    self._note(option)
+                    noted = True
+                return found
+
+            return look
+
+        return replace(stage, load=load)
+
+    def _note(self, option: str | None) -> None:
+        names, weights = (
+            {
+                use: value
+                for use, value in noted.items()
+                if use == option or (option is None and use != _DISTANCES)
+            }
+            for noted in (self.names, self.weights)
+        )
+        self.run_folder.add_models(names, weights)
+
+
+def _options_of(benchmark: Any, run_folder: RunFolder) -> dict[str, str]:
+    """The option that names the model of each stage."""
+    from ...evaluation.scorers.library_models import AskedError, UnloadedModels
+
+    found: dict[str, str] = {}
+    for stage in benchmark.stages(UnloadedModels(), run_folder.list.shared):
+        try:
+            stage.load()
+        except AskedError as asked:
+            found[stage.name] = asked.option
+    return found
+
+
+def _check_named(
+    run_folder: RunFolder,
+    ways: Sequence[str],
+    stages: Sequence[Stage],
+    options: Mapping[str, str],
+    shard: Shard,
+    names: Mapping[str, str],
+) -> None:
+    """ValueError for models that pictures will need and nothing names, before one has measured for hours."""
+    missing = [
+        f"--{options[stage.name]}: name the model for the stage {stage.name}"
+        for place, stage in enumerate(stages)
+        if stage.name in options
+        and options[stage.name] not in names
+        and any(_may_look(run_folder, way, stages[: place + 1], shard) for way in ways)
+    ]
+    if missing:
+        raise ValueError("; ".join(missing))
+
+
+def _may_look(run_folder: RunFolder, way: str, stages: Sequence[Stage], shard: Shard) -> bool:
+    """Whether the last of these stages has something to look at, or may have when the others are done."""
+    from ...evaluation.harness.measuring import found_of
+
+    *earlier, last = stages
+    known = {stage.name: run_folder.findings(way, stage.name) for stage in earlier}
+    done = run_folder.findings(way, last.name)
+    return any(
+        case.id not in done
+        and run_folder.picture(way, case).is_file()
+        and _may_ask(last, case, found_of(case, known))
+        for case in shard.of(run_folder.cases)
+    )
+
+
+def _may_ask(stage: Stage, case: Case, found: Mapping[str, Any]) -> bool:
+    try:
+        return stage.asks(case, _SoFar(found))
+    except _NotYetError:
+        return True
+
+
+class _NotYetError(Exception):
+    """A stage asks by what an earlier one has not found yet."""
+
+
+class _SoFar(dict[str, Any]):
+    """What is found so far in a picture; of stages that did not look yet all may come."""
+
+    def __contains__(self, stage: object) -> bool:
+        return True
+
+    def __missing__(self, stage: str) -> Any:
+        raise _NotYetError
+
+    def get(self, stage: str, default: Any = None) -> Any:
+        return self[stage]
 
 
 def _wanted(stage: Stage, arguments: argparse.Namespace) -> bool:
@@ -147,6 +266,7 @@ def _measure_features(
     reference: RunFolder,
     ways: Sequence[str],
     shard: Shard,
+    noting: _Noting,
 ) -> bool:
     """Features of the real pictures and of each way's; whether some cannot be read."""
     from tqdm import tqdm
@@ -159,7 +279,7 @@ def _measure_features(
     load = cache(
         lambda: InceptionFeatures.load(arguments.inception, place, arguments.resize, arguments.batch)
     )
-    stages, failed = [features_stage(load)], False
+    stages, failed = [noting.of(features_stage(load), _DISTANCES)], False
     for run, way in ((reference, REFERENCE), *((run_folder, one) for one in ways)):
         with tqdm(total=len(shard.of(run.cases)), desc=f"{way}, features", disable=None) as bar:
             outcome = measure(run, way, stages, batch=arguments.batch, shard=shard, on_pictures=bar.update)

@@ -15,6 +15,10 @@ from ..benchmark import WEIGHTS, PlanError, other_weights
 from .cases import FILE, Case, CaseList
 
 _NAME = re.compile(r"[\w][\w.+-]*")
+# Findings of a start that was stopped before its first picture: those of `drawing`, which measure nothing.
+_SECONDS = "seconds."
+# A way's settings that earlier versions noted without knowing them, and what they noted then.
+_UNKNOWN = {"dtype": ""}
 Found = Mapping[str, Any]
 
 
@@ -47,41 +51,50 @@ class RunFolder:
     def ways(self) -> dict[str, dict[str, Any]]:
         """What is known of each way of drawing, in the order of their names."""
         files = sorted((self.folder / "ways").glob("*.json"))
-        return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+        return {file.stem: self.ways_of(file.stem) for file in files}
 
     def add_way(self, name: str, about: Mapping[str, Any]) -> None:
-        """Note how a way draws; `PlanError` if pictures of that name were drawn otherwise."""
+        """Note how a way draws; `PlanError` if pictures of that name were drawn otherwise.
+
+        Before there are any, nor findings, an earlier note gives way: a start that failed binds nobody.
+        """
         if not _NAME.fullmatch(name):
             raise PlanError(f'"{name}" cannot be the name of a folder; use letters, digits, - and _')
         file = self.folder / "ways" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
+        about = self._movable(about)
         if file.is_file():
-            before = json.loads(file.read_text(encoding="utf-8"))
-            known = sorted({*before, *about} - {WEIGHTS})
-            changed = [
-                f"{key} was {before.get(key)} and is now {about.get(key)}"
-                for key in known
-                if before.get(key) != about.get(key)
-            ]
-            changed += other_weights(before, about)
-            if changed:
-                raise PlanError(
-                    f"{name} was drawn otherwise: {'; '.join(changed)}. Give it another name with "
-                    "--label, or continue with the same settings and weights"
-                )
-            return
+            before = self._movable(json.loads(file.read_text(encoding="utf-8")))
+            if self._has_begun(name):
+                _check_same(name, before, about)
+                return
         unfinished = file.with_name(f".{name}-{os.getpid()}")
         unfinished.write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
         unfinished.replace(file)
+
+    def _has_begun(self, way: str) -> bool:
+        """Whether there are pictures of a way, or findings in them."""
+        pictures = (self.folder / "pictures" / way).rglob("*")
+        drawn = any(
+            file.suffix.lower() in ALL_ENDINGS and not file.name.startswith(".unfinished-")
+            for file in pictures
+        )
+        findings = self._findings(way).glob("*.jsonl")
+        return drawn or any(not one.name.startswith(_SECONDS) and one.stat().st_size for one in findings)
+
+    def _movable(self, about: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As it is noted: a folder in this run is told from the run, so that a copy has its own pictures."""
+        root, folder = self.folder.resolve(), Path(about.get("folder", ""))
+        if not folder.is_absolute() or not folder.is_relative_to(root):
+            return about
+        return {**about, "folder": folder.relative_to(root).as_posix()}
 
     def models(self) -> dict[str, str]:
         """The names of the models that measured, by what they are for; nothing of what is not known."""
         return {use: name for use, name in self._noted_models().items() if use != WEIGHTS}
 
-    def add_models(self, names: Mapping[str, str], weights: Mapping[str, str] | None = None) -> None:
-        """Note by which models is measured, with digests of those that have some; `PlanError` if others did
-        before, whose findings are kept.
-        """
+    def check_models(self, names: Mapping[str, str], weights: Mapping[str, str] | None = None) -> None:
+        """`PlanError` if other models measured before, whose findings are kept; notes nothing."""
         before, weights = self._noted_models(), weights or {}
         changed = [
             f"{use} was {before[use]} and is now {name}"
@@ -94,11 +107,20 @@ class RunFolder:
                 f"{self.folder} was measured by other models: {'; '.join(changed)}. Their findings are kept, "
                 "so copy the folder without findings/ and models.json to measure with these"
             )
+
+    def add_models(self, names: Mapping[str, str], weights: Mapping[str, str] | None = None) -> None:
+        """Note by which models is measured, with digests of those that have some; `PlanError` if others did
+        before, whose findings are kept.
+        """
+        self.check_models(names, weights)
+        before, weights = self._noted_models(), weights or {}
         # What measured before its digest was noted may have been another.
         new = {use: digest for use, digest in weights.items() if use not in before}
         known = {**before.get(WEIGHTS, {}), **new}
-        unfinished = self.folder / f".models-{os.getpid()}"
         noted = {**before, **names, **({WEIGHTS: known} if known else {})}
+        if noted == before:
+            return
+        unfinished = self.folder / f".models-{os.getpid()}"
         unfinished.write_text(json.dumps(noted, indent=2) + "\n", encoding="utf-8")
         unfinished.replace(self.folder / "models.json")
 
@@ -117,9 +139,11 @@ class RunFolder:
         return file
 
     def ways_of(self, way: str) -> dict[str, Any]:
-        """What is known of one way; nothing for one that is new."""
+        """What is known of one way, its folder whole; nothing for one that is new."""
         file = self.folder / "ways" / f"{way}.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        own = {"folder": str(self.folder.resolve() / about["folder"])} if "folder" in about else {}
+        return {**about, **own}
 
     def findings(self, way: str, stage: str) -> dict[str, Any]:
         """What a stage found, by case, whatever part of the cases found it."""
@@ -143,6 +167,29 @@ class RunFolder:
 
     def _findings(self, way: str) -> Path:
         return self.folder / "findings" / way
+
+
+def _check_same(name: str, before: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """`PlanError` where a way that has begun was drawn otherwise, as far as both are known."""
+    known = sorted({*before, *about} - {WEIGHTS})
+    unknown = {key for key, value in _UNKNOWN.items() if before.get(key) == value}
+    changed = [
+        f"{key} was {before.get(key)} and is now {about.get(key)}"
+        for key in known
+        if before.get(key) != about.get(key) and key not in unknown
+    ]
+    changed += other_weights(before, about)
+    if not changed:
+        return
+    if "folder" in about:
+        raise PlanError(
+            f"{name} has other pictures: {'; '.join(changed)}. Give these another name in "
+            "--pictures NAME=FOLDER, or continue with the same folder"
+        )
+    raise PlanError(
+        f"{name} was drawn otherwise: {'; '.join(changed)}. Give it another name with "
+        "--label, or continue with the same settings and weights"
+    )
 
 
 class Findings:

@@ -87,3 +87,39 @@ class LibraryModels:
         if name is None:
             raise PlanError(f"--{option.replace('_', '-')}: name the model; this stage needs it")
         return name
+
+
+class UnloadedModels:
+    """Models of which none is loaded: asked for one, it raises `AskedError` with the option that names it."""
+
+    def detector(self, box_threshold: float, text_threshold: float) -> Detector:
+        """Grounding DINO's option."""
+        raise AskedError("detector")
+
+    def segmenter(self) -> BoxSegmenter:
+        """SAM's option."""
+        raise AskedError("sam")
+
+    def judge(self, longest: int = ANSWER_TOKENS) -> QuestionAnswerer:
+        """The option of a vision-language model that chats."""
+        raise AskedError("vlm")
+
+    def yes_scorer(self) -> YesScorer:
+        """The option of BLIP for questions."""
+        raise AskedError("blip_vqa")
+
+    def similarity(self, cut: bool = False) -> TextSimilarity:
+        """CLIP's option."""
+        raise AskedError("clip")
+
+    def depth(self) -> DepthEstimator:
+        """The option of a depth estimator."""
+        raise AskedError("depth")
+
+
+class AskedError(Exception):
+    """A model is asked for, by the `option` that names it."""
+
+    def __init__(self, option: str) -> None:
+        super().__init__(option)
+        self.option = option.replace("_", "-")

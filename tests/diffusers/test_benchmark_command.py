@@ -113,6 +113,68 @@ def test_what_cannot_be_done_is_told(demo, tmp_path, capsys):
         main(["benchmark", "t2i-compbench", "draw", str(run), "--shard", "3/2"])
 
 
+def test_a_first_mistake_does_not_take_the_name(demo, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "1"]) == 0
+    assert draw("overlap", run, demo, "--way", "ifadapter") == 2
+    assert "--way ifadapter draws with an IFAdapter; name its file with --adapter" in capsys.readouterr().err
+    assert not (run / "ways").exists()
+    with_adapter = ("--way", "ifadapter", "--adapter", str(demo / "ifadapter.safetensors"))
+    assert draw("overlap", run, demo, *with_adapter, "--size", "60x64") == 2
+    assert "name a --size WxH in steps of 8, such as --size 64x64" in capsys.readouterr().err
+    assert (run / "ways" / "ifadapter.json").exists()
+    assert draw("overlap", run, demo, *with_adapter, "--size", "64x64") == 0, capsys.readouterr().err
+    about = json.loads((run / "ways" / "ifadapter.json").read_text())
+    assert (about["size"], about["dtype"]) == ([64, 64], "fp32")
+    assert draw("overlap", run, demo, *with_adapter) == 2
+    assert "size was [64, 64] and is now []" in capsys.readouterr().err
+    assert draw("overlap", run, demo, *with_adapter, "--size", "64x64", "--dtype", "bf16") == 2
+    assert "dtype was fp32 and is now bf16" in capsys.readouterr().err
+    assert draw("overlap", run, demo, *with_adapter, "--size", "64x64", "--dtype", "fp32") == 0
+
+
+def test_options_that_would_do_nothing_are_told(demo, tmp_path, capsys):
+    run, other = tmp_path / "run", tmp_path / "other"
+    name = "t2i-compbench"
+    assert main(["benchmark", name, "prepare", str(run), "--tiny", "--limit", "1"]) == 0
+    for words, given in (
+        (("--limit", "1"), "--limit"),
+        (("--categories", "color"), "--categories"),
+        (("--limit", "1", "--pictures", "2"), "--limit and --pictures"),
+    ):
+        words = ("benchmark", name, "prepare", str(other), "--cases", str(run / "cases.jsonl"), *words)
+        assert main([*words]) == 2
+        assert f"--cases are taken as they were frozen, all of them; leave {given} out" in (
+            capsys.readouterr().err
+        )
+        assert not other.exists()
+    for way in ("plain", "local"):
+        adapter = ("--adapter", str(demo / "ifadapter.safetensors"))
+        assert draw(name, run, demo, "--way", way, *adapter) == 2
+        assert f"--way {way} draws without an IFAdapter" in capsys.readouterr().err
+    assert draw(name, run, demo, "--packs", str(tmp_path)) == 2
+    assert "--packs is for --comfyui" in capsys.readouterr().err
+    assert draw(name, run, demo, "--comfyui", str(tmp_path)) == 2
+    assert "leave --device and --dtype out" in capsys.readouterr().err
+    assert not (run / "ways").exists()
+    # A way that an earlier version let have an adapter, which did nothing, goes on without.
+    assert draw(name, run, demo) == 0
+    file = run / "ways" / "plain.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"adapter": "x.safetensors"}))
+    assert draw(name, run, demo) == 0, capsys.readouterr().err
+
+
+def test_a_copied_run_reads_its_own_pictures(tmp_path, capsys):
+    run, copied = tmp_path / "run", tmp_path / "copy"
+    assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "1"]) == 0
+    assert main(["benchmark", "overlap", "score", str(run), "--tiny"]) == 0
+    shutil.copytree(run, copied)
+    shutil.rmtree(run)
+    shutil.rmtree(copied / "findings")
+    assert main(["benchmark", "overlap", "score", str(copied), "--tiny"]) == 0, capsys.readouterr().err
+    assert "real: 1 measured, 0 not there" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_pictures_by_other_weights_of_the_same_name_are_not_added_to(demo, tmp_path, capsys):
     run, other = tmp_path / "run", tmp_path / "other" / demo.name
     assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "1"]) == 0

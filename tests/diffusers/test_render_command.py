@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy
@@ -11,7 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from instance_composer.cli import main
+from instance_composer.cli.render_files import write_picture
 from instance_composer.layout import Layout
+from instance_composer.models.weights import read_tensors, save_weights
 
 EXAMPLE = {
     "caption": "Three flowers in a vase on the table",
@@ -266,6 +269,95 @@ def test_a_folder_is_drawn_with_one_loading_and_only_what_is_not_done(render, tm
     assert render(*words, "0/2", layout=many, out=out, size="64x64", steps=1) == 0
     assert capsys.readouterr().out.splitlines() == [str(files[n]) for n in (0, 1, 4, 5)]
     assert all((file.stat().st_mtime_ns == before[file]) is (n in (2, 3)) for n, file in enumerate(files))
+
+
+def drawn_again(run, capsys):
+    """Whether a command that may find its picture there draws it."""
+    capsys.readouterr()
+    assert run() == 0, capsys.readouterr().err
+    return bool(capsys.readouterr().out)
+
+
+def rewritten(path, without=(), **changes):
+    """A picture with other settings in it, as an earlier version left them."""
+    picture = opened(path)
+    kept = json.loads(picture.text["instance-composer"]) | changes
+    settings = {name: value for name, value in kept.items() if name not in without}
+    write_picture(path, picture, Layout.from_json(picture.text["layout"]), settings)
+
+
+def test_pictures_by_other_weights_of_the_same_name_are_drawn_again(
+    render, sdxl_folder, adapter_file, tmp_path, capsys
+):
+    model, adapter = tmp_path / "other" / sdxl_folder.name, tmp_path / "other" / adapter_file.name
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def again(model=sdxl_folder, adapter=adapter_file, *words):
+        return drawn_again(
+            lambda: render(*words, model=model, adapter=adapter, out=out, size="64x64", steps=1), capsys
+        )
+
+    assert again()
+    shutil.copytree(sdxl_folder, model)
+    adapter.write_bytes(adapter_file.read_bytes())
+    # The same weights elsewhere are the same.
+    assert not again(model, adapter)
+    save_weights({name: 1.01 * value for name, value in read_tensors(adapter).items()}, adapter)
+    assert again(model, adapter)
+    file = model / "vae" / "diffusion_pytorch_model.safetensors"
+    save_weights({name: 1.01 * value for name, value in read_tensors(file).items()}, file)
+    assert again(model, adapter)
+    assert not again(model, adapter)
+    assert again(model, adapter, "--config", sdxl_folder)
+    # Of a picture that carries no weights nothing is known against it; without its file nothing is told.
+    (out / "layout.png").unlink()
+    assert again()
+    rewritten(out / "layout.png", without=("weights", "config", "asked"))
+    assert not again(model, adapter)
+    assert again(model, adapter, "--seed", 1)
+    assert render("--seed", 1, model=tmp_path / "none" / model.name, out=out, size="64x64", steps=1) == 2
+    assert "--model: there is nothing at" in capsys.readouterr().err
+
+
+def test_a_picture_of_another_size_is_drawn_again(render, tmp_path, capsys):
+    out, layout = tmp_path / "out", tmp_path / "odd.json"
+    layout.write_text(LAYOUT)
+    out.mkdir()
+
+    def again(size):
+        return drawn_again(lambda: render(layout=layout, out=out, size=size, steps=1), capsys)
+
+    assert again("100x64")
+    assert opened(out / "odd.png").size == (96, 64)
+    assert not again("100x64")
+    # It becomes the same size, and another was asked for.
+    assert again("96x64")
+    assert again("112x64")
+    assert again(None)
+    assert not again("101x150")
+    # An earlier version noted what came out alone.
+    rewritten(out / "odd.png", without=("asked",))
+    assert not again(None)
+    assert not again("104x152")
+    assert again("112x152")
+
+
+def test_the_precision_is_the_one_it_was_drawn_in(render, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def again(*words):
+        return drawn_again(lambda: render("--device", "cpu", *words, out=out, size="64x64", steps=1), capsys)
+
+    assert again()
+    assert json.loads(opened(out / "layout.png").text["instance-composer"])["dtype"] == "fp32"
+    assert not again("--dtype", "fp32")
+    assert again("--dtype", "bf16")
+    # Where an earlier version noted that none was asked for, that is compared.
+    rewritten(out / "layout.png", dtype=None)
+    assert not again()
+    assert again("--dtype", "bf16")
 
 
 def test_a_folder_may_have_a_dot_in_its_name(render, tmp_path, capsys):

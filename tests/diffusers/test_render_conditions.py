@@ -1,6 +1,7 @@
 """Pictures that steer those of `render`, seeds, sheets and offloading, with tiny models of real classes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy
@@ -16,6 +17,7 @@ from instance_composer.cli import main
 from instance_composer.hosts.diffusers_sdxl import encode_layout, generate, load_sdxl, offload
 from instance_composer.layout import Layout
 from instance_composer.models.ifadapter import IFAdapter
+from instance_composer.models.weights import save_weights
 
 LAYOUT = (
     '{"version": 1, "canvas": {"width": 64, "height": 64}, "prompt": "a cat", "instances": '
@@ -167,6 +169,28 @@ def test_a_folder_of_maps_belongs_to_layouts_by_name_and_an_edited_map_is_drawn_
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / "b.png")]
 
 
+def test_pictures_that_other_weights_of_the_same_name_steered_are_drawn_again(
+    render, controlnet_folder, ip_file, encoder_folder, tmp_path, capsys
+):
+    net, ip = tmp_path / controlnet_folder.name, tmp_path / ip_file.name
+    shutil.copytree(controlnet_folder, net)
+    ip.write_bytes(ip_file.read_bytes())
+    words = ("--controlnet", net, "--control-image", tmp_path / "red.png", "--ip-adapter", ip)
+    words += ("--ip-image", tmp_path / "blue.png", "--image-encoder", encoder_folder)
+
+    def drawn():
+        assert render(*words, out="out") == 0
+        return capsys.readouterr().out.splitlines()
+
+    (tmp_path / "out").mkdir()
+    assert len(drawn()) == 1
+    assert drawn() == []
+    for file in (net / "diffusion_pytorch_model.safetensors", ip):
+        save_weights({name: 1.01 * value for name, value in load_file(file).items()}, file)
+        assert len(drawn()) == 1, file.name
+        assert drawn() == []
+
+
 def test_seeds_are_drawn_and_shown_together(render, tmp_path, capsys):
     assert render("--seeds", "9,3-4", "--grid") == 0
     names = ["picture-1.png", "picture-2.png", "picture-3.png", "picture-grid.png"]
@@ -202,6 +226,8 @@ def test_what_is_missing_is_said_before_anything_is_loaded(render, controlnet_fo
         (("--controlnet", controlnet_folder), "--controlnet needs the picture it goes by: --control-image"),
         (("--ip-image", tmp_path / "red.png"), "--ip-image is for --ip-adapter, which is not given"),
         (("--image-encoder", tmp_path), "--image-encoder is for --ip-adapter"),
+        (("--control-start", 0.2), "--control-start is for --controlnet, which is not given"),
+        (("--control-end", 0.5), "--control-end is for --controlnet, which is not given"),
         (
             ("--controlnet", tmp_path / "none", "--control-image", tmp_path / "red.png"),
             "--controlnet: there is nothing at",

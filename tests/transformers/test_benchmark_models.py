@@ -216,6 +216,52 @@ def test_a_benchmark_is_scored_by_models_of_the_library(folders, tmp_path, capsy
     assert "| real | 1 |" in (run / "report.md").read_text()
 
 
+def test_a_name_with_a_slip_in_it_does_not_bar_the_right_one(folders, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "2"]) == 0
+    words = ["benchmark", "overlap", "score", str(run), "--device", "cpu", "--batch", "8"]
+    words += ["--pictures", f"real={run / 'real'}"]
+    models = {f"--{option}": folders[name] for name, option in OPTIONS.items()}
+
+    def score(**changes):
+        named = models | {f"--{option}": name for option, name in changes.items()}
+        code = main([*words, *(word for option, name in named.items() if name for word in (option, name))])
+        return code, capsys.readouterr().err
+
+    (tmp_path / "dnio").mkdir()
+    code, said = score(detector=str(tmp_path / "dnio"))
+    assert (code, RunFolder(run).models()) == (2, {}), said
+    code, said = score(clip=str(tmp_path / "dnio"))
+    # The detector has measured, what never loaded has not.
+    assert code == 2, said
+    assert RunFolder(run).models()["detector"] == Path(folders["dino"]).name
+    assert "clip" not in RunFolder(run).models()
+    code, said = score(detector=str(tmp_path / "dnio"))
+    assert code == 2
+    assert "detector was dino and is now dnio" in said
+    code, said = score()
+    assert code == 0, said
+    assert RunFolder(run).models()["clip"] == Path(folders["clip"]).name
+
+
+def test_models_that_nothing_names_are_told_before_one_is_loaded(folders, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "2"]) == 0
+    words = ["benchmark", "overlap", "score", str(run), "--pictures", f"real={run / 'real'}"]
+    words += ["--device", "cpu", "--detector", folders["dino"]]
+    assert main([*words, "--clip", folders["clip"]]) == 2
+    assert "--depth: name the model for the stage order" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "; --clip: name the model for the stage clip" in capsys.readouterr().err
+    assert not list((run / "findings").rglob("*.jsonl"))
+    # What no picture asks for needs no name: prompts about colours ask for no depth, and need no boxes.
+    other = tmp_path / "colors"
+    colors = ["benchmark", "t2i-compbench", "prepare", str(other), "--tiny", "--limit", "1"]
+    assert main([*colors, "--categories", "color"]) == 0
+    words = ["benchmark", "t2i-compbench", "score", str(other), "--pictures", f"real={other / 'real'}"]
+    assert main([*words, "--device", "cpu", "--blip-vqa", folders["vqa"]]) == 0, capsys.readouterr().err
+
+
 def test_overlaybenchs_measures_are_asked_of_a_model_that_chats(folders, tmp_path, capsys):
     qwen = str(write_tiny_qwen(tmp_path / "qwen", more=["JSON", "boxes", "pixels"]))
     run = tmp_path / "run"

@@ -36,8 +36,8 @@ class DiffusersDrawer:
         size = fit_size(self.pipeline, job.width, job.height)
         if size != (job.width, job.height):
             raise UnsuitableModelError(
-                f"SDXL makes pictures in steps of 8 pixels: {size[0]} x {size[1]} instead of {job.width} x "
-                f"{job.height}"
+                f"SDXL makes pictures in steps of 8 pixels, which {job.width} x {job.height} is not; name a "
+                f"--size WxH in steps of 8, such as --size {size[0]}x{size[1]}"
             )
         started, cpu = time.perf_counter(), time.process_time()
         picture: Any = METHODS[job.method](Request(self.pipeline, job, self.adapter))

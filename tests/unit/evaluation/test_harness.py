@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
@@ -233,6 +234,7 @@ def test_pictures_are_let_go_as_soon_as_they_are_measured(tmp_path):
 def test_settings_that_change_are_told(tmp_path):
     run = make_run(tmp_path)
     run.add_way("plain", {"steps": 20, "label": "plain"})
+    draw(run, WAY, opened(Noise()))
     run.add_way("plain", {"steps": 20, "label": "plain"})
     with pytest.raises(PlanError, match="steps was 20 and is now 30"):
         run.add_way("plain", {"steps": 30, "label": "plain"})
@@ -240,8 +242,41 @@ def test_settings_that_change_are_told(tmp_path):
         run.add_way("../plain", {})
 
 
+def test_a_start_that_drew_nothing_binds_nobody(tmp_path):
+    """Whether it was refused, stopped before its first picture, or killed while that was written."""
+    run = make_run(tmp_path)
+    run.add_way("plain", {"steps": 20, "label": "plain"})
+    with pytest.raises(KeyboardInterrupt):
+        draw(run, WAY, opened(Noise(0)))
+    (tmp_path / "pictures" / "plain" / "a" / ".unfinished-0-1.png").touch()
+    run.open_findings("plain", "seconds", Shard()).add({"0": {"clock": 1.0}})
+    run.add_way("plain", {"steps": 30, "label": "plain"})
+    assert run.ways()["plain"]["steps"] == 30
+    draw(run, WAY, opened(Noise()))
+    with pytest.raises(PlanError, match="steps was 30 and is now 20"):
+        run.add_way("plain", {"steps": 20, "label": "plain"})
+    # What is measured binds too: findings of pictures that were taken away stand for them.
+    measure(run, "plain", [mean_stage()])
+    for file in (tmp_path / "pictures").rglob("*.png"):
+        file.unlink()
+    with pytest.raises(PlanError, match="steps was 30 and is now 20"):
+        run.add_way("plain", {"steps": 20, "label": "plain"})
+
+
+def test_a_precision_that_earlier_versions_did_not_know_is_continued(tmp_path):
+    run = make_run(tmp_path)
+    for name, before in (("old", ""), ("new", "fp16")):
+        draw(run, replace(WAY, name=name), opened(Noise()))
+        run.add_way(name, {"label": name, "dtype": before})
+    run.add_way("old", {"label": "old", "dtype": "fp32"})
+    with pytest.raises(PlanError, match="dtype was fp16 and is now fp32"):
+        run.add_way("new", {"label": "new", "dtype": "fp32"})
+
+
 def test_weights_that_change_are_told_where_both_are_known(tmp_path):
     run = make_run(tmp_path)
+    for name in ("before", "now"):
+        draw(run, replace(WAY, name=name), opened(Noise()))
     run.add_way("before", {"label": "before"})
     run.add_way("before", {"label": "before", "weights": {"VAE": "a"}})
     run.add_way("now", {"label": "now", "weights": {"VAE": "a", "IFAdapter": "b"}})
@@ -264,6 +299,18 @@ def test_findings_of_other_models_are_not_added_to(tmp_path):
     with pytest.raises(PlanError, match="weights of depth are others than before"):
         run.add_models({"depth": "dpt"}, {"depth": "c"})
     assert run.models() == {"detector": "tiny", "clip": "vit", "vlm": "qwen", "depth": "dpt"}
+
+
+def test_models_are_looked_at_before_they_are_noted(tmp_path):
+    run = make_run(tmp_path)
+    run.check_models({"detector": "tyni"})
+    assert run.models() == {}
+    run.add_models({"detector": "tiny"}, {"detector": "a"})
+    run.check_models({"detector": "tiny", "clip": "vit"}, {"clip": "b"})
+    assert run.models() == {"detector": "tiny"}
+    for names, weights in (({"detector": "base"}, {}), ({"detector": "tiny"}, {"detector": "b"})):
+        with pytest.raises(PlanError, match="was measured by other models"):
+            run.check_models(names, weights)
 
 
 def test_regions_are_asked_for_by_sentences_that_the_model_has_read():
@@ -312,6 +359,32 @@ def test_pictures_of_others_are_found_by_name_whatever_their_kind(tmp_path):
     run.add_way("theirs", {"label": "theirs", "folder": str(theirs)})
     outcome = measure(run, "theirs", [mean_stage()])
     assert (outcome.measured, outcome.missing) == (1, 5)
+
+
+def test_a_copy_of_a_run_has_pictures_of_its_own(tmp_path):
+    run, outside = make_run(tmp_path / "run"), tmp_path / "outside"
+    inside = tmp_path / "run" / "real"
+    for folder in (inside, outside):
+        (folder / "a").mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folder / "a" / "p_1.png")
+    run.add_way("real", {"label": "real", "folder": str(inside)})
+    run.add_way("theirs", {"label": "theirs", "folder": str(outside)})
+    # As earlier versions noted it.
+    old = json.dumps({"label": "old", "folder": str(inside)})
+    (tmp_path / "run" / "ways" / "old.json").write_text(old)
+    measure(run, "real", [mean_stage()])
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    moved = RunFolder(tmp_path / "moved")
+    assert moved.picture("real", case(1)) == tmp_path / "moved" / "real" / "a" / "p_1.png"
+    assert moved.picture("theirs", case(1)) == outside / "a" / "p_1.png"
+    assert moved.ways()["old"]["folder"] == str(inside)
+    # Named again it is the same, and only others are told, in words of the option that names them.
+    moved.add_way("real", {"label": "real", "folder": str(tmp_path / "moved" / "real")})
+    with pytest.raises(PlanError, match=r"folder was real and is now .* in --pictures NAME=FOLDER"):
+        moved.add_way("real", {"label": "real", "folder": str(outside)})
+    shutil.move(tmp_path / "moved", tmp_path / "run")
+    run.add_way("old", {"label": "old", "folder": str(inside)})
+    assert run.picture("old", case(1)).is_file()
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
