@@ -43,8 +43,9 @@ def check_since(since: float, window: Window) -> None:
 class Grown:
     """The silhouettes of one run, of regions that one or several conditionings share."""
 
-    def __init__(self, growing: Growing, regions: Regions) -> None:
+    def __init__(self, growing: Growing, regions: Regions, cache: RunCache) -> None:
         self._growing = growing
+        self._cache = cache
         self._boxes = regions
         self._maps = GatheredMaps()
         self._rows: dict[int, tuple[Regions, ...]] = {}
@@ -52,11 +53,15 @@ class Grown:
     @classmethod
     def of(cls, growing: Growing, regions: Regions, cache: RunCache) -> Grown:
         """Those of these regions in this run; the same for every conditioning that has them."""
-        return cache.get(("silhouettes", growing, regions), lambda: cls(growing, regions))
+        return cache.get(("silhouettes", growing, regions), lambda: cls(growing, regions, cache))
 
-    def add(self, maps: Tensor) -> None:
-        """Maps (B, P, h, w) of one layer at one step, for a batch of B pictures."""
-        if not self._rows:  # a sampler that goes back to more noise changes nothing
+    def add(self, maps: Tensor, guiding: bool = False) -> None:
+        """Maps (B, P, h, w) of one layer at one step, for a batch of B pictures.
+
+        `guiding`: of a term that reads them where it guides. Others read nothing in its run, which would
+        count their step twice, or oftener where blocks are computed again.
+        """
+        if guiding == self._cache.guiding and not self._rows:  # going back to more noise changes nothing
             self._maps.add(maps.detach())
 
     def rows(self, count: int) -> tuple[Regions, ...]:

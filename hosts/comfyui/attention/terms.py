@@ -116,6 +116,22 @@ class CarriedTerms(comfy.conds.CONDRegular):
         return [1]
 
 
+class ChunkTerms(tuple[StepTerm, ...]):
+    """The terms of one chunk of a call, and the `rows` and the `size` (height, width) that it is to have.
+
+    Another pack's wrapper around the model may hand it something else.
+    """
+
+    rows: int
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, terms: tuple[StepTerm, ...], rows: int, size: tuple[int, int]) -> ChunkTerms:
+        made = cls(terms)
+        made.rows, made.size = rows, size
+        return made
+
+
 class StepTerms(comfy.conds.CONDRegular):
     """The terms of one conditioning at one step, for a latent of (height, width)."""
 
@@ -128,16 +144,18 @@ class StepTerms(comfy.conds.CONDRegular):
 
     def process_cond(self, batch_size: int, area: list[int] | None = None, **_: Any) -> StepTerms:
         if area is None:
-            return self
+            return self._with(ChunkTerms.of(self.cond, batch_size, self.latent))
         # Sizes and then starts; of latents with frames these come first in each half.
         dimensions = len(area) // 2
         height, width = area[dimensions - 2 : dimensions]
         top, left = area[-2:]
         rows, columns = self.latent
         rectangle = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
-        return StepTerms(
-            tuple(term.crop(rectangle, self.cache) for term in self.cond), self.latent, self.cache
-        )
+        cropped = tuple(term.crop(rectangle, self.cache) for term in self.cond)
+        return self._with(ChunkTerms.of(cropped, batch_size, (height, width)))
+
+    def _with(self, terms: ChunkTerms) -> StepTerms:
+        return StepTerms(terms, self.latent, self.cache)
 
     def can_concat(self, other: comfy.conds.CONDRegular) -> bool:
         return isinstance(other, StepTerms)

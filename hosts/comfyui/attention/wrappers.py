@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,14 +21,22 @@ from .binder import Binder, find_binder
 from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
 from .layer_call import AllReadError, Group, ModelCall
+from .parts import PART_SAMPLED, is_part
 from .run_cache import RunCache
-from .terms import CARRIED, KEY, GuidingStep, StepTerm, StepTerms
+from .shares import shares_of
+from .terms import CARRIED, KEY, ChunkTerms, GuidingStep, StepTerm, StepTerms
 from .text import Text, is_zero
 from .window import CachedSampling, Sampling
 
 logger = logging.getLogger("instance_composer")
 
 Chunks = tuple[tuple[StepTerm, ...], ...]
+
+NOT_REACHED = (
+    "In a step no attention of the model was reached, so regions and words had no effect there. Another node "
+    "skips the model's blocks (a cache) or computes attention by itself: take it off this MODEL if that is "
+    "not meant."
+)
 
 
 class Observer(Protocol):
@@ -61,21 +69,32 @@ def bind(model: Any, observer: Observer | None = None) -> Any:
     With an observer the clone, and what is cloned from it, is read by that one too. Raises
     `ModelMismatchError` for a model that no binder serves.
     """
-    bound = model.clone()
     binder = find_binder(model)
-    installed = bound.get_wrappers(binder.wrapper, KEY)
+    installed = model.get_wrappers(binder.wrapper, KEY)
     if installed and observer is None:
-        return bound
+        return model.clone()
     observers = installed[0].__self__.observers if installed else ()
-    wrappers = ModelWrappers(binder, observers if observer is None else (*observers, observer))
+    return _bound(model, ModelWrappers(binder, observers if observer is None else (*observers, observer)))
+
+
+def _bound(model: Any, wrappers: ModelWrappers) -> Any:
+    bound = model.clone()
     # Clones share their wrappers, so an observed one gets its own, in the place of those it came with.
     for registry, kind, method in (
         (bound.wrappers, WrappersMP.CALC_COND_BATCH, wrappers.on_conditionings),
-        (bound.wrappers, binder.wrapper, wrappers.on_diffusion_model),
+        (bound.wrappers, wrappers.binder.wrapper, wrappers.on_diffusion_model),
         (bound.callbacks, CallbacksMP.ON_CLEANUP, wrappers.on_cleanup),
     ):
         registry.setdefault(kind, {})[KEY] = [method]
     return bound
+
+
+def unobserved(model: Any) -> Any:
+    """The MODEL without what observes it: itself where nothing does, else a clone."""
+    installed = model.get_wrappers(WrappersMP.CALC_COND_BATCH, KEY)
+    if not installed or not installed[0].__self__.observers:
+        return model
+    return _bound(model, ModelWrappers(installed[0].__self__.binder))
 
 
 class ModelWrappers:
@@ -86,7 +105,7 @@ class ModelWrappers:
         self.observers = observers
         self.cache = RunCache()
         self._plain = PlainRuns()
-        self._told = False
+        self._told: set[str] = set()
 
     def on_conditionings(
         self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -95,11 +114,13 @@ class ModelWrappers:
 
         All get an entry if one has terms, because ComfyUI evaluates only those together that have the same
         entries. At a step where nothing acts none gets one, and the model runs as if nothing were applied.
-        A guiding term runs the model before, for its own conditioning alone. A compiled model runs plain
-        where something acts or is read: this wrapper is outside what is compiled, the other one inside.
+        A guiding term runs the model before, for its own conditioning alone, and counts as much as that does
+        in the output. A compiled model runs plain where something acts or is read: this wrapper is outside
+        what is compiled, the other one inside.
         """
         sigma, sampling = float(sigmas[0]), CachedSampling(model.model_sampling, self.cache)
-        read = partial(self._text, model_options=args[0] if args else kwargs["model_options"])
+        model_options = args[0] if args else kwargs["model_options"]
+        read = partial(self._text, model_options=model_options)
         readings = [observer.begin_step(sampling, conds, latent, sigma, read) for observer in self.observers]
 
         def evaluate(conds: Any, latent: Tensor, acting: bool = True) -> Any:
@@ -121,9 +142,11 @@ class ModelWrappers:
             ]
             for group, found_in_group in zip(conds, within, strict=True)
         ]
+        if is_part(model_options, latent) and any(steps for group in terms for steps in group):
+            self._tell(PART_SAMPLED)
         moves = [
-            self._move(step, run, model, latent)
-            for step, run in self._guiding_runs(evaluate, conds, terms, size)
+            share * self._move(step, run, model, latent)
+            for step, run, share in self._guiding_runs(evaluate, (conds, evaluated), terms, latent, sigmas)
         ]
         denoised = evaluate(evaluated, latent, acting)
         if not moves:
@@ -133,23 +156,44 @@ class ModelWrappers:
 
     def _move(self, step: GuidingStep, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:
         # The backward pass may run blocks again, so all of it is plain.
-        with self._plain.run(model):
+        with self._plain.run(model), self._guiding_alone():
             return step.move(run, model, latent)
+
+    @contextmanager
+    def _guiding_alone(self) -> Iterator[None]:
+        self.cache.guiding = True
+        try:
+            yield
+        finally:
+            self.cache.guiding = False
 
     def _guiding_runs(
         self,
         evaluate: Callable[[Any, Tensor], Any],
-        conds: Any,
+        given: tuple[Any, Any],
         terms: Sequence[Sequence[Sequence[StepTerm]]],
-        size: tuple[int, int],
-    ) -> Iterator[tuple[GuidingStep, Callable[[Tensor], Any]]]:
-        """Each guiding term with its run of the model: its conditioning alone, where the guider has it."""
+        latent: Tensor,
+        sigmas: Tensor,
+    ) -> Iterator[tuple[GuidingStep, Callable[[Tensor], Any], Tensor]]:
+        """Each guiding term with its run of the model and its conditioning's share (B, C, h, w).
+
+        The run is of its conditioning alone, where the guider has it. `given` are the conditionings as they
+        came and as they are evaluated. One that has no share at this step does not run.
+        """
+        conds, evaluated = given
+        size = (latent.shape[-2], latent.shape[-1])
         for place, (group, found_in_group) in enumerate(zip(conds, terms, strict=True)):
-            for cond, found in zip(group or (), found_in_group, strict=True):
-                for step in _guiding(found):
+            if not any(_guiding(found) for found in found_in_group):
+                continue
+            shares = shares_of(evaluated[place], latent, sigmas)
+            for cond, found, share in zip(group, found_in_group, shares, strict=True):
+                guiding = _guiding(found)
+                if not guiding or share is None or not share.any():
+                    continue
+                for step in guiding:
                     own = self._with_terms(cond, (*_not_guiding(found), step), size)
                     alone = [[own] if index == place else None for index in range(len(conds))]
-                    yield step, partial(evaluate, alone)
+                    yield step, partial(evaluate, alone), share
 
     def _terms_at(
         self, cond: Mapping[str, Any], sigma: float, sampling: Sampling, read: Callable[[Any], Text]
@@ -165,13 +209,17 @@ class ModelWrappers:
         # copy of the positive, in which `model_conds` alone is the negative's.
         conds = cond["model_conds"]
         text = conds["c_crossattn"].cond
+        # Anima makes other numbers of zeros, so it is `cross_attn` that tells. Of a text that a copy shares
+        # with its original the original's does: it comes before its copies.
+        raw = self.cache.get(("raw text", text), lambda: cond.get("cross_attn"))
 
         def make() -> Text:
-            zeroed = is_zero(text)
+            zeros = is_zero(text)
             beside = self.binder.beside({name: getattr(one, "cond", None) for name, one in conds.items()})
-            return Text.of(text, model_options, zeroed, 0 if zeroed else self.binder.padding(text), beside)
+            before = 0 if zeros else self.binder.padding(text)
+            return Text.of(text, model_options, zeros or is_zero(raw), before, beside)
 
-        return self.cache.get((text,), make)
+        return self.cache.get((text, raw), make)
 
     def _with_terms(
         self, cond: dict[str, Any], terms: tuple[StepTerm, ...] | None, latent: tuple[int, int]
@@ -186,7 +234,8 @@ class ModelWrappers:
         chunks: Chunks = kwargs.pop(KEY, ())
         options, latent = self.binder.options(args, kwargs), args[0]
         groups = self._groups(chunks, latent.device)
-        for observer in self.observers:
+        # A guiding term's run is none of the steps that observers read.
+        for observer in () if self.cache.guiding else self.observers:
             if (group := observer.group(options, latent)) is not None:
                 groups.append(group)
         if not groups:
@@ -194,6 +243,8 @@ class ModelWrappers:
         labels = tuple(options["cond_or_uncond"])
         if any(chunks):
             _check_rows(chunks, labels, latent)
+            if any(_is_tile(chunk, latent) for chunk in chunks):
+                self._tell(PART_SAMPLED)
         # The running module: of several GPUs each has its own.
         running = getattr(executor, "class_obj", None)
         call = ModelCall(running, labels, len(latent) // len(labels), self.binder.text_rows(args, kwargs))
@@ -205,14 +256,15 @@ class ModelWrappers:
             result = executor(*args, **kwargs)
         except AllReadError:
             return torch.zeros_like(latent)  # nobody looks at it
-        if not self._told and not self.binder.reached(args, kwargs):
-            self._told = True
-            logger.warning(
-                "In a step no attention of the model was reached, so regions and words had no effect there. "
-                "Another node skips the model's blocks (a cache) or computes attention by itself: take it "
-                "off this MODEL if that is not meant."
-            )
+        if not self.binder.reached(args, kwargs):
+            self._tell(NOT_REACHED)
         return result
+
+    def _tell(self, message: str) -> None:
+        """A warning in the log, once a run."""
+        if message not in self._told:
+            self._told.add(message)
+            logger.warning("%s", message)
 
     def _groups(self, chunks: Chunks, device: torch.device) -> list[Group]:
         kinds: dict[tuple[Hashable, int], list[tuple[int, StepTerm]]] = {}
@@ -225,7 +277,7 @@ class ModelWrappers:
     def on_cleanup(self, *_: Any) -> None:
         """After a sampling run, finished or interrupted: nothing stays on the device."""
         self.cache.clear()
-        self._told = False
+        self._told.clear()
 
 
 def _guiding(steps: Iterable[StepTerm]) -> list[GuidingStep]:
@@ -236,8 +288,14 @@ def _not_guiding(steps: Iterable[StepTerm]) -> tuple[StepTerm, ...]:
     return tuple(step for step in steps if not isinstance(step, GuidingStep))
 
 
+def _is_tile(chunk: tuple[StepTerm, ...], latent: Tensor) -> bool:
+    return isinstance(chunk, ChunkTerms) and chunk.size != tuple(latent.shape[-2:])
+
+
 def _check_rows(chunks: Chunks, labels: Sequence[int], latent: Tensor) -> None:
-    if len(latent) % len(chunks) or len(labels) != len(chunks):
+    rows = [chunk.rows for chunk in chunks if isinstance(chunk, ChunkTerms)]
+    as_made = len(rows) < len(chunks) or sum(rows) == len(latent)
+    if len(latent) % len(chunks) or len(labels) != len(chunks) or not as_made:
         raise UnexplainedRowsError(
             f"The UNet got {len(latent)} rows for {len(chunks)} conditionings. Another node pack splits "
             "the batch in a way Instance Composer does not know; take its nodes off this MODEL."

@@ -37,6 +37,11 @@ KEY = "instance_composer_attention_maps"
 # Sampling runs whose maps are kept, a few hundred kilobytes each.
 RUNS_KEPT = 16
 
+PART_SAMPLED = (
+    "A part of the pictures is being sampled by itself (context windows, another pack's tiles), and nobody "
+    "knows where its maps lie in the whole: it is not recorded. Take those off to record."
+)
+
 logger = logging.getLogger("instance_composer")
 
 
@@ -118,8 +123,8 @@ class AttentionRecord:
             raise EmptyRecordError(
                 "Nothing was recorded for these pictures. Connect the MODEL that comes out of Record "
                 "Attention Maps to the sampler, with a range (start to end) that has steps in it and without "
-                "areas on the prompt. If the sampler did not run because ComfyUI kept its result, connect "
-                "its LATENT too, or change the seed."
+                "areas on the prompt, tiles or context windows. If the sampler did not run because ComfyUI "
+                "kept its result, connect its LATENT too, or change the seed."
             )
         last = self._runs[-1]
         if count != len(last.pictures):
@@ -179,7 +184,8 @@ class Recorder:
     def on_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """OUTER_SAMPLE: one run. What was interrupted is not recorded."""
         settings, outer = self._record.settings, self._run
-        run = self._run = Run(settings, executor.class_obj)
+        noise = args[0] if args else kwargs["noise"]
+        run = self._run = Run(settings, executor.class_obj, whole=_extent(noise))
         try:
             samples = executor(*args, **kwargs)
         finally:
@@ -206,9 +212,16 @@ class Recorder:
         return None if self._run is None else self._run.group(options, latent)
 
 
+def _extent(latents: Tensor) -> tuple[int, int, int]:
+    return len(latents), latents.shape[-2], latents.shape[-1]
+
+
 @dataclass(eq=False)
 class Run:
-    """The sums of one sampling run. `guider` is ComfyUI's, whose "positive" is the prompt."""
+    """The sums of one sampling run. `guider` is ComfyUI's, whose "positive" is the prompt.
+
+    `whole`: rows, height and width of the run's latents, None where nobody knows.
+    """
 
     settings: Settings
     guider: Any
@@ -218,8 +231,11 @@ class Run:
     # at a step that is not recorded.
     texts: Mapping[Any, Text] = field(default_factory=dict)
     latent: tuple[int, ...] = ()
+    # Whether the prompt has areas at the present step.
+    areas: bool = False
     warned: set[str] = field(default_factory=set)
     indices: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    whole: tuple[int, int, int] | None = None
 
     def begin_step(
         self,
@@ -232,7 +248,11 @@ class Run:
         # The place of the prompt among `conds` depends on the guider; those of ComfyUI name it "positive".
         prompt = (getattr(self.guider, "conds", None) or {}).get("positive") or conds[0] or ()
         acting = acts(self.settings.window, sigma, sampling)
+        if acting and self.whole not in (None, _extent(latent)):
+            self.warn(PART_SAMPLED)
+            acting = False
         self.texts = {cond["uuid"]: read(cond) for cond in prompt if acting}
+        self.areas = any("area" in cond for cond in prompt)
         self.latent = tuple(latent.shape[-2:])
         self._check_tokens()
         return bool(self.texts)
@@ -255,7 +275,7 @@ class Run:
         if not texts:
             return None
         if tuple(latent.shape[-2:]) != self.latent:
-            self.warn("A prompt with an area is not recorded.")
+            self.warn("A prompt with an area is not recorded." if self.areas else PART_SAMPLED)
             return None
         return RecordingGroup(self, texts, latent.device)
 

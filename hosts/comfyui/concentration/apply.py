@@ -21,10 +21,11 @@ from ..attention.errors import ModelMismatchError
 from ..attention.layer_call import Block
 from ..attention.silhouettes import Growing, check_since
 from ..attention.terms import Term, carry
+from ..attention.text import is_zero
 from ..attention.window import check_window
 from ..attention.wrappers import bind
 from .latent import LatentTerm
-from .local import LocalTerm, check_tokens
+from .local import NODE, LocalTerm, check_tokens
 
 MODES = ("local", "latent")
 
@@ -80,11 +81,30 @@ def apply_concentration(
         )
     for text, values in conditioning:
         check_tokens(targets, binder.tokens(text, values, model.model_options))
+    if _has_several_prompts(conditioning):
+        logger.warning(
+            "%s: prompts with different texts were combined before this node. The words of the entities are "
+            "moved in all of them, at the same places, where other prompts may have other words. Connect the "
+            "prompt of the entities alone, and combine the others behind this node.",
+            NODE,
+        )
     growing = None
     if settings.silhouettes_from:
         growing = Growing(settings.silhouettes_from, _names(entities, targets), tell)
     term = _term(targets, settings, binder.layers(model, settings.layers), growing)
     return bind(model), carry(conditioning, term)
+
+
+def _has_several_prompts(conditioning: list[Any]) -> bool:
+    """Whether entries have different texts, other than one text under a CLIP that changes during the run."""
+    texts: dict[Any, Tensor] = {}
+    for text, values in conditioning:
+        if is_zero(text):
+            continue
+        other = texts.setdefault(values.get("clip_start_percent"), text)
+        if other is not text and not (other.shape == text.shape and bool((other == text).all())):
+            return True
+    return None in texts and len(texts) > 1
 
 
 def _names(entities: Sequence[EntityTokens], targets: Targets) -> tuple[str, ...]:

@@ -107,19 +107,26 @@ def _checkpointed(
         for module in unet.modules()
         if isinstance(module, BasicTransformerBlock | ResBlock) and module is not last
     ]
+    # Other packs put a forward of their own on a block (object patches), which has to be there afterwards.
+    found = [vars(block).get("forward") for block in blocks]
     for block in blocks:
-        block.forward = _computed_again(block.forward, weights)
+        block.forward = _computed_again(block, block.forward, weights)
     try:
         yield
     finally:
-        for block in blocks:
+        for block, forward in zip(blocks, found, strict=True):
             del block.forward
+            if forward is not None:
+                block.forward = forward
 
 
 def _computed_again(
-    forward: Callable[..., Tensor], weights: Callable[[], _InferenceTensorsAsNormal]
+    block: Any, forward: Callable[..., Tensor], weights: Callable[[], _InferenceTensorsAsNormal]
 ) -> Callable[..., Tensor]:
     def run(*args: Any, **kwargs: Any) -> Any:
+        # Hooks (LoRAs for instances) are gone by the backward pass, which would compute another block.
+        if any(part._forward_hooks or part._forward_pre_hooks for part in block.modules()):
+            return forward(*args, **kwargs)
         # ComfyUI writes the number of the running block into the options; by the backward pass they name
         # another block, so each block is computed again with a copy of its own.
         kwargs = {name: dict(one) if isinstance(one, dict) else one for name, one in kwargs.items()}

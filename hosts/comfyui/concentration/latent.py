@@ -174,6 +174,8 @@ class LatentStep:
             energies = [self._energies(captured) for captured in self.captured]
             for captured in self.captured:
                 captured.closed = True
+            if not energies:  # nothing was evaluated, so there is nothing to follow
+                return torch.zeros_like(latent), latent.new_zeros(len(latent))
             total = torch.stack([row.value for rows in energies for row in rows]).sum()
             if not total.requires_grad:
                 raise LatentGuidanceError(NO_GRADIENT)
@@ -222,7 +224,7 @@ class CaptureGroup:
         if self.captured.closed:
             return  # a checkpoint runs the layer again
         if self.gathered is not None:
-            self.gathered.add(found.detach()[..., list(self.step.targets.tokens)])
+            self.gathered.add(found.detach()[..., list(self.step.targets.tokens)], guiding=True)
         self.captured.maps.append(found)
         if len(self.captured.maps) == len(self.blocks):
             raise AllReadError

@@ -26,9 +26,9 @@ class GrownTargets:
         grown = Grown.of(growing, targets.regions, cache)
         return cache.get(("silhouettes", growing, targets), lambda: cls(targets, grown))
 
-    def add(self, maps: Tensor) -> None:
-        """The attention (B, h, w, K) of the targets' tokens in one layer at one step."""
-        self._grown.add((maps.detach() @ self._belongs.to(maps)).movedim(-1, 1))
+    def add(self, maps: Tensor, guiding: bool = False) -> None:
+        """The attention (B, h, w, K) of the targets' tokens in one layer at one step; see `Grown.add`."""
+        self._grown.add((maps.detach() @ self._belongs.to(maps)).movedim(-1, 1), guiding)
 
     def rows(self, count: int) -> tuple[Targets, ...]:
         """Of each of `count` pictures; of all of them where one serves all."""

@@ -52,21 +52,31 @@ def _shipped() -> dict[str, Path]:
 def read_lora(name: str, model: Any) -> ReadLora:
     """A file that the node offers, for this MODEL.
 
-    `CheckpointError` for one without a layer that can act on an instance.
+    `CheckpointError` for one without a layer that can act on an instance, or made for another architecture.
     """
     path = lora_path(name)
     state: dict[str, Any] = comfy.utils.load_torch_file(path, safe_load=True)
     own = {key: value for key, value in state.items() if not key.startswith(_TEXT)}
     keys = comfy.lora.model_lora_keys_unet(model.model, {})
-    loaded = comfy.lora.load_lora(comfy.lora_convert.convert_lora(own), keys)
+    converted = comfy.lora_convert.convert_lora(own)
+    loaded = comfy.lora.load_lora(converted, keys)
     unet = model.get_model_object("diffusion_model")
     deltas: dict[str, LowRankDelta] = {}
     left_out: Counter[str] = Counter()
     if len(own) < len(state):
         left_out[f"its text encoder part ({len(state) - len(own)} tensors)"] = 0
+    if absent := sum(not _is_of_a_layer(tensor, keys) for tensor in converted):
+        left_out[f"{absent} tensors of layers that this MODEL does not have"] = 0
     for key, patch in loaded.items():
         layer = key.removeprefix(_PREFIX).removesuffix(_SUFFIX) if isinstance(key, str) else ""
-        delta = _delta(patch, unet, layer)
+        try:
+            delta = _delta(patch, unet, layer)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{name} was made for another architecture than this MODEL's "
+                f"({type(model.model.model_config).__name__}): in the layer {layer} {error}. Choose a LoRA "
+                "that was trained for this kind of MODEL"
+            ) from error
         if isinstance(delta, LowRankDelta):
             deltas[layer] = delta
         else:
@@ -79,6 +89,15 @@ def read_lora(name: str, model: Any) -> ReadLora:
             f"needed.{found} Use Load LoRA, which changes the whole picture"
         )
     return ReadLora(deltas, words)
+
+
+def _is_of_a_layer(tensor: str, keys: Mapping[str, Any]) -> bool:
+    """Whether a tensor of a file is of one of these layers, which trainers name in several ways."""
+    while "." in tensor:
+        tensor = tensor.rpartition(".")[0]
+        if tensor in keys or tensor.removesuffix("_lora") in keys:
+            return True
+    return False
 
 
 def _delta(patch: Any, unet: Any, layer: str) -> LowRankDelta | str:

@@ -22,6 +22,7 @@ from ....models.regions import Regions
 from ..attention.compiled import PlainRuns
 from ..attention.errors import UnexplainedRowsError
 from ..attention.layer_call import Block
+from ..attention.parts import is_part
 from ..attention.run_cache import RunCache
 from ..attention.unet.call import options_of, over_patches, with_options
 from ..attention.unet.layers import cross_attention_blocks, transformer_block
@@ -30,6 +31,11 @@ from .reading import ReadLora
 
 NODE = "LoRA for Instance"
 TEXT_LAYERS = ("attn2.to_k", "attn2.to_v")
+PART_SAMPLED = (
+    f"{NODE} knows where its instance is in the whole picture, but a part of it is being sampled by itself: "
+    "a prompt with an area, context windows over height or width, or another pack's tiles. Take those off, "
+    "or the LoRA."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +59,20 @@ class LoraWrappers:
         self._whole: tuple[int, int] | None = None
 
     def on_conditionings(
-        self, executor: Any, model: Any, conds: Any, latent: Tensor, *args: Any, **kwargs: Any
+        self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
     ) -> Any:
         """CALC_COND_BATCH: notes the size of the whole picture's latent."""
+        if is_part(args[0] if args else kwargs["model_options"], latent):
+            raise UnexplainedRowsError(PART_SAMPLED)
         self._whole = (latent.shape[-2], latent.shape[-1])
         with self._plain.run(model):
-            return executor(model, conds, latent, *args, **kwargs)
+            return executor(model, conds, latent, sigmas, *args, **kwargs)
 
     def on_diffusion_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """DIFFUSION_MODEL: runs the UNet with the LoRAs."""
         latent = args[0]
         if self._whole not in (None, (latent.shape[-2], latent.shape[-1])):
-            raise UnexplainedRowsError(
-                f"{NODE} knows where its instance is in the whole picture, but a part of it is being sampled "
-                "by itself: a prompt with an area, or another pack's tiles. Take those off, or the LoRA."
-            )
+            raise UnexplainedRowsError(PART_SAMPLED)
         running = executor.class_obj
         call = LoraCall(self.loras, running, self.cache)
         options = over_patches("attn2", options_of(args, kwargs), call.text_blocks(), call.patch)

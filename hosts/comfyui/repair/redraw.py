@@ -20,6 +20,7 @@ from ....models.regions import Rectangle
 from ....models.repair.blending import blend, drawn_again, feathered
 from ....models.repair.window import Window, drawing_size, has_proportions, window_around
 from ..attention.run_cache import RunCache
+from ..attention.wrappers import unobserved
 from ..conversions import shape_of
 from ..instance_lora.apply import model_seen_from
 from .autoencoder import decode_each, encode_each, unit_of
@@ -154,7 +155,8 @@ def _draw(
     """The pictures with the window drawn again at `size` (width, height), and what prompts left out."""
     left, top, right, bottom = window
     cache, rectangle = RunCache(), _rectangle(window, images)
-    model = model_seen_from(trio[0], rectangle)
+    # A window is no run of the picture, which a record would take for its last one.
+    model = model_seen_from(unobserved(trio[0]), rectangle)
     (positive, without), (negative, without_too) = (
         conditioning_seen_from(one, rectangle, cache) for one in trio[1:]
     )

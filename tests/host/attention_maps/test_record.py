@@ -333,3 +333,28 @@ def test_what_is_shown(shown_parts):
         heat_maps(made, latents, image[:1], None)
     with pytest.raises(ValueError, match="LATENT or the finished IMAGE"):
         heat_maps(made, None, None, None)
+
+
+@pytest.mark.usefixtures("_no_memory")
+@pytest.mark.parametrize("cut", ["pictures", "width", "tiles"])
+def test_parts_of_the_pictures_are_left_out_and_said_to_be(model, prompts, caplog, cut):
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    def tiles(apply, args):
+        halves = args["input"].chunk(2, -1)
+        return torch.cat([apply(half, args["timestep"], **args["c"]) for half in halves], -1)
+
+    recorded, made = record(model)
+    if cut == "tiles":
+        recorded.set_model_unet_function_wrapper(tiles)
+    else:
+        dimension, length = {"pictures": (0, 4), "width": (3, 16)}[cut]
+        settings = (length, 2, "standard_static", 1, False, "pyramid", dimension, False)
+        recorded = ContextWindowsManualNode.execute(recorded, *settings).result[0]
+    # ComfyUI's windows over width take one picture.
+    count = 1 if cut == "width" else 6
+    sample((recorded, *prompts), {"samples": torch.zeros(count, 4, 16, 24)}, steps=2)
+    (said,) = [one.getMessage() for one in caplog.records if "Attention maps" in one.getMessage()]
+    assert "A part of the pictures is being sampled by itself" in said
+    with pytest.raises(EmptyRecordError, match="tiles or context windows"):
+        made.maps_of(None, count)

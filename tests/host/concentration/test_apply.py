@@ -288,3 +288,24 @@ def test_sampling_with_it_changes_the_picture_and_keeps_nothing(model, prompts, 
     assert (moved - sample((model, *prompts), latent)).abs().max() > EFFECT / 10
     wrappers = concentrated[0].get_wrappers("diffusion_model", KEY)[0].__self__
     assert len(wrappers.cache) == 0
+
+
+def test_prompts_with_other_words_combined_before_are_told(model, clip, layout, prompts, caplog):
+    left = torch.zeros(1, 12, 16)
+    left[..., :8] = 1.0
+    halves = [
+        nodes.ConditioningSetMask().append(prompts[0], mask, "default", 1.0)[0] for mask in (left, 1 - left)
+    ]
+    zeros = nodes.ConditioningZeroOut().zero_out(prompts[0])[0]
+    schedule = [
+        [one, {**values, "clip_start_percent": start, "clip_end_percent": start + 0.5}]
+        for (one, values), start in zip(prompts[0] + encode(clip, "another CLIP"), (0.0, 0.5), strict=True)
+    ]
+    for alike in (prompts[0], halves[0] + halves[1], prompts[0] + zeros, schedule, schedule + schedule):
+        concentrate(model, (alike, prompts[1]), layout)
+    assert "combined before" not in caplog.text
+    other = encode(clip, "a grey thing")
+    for several in (prompts[0] + other, schedule + other, [*schedule, [other[0][0], schedule[0][1]]]):
+        concentrate(model, (several, prompts[1]), layout)
+        assert caplog.text.count("different texts were combined before this node") == 1
+        caplog.clear()

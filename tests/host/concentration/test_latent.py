@@ -6,19 +6,25 @@ from dataclasses import replace
 
 import comfy.model_management
 import comfy.samplers
+import folder_paths
+import node_helpers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.quant_ops import QuantizedTensor
 from comfyui_probe import evaluate
-from host_cases import assert_close, noise, sample
-from prompt_entities import entities_of_prompt
+from host_cases import assert_close, encode, noise, sample
+from prompt_entities import PROMPT, entities_of_prompt
+from safetensors.torch import save_file
 from tiny_comfyui import tiny_model
 from tiny_sdxl import UNET
 
+import nodes
+from instance_composer.hosts.comfyui.attention.silhouettes import GatheredMaps
 from instance_composer.hosts.comfyui.attention.terms import carry
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
 from instance_composer.hosts.comfyui.attention.wrappers import bind
+from instance_composer.hosts.comfyui.attention_maps.record import Run, record_attention
 from instance_composer.hosts.comfyui.concentration import differentiable_unet, latent
 from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.concentration.differentiable_unet import (
@@ -30,6 +36,8 @@ from instance_composer.hosts.comfyui.concentration.differentiable_unet import (
 )
 from instance_composer.hosts.comfyui.concentration.latent import LatentTerm
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
+from instance_composer.hosts.comfyui.instance_lora.apply import lora_for_instance
+from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
 from instance_composer.models.concentration.energy import LATENT_STEP as STEP
 from instance_composer.models.concentration.energy import (
     ConcentrationObjective,
@@ -364,3 +372,166 @@ def test_sampling_with_it_changes_the_picture(loaded, prompts, layout):
     moved = sample(trio, empty)
     assert moved.isfinite().all()
     assert (moved - sample((loaded, *prompts), empty)).abs().max() > 0.01
+
+
+EMPTY = {"samples": torch.zeros(1, 4, 16, 16)}
+
+
+def ranged(conditioning, start, end):
+    return nodes.ConditioningSetTimestepRange().set_range(conditioning, start, end)[0]
+
+
+def masked(conditioning, mask, strength=1.0):
+    return nodes.ConditioningSetMask().append(conditioning, mask, "default", strength)[0]
+
+
+def test_a_prompt_out_of_its_range_moves_nothing(loaded, clip, prompts, layout):
+    later = ranged(encode(clip, "a picture"), 0.5, 1.0)
+    model, positive, negative = guide(loaded, prompts, layout)
+    found = sample((model, ranged(positive, 0.0, 0.5) + later, negative), EMPTY, steps=4)
+    model, positive, negative = guide(loaded, prompts, layout, replace(LATENT, end=0.5))
+    expected = sample((model, ranged(positive, 0.0, 0.5) + later, negative), EMPTY, steps=4)
+    assert_close(found, expected, 0)
+    plain = sample((loaded, ranged(prompts[0], 0.0, 0.5) + later, negative), EMPTY, steps=4)
+    assert (found - plain).abs().max() > 0.01
+
+
+def test_a_run_that_evaluates_nothing_moves_nothing(loaded, prompts, layout):
+    """Another pack leaves the conditioning out."""
+    targets = find_targets(entities_of_prompt(), layout)
+    term = LatentTerm(
+        targets,
+        lambda seen: ConcentrationObjective(seen),
+        1.0,
+        preset_blocks(loaded, "coarse"),
+        (0.0, 1.0),
+    )
+
+    def leave_out(executor, model, conds, latent, *args):
+        if sum(group is not None for group in conds) == 1:
+            return [torch.zeros_like(latent) for _ in conds]
+        return executor(model, conds, latent, *args)
+
+    model = bind(loaded)
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "leave out", leave_out)
+    found = predicted((model, carry(prompts[0], term), prompts[1]))
+    assert_close(found, predicted((loaded, *prompts)), 0)
+
+
+def test_prompts_move_as_much_as_they_count_in_the_output(loaded, clip, prompts, layout):
+    model, positive, negative = guide(loaded, prompts, layout)
+    whole = predicted((model, positive, negative))
+    left = torch.zeros(1, 12, 16)
+    left[..., :6] = 1.0
+    split = masked(positive, left) + masked(positive, 1 - left)
+    assert_close(predicted((model, split, negative)), whole, GRADIENT * STEP)
+    mixed = masked(positive, torch.full_like(left, 0.25)) + masked(positive, torch.full_like(left, 0.75))
+    assert_close(predicted((model, mixed, negative)), whole, GRADIENT * STEP)
+    assert_close(predicted((model, masked(positive, left, 0.5), negative))[..., :6], whole[..., :6], 0)
+    other = encode(clip, "a grey thing")
+    faded = predicted((model, masked(positive, left, 0.0) + other, negative))
+    assert_close(faded, predicted((loaded, other, negative)))
+
+
+def test_a_prompt_with_an_area_moves_there_alone(loaded, clip, prompts, layout):
+    model, positive, negative = guide(loaded, prompts, layout)
+    area, other = (8, 8, 2, 4), encode(clip, "a grey thing")
+
+    def both(conditioning):
+        return node_helpers.conditioning_set_values(conditioning, {"area": area, "strength": 1.0}) + other
+
+    moved = predicted((model, both(positive), negative)) - predicted((loaded, both(prompts[0]), negative))
+    inside = torch.zeros_like(moved, dtype=torch.bool)
+    inside[..., 2:10, 4:12] = True
+    assert moved[~inside].abs().max() == 0
+    assert moved[inside].abs().max() > 0.1 * STEP
+
+
+@pytest.fixture
+def dotted(loaded, tmp_path):
+    """A LoRA of everything that reads the text, in the first instance of the layout."""
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+    generator, state = torch.Generator().manual_seed(3), {}
+    for key, weight in loaded.model.diffusion_model.state_dict().items():
+        layer = key.removesuffix(".weight")
+        if layer.endswith(("attn2.to_k", "attn2.to_q", "in_layers.2")):
+            down = torch.randn(2, *weight.shape[1:], generator=generator) / weight[0].numel() ** 0.5
+            up = torch.randn(weight.shape[0], 2, *(1,) * (weight.ndim - 2), generator=generator)
+            state |= {f"diffusion_model.{layer}.lora_{n}.weight": w for n, w in (("down", down), ("up", up))}
+    save_file(state, tmp_path / "for_latent.safetensors")
+    return "for_latent.safetensors"
+
+
+def test_with_a_lora_for_an_instance(loaded, prompts, layout, dotted, monkeypatch):
+    """Its hooks are there while the UNet runs, not while blocks are computed again."""
+    tuned, _ = lora_for_instance(loaded, layout, "book", dotted)
+    trio = guide(tuned, prompts, layout)
+    kept = predicted(trio)
+    monkeypatch.setattr(differentiable_unet, "ALL_PER_CELL", 1 << 60)
+    assert_close(predicted(trio), kept, GRADIENT * STEP)
+    assert (kept - predicted((tuned, *prompts))).abs().max() > STEP
+    assert (kept - predicted(guide(loaded, prompts, layout))).abs().max() > STEP
+
+
+@pytest.mark.usefixtures("memory")
+def test_what_another_pack_put_in_the_place_of_a_block_stays_there(loaded, prompts, layout):
+    name = "diffusion_model.middle_block.1.transformer_blocks.0.forward"
+    block = loaded.get_model_object(name.removesuffix(".forward"))
+    calls, forward = [], block.forward
+
+    def counting(*args, **kwargs):
+        calls.append(1)
+        return forward(*args, **kwargs)
+
+    patched = loaded.clone()
+    patched.add_object_patch(name, counting)
+    predicted((patched, *prompts))
+    assert len(calls) == 1
+    trio = guide(patched, prompts, layout, replace(LATENT, end=0.5))
+    calls.clear()
+    steps = 4
+    sample(trio, EMPTY, steps=steps)
+    in_guiding = len(calls) - steps
+    # Late steps, which do not guide, go through it too: they come after those that do.
+    assert in_guiding > 0
+    calls.clear()
+    predicted(trio, timestep=100)
+    assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_guiding_run_is_not_recorded(loaded, prompts, layout, monkeypatch):
+    seen, add = [], Run.add
+    monkeypatch.setattr(Run, "add", lambda self, maps: (seen.append(maps.shape), add(self, maps)))
+    entities = PromptEntities(PROMPT, entities_of_prompt())
+    model, record = record_attention(loaded, entities, "all", 0.0, 1.0)
+    sample((model, *prompts), EMPTY, steps=2)
+    plain = list(seen)
+    seen.clear()
+    guided = guide(model, prompts, layout)
+    sample(guided, EMPTY, steps=2)
+    assert seen == plain
+    # The first step begins with the same latent, so what it attends to is the same too.
+    one = [predicted((model, *prompts)), record.maps_of(None, 2).nouns]
+    two = [predicted(guided), record.maps_of(None, 2).nouns]
+    assert_close(two[1], one[1], 0)
+    assert not torch.equal(two[0], one[0])
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_guiding_run_grows_no_silhouettes(loaded, clip, adapter, prompts, layout, monkeypatch):
+    """Of an adapter and of local guidance: the guiding run of another node is none of their steps."""
+    added, add = [], GatheredMaps.add
+    monkeypatch.setattr(GatheredMaps, "add", lambda self, maps: (added.append(1), add(self, maps)))
+    placed = apply_ifadapter(loaded, clip, adapter, layout, *prompts, silhouettes_from=0.5)
+    local = replace(LATENT, mode="local", silhouettes_from=0.5)
+    both = guide(placed[0], placed[1:], layout, local)
+    sample(both, EMPTY, steps=2)
+    alone = len(added)
+    added.clear()
+    sample(guide(both[0], both[1:], layout), EMPTY, steps=2)
+    assert len(added) == alone > 0
+    added.clear()
+    own = guide(loaded, prompts, layout, replace(LATENT, silhouettes_from=0.5))
+    sample(own, EMPTY, steps=2)
+    assert added, "those of the guiding term itself grow in its own run"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import comfy.lora
 import comfy.sd
 import folder_paths
 import node_helpers
 import pytest
 import torch
 from comfyui_probe import evaluate
-from host_cases import EFFECT, assert_same, noise
+from host_cases import EFFECT, assert_same, noise, sample
 from safetensors.torch import load_file, save_file
 
 from instance_composer.hosts.comfyui.attention.errors import UnexplainedRowsError
@@ -184,3 +185,69 @@ def test_a_part_of_the_picture_sampled_by_itself_is_refused(model, prompts, lora
     area = node_helpers.conditioning_set_values(prompts[0], {"area": (8, 8, 0, 0), "strength": 1.0})
     with pytest.raises(UnexplainedRowsError, match="a part of it is being sampled"):
         evaluate(bound, prompts[0] + area, prompts[1], LATENTS, 500)
+
+
+def test_context_windows_over_the_picture_are_refused(model, prompts, loras):
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    bound, _ = lora_for_instance(model, PAIR, "left", "linear.safetensors")
+    for dimension, length, refused in ((3, 16, True), (0, 2, False)):
+        latents = {"samples": torch.zeros(1 if refused else 3, 4, 16, 24)}
+        settings = (length, 0, "standard_static", 1, False, "pyramid", dimension, False)
+        windows = ContextWindowsManualNode.execute(bound, *settings).result[0]
+        if refused:
+            with pytest.raises(UnexplainedRowsError, match="context windows over height or width"):
+                sample((windows, *prompts), latents, steps=1)
+        else:
+            assert sample((windows, *prompts), latents, steps=1).isfinite().all()
+
+
+def test_a_file_for_another_architecture_is_told_with_its_layer(model, loras: Path):
+    state = load_file(loras / "linear.safetensors")
+    layer = next(key for key in state if key.endswith("attn2.to_q.lora_down.weight"))
+    state[layer] = torch.randn(2, state[layer].shape[1] // 2)
+    save_file(state, loras / "other.safetensors")
+    name = layer.removeprefix("diffusion_model.").removesuffix(".lora_down.weight")
+    told = (
+        rf"other\.safetensors .*another architecture .*\(TinySDXL\).* layer {name} matrices of .* do not fit"
+    )
+    with pytest.raises(CheckpointError, match=told):
+        lora_for_instance(model, PAIR, "2", "other.safetensors")
+
+
+def test_layers_that_the_model_does_not_have_are_counted(model, loras: Path):
+    state = load_file(loras / "linear.safetensors")
+    _, report = lora_for_instance(model, PAIR, "2", "linear.safetensors")
+    assert "Left out" not in report
+    parts = ("lora_up.weight", "lora_down.weight")
+    extra = {f"lora_unet_down_blocks_9_attn.{part}": torch.zeros(2, 2) for part in parts}
+    save_file(state | extra, loras / "more.safetensors")
+    report = InstanceLora.execute(model, PAIR, "2", "more.safetensors", 1.0).ui.as_dict()["text"][0]
+    assert "Left out: 2 tensors of layers that this MODEL does not have." in report
+    save_file(extra, loras / "none.safetensors")
+    with pytest.raises(CheckpointError, match=r"It has 2 tensors of layers that this MODEL does not have\."):
+        lora_for_instance(model, PAIR, "2", "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("begins", "down", "up"),
+    [
+        ("lora_unet_input_", ".lora_down.weight", ".lora_up.weight"),
+        ("diffusion_model.", ".lora_A.weight", ".lora_B.weight"),
+        ("lora_unet_down_", ".lora_down.weight", ".lora_up.weight"),
+        ("lycoris_", ".lora_down.weight", ".lora_up.weight"),
+        ("down_blocks.", "_lora.down.weight", "_lora.up.weight"),
+        ("unet.down_blocks.", ".lora.down.weight", ".lora.up.weight"),
+    ],
+)
+def test_names_of_several_trainers_are_of_layers_that_there_are(model, loras: Path, begins, down, up):
+    keys = comfy.lora.model_lora_keys_unet(model.model, {})
+    target = next(layer for layer in keys.values() if str(layer).endswith("attn2.to_q.weight"))
+    name = next(name for name, layer in keys.items() if layer == target and name.startswith(begins))
+    layer = target.removeprefix("diffusion_model.").removesuffix(".weight")
+    weight = model.get_model_object("diffusion_model").get_submodule(layer).weight
+    state = {name + down: torch.zeros(2, weight.shape[1]), name + up: torch.zeros(weight.shape[0], 2)}
+    save_file(state | {f"{name}.alpha": torch.tensor(1.0)}, loras / "named.safetensors")
+    _, report = lora_for_instance(model, PAIR, "2", "named.safetensors")
+    assert "in 1 layers." in report
+    assert "Left out" not in report

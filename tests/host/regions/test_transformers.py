@@ -377,3 +377,36 @@ def test_a_model_that_cannot_be_reached_is_named(clip, layout, prompts):
     model = Patcher(settings.get_model({}, "", CPU), load_device=CPU, offload_device=CPU)
     with pytest.raises(ModelMismatchError, match="This MODEL is AuraFlow"):
         draw_regions(model, clip, layout, prompts[0])
+
+
+def test_anima_knows_zeros_by_what_came_in(made, clip, layout, prompts):
+    """Its adapter makes other numbers of zeros, once there are T5's ids."""
+    model, noise = made("Anima"), latents("Anima", 1, 12, 16)
+    ids = torch.arange(2, 20)
+    t5 = {"t5xxl_ids": ids, "t5xxl_weights": torch.ones(len(ids))}
+    positive, other = (node_helpers.conditioning_set_values(one, t5) for one in prompts)
+    bound, drawn = draw_regions(model, clip, layout, positive)
+
+    def zeroed(conditioning):
+        return nodes.ConditioningZeroOut().zero_out(conditioning)[0]
+
+    found = evaluate(bound, drawn, zeroed(drawn), noise, 500)
+    plain = evaluate(bound, drawn, zeroed(positive), noise, 500)
+    assert_close(found.negative, plain.negative, 0)
+    assert (found.positive - evaluate(model, positive, other, noise, 500).positive).abs().max() > MOVED
+    # Zeros before the node are drawn by their regions alone.
+    bound, from_zeros = draw_regions(model, clip, layout, zeroed(positive))
+    alone = evaluate(bound, from_zeros, other, noise, 500)
+    assert (alone.positive - plain.negative).abs().max() > MOVED
+
+
+def test_the_negative_that_core_makes_for_an_area_of_zeros_keeps_its_regions(made, clip, layout, prompts):
+    """It is a copy of the positive in all but what the model reads."""
+    model, noise = made("Anima"), latents("Anima", 1, 16, 16)
+    bound, negative = draw_regions(model, clip, layout, prompts[1])
+    zeros = nodes.ConditioningZeroOut().zero_out(prompts[0])[0]
+    found, expected = (
+        evaluate(bound, nodes.ConditioningSetArea().append(one, 96, 64, 0, 32, 1.0)[0], negative, noise, 500)
+        for one in (zeros, prompts[0])
+    )
+    assert_close(found.negative, expected.negative)

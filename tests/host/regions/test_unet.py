@@ -15,6 +15,7 @@ from dense_attention import dense_attention
 from host_cases import assert_close, assert_same, encode, noise, sample
 
 import nodes
+from instance_composer.hosts.comfyui.attention.errors import UnexplainedRowsError
 from instance_composer.hosts.comfyui.attention.terms import KEY
 from instance_composer.hosts.comfyui.attention.unet.layers import (
     cross_attention_blocks,
@@ -333,3 +334,78 @@ def test_drawing_twice_is_said(model, clip, layout, prompts, drawn):
     narrow = [[prompts[0][0][0][..., :-1], prompts[0][0][1]]]
     with pytest.raises(ValueError, match="of width 48, the prompt's is 47"):
         draw_regions(model, clip, layout, narrow)
+
+
+WIDE = {"samples": torch.zeros(1, 4, 16, 32)}
+
+
+def in_tiles(model, batched=False):
+    """The MODEL as another pack leaves it that cuts the latent inside ComfyUI's call of the model."""
+
+    def tiles(apply, args):
+        latent, timestep, conds = args["input"], args["timestep"], dict(args["c"])
+        halves = latent.chunk(2, -1)
+        if not batched:
+            return torch.cat([apply(half, timestep, **conds) for half in halves], -1)
+        twice = {k: torch.cat((v, v)) if isinstance(v, torch.Tensor) else v for k, v in conds.items()}
+        out = apply(torch.cat(halves), torch.cat((timestep, timestep)), **twice)
+        return torch.cat(out.chunk(2), -1)
+
+    bound = model.clone()
+    bound.set_model_unet_function_wrapper(tiles)
+    return bound
+
+
+def in_windows(model, dimension, length=16):
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    made = ContextWindowsManualNode.execute(
+        model, length, 4, "standard_static", 1, False, "pyramid", dimension, False
+    )
+    return made.result[0]
+
+
+@pytest.mark.parametrize("cut", ["tiles", "windows"])
+def test_parts_that_see_the_whole_layout_are_told_once_a_run(drawn, model, caplog, cut):
+    def cut_up(model):
+        return in_tiles(model) if cut == "tiles" else in_windows(model, 3)
+
+    for _ in range(2):
+        sample((cut_up(drawn[0]), *drawn[1:]), WIDE)
+        assert caplog.text.count("a part of it is being sampled by itself") == 1
+        caplog.clear()
+    area = nodes.ConditioningSetArea().append(drawn[1], 64, 64, 64, 0, 1.0)[0]
+    sample((drawn[0], area, drawn[2]), WIDE)
+    sample((in_windows(drawn[0], 0, 2), *drawn[1:]), {"samples": torch.zeros(3, 4, 16, 16)})
+    assert "sampled by itself" not in caplog.text
+
+
+def test_rows_of_tiles_in_one_batch_are_refused(drawn):
+    with pytest.raises(UnexplainedRowsError, match="4 rows for 2 conditionings"):
+        sample((in_tiles(drawn[0], batched=True), *drawn[1:]), WIDE)
+
+
+@pytest.mark.parametrize("how", ["merged", "tiled"])
+def test_isolation_that_another_node_keeps_off_is_told_once_a_run(model, clip, layout, prompts, caplog, how):
+    def merge(query, key, value, options):
+        if how == "merged":
+            return query[:, ::2], key, value
+        return tuple(one.unflatten(1, (2, -1)).flatten(0, 1) for one in (query, key, value))
+
+    def undo(attended, options):
+        if how == "merged":
+            return attended.repeat_interleave(2, 1)
+        return attended.unflatten(0, (-1, 2)).flatten(1, 2)
+
+    def sampled(isolate):
+        bound, positive = draw_regions(model, clip, layout, prompts[0], isolate=isolate)
+        bound.set_model_attn1_patch(merge)
+        bound.set_model_attn1_output_patch(undo)
+        return sample((bound, positive, prompts[1]), {"samples": torch.zeros(1, 4, 16, 16)})
+
+    isolated = sampled(1.0)
+    (said,) = [one.getMessage() for one in caplog.records if "isolate" in one.getMessage()]
+    assert "isolate of Draw Regions has no effect in some layers of this run" in said
+    caplog.clear()
+    assert torch.equal(isolated, sampled(0.0))
+    assert "isolate" not in caplog.text

@@ -7,12 +7,15 @@ from dataclasses import replace
 import node_helpers
 import pytest
 import torch
-from host_cases import assert_close, encode
+from host_cases import assert_close, encode, sample
+from prompt_entities import PROMPT, entities_of_prompt
 
 from instance_composer.hosts.comfyui.attention.run_cache import RunCache
 from instance_composer.hosts.comfyui.attention.terms import CARRIED
 from instance_composer.hosts.comfyui.attention.text import Text
+from instance_composer.hosts.comfyui.attention_maps.record import record_attention
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
+from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
 from instance_composer.hosts.comfyui.repair.redraw import (
     Sampling,
@@ -271,3 +274,19 @@ def test_the_node_shows_its_picture_and_says_what_it_drew(applied, vae, small, p
     assert torch.equal(answer.result[1], again.mask)
     assert len(answer.ui["images"]) == 1
     assert "seed 5" in answer.ui["text"][0]
+
+
+def test_a_window_is_no_run_of_a_record(applied, vae, small, pictures):
+    entities = PromptEntities(PROMPT, entities_of_prompt())
+    recorded, record = record_attention(applied[0], entities, "middle and decoder", 0.0, 1.0)
+    trio = recorded, *applied[1:]
+    sample(trio, {"samples": torch.zeros(1, 4, 12, 12)})
+    before = record.maps_of(None, 1)
+    done = redraw(pictures, vae, *trio, small, [Wanted(2, None)], SETTINGS)
+    assert record.maps_of(None, 1) is before
+    assert torch.equal(
+        done.images, redraw(pictures, vae, *applied, small, [Wanted(2, None)], SETTINGS).images
+    )
+    # The MODEL that was handed in is still observed.
+    sample(trio, {"samples": torch.zeros(1, 4, 12, 12)}, seed=8)
+    assert record.maps_of(None, 1) is not before

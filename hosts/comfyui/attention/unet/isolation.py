@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,13 @@ from .....models.attention.row_groups import RowGroups
 from ..layer_call import ModelCall
 from ..placed import PlacedGroup
 from .patch import Attention, plain_attention
+
+NOT_ISOLATED = (
+    "isolate of Draw Regions has no effect in some layers of this run: another node on this MODEL merges, "
+    "tiles or repeats the picture's places there (ToMe, HyperTile). Take it off, or set isolate to 0."
+)
+
+logger = logging.getLogger("instance_composer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +42,7 @@ class IsolatingPatch:
         explained = len(query) == self.call.rows * len(self.call.labels)
         if not explained or not query.shape[1] == key.shape[1] == height * width:
             # Where another pack leaves tokens out nobody knows whose they are.
+            self.groups[0].cache.get(NOT_ISOLATED, lambda: logger.warning(NOT_ISOLATED))
             return attended
         whole = attended.clone()
         for group in self.groups:
