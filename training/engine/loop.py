@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 
@@ -29,6 +28,7 @@ from .interruption import Interrupted, Interruption
 from .metrics import forget_metrics, mean, write_metrics
 from .order import generator_at, seed_masks
 from .players import Turn, make_turns
+from .precision import forget_precision
 from .processes import wait_for_all
 from .progress import progress_bar
 from .run_file import changed_options, options_of, write_run_file
@@ -70,7 +70,7 @@ class Trainer:
         self._frozen, self._start = of_frozen(task.objective), of_start(task.objective)
         # In one player's turn the parameters of the others get no gradient.
         several = DistributedDataParallelKwargs(find_unused_parameters=len(task.players) > 1)
-        _forget_precision()
+        forget_precision()
         self.accelerator = Accelerator(
             mixed_precision=settings.mixed_precision,
             kwargs_handlers=[several],
@@ -434,13 +434,6 @@ class Trainer:
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
-
-
-def _forget_precision() -> None:
-    """Let the next run of this process have a precision of its own; how processes talk stays as it is."""
-    # Accelerate keeps one for a whole process, and a command may train several models one after the other.
-    if AcceleratorState._shared_state:  # pyright: ignore[reportPrivateUsage]
-        AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
 
 
 def train(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 # By the names of the setting mixed_precision.
@@ -47,3 +48,10 @@ def sampling_in(precision: torch.dtype | None, pipeline: Any) -> Iterator[None]:
         del vae.decode
         # Halves of averaged weights, made without gradients, are of no use to the next step.
         torch.clear_autocast_cache()
+
+
+def forget_precision() -> None:
+    """Let the next run of this process have a precision of its own; how processes talk stays as it is."""
+    # Accelerate keeps one for a whole process, and a command may train several models one after the other.
+    if AcceleratorState._shared_state:  # pyright: ignore[reportPrivateUsage]
+        AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]

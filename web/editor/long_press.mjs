@@ -2,8 +2,6 @@
 const LASTS = 550;
 
 export class LongPress {
-  timer = null;
-
   /** `rested` is called with the place of a finger that has rested. */
   constructor(rested) {
     this.rested = rested;
@@ -12,19 +10,10 @@ export class LongPress {
   begin({ pointerType, clientX, clientY }) {
     this.cancel();
     if (pointerType !== "touch") return;
-    const timer = setTimeout(() => {
-      // On a busy page the finger may have moved by now: what it did is told before the next frame.
-      requestAnimationFrame(() => {
-        if (this.timer !== timer) return;
-        this.timer = null;
-        this.rested({ clientX, clientY });
-      });
-    }, LASTS);
-    this.timer = timer;
+    this.timer = setTimeout(() => this.rested({ clientX, clientY }), LASTS);
   }
 
   cancel() {
     clearTimeout(this.timer);
-    this.timer = null;
   }
 }
