@@ -42,16 +42,22 @@ const TEMPLATES = [
   "Try everything",
 ];
 const SIZE = [560, 920];
+const REPORT = "report"; // the widget that shows them
 const REPORT_WIDTH = 480;
+const RESTORED_AFTER = [100, 500, 2000]; // milliseconds in which a workflow has its outputs again
 const MINIMUM = 480;
 
 let adapter;
 let loaded = null;
-const load = () =>
-  (adapter ??= import("./bundle/comfyui.mjs").then((module) => {
-    loaded = module;
-    return module;
-  }));
+async function load() {
+  adapter ??= import("./bundle/comfyui.mjs");
+  try {
+    return (loaded = await adapter);
+  } catch (error) {
+    adapter = undefined; // the next node asks again
+    throw error;
+  }
+}
 
 /** A text area with the JSON, for when the editor cannot be loaded. */
 function plainText(model, error) {
@@ -95,25 +101,36 @@ function showReports(type, whiteSpace) {
   const before = type.prototype.onExecuted;
   type.prototype.onExecuted = function (output) {
     before?.apply(this, arguments);
-    if (!output?.text) return;
-    let widget = this.widgets?.find((one) => one.name === "report");
-    if (!widget) {
-      const element = document.createElement("pre");
-      element.tabIndex = 0; // so that the keyboard scrolls it
-      element.dataset.captureWheel = "true"; // and the wheel once it was pressed, as core's own text areas
-      element.style.cssText =
-        "margin:0;padding:6px;overflow:auto;user-select:text;font-size:12px;" +
-        "scrollbar-width:thin;scrollbar-color:var(--border-color,#666) transparent";
-      element.style.whiteSpace = whiteSpace;
-      widget = this.addDOMWidget("report", "IC_REPORT", element, {
-        serialize: false,
-        getMinHeight: () => 96,
-      });
-      widget.serialize = false;
-      this.setSize([Math.max(this.size[0], REPORT_WIDTH), Math.max(this.size[1], this.computeSize()[1])]);
-    }
-    widget.element.textContent = [output.text].flat().join("\n");
+    if (output?.text) showReport(this, output.text, whiteSpace);
   };
+}
+
+function showReport(node, text, whiteSpace) {
+  let widget = node.widgets?.find((one) => one.name === REPORT);
+  if (!widget) {
+    const element = document.createElement("pre");
+    element.tabIndex = 0; // so that the keyboard scrolls it
+    element.dataset.captureWheel = "true"; // and the wheel once it was pressed, as core's own text areas
+    element.style.cssText =
+      "margin:0;padding:6px;overflow:auto;user-select:text;font-size:12px;" +
+      "scrollbar-width:thin;scrollbar-color:var(--border-color,#666) transparent";
+    element.style.whiteSpace = whiteSpace;
+    widget = node.addDOMWidget(REPORT, "IC_REPORT", element, {
+      serialize: false,
+      getMinHeight: () => 96,
+    });
+    widget.serialize = false;
+    node.setSize([Math.max(node.size[0], REPORT_WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
+  }
+  widget.element.textContent = [text].flat().join("\n");
+}
+
+/** What an earlier run told: ComfyUI gives it back after a node is made anew, by undo or a change of tabs. */
+function restoreReport(node) {
+  if (!node.graph || node.widgets?.some((one) => one.name === REPORT)) return;
+  const locator = (node.graph.isRootGraph ?? true) ? String(node.id) : `${node.graph.id}:${node.id}`;
+  const text = app.nodeOutputs?.[locator]?.text;
+  if (text) showReport(node, text, REPORTS[node.comfyClass]);
 }
 
 /** Our templates in their order; other packs' lists stay as they are. */
@@ -152,6 +169,8 @@ app.registerExtension({
     if (definition.name === NODE) definition.input.optional.document[1].widgetType = WIDGET;
   },
   nodeCreated(node) {
+    if (REPORTS[node.comfyClass])
+      for (const wait of RESTORED_AFTER) setTimeout(() => restoreReport(node), wait);
     if (node.comfyClass?.startsWith("IC_")) node.properties.cnr_id ??= PACK;
     if (node.comfyClass === NODE)
       node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
@@ -162,6 +181,10 @@ app.registerExtension({
   },
   // The graph as saved is complete now: editors restored from it can look for their links.
   afterConfigureGraph() {
-    adapter?.then((module) => module.graphLoaded());
+    // Whoever asked for what could not be loaded tells of it.
+    adapter?.then(
+      (module) => module.graphLoaded(),
+      () => {},
+    );
   },
 });

@@ -24,6 +24,7 @@ def test_axe_finds_nothing_serious(other_page, page, palette):
     own = other_page(page.vue, {"Comfy.ColorPalette": palette})
     own.open()
     own.add_node()
+    expect(own.root).to_have_attribute("data-theme", palette)
     own.page.add_script_tag(path=AXE)
     assert own.page.evaluate(RUN) == [], "the empty editor"
     own.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
@@ -52,6 +53,45 @@ def test_what_happens_is_said_aloud(editor):
     )
     editor.press("Delete")
     expect(live).to_contain_text("deleted")
+
+
+MENU = """(root) => {
+  const controls = [...root.querySelectorAll('.ic-menu button, .ic-menu input')];
+  return [controls.indexOf(document.activeElement), controls.map((one) => one.tagName === 'INPUT')];
+}"""
+
+
+def test_keys_reach_every_entry_and_field_of_the_menus(editor):
+    menu = editor.root.locator(".ic-menu")
+
+    def walk(key, count):
+        places = []
+        for _ in range(count):
+            editor.page.keyboard.press(key)
+            places.append(editor.root.evaluate(MENU)[0])
+        return places
+
+    for opener in editor.root.get_by_role("toolbar").locator("[aria-haspopup=menu]:visible").all():
+        opener.press("Enter")
+        expect(menu.locator("button").first).to_be_focused()
+        _, fields = editor.root.evaluate(MENU)
+        buttons = [place for place, is_field in enumerate(fields) if not is_field]
+        assert walk("ArrowDown", len(buttons)) == [*buttons[1:], 0]
+        assert walk("ArrowUp", 1) == buttons[-1:]
+        if any(fields):
+            opener.press("Enter")
+            opener.press("Enter")
+            assert walk("Tab", len(fields) - 1) == list(range(1, len(fields)))
+            assert walk("Shift+Tab", 1) == [len(fields) - 2]
+            walk("Tab", 1)
+        editor.press("Tab")
+        expect(menu).to_have_count(0)
+        expect(opener).to_be_focused()
+    editor.root.get_by_role("toolbar").get_by_role("button", name="Templates").press("Enter")
+    walk("Tab", editor.root.evaluate(MENU)[1].index(True) + 2)
+    expect(editor.button("Make")).to_be_focused()
+    editor.press("Enter")
+    assert len(editor.instances()) == 4
 
 
 def test_everything_has_a_name(editor):

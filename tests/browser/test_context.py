@@ -171,6 +171,43 @@ def test_a_linked_picture_shows_before_and_after_a_run(editor):
     editor.press("Escape")
 
 
+UPLOAD = """async () => {
+  const { api } = await import('/scripts/api.js');
+  for (const color of ['#f00', '#00f']) {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 32, height: 32 });
+    const context = canvas.getContext('2d');
+    context.fillStyle = color;
+    context.fillRect(0, 0, 32, 32);
+    const body = new FormData();
+    const blob = await new Promise((done) => canvas.toBlob(done, 'image/png'));
+    body.append('image', blob, `${color.slice(1)}.png`);
+    body.append('overwrite', 'true');
+    await api.fetchApi('/upload/image', { method: 'POST', body });
+  }
+}"""
+CHOOSE = """(name) => {
+  const node = app.graph.nodes.find((one) => one.comfyClass === 'LoadImage');
+  const widget = node.widgets.find((one) => one.name === 'image');
+  widget.value = name;
+  widget.callback?.(name);
+  app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState();
+}"""
+FIRST_PIXEL = """() => {
+  const shown = [...document.querySelectorAll('.ic-editor')].at(-1).querySelector('canvas.ic-picture');
+  return !shown.hidden && [...shown.getContext('2d').getImageData(5, 5, 1, 1).data].slice(0, 3).join();
+}"""
+
+
+def test_another_picture_chosen_in_a_linked_node_is_shown_without_a_run(editor):
+    editor.page.evaluate(UPLOAD)
+    editor.add_node(20, 120, 260, 300, "LoadImage")
+    editor.page.evaluate(CHOOSE, "f00.png")
+    connect(editor, "LoadImage", 0, "IC_InstanceLayout", "image")
+    editor.page.wait_for_function(f"() => ({FIRST_PIXEL})() === '255,0,0'", timeout=15_000)
+    editor.page.evaluate(CHOOSE, "00f.png")
+    editor.page.wait_for_function(f"() => ({FIRST_PIXEL})() === '0,0,255'", timeout=15_000)
+
+
 def test_sides_are_swapped_as_they_are_now(editor):
     editor.root.locator(".ic-size").click()
     editor.root.get_by_label("Width in pixels").last.fill("1280")
@@ -197,6 +234,18 @@ def test_a_linked_width_rules_and_says_so(editor):
     editor.press("Control+z", "Control+z")  # the caption, the box
     assert editor.instances() == []
     expect(editor.root.locator(".ic-size")).to_have_text("640 × 1024")
+    # Another page knows nothing of the run.
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    editor.page.evaluate(
+        """async () => {
+          const saved = JSON.stringify(app.graph.serialize());
+          app.nodeOutputs = {};
+          await app.loadGraphData(JSON.parse(saved));
+        }"""
+    )
+    editor.page.wait_for_timeout(800)
+    expect(editor.root.locator(".ic-size")).to_have_text("640 × 1024")
+    assert editor.document()["canvas"]["width"] == 640
 
 
 def drop_picture(editor, width: int, height: int) -> None:
@@ -249,3 +298,7 @@ def test_a_picture_to_draw_over_keeps_its_shape_and_comes_back_with_the_workflow
         )
         == 0
     )
+    # Other layouts and later runs show their pictures as before.
+    add_receiver(editor)
+    queue(editor)
+    expect(editor.root).to_have_attribute("data-picture", "")

@@ -270,6 +270,8 @@ def test_a_finger_draws_a_second_one_cancels_and_one_that_rests_opens_the_menu(o
     touch = other_page(page.vue, has_touch=True)
     touch.open()
     touch.add_node()
+    # Each press gives this text area the focus: no keyboard is to come up on the screen.
+    expect(touch.stage.locator(".ic-keys")).to_have_attribute("inputmode", "none")
     session = touch.page.context.new_cdp_session(touch.page)
 
     def send(kind, *points):

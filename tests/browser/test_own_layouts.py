@@ -108,7 +108,7 @@ def test_the_panel_edits_a_layout_inside_a_subgraph_while_the_graph_is_used(draw
     )
     page.wait_for_timeout(500)
     page.evaluate("() => app.extensionManager.command.execute('InstanceComposer.EditLayout')")
-    panel = page.locator("dialog.ic-floating")
+    panel = page.locator(".ic-floating")
     expect(panel).to_be_visible(timeout=20_000)
     expect(panel.locator(".ic-bar-title")).to_contain_text("› Instance Layout")
     page.wait_for_timeout(400)
@@ -133,11 +133,25 @@ def test_the_panel_edits_a_layout_inside_a_subgraph_while_the_graph_is_used(draw
     after = panel.bounding_box()
     assert (after["x"] - before["x"], after["y"] - before["y"]) == pytest.approx((-200, 30), abs=3)
     # Undo of the graph rebuilds its nodes; the panel is still the one of the living editor.
-    page.evaluate("() => document.activeElement.blur()")
-    page.keyboard.press("Control+z")
-    page.wait_for_timeout(1500)
+    lamp = panel.locator(".ic-label .ic-words").filter(has_text="a lamp")
+    expect(lamp).to_have_count(1)
+    # A node that grew by the picture of the run may be a step of its own.
+    for _ in range(2):
+        if lamp.count():
+            page.evaluate("() => document.activeElement.blur()")
+            page.keyboard.press("Control+z")
+            page.wait_for_timeout(1500)
+    expect(lamp).to_have_count(0)
     expect(panel).to_have_count(1)
     expect(panel.locator(".ic-editor")).to_be_visible()
+    page.evaluate("() => { window.asked = 0; window.queue = app.queuePrompt; }")
+    page.evaluate("() => { app.queuePrompt = () => (window.asked += 1); }")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("() => window.asked === 1")
+    drawn.click(0.95, 0.03)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("() => window.asked === 2")
+    page.evaluate("() => { app.queuePrompt = window.queue; }")
     panel.locator(".ic-bar").get_by_role("button", name="Back to the node").click()
     expect(panel).to_have_count(0)
 
@@ -146,11 +160,11 @@ def test_from_the_large_view_the_panel_opens_and_stays(drawn):
     drawn.button("Large editor").click()
     drawn.page.locator("dialog[open]").get_by_role("button", name="Panel beside the graph").click()
     drawn.page.wait_for_timeout(500)
-    panel = drawn.page.locator("dialog.ic-floating")
+    panel = drawn.page.locator(".ic-floating")
     expect(panel.locator(".ic-editor")).to_be_visible()
     panel.get_by_role("button", name="Large editor").click()
     drawn.page.wait_for_timeout(500)
-    expect(drawn.page.locator("dialog[open]:not(.ic-floating) .ic-editor")).to_be_visible()
+    expect(drawn.page.locator("dialog[open] .ic-editor")).to_be_visible()
 
 
 def test_several_layouts_are_chosen_from(drawn):
@@ -161,5 +175,5 @@ def test_several_layouts_are_chosen_from(drawn):
     expect(dialog.locator(".ic-card")).to_have_count(2, timeout=20_000)
     keep_picture(drawn, "chooser")
     dialog.locator(".ic-card").filter(has_text="2 instances").click()
-    panel = page.locator("dialog.ic-floating")
+    panel = page.locator(".ic-floating")
     expect(panel.locator(".ic-item")).to_have_count(2, timeout=20_000)

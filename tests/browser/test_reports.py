@@ -58,6 +58,16 @@ FROM_TEXT = """(text) => {
 }"""
 
 
+MOVE = """() => {
+  const { changeTracker } = app.extensionManager.workflow.activeWorkflow;
+  changeTracker.captureCanvasState();
+  window.moved = app.graph.nodes[0];
+  app.graph.nodes[1].pos = [700, 120];
+  changeTracker.captureCanvasState();
+}"""
+PLACES = "() => app.graph.nodes.map((node) => node.pos[0]).sort((one, other) => one - other)"
+
+
 def test_how_a_text_was_read_is_in_the_node(editor):
     page = editor.page
     editor.clear()
@@ -70,6 +80,13 @@ def test_how_a_text_was_read_is_in_the_node(editor):
     assert page.evaluate(height) >= 900
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"reading-node-{'vue' if editor.vue else 'classic'}.png")
+    # Undo makes every node anew.
+    page.evaluate(MOVE)
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("Control+z")
+    page.wait_for_function("() => window.moved.graph !== app.graph || app.graph.nodes[0] !== window.moved")
+    expect(report).to_contain_text("1 instance", timeout=10_000)
+    assert page.evaluate(PLACES) == [60, 620]
     assert editor.problems == []
 
 

@@ -155,9 +155,10 @@ def test_hostile_colours_stay_colours(editor):
     assert editor.instances()[0]["color"] == color, "what the document says stays until it is mended"
 
 
+# Safari has already ended the composition when it tells of the key that did so.
 COMPOSING = """(field, key) => {
-  const options = { key, isComposing: true, bubbles: true, cancelable: true };
-  return field.dispatchEvent(new KeyboardEvent('keydown', options));
+  for (const whose of [{ isComposing: true }, { isComposing: false, keyCode: 229 }])
+    field.dispatchEvent(new KeyboardEvent('keydown', { key, ...whose, bubbles: true, cancelable: true }));
 }"""
 
 
@@ -171,6 +172,11 @@ def test_keys_of_an_input_method_are_its_own(drawn):
     expect(inline).to_be_focused()
     drawn.press("Enter")
     assert drawn.instances()[0]["caption"] == "一只狐狸"
+    caption = drawn.root.get_by_label("Caption", exact=True).last
+    caption.focus()
+    caption.evaluate(COMPOSING, "Enter")
+    expect(caption).to_be_focused()
+    drawn.press("Enter")
     drawn.press("F2")
     name = drawn.root.get_by_label("Name", exact=True)
     name.fill("huli")
@@ -235,6 +241,29 @@ def test_problems_are_listed_with_a_way_out(editor):
     loose.get_by_role("button", name="Add a region for it").click()
     expect(loose).to_be_hidden()
     assert [one["caption"] for one in editor.instances()] == ["a red fox", "blue barn"]
+
+
+def test_a_finding_keeps_its_buttons_through_a_check_and_gives_the_focus_on(editor):
+    editor.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
+    prompt = editor.root.get_by_label("Prompt of the whole picture", exact=True)
+    prompt.fill("a red fox and a blue barn and a green boat")
+    _list_problems(editor.root.locator(".ic-status-line button").first)
+    fixes = editor.root.get_by_role("button", name="Add a region for it")
+    expect(fixes).to_have_count(2)
+    prompt.press("End")
+    prompt.type(" ")
+    # The press takes the focus off the text, which is told to the graph, which has it all checked.
+    place = fixes.first.bounding_box()
+    editor.page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    editor.page.mouse.down()
+    editor.page.wait_for_timeout(400)
+    editor.page.mouse.up()
+    expect(fixes).to_have_count(1)
+    fixes.focus()
+    editor.press("Enter")
+    expect(fixes).to_have_count(0)
+    assert [one["caption"] for one in editor.instances()] == ["a red fox", "blue barn", "green boat"]
+    assert editor.root.evaluate("(root) => root.contains(document.activeElement)")
 
 
 def test_tokens_are_counted_by_comfyuis_own_tokenizer(editor):

@@ -45,7 +45,6 @@ const EVERY = {
   move: (state, random) => commands.move(state, between(random, -1, 1), between(random, -1, 1)),
   nudge: (state, random) => commands.nudge(state, integer(random, -9, 9), integer(random, -9, 9)),
   resize: (state, random) => commands.resize(state, pick(random, ["nw", "e", "s"]), random(), random()),
-  place: (state, random) => commands.place(state, new Map([[pick(random, ids(state)), randomBox(random)]])),
   align: (state, random) => commands.align(state, pick(random, ["left", "middle", "bottom"])),
   distribute: (state, random) => commands.distribute(state, pick(random, ["x", "y"])),
   reorder: (state, random) => commands.reorder(state, pick(random, ["front", "back", "forward", "backward"])),
@@ -119,7 +118,8 @@ test("a mask moves and stretches with its box", () => {
     };
     const before = commands.add(commands.createState(), [0, 0, 1, 1], { mask: polygon }).state;
     assert.deepEqual(before.layout.instances[0].box, [0.1, 0.1, 0.4, 0.5]);
-    const { state } = commands.place(before, new Map([["1", randomBox(random, 0.1)]]));
+    const [x, y] = [between(random, 0.2, 1), between(random, 0.2, 1)];
+    const { state } = commands.resize(before, "se", x, y);
     const [item] = state.layout.instances;
     assert.ok(near(bounds(item), item.box, 2e-5));
     assert.equal(item.mask.polygon.length, 3);

@@ -62,6 +62,25 @@ test("a path closes every outline", () => {
   assert.equal(masks.svgPath(ring, 4, 4).match(/M/g).length, masks.outlines(ring).length);
 });
 
+test("a run-length is traced once, however often and large it is drawn", () => {
+  let reads = 0;
+  const rle = {
+    size: [4, 4],
+    get counts() {
+      reads += 1;
+      return [5, 2, 2, 2, 5];
+    },
+  };
+  const mask = { rle };
+  const [small, large] = [masks.svgPath(mask, 4, 4), masks.svgPath(mask, 8, 8)];
+  assert.equal(reads, 1);
+  assert.notEqual(small, large);
+  assert.deepEqual(
+    large.match(/[\d.]+/g).map(Number),
+    small.match(/[\d.]+/g).map((value) => 2 * value),
+  );
+});
+
 test("bounds hold every pixel and touch one on each side", () => {
   forEachSeed((random) => {
     const mask = randomMask(random);

@@ -123,6 +123,24 @@ const narrow = (side = 128, mask = null) =>
     }),
   );
 
+test("a shape is measured once, not anew for every region in front of it", () => {
+  const readsAmong = (others) => {
+    let reads = 0;
+    const rle = {
+      size: [4, 4],
+      get counts() {
+        reads += 1;
+        return [5, 2, 2, 2, 5];
+      },
+    };
+    const layout = layoutOf("", "a red fox", ...Array(others).fill("an owl"));
+    layout.instances[0].mask = { rle };
+    editorProblems(layout);
+    return reads;
+  };
+  assert.equal(readsAmong(9), readsAmong(1));
+});
+
 test("a box of less than two cells of the model's attention is told, and one click makes it as large", () => {
   const [problem, ...others] = narrow();
   assert.deepEqual(others, []);

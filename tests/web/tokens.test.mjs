@@ -60,3 +60,19 @@ test("a request stays small: huge captions are estimated, many are asked for in 
     [50, 50, 20],
   );
 });
+
+test("no request is longer than the server reads", async () => {
+  const { tokens, asked } = counting();
+  const long = Array.from({ length: 30 }, (_, number) => `${number} `.padEnd(4_000, "x"));
+  await tokens.look(long);
+  await tokens.look(long);
+  const characters = asked.map((texts) => texts.join("").length);
+  assert.deepEqual(
+    asked.map((texts) => texts.length),
+    [25, 5],
+  );
+  assert.ok(
+    characters.every((count) => count <= 100_000),
+    String(characters),
+  );
+});

@@ -52,7 +52,7 @@ export class Broken {
 
   discard() {
     this.hide();
-    const { width, height } = this.editor.host.size;
+    const { width, height } = this.editor.hostSize(this.editor.layout.canvas);
     this.editor.apply({ state: createState(createLayout(width, height)) });
     this.editor.write();
   }

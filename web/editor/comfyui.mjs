@@ -2,10 +2,14 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { Editor } from "./editor.mjs";
-import { adaptersAfter, executionId, halfWired, isConnected, placesOf } from "./comfyui_flow.mjs";
+import { executionId, halfWired, placesOf } from "./comfyui_flow.mjs";
 import { executionScope, isInside, locator, pathTo } from "./comfyui_graph.mjs";
+import { notesOf } from "./comfyui_notes.mjs";
 import {
+  asksForName,
   chain,
+  commandOf,
+  isolate,
   keepForScrolling,
   locale,
   panGraph,
@@ -27,7 +31,7 @@ const RESTORED_AFTER = [100, 500, 2000]; // milliseconds in which a workflow has
 const mounts = new Set();
 const notes = new Set();
 const memories = new Memories();
-const elements = new Map();
+const elements = new Memories();
 const later = () => import("./later.mjs");
 
 /** Make the editor of a widget. @param {{node: any, widget: any, model: {element: HTMLElement, text: string, textChanged: () => void}}} parts */
@@ -101,7 +105,10 @@ const mountsIn = (graph) => [...mounts].filter((one) => isInside(one.node, graph
 /** Links may have changed anywhere: what is said of them is looked at again. */
 function graphChanged() {
   for (const one of notes) one.check();
-  for (const one of mounts) one.editor.check();
+  for (const one of mounts) {
+    one.editor.check();
+    if (isInside(one.node, rootGraph())) one.pictures.checkReference();
+  }
 }
 
 const rootGraph = () => app.rootGraph ?? app.graph;
@@ -123,7 +130,7 @@ class Mount {
     chain(node, "onExecuted", (output) => this.executed(output));
     chain(node, "onConnectionsChange", () => requestAnimationFrame(() => this.connectionsChanged()));
     this.paint();
-    this.isolate();
+    isolate(this.editor.root);
   }
 
   /** What the editor may ask for and do. */
@@ -145,6 +152,7 @@ class Mount {
         return self.window.kind;
       },
       toggleWindow: (kind) => this.window.toggle(kind, this.title),
+      shortcut: (event) => this.shortcut(event),
       keepPicture: (file) => this.pictures.keepPicture(file),
       forgetPicture: () => this.pictures.forgetPicture(),
       get keepsPicture() {
@@ -153,7 +161,7 @@ class Mount {
       get joins() {
         return self.joins?.value !== false;
       },
-      notes: () => this.notes(),
+      notes: () => notesOf(this.node, rootGraph(), this.failure),
       get results() {
         return self.pictures.results;
       },
@@ -174,7 +182,11 @@ class Mount {
       readLayout,
       writeLayout,
       examine,
-      drawAgain: (...instances) => later().then((part) => part.drawAgain(app, this.node, ...instances)),
+      drawAgain: (...instances) =>
+        later().then(
+          (part) => part.drawAgain(app, this.node, ...instances),
+          () => ({ code: "editor.not_loaded" }),
+        ),
       panGraph: (event, done) => panGraph(event, done),
       wheelGraph: (event) => LiteGraph.vueNodesMode || app.canvas.processMouseWheel(event),
     };
@@ -208,6 +220,9 @@ class Mount {
   added() {
     const { key } = this;
     this.place = key;
+    // Of a node inside a subgraph that is made anew, a front end does not always say that the old one is gone.
+    for (const one of mounts)
+      if (one !== this && one.place === key && !isInside(one.node, rootGraph())) one.remove();
     const before = elements.get(key);
     elements.set(key, this.model.element);
     const memory = memories.get(key);
@@ -261,6 +276,16 @@ class Mount {
     return [...around, this.node].map(({ title, id }) => title || String(id)).join(" › ");
   }
 
+  /** A key of ComfyUI's in the large editor, where its page does not hear it; false for others. */
+  shortcut(event) {
+    const command = commandOf(event);
+    if (!command) return false;
+    this.editor.flush();
+    if (asksForName(command)) this.window.close();
+    app.extensionManager.command.execute(command);
+    return true;
+  }
+
   openPanel() {
     if (this.window.kind !== "panel") this.window.toggle("panel", this.title);
     else this.editor.keys.focus();
@@ -273,19 +298,7 @@ class Mount {
 
   paint() {
     const { root } = this.editor;
-    root.dataset.theme = theme(this.model.element);
-  }
-
-  /** Presses in the editor are not for the node: it would be dragged, and its text selected. */
-  isolate() {
-    const { root } = this.editor;
-    const own = (event) => event.button !== 1 && event.stopPropagation();
-    for (const name of ["pointerdown", "pointermove", "pointerup", "dblclick"])
-      root.addEventListener(name, own);
-    root.addEventListener("contextmenu", (event) => {
-      event.stopPropagation();
-      if (!event.target.closest("input, textarea")) event.preventDefault();
-    });
+    root.dataset.theme = theme();
   }
 
   // --- Links ----------------------------------------------------------------------------------------------------
@@ -296,35 +309,7 @@ class Mount {
     this.pictures.showResult();
   }
 
-  // --- What there is to say beside the layout itself ---------------------------------------------------------------
-
-  notes() {
-    const note = (severity, code, params = {}) => ({
-      severity,
-      instance: null,
-      index: null,
-      field: "graph",
-      code,
-      params,
-    });
-    const said = this.failure ? [note("error", "problem.run_failed", { message: this.failure })] : [];
-    if (!isInside(this.node, rootGraph())) return said;
-    const adapters = adaptersAfter(this.node, rootGraph());
-    const wrong = new Map(
-      adapters.flatMap((one) => {
-        const code = halfWired(one, rootGraph());
-        return code
-          ? [[`${code} ${one.title}`, note("warning", `problem.${code}`, { node: one.title })]]
-          : [];
-      }),
-    );
-    said.push(...wrong.values());
-    // Compose Layout encodes the prompt by itself.
-    const encodes = ({ comfyClass }) => comfyClass === "IC_ComposeLayout";
-    if (!adapters.every(encodes) && !isConnected(this.node, "prompt"))
-      said.push(note("info", "problem.prompt_unused"));
-    return said;
-  }
+  // --- Runs ------------------------------------------------------------------------------------------------------
 
   /** A node after us, or our own, failed: its words stay until the next run. */
   failed({ node_id: id, exception_message: message }) {

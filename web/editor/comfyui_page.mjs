@@ -37,10 +37,10 @@ export function styles() {
   return sheet;
 }
 
-/** Light or dark, by the background that the palette gives. */
-export function theme(element) {
+/** Light or dark, by the background that the palette gives to the whole page: an element may not be in it yet. */
+export function theme() {
   const probe = html("div", { style: "background:var(--comfy-menu-bg,#333)" });
-  element.append(probe);
+  document.body.append(probe);
   const parts = getComputedStyle(probe)
     .backgroundColor.match(/[\d.]+/g)
     ?.slice(0, 3)
@@ -69,6 +69,36 @@ function scrollingPart(element) {
     if (scrolls && part.scrollHeight > part.clientHeight) return part;
   }
   return null;
+}
+
+const COMMANDS = {
+  enter: "Comfy.QueuePrompt",
+  "shift+enter": "Comfy.QueuePromptFront",
+  s: "Comfy.SaveWorkflow",
+  "shift+s": "Comfy.SaveWorkflowAs",
+  o: "Comfy.OpenWorkflow",
+};
+
+/** What ComfyUI does at a key that the editor passes on; undefined for any other key. */
+export function commandOf(event) {
+  if (!(event.ctrlKey || event.metaKey) || event.altKey) return undefined;
+  return COMMANDS[`${event.shiftKey ? "shift+" : ""}${event.key.toLowerCase()}`];
+}
+
+/** Whether ComfyUI asks for a name before it saves: its question would lie below a modal dialog. */
+export const asksForName = (command) =>
+  command === "Comfy.SaveWorkflowAs" ||
+  (command === "Comfy.SaveWorkflow" && app.extensionManager.workflow?.activeWorkflow?.isTemporary);
+
+/** Presses in an editor are not for its node: it would be dragged, and its text selected. */
+export function isolate(root) {
+  const own = (event) => event.button !== 1 && event.stopPropagation();
+  for (const name of ["pointerdown", "pointermove", "pointerup", "dblclick"])
+    root.addEventListener(name, own);
+  root.addEventListener("contextmenu", (event) => {
+    event.stopPropagation();
+    if (!event.target.closest("input, textarea")) event.preventDefault();
+  });
 }
 
 /** Move the graph with the pointer until it is released. */

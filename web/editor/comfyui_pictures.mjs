@@ -30,14 +30,22 @@ export class NodePictures {
   /** Show the picture of the linked node, `file` where its run has told of one, else the one that was opened. */
   async showReference(file = null) {
     const source = this.referenceSource(file);
+    this.looked = this.referenceSource();
     if (source === this.reference) return;
     this.reference = source;
     const image = source && (await decoded(source));
-    // A file that is gone since the run leaves what is there.
-    if (source === this.reference && (image || !source)) this.pictures.set("reference", image);
+    if (source !== this.reference) return; // a later one is on its way
+    if (image || !source) this.pictures.set("reference", image);
+    // A file that is gone, as one of a run may be, leaves what is there; it is asked for again.
+    else this.reference = undefined;
   }
 
-  referenceSource(file) {
+  /** Another picture may be chosen in the linked node; else what a run told of stays, and what is gone is let be. */
+  checkReference() {
+    if (this.referenceSource() !== this.looked) this.showReference();
+  }
+
+  referenceSource(file = null) {
     if (isLinked(this.node, "image")) {
       const origin = linkedNode(this.node, "image");
       if (file) this.told = { origin, source: viewUrl(file) };

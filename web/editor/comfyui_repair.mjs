@@ -15,32 +15,50 @@ const GAP = 40; // graph units between the decoder and the node that is made
  * @returns {{code: string, params?: object}} what to tell: that it runs, or why not
  */
 export function drawAgain(app, node, instances, all) {
+  const names = instances.map((one) => nameOf(one, all));
+  const nameless = names.indexOf(null);
+  if (nameless >= 0) return { code: "editor.repair_unnamed", params: { id: instances[nameless].id } };
   const root = app.rootGraph ?? app.graph;
   const places = nodesAfter(node, root, [REPAIR]);
   const place = places.find((one) => one.node.mode === 0) ?? makeRepair(app, node, root);
   if (!place) return { code: places.length ? "editor.repair_is_off" : "editor.no_repair" };
-  const widget = place.node.widgets.find((one) => one.name === "instances");
-  const names = instances.map((one) => nameOf(one, all));
+  const { title } = place.node;
+  const { widget } = sourceOf(place, "instances");
+  if (!widget) return { code: "editor.repair_is_linked", params: { node: title } };
   const seeded = names.map((name) => `${name}@${Math.floor(Math.random() * LARGEST_SEED)}`);
   widget.value = [...kept(widget.value, names, all), ...seeded].join(", ");
   widget.callback?.(widget.value);
   app.queuePrompt(0, 1, [executionId(place)]);
-  return { code: "editor.drawing_again", params: { names: names.join(", "), node: place.node.title } };
+  return { code: "editor.drawing_again", params: { names: names.join(", "), node: title } };
 }
 
-/** An id, which outlives a change of order; a number where the node's text would read the id otherwise. */
-const nameOf = ({ id }, all) =>
-  /[,@]|^\s|\s$/.test(id) ? String(all.findIndex((one) => one.id === id) + 1) : id;
+/** Place of the instance that the node takes a name for: its id, else its number (layout/choosing.py); -1 for none. */
+function find(name, all) {
+  const at = all.findIndex(({ id }) => id === name);
+  return at < 0 && /^\d+$/.test(name) && Number(name) <= all.length ? Number(name) - 1 : at;
+}
 
-/** What was named before and is still there, without the ones that are drawn anew. */
+/**
+ * An id, which outlives a change of order; a number where the node's text would read the id otherwise, null where that
+ * is the id of another.
+ */
+function nameOf({ id }, all) {
+  if (!/[,\p{Cc}]|^\s|\s$/u.test(id)) return id;
+  const at = find(id, all);
+  const number = String(at + 1);
+  return find(number, all) === at ? number : null;
+}
+
+/** What was named before and is still there, without the ones that are drawn anew, whatever they were called. */
 function kept(text, names, all) {
-  const known = new Set(all.flatMap(({ id }, index) => [id, String(index + 1)]));
+  const anew = names.map((name) => find(name, all));
   return text
     .split(",")
     .map((part) => part.trim())
     .filter((part) => {
-      const name = known.has(part) ? part : part.replace(/\s*@[^@]*$/, "");
-      return known.has(name) && !names.includes(name);
+      const whole = find(part, all);
+      const at = whole < 0 ? find(part.replace(/\s*@[^@]*$/, ""), all) : whole;
+      return at >= 0 && !anew.includes(at);
     });
 }
 

@@ -1,7 +1,7 @@
 // The pack's own routes on ComfyUI's server.
 import { api } from "../../../scripts/api.js";
 
-/** The answer of a route; `{refused}` in the server's own words where it refuses, null without the route. */
+/** The answer of a route; `{refused, status}` in the server's own words where it refuses, null without the route. */
 async function ask(path, asked) {
   const headers = { "Content-Type": "application/json" };
   const answer = await api.fetchApi(`/instance_composer/${path}`, {
@@ -12,7 +12,15 @@ async function ask(path, asked) {
   if (answer.ok) return answer.json();
   if (answer.status === 404 || answer.status === 405) return null;
   const told = await answer.json().catch(() => null);
-  return { refused: typeof told?.error === "string" ? told.error : `HTTP ${answer.status}` };
+  const refused = typeof told?.error === "string" ? told.error : `HTTP ${answer.status}`;
+  return { refused, status: answer.status };
+}
+
+/** The same, for questions that are asked again: throws where the server, or a proxy before it, only fails for now. */
+async function askAgain(path, asked) {
+  const told = await ask(path, asked);
+  if (told?.refused && told.status >= 500) throw new Error(told.refused);
+  return told;
 }
 
 /**
@@ -33,7 +41,7 @@ export async function examine(thorough) {
  * refuses; null without that route.
  */
 export async function countTokens(texts) {
-  const told = await ask("tokens", { texts });
+  const told = await askAgain("tokens", { texts });
   return told && (told.tokens ?? []);
 }
 
@@ -41,6 +49,6 @@ export async function countTokens(texts) {
  * What the run makes of a layout's prompt (hosts/comfyui/server/naming.py): {prompt, unnamed}; null without that route.
  */
 export async function readPrompt(document) {
-  const told = await ask("prompt", { document });
+  const told = await askAgain("prompt", { document });
   return Array.isArray(told?.unnamed) ? told : null;
 }

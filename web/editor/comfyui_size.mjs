@@ -20,10 +20,10 @@ export class NodeSize {
     return this.node.widgets?.find((widget) => widget.name === name);
   }
 
-  /** `driven` when links give the sizes. */
+  /** `driven` when links give the sizes; a side that only the next run tells is null. */
   get value() {
     const side = (name) =>
-      (isLinked(this.node, name) && this.used?.[name]) || Number(this.widget(name)?.value) || 1024;
+      isLinked(this.node, name) ? (this.used?.[name] ?? null) : Number(this.widget(name)?.value) || 1024;
     return {
       width: side("width"),
       height: side("height"),

@@ -9,16 +9,16 @@ const INPUTS = "-10"; // ComfyUI's number for the inside end at which a subgraph
 const inputSlot = (node, name) => (node.inputs ?? []).findIndex((input) => input.name === name);
 
 /**
- * What an input gets: `{output}` where a link brings it, `{value}` where a widget has it, of the node itself or of
+ * What an input gets: `{output}` where a link brings it, `{widget}` where a widget has it, of the node itself or of
  * the subgraph node whose input it is; null where nothing does.
  * @param {{node: any, around: any[]}} place
- * @returns {{output: Output} | {value: any} | null}
+ * @returns {{output: Output} | {widget: any} | null}
  */
 export function sourceOf({ node, around }, name) {
   // A subgraph node's own getInputLink speaks of what is inside.
   const link = linkTo(node, inputSlot(node, name));
   const widget = node.widgets?.find((one) => one.name === name);
-  const own = widget ? { value: widget.value } : null;
+  const own = widget ? { widget } : null;
   if (!link) return own;
   if (String(link.origin_id) !== INPUTS)
     return { output: { node: node.graph.getNodeById(link.origin_id), around, slot: link.origin_slot } };
@@ -55,5 +55,5 @@ export function give(source, node, name, depth) {
     return;
   }
   const widget = node.widgets?.find((one) => one.name === name);
-  if (widget) widget.value = source.value;
+  if (widget) widget.value = source.widget.value;
 }

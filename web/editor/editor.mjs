@@ -131,9 +131,9 @@ export class Editor {
     this.write();
   }
 
-  /** Take back a drag under way: its states were one step. */
-  revertTo(state) {
-    this.history = past.settle({ ...past.undo(this.history), present: state, future: [] });
+  /** Take back a drag under way: the history is that of its beginning, with what can be redone. */
+  revertTo(history) {
+    this.history = past.settle(history);
     this.invalidate();
   }
 
@@ -197,7 +197,7 @@ export class Editor {
   }
 
   adopt(layout) {
-    const { width, height } = this.host.size;
+    const { width, height } = this.hostSize(layout.canvas);
     const sized = commands.setCanvas(commands.createState(layout), width, height).state;
     const kept = this.state.selection.filter((id) =>
       sized.layout.instances.some((instance) => instance.id === id),
@@ -220,10 +220,16 @@ export class Editor {
 
   // --- Size ----------------------------------------------------------------------------------------------
 
+  /** The host's width and height; a side that it does not know yet is that of a canvas. */
+  hostSize(canvas) {
+    const { width, height } = this.host.size;
+    return { width: width ?? canvas.width, height: height ?? canvas.height };
+  }
+
   /** The host's width or height changed: the canvas follows, in the same step. */
   hostSizeChanged() {
-    const { width, height } = this.host.size;
     const { canvas } = this.layout;
+    const { width, height } = this.hostSize(canvas);
     if (canvas.width === width && canvas.height === height) return this.invalidate();
     const isWritten = this.layout === this.writtenLayout;
     const { state } = commands.setCanvas(this.state, width, height);
@@ -247,6 +253,15 @@ export class Editor {
     if (this.host.size.driven) this.hostSizeChanged();
     else if (this.host.size.width !== width || this.host.size.height !== height)
       this.host.setSize(width, height);
+  }
+
+  /** Take over a whole layout with its size, unless a link gives the size. */
+  replace(layout) {
+    const size = this.host.size.driven ? this.hostSize(this.layout.canvas) : {};
+    const canvas = { ...layout.canvas, ...size };
+    this.apply({ state: commands.createState({ ...layout, canvas }) }, { sized: true });
+    this.fit();
+    this.say(this.t("editor.replaced", { count: layout.instances.length }));
   }
 
   // --- Actions shared by buttons, menus and keys ----------------------------------------------------------
@@ -373,7 +388,7 @@ export class Editor {
     // An empty stage says itself what to do.
     const { instances } = this.layout;
     this.tokens.look(instances.map((instance) => instance.caption));
-    if (instances.length) this.naming.look(this.layout, serialise(this.layout));
+    if (instances.length) this.naming.look(this.layout);
     const joined = this.host.joins ? null : this.naming.of(this.layout);
     const own = instances.length ? editorProblems(this.layout, { tokens: this.tokens.known, joined }) : [];
     this.problems = [...this.host.notes(), ...own];

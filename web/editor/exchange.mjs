@@ -41,7 +41,7 @@ export class Exchange {
 
   useExample() {
     const { editor } = this;
-    const { width, height } = editor.host.size;
+    const { width, height } = editor.hostSize(editor.layout.canvas);
     const example = parse(EXAMPLE);
     editor.apply({ state: createState({ ...example, canvas: { ...example.canvas, width, height } }) });
     editor.keys.focus({ preventScroll: true });

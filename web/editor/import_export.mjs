@@ -1,6 +1,5 @@
 // Import and export, loaded on demand: the sheet to paste into, files, copies in other formats, the picture.
 import { chatRequest } from "../lib/chat_request.mjs";
-import { createState } from "../lib/commands.mjs";
 import { parse, pathText, serialise } from "../lib/document.mjs";
 import { excerpt, LayoutError } from "../lib/errors.mjs";
 import { ASKED, FORMATS, ORDERS, READ_ONLY, readOwn, UNITS, WRITE_ONLY } from "../lib/formats.mjs";
@@ -63,7 +62,7 @@ export class ImportExport {
     const take = (all) => {
       close();
       editor.broken.hide();
-      if (all) this.replace(found);
+      if (all) editor.replace(found);
       else editor.run("append", found);
       editor.write();
     };
@@ -179,16 +178,6 @@ export class ImportExport {
     const offers = ASKED[error.code?.replace("error.", "")] ?? [];
     if (error.params) error.params = worded(this.editor.t, error.params);
     return { layout: null, error, message: tError(this.editor.t, error), excerpt: place, offers };
-  }
-
-  /** Take over a whole layout with its size, unless a link gives the size. */
-  replace(layout) {
-    const { editor } = this;
-    const { driven, width, height } = editor.host.size;
-    const canvas = driven ? { ...layout.canvas, width, height } : layout.canvas;
-    editor.apply({ state: createState({ ...layout, canvas }) }, { sized: true });
-    editor.fit();
-    editor.say(editor.t("editor.replaced", { count: layout.instances.length }));
   }
 
   chooseFile() {

@@ -1,6 +1,7 @@
 // The caption written on the region itself: opens after drawing, on double click and on Enter. What is typed is in the
 // document at once, so that nothing is lost when the page is reloaded; it is one step of undo, and Escape takes it back.
 import { bounds } from "../lib/regions.mjs";
+import { isComposing } from "./composing.mjs";
 import { html } from "./dom.mjs";
 
 const WIDTH = 230;
@@ -18,7 +19,8 @@ export class InlineCaption {
     });
     this.element = html("div", { class: "ic-inline", hidden: true }, this.field);
     this.field.addEventListener("keydown", (event) => this.key(event));
-    this.field.addEventListener("input", () => this.keep(this.field.value));
+    // A browser's own undo reaches the field while it is hidden too.
+    this.field.addEventListener("input", () => this.isOpen && this.keep(this.field.value));
     this.field.addEventListener("blur", () => this.close());
     editor.stage.element.append(this.element);
   }
@@ -47,7 +49,7 @@ export class InlineCaption {
   }
 
   key(event) {
-    if (event.isComposing) return; // the key is for the input method
+    if (isComposing(event)) return;
     if (event.key === "Escape") {
       event.preventDefault();
       event.stopPropagation();
@@ -70,6 +72,7 @@ export class InlineCaption {
     const result = editor.commands.set(editor.state, [this.id], { caption: text });
     editor.apply(result, { key: `inline:${this.id}` });
     this.after = editor.history;
+    editor.invalidate(); // the text of before is no change, but something else is shown
     editor.write(true);
   }
 

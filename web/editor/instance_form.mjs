@@ -4,6 +4,7 @@ import { toPixels, union } from "../lib/geometry.mjs";
 import { MOST_TOKENS } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { instanceColor } from "./colors.mjs";
+import { isComposing } from "./composing.mjs";
 import { html, iconButton, set } from "./dom.mjs";
 
 const SHOWN_FROM = 40; // tokens: below, their number is of no interest
@@ -73,7 +74,7 @@ export class InstanceForm {
       this.grow(area);
     });
     area.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !event.ctrlKey) {
+      if (event.key === "Enter" && !event.shiftKey && !isComposing(event) && !event.ctrlKey) {
         event.preventDefault();
         this.editor.keys.focus({ preventScroll: true });
       }

@@ -1,7 +1,7 @@
 // The sheet of layouts that the person keeps: keep this one, find one, take it over, remove it.
-import { createState } from "../lib/commands.mjs";
 import { parse, serialise } from "../lib/document.mjs";
 import { tidyName } from "../lib/file_names.mjs";
+import { isComposing } from "./composing.mjs";
 import { html, iconButton } from "./dom.mjs";
 import { mini } from "./mini.mjs";
 
@@ -39,7 +39,7 @@ export class KeptLayouts {
     this.name.addEventListener("input", () => this.settle());
     this.name.addEventListener(
       "keydown",
-      (event) => event.key === "Enter" && !event.isComposing && this.keep(),
+      (event) => event.key === "Enter" && !isComposing(event) && this.keep(),
     );
     this.search.addEventListener("input", () => this.filter());
     this.close = menus.sheet(
@@ -197,11 +197,7 @@ export class KeptLayouts {
   take(layout, all) {
     const { editor } = this;
     this.close();
-    if (!all) return editor.run("append", layout);
-    const { driven, width, height } = editor.host.size;
-    const canvas = driven ? { ...layout.canvas, width, height } : layout.canvas;
-    editor.apply({ state: createState({ ...layout, canvas }) }, { sized: true });
-    editor.fit();
-    return editor.say(editor.t("editor.replaced", { count: layout.instances.length }));
+    if (all) editor.replace(layout);
+    else editor.run("append", layout);
   }
 }

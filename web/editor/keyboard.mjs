@@ -1,6 +1,7 @@
 // Keys. A hidden text area on the stage has the focus: only so do ComfyUI's own shortcuts leave the keys alone.
 import { nextGuides } from "../lib/guides.mjs";
 import { stepOf } from "../lib/regions.mjs";
+import { isComposing } from "./composing.mjs";
 
 const PASSED_ON = new Set([
   "ctrl+s",
@@ -13,6 +14,8 @@ const PASSED_ON = new Set([
   "f11",
   "f12",
 ]);
+// Plain and with Shift, as on the keyboards that are used with input methods.
+const SIGNS = { Space: "  ", BracketLeft: "[{", BracketRight: "]}", Minus: "-_", Equal: "=+", Slash: "/?" };
 const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
 let bursts = 0;
 
@@ -70,7 +73,8 @@ export class Keyboard {
     editor.root.addEventListener("keydown", (event) => this.down(event));
     editor.root.addEventListener("keyup", (event) => this.up(event));
     editor.keys.addEventListener("input", () => (editor.keys.value = ""));
-    editor.keys.addEventListener("blur", () => this.release());
+    editor.keys.addEventListener("compositionstart", () => setTimeout(() => this.endComposition()));
+    editor.keys.addEventListener("blur", () => this.isEnding || this.release());
     for (const name of ["copy", "cut", "paste"])
       editor.root.addEventListener(name, (event) => this.clipboard(event));
   }
@@ -79,9 +83,18 @@ export class Keyboard {
     const name = nameOf(event);
     if (PASSED_ON.has(name)) return;
     event.stopPropagation();
-    if (event.isComposing) return;
     if (event.target === this.editor.keys) this.onStage(event, name);
-    else if (name === "escape") this.leaveField(event);
+    else if (name === "escape" && !isComposing(event)) this.leaveField(event);
+  }
+
+  /** On the stage an input method has nothing to write: its window closes again. */
+  endComposition() {
+    const { keys } = this.editor;
+    if (document.activeElement !== keys) return;
+    this.isEnding = true; // a key that is held stays so
+    keys.blur();
+    keys.focus({ preventScroll: true });
+    this.isEnding = false;
   }
 
   onStage(event, name) {
@@ -100,7 +113,7 @@ export class Keyboard {
 
   act(event, name) {
     const { editor } = this;
-    const key = event.key.toLowerCase();
+    const key = keyOf(event).toLowerCase();
     if (key in ARROWS) return this.arrow(event, ARROWS[key]);
     if (key === " ") return this.hold("space", () => editor.pointer.cursor("grab"));
     if (name === "h") return this.hold("bare", () => editor.root.toggleAttribute("data-bare", true));
@@ -190,7 +203,7 @@ export class Keyboard {
 
   up(event) {
     event.stopPropagation();
-    const key = event.key.toLowerCase();
+    const key = keyOf(event).toLowerCase();
     if (key in ARROWS && this.burst) {
       this.burst = null;
       this.editor.settle();
@@ -219,9 +232,14 @@ export class Keyboard {
   }
 }
 
+/** The key, or what is at its place where an input method took it and the browser only says "Process". */
+function keyOf({ key, code, shiftKey }) {
+  return key === "Process" ? (SIGNS[code]?.[Number(shiftKey)] ?? code.replace(/^Key|^Digit/, "")) : key;
+}
+
 /** A shortcut as text: "ctrl+shift+z"; Command counts as Ctrl. */
 function nameOf(event) {
-  const key = event.key.toLowerCase();
+  const key = keyOf(event).toLowerCase();
   const letter = key.length === 1 && !/[a-z0-9]/.test(key);
   return [
     (event.ctrlKey || event.metaKey) && "ctrl",

@@ -5,6 +5,7 @@ import { toPixels } from "../lib/geometry.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { html, iconButton, PATHS, set } from "./dom.mjs";
 import { instanceColor, textOn } from "./colors.mjs";
+import { isComposing } from "./composing.mjs";
 import { InstanceForm } from "./instance_form.mjs";
 import { ListDrag } from "./list_drag.mjs";
 import { WholePicture } from "./whole_picture.mjs";
@@ -243,7 +244,7 @@ export class List {
       editor.renderNow();
     };
     field.addEventListener("keydown", (event) => {
-      if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
+      if (isComposing(event) || (event.key !== "Enter" && event.key !== "Escape")) return;
       event.stopPropagation();
       event.preventDefault();
       kept = event.key === "Enter";

@@ -28,11 +28,8 @@ export function recall(editor, memory) {
   editor.tool = memory.tool;
   const { history } = memory;
   const steps = [...history.past, history.present, ...history.future];
-  const texts = steps.map((state) =>
-    state === history.present && memory.written !== null ? memory.written : serialise(state.layout),
-  );
-  const at = texts.lastIndexOf(editor.host.text);
-  if (at < 0 || editor.broken.text !== null) return editor.invalidate();
+  const at = editor.broken.text === null ? nearestStep(memory, steps, editor.host.text) : -1;
+  if (at < 0) return editor.invalidate();
   editor.history = {
     ...history,
     past: steps.slice(0, at),
@@ -43,4 +40,15 @@ export function recall(editor, memory) {
   editor.writtenLayout = editor.layout;
   editor.hostSizeChanged();
   editor.invalidate();
+}
+
+/** Where among the steps a text is, from the present outwards: most often it is there or beside it, and texts are long. */
+function nearestStep({ history, written }, steps, text) {
+  const present = history.past.length;
+  const textOf = (at) => (at === present && written !== null ? written : serialise(steps[at].layout));
+  for (let away = 0; away < steps.length; away += 1) {
+    const at = [present - away, present + away].find((place) => steps[place] && textOf(place) === text);
+    if (at !== undefined) return at;
+  }
+  return -1;
 }

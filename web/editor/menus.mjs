@@ -77,9 +77,12 @@ export class Menus extends Popups {
   /** The host draws the selected instances of the last picture again, and tells how that goes. */
   async drawAgain() {
     const { editor } = this;
-    const asked = editor.host.drawAgain(editor.selected, editor.layout.instances);
-    const { code, params } = await asked.catch(() => ({ code: "editor.not_loaded" }));
-    editor.say(editor.t(code, params), true);
+    try {
+      const { code, params } = await editor.host.drawAgain(editor.selected, editor.layout.instances);
+      editor.say(editor.t(code, params), true);
+    } catch (error) {
+      editor.sayError(error);
+    }
   }
 
   openSizes(button) {
@@ -350,8 +353,11 @@ export class Menus extends Popups {
     const { editor } = this;
     const [only] = editor.selected;
     const loops = only.mask ? outlines(only.mask) : [boxPolygon(only.box).polygon];
-    const [largest] = loops.sort((one, other) => outlineArea(other) - outlineArea(one));
-    editor.run("setMask", only.id, { polygon: only.mask ? simplify(largest, 0.006) : largest });
+    const [largest, ...others] = loops.toSorted((one, other) => outlineArea(other) - outlineArea(one));
+    const polygon = only.mask ? simplify(largest, 0.006) : largest;
+    const { refused } = editor.run("setMask", only.id, { polygon });
+    if (others.length && !refused)
+      editor.say(editor.t("editor.outline_of_largest", { count: others.length }), true);
   }
 
   toBox() {

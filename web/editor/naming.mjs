@@ -1,6 +1,6 @@
 // What the run makes of the prompt: the captions it does not name join it. Asked of the host, which reads the words
 // as the run does; nothing is said until it answers and where it cannot.
-import { isActive } from "../lib/document.mjs";
+import { isActive, serialise } from "../lib/document.mjs";
 
 /** @typedef {{prompt: string, unnamed: string[]}} Reading */
 
@@ -16,11 +16,11 @@ export class Naming {
   }
 
   /** Ask about a layout whose words are new. */
-  async look(layout, text) {
+  async look(layout) {
     if (this.asked !== null && sameWords(this.asked, layout)) return;
     this.asked = layout;
     try {
-      const reading = await this.ask(text);
+      const reading = await this.ask(serialise(withoutMasks(layout)));
       if (this.asked !== layout) return; // a later question is on its way
       Object.assign(this, {
         layout,
@@ -28,10 +28,16 @@ export class Naming {
       });
       this.changed();
     } catch {
-      this.asked = null; // the server is away; the next change asks again
+      if (this.asked === layout) this.asked = null; // the server is away; the next change asks again
     }
   }
 }
+
+/** Painted shapes are megabytes at times, and have no words. */
+const withoutMasks = (layout) => ({
+  ...layout,
+  instances: layout.instances.map((item) => ({ ...item, mask: null })),
+});
 
 const words = (layout) => layout.instances.filter(isActive).map((item) => [item.id, item.caption]);
 

@@ -21,6 +21,7 @@ export function buildParts(editor) {
     "aria-label": editor.t("editor.stage"),
     "aria-describedby": editor.uid("keys"),
     autocomplete: "off",
+    inputmode: "none", // nothing is written here: a touch brings up no keyboard
     spellcheck: "false",
     rows: 1,
   });

@@ -7,6 +7,7 @@ export class Pictures {
     this.editor = editor;
     this.images = { preview: null, result: null, reference: null };
     this.heats = new Map();
+    this.opened = false; // a picture was opened just now: it lies there whatever else is chosen
     this.canvas = html("canvas", { class: "ic-picture ic-whole-picture" });
     this.heat = html("canvas", { class: "ic-picture ic-heat", hidden: true });
     editor.stage.pictures.prepend(this.canvas, this.heat);
@@ -17,14 +18,17 @@ export class Pictures {
     for (const image of Object.values(this.images)) image?.close?.();
   }
 
-  /** The picture to show now, null for none. "auto" prefers what is newest: preview, result, reference. */
+  /**
+   * The picture to show now, null for none. "auto" prefers what is newest: preview, result, reference. Where there is
+   * no reference, whoever wants to see it sees the others.
+   */
   get shown() {
     const { picture } = this.editor.settings;
     const { preview, result, reference } = this.images;
+    if (this.opened) return reference;
     if (picture === "none") return null;
-    if (picture === "reference") return reference;
     if (picture === "result") return preview ?? result;
-    return preview ?? result ?? reference;
+    return (picture === "reference" ? reference : null) ?? preview ?? result ?? reference;
   }
 
   /** Show another picture of one kind; bitmaps given up are closed. */
@@ -33,20 +37,24 @@ export class Pictures {
     if (before === image) return;
     this.images[kind] = image;
     before?.close?.();
+    // Until a run brings something newer, or it is taken away.
+    if ((kind === "reference") !== Boolean(image)) this.opened = false;
     this.render();
   }
 
   choose(name) {
+    this.opened = false;
     this.editor.setSetting("picture", name);
     this.render();
   }
 
-  /** A picture of the person's own to draw over; the host keeps it with the workflow. */
+  /** A picture of the person's own to draw over; the host keeps it with the workflow. Other editors show theirs. */
   async useFile(file) {
     const { editor } = this;
     try {
-      this.set("reference", await createImageBitmap(file));
-      this.choose("reference");
+      const image = await createImageBitmap(file);
+      this.opened = true;
+      this.set("reference", image);
     } catch {
       return editor.say(editor.t("editor.not_a_picture", { name: file.name }), true);
     }

@@ -74,7 +74,10 @@ export class Pointer {
       at,
       screen: this.stage.point(event),
       event,
-      state: this.editor.state,
+      history: this.editor.history,
+      get state() {
+        return this.history.present;
+      },
       key: `drag:${++drags}`,
     };
     if (tool === "brush" || tool === "eraser") return startPainting(this, begin);
@@ -93,9 +96,10 @@ export class Pointer {
     return this.drawing.startBox(begin);
   }
 
-  /** The handle or vertex under a point. Fingers get a larger reach. */
+  /** The handle or vertex under a point, none while a polygon gets its corners. Fingers get a larger reach. */
   gripAt(at, event) {
     const { editor } = this;
+    if (this.drawing.points) return null;
     const radius = (event.pointerType === "touch" ? 16 : HANDLE * 0.9) / this.stage.handleScale;
     const reach = this.stage.view.reach(radius);
     const polygon = editor.editablePolygon;
@@ -183,7 +187,7 @@ export class Pointer {
   /** Back to the state a drag began with. */
   revert(begin) {
     const { editor } = this;
-    if (editor.state !== begin.state && editor.layout !== begin.state.layout) editor.revertTo(begin.state);
+    if (editor.layout !== begin.state.layout) editor.revertTo(begin.history);
   }
 
   leave() {
@@ -258,7 +262,7 @@ export class Pointer {
     if (begin.event.shiftKey) editor.run("toggle", target.id);
     else if (!wasSelected) editor.run("select", [target.id]);
     if (!wasSelected) editor.announceSelection();
-    begin.state = editor.state;
+    begin.history = editor.history;
     const moving = editor.selected.filter((instance) => !instance.locked);
     const around = union(moving.map(bounds));
     if (!around) return;

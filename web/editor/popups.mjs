@@ -1,4 +1,5 @@
 // Panels over the editor: a menu, a sheet, a short message. One is open at a time; Escape closes and gives the focus back.
+import { isComposing } from "./composing.mjs";
 import { html, icon, iconButton } from "./dom.mjs";
 
 const TOAST = 3500;
@@ -62,20 +63,27 @@ export class Popups {
   }
 
   get items() {
-    return [...this.element.querySelectorAll('[role^="menuitem"], input, select')];
+    return [...this.element.querySelectorAll("button, input")];
   }
 
+  /** Arrows go round the buttons; fields have their own use for them, so Tab goes through all where there are any. */
   key(event) {
+    const { items } = this;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape" || event.key === "Tab") {
       event.preventDefault();
       event.stopPropagation();
-      this.close(true);
-    } else if (step && !event.target.matches("input, select")) {
+      const walks = event.key === "Tab" && items.some((item) => item.matches("input"));
+      const next = walks && items[items.indexOf(document.activeElement) + (event.shiftKey ? -1 : 1)];
+      if (!next) return this.close(true);
+      next.focus();
+      next.select?.();
+    } else if (step && !event.target.matches("input")) {
       event.preventDefault();
-      const { items } = this;
-      items.at((items.indexOf(document.activeElement) + step) % items.length).focus();
+      const buttons = items.filter((item) => item.matches("button"));
+      buttons.at((buttons.indexOf(document.activeElement) + step) % buttons.length).focus();
     }
+    return undefined;
   }
 
   item(label, action, { drawing, shortcut, disabled, checked } = {}) {
@@ -109,8 +117,6 @@ export class Popups {
     return html("div", { class: "ic-menu-title", role: "presentation" }, text);
   }
 
-  // --- The menus ---------------------------------------------------------------------------------------------
-
   // --- Sheets and messages -------------------------------------------------------------------------------------
 
   /** A panel over the editor; returns a function that closes it. */
@@ -140,7 +146,7 @@ export class Popups {
       if (event.target === sheet) close();
     });
     sheet.addEventListener("keydown", (event) => {
-      if (event.isComposing) return;
+      if (isComposing(event)) return;
       if (event.key === "Escape") {
         event.preventDefault();
         event.stopPropagation();

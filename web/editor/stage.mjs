@@ -177,7 +177,7 @@ export class Stage {
     const at = this.view.toStage(box);
     const size = this.sizeOf(box);
     const base = instance.mask?.rle ? this.view.origin : at;
-    const d = this.outlineOf(instance, base, size);
+    const d = this.outlineOf(region, instance, base, size);
     if (region.d !== d) for (const shape of shapes.slice(0, 4)) shape.setAttribute("d", (region.d = d));
     const hull =
       instance.mask && isSelected
@@ -252,13 +252,22 @@ export class Stage {
   }
 
   /** The outline of an instance as a path from a point of the stage. */
-  outlineOf({ mask }, base, [width, height]) {
+  outlineOf(region, { mask }, base, [width, height]) {
     if (!mask) return `M0 0h${width}v${height}h${-width}z`;
-    if (mask.rle) return svgPath(mask, ...this.view.size);
+    if (mask.rle) return this.paintedOutline(region, mask);
     const points = mask.polygon.map((point) =>
       this.view.toStage(point).map((value, axis) => round(value - base[axis])),
     );
     return `M${points.map((point) => point.join(" ")).join("L")}Z`;
+  }
+
+  /** The outline of a painted shape, which may have thousands of corners: the same wherever the canvas is moved to. */
+  paintedOutline(region, mask) {
+    const [width, height] = this.view.size;
+    const { painted } = region;
+    if (painted?.mask !== mask || painted.width !== width || painted.height !== height)
+      region.painted = { mask, width, height, d: svgPath(mask, width, height) };
+    return region.painted.d;
   }
 
   boxPath(box) {

@@ -37,6 +37,7 @@ export class Status {
       zoom("add", t("editor.zoom_in"), () => editor.zoom(1.25), "+"),
       zoom("fit", t("editor.zoom_fit"), () => editor.fit(), "0"),
     );
+    this.items = new Map();
     this.list = html("ul", {
       class: "ic-problems",
       id: editor.uid("problems"),
@@ -68,10 +69,25 @@ export class Status {
     this.percent.textContent = `${Math.round(editor.stage.view.zoom * 100)} %`;
     this.text.textContent = problems.length && !shown ? this.say(problems[0]) : "";
     this.text.title = this.text.textContent;
-    if (!shown) this.list.replaceChildren();
-    else if (this.shown !== problems)
-      this.list.replaceChildren(...problems.map((problem) => this.item(problem)));
-    this.shown = shown ? problems : null;
+    const listed = shown ? problems : null;
+    if (this.shown !== listed) this.renderList(listed ?? []);
+    this.shown = listed;
+  }
+
+  /** Equal findings keep their elements: a check may come between the press and the release of a button. */
+  renderList(problems) {
+    const { editor, list, items } = this;
+    const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
+    const keys = problems.map((problem) => JSON.stringify(problem));
+    this.items = new Map(keys.map((key, at) => [key, items.get(key) ?? this.item(problems[at])]));
+    for (const [key, item] of items) if (!this.items.has(key)) item.remove();
+    [...this.items.values()].forEach((item, place) => {
+      if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
+    });
+    if (focused < 0 || list.contains(document.activeElement)) return;
+    // What had the focus is mended: the keys go on with the next finding.
+    const next = list.children[Math.min(focused, list.children.length - 1)];
+    (next?.querySelector("button") ?? editor.keys).focus({ preventScroll: true });
   }
 
   say(problem) {

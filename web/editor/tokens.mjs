@@ -2,7 +2,8 @@
 import { estimateTokens } from "../lib/problems.mjs";
 
 const AT_ONCE = 50;
-const LONGEST = 4_000; // characters; with as many captions at once a request stays below a megabyte
+const LONGEST = 4_000; // characters of a caption
+const MOST_CHARACTERS = 100_000; // of a request, as hosts/comfyui/server/token_count.py allows
 const MOST_KEPT = 2_000;
 
 export class Tokens {
@@ -23,7 +24,11 @@ export class Tokens {
     if (this.known.size > MOST_KEPT) this.known.clear();
     const isNew = (text) =>
       text && text.length <= LONGEST && !this.known.has(text) && !this.pending.has(text);
-    const texts = [...new Set(captions)].filter(isNew).slice(0, AT_ONCE);
+    let characters = 0;
+    const texts = [...new Set(captions)]
+      .filter(isNew)
+      .slice(0, AT_ONCE)
+      .filter((text) => (characters += text.length) <= MOST_CHARACTERS);
     if (!texts.length) return;
     for (const text of texts) this.pending.add(text);
     try {

@@ -1,7 +1,7 @@
 // The canvas's place on the stage: fractions of the canvas <-> pixels of the stage.
 
 const MARGIN = 14;
-export const MOST_ZOOM = 16;
+const MOST_ZOOM = 16;
 
 export class View {
   constructor() {

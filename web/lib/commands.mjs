@@ -191,21 +191,6 @@ export function resize(state, handle, x, y, options = {}, ids = state.selection)
   });
 }
 
-/**
- * Instances put where boxes say; masks are stretched along.
- * @param {State} state
- * @param {Map<string, Box>} boxes
- * @returns {Result}
- */
-export function place(state, boxes) {
-  if ([...boxes.values()].some((box) => !(geometry.width(box) > 0 && geometry.height(box) > 0))) {
-    return result(state, "refused.box");
-  }
-  return changeFree(state, [...boxes.keys()], (free) =>
-    exchange(state, new Map(free.map((item) => [item, placed(item, bounds(item), boxes.get(item.id))]))),
-  );
-}
-
 function arrange(state, ids, arranged) {
   return changeFree(state, ids, (free) => {
     const from = free.map(bounds);
@@ -390,9 +375,6 @@ export function applyTemplate(state, name, options = {}) {
   );
   return boxes.reduce((before, box) => add(before.state, box), result({ ...taken, selection: [] }));
 }
-
-/** @param {State} state @param {Layout} layout @returns {Result} */
-export const replaceLayout = (state, layout) => result(layout === state.layout ? state : createState(layout));
 
 /**
  * Instances of another layout in front of ours; its prompts fill ours where they are empty.

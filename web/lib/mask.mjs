@@ -277,6 +277,8 @@ function farthest(points, start, end, measure) {
   return { index, far };
 }
 
+const traced = new WeakMap(); // documents are not changed in place, so a mask is traced once
+
 /**
  * The outlines of a mask, holes included, as loops of points in fractions.
  * @param {Mask} mask
@@ -284,6 +286,11 @@ function farthest(points, start, end, measure) {
  */
 export function outlines(mask) {
   if (mask.polygon) return [mask.polygon];
+  if (!traced.has(mask)) traced.set(mask, trace(mask));
+  return traced.get(mask);
+}
+
+function trace(mask) {
   const [height, width] = mask.rle.size.map((side) => Math.min(side, LONGEST_WORKING_SIDE));
   const pixels = raster(mask, width, height);
   const ways = borders(pixels, width, height);

@@ -234,9 +234,8 @@ const FOREIGN = /(?!\p{Script=Latin}|\p{Script=Common})\p{L}/u;
 function hidden(layout) {
   const active = layout.instances.filter(document.isActive);
   return active.flatMap((item, index) => {
-    const cover = active
-      .slice(index + 1)
-      .find((other) => other.mask === null && encloses(other.box, bounds(item)));
+    const around = bounds(item);
+    const cover = active.slice(index + 1).find((other) => other.mask === null && encloses(other.box, around));
     return cover
       ? [note("info", item, layout, "box", "problem.hidden", { other: cover.id }, "bring_to_front")]
       : [];

@@ -58,6 +58,7 @@ class EditorPage:
         self.page.evaluate(
             """() => {
               document.querySelectorAll('dialog.ic-dialog').forEach((dialog) => dialog.close());
+              document.querySelectorAll('.ic-floating .ic-bar button').forEach((button) => button.click());
               app.graph.clear();
               // Front ends keep widget values by node id beyond that.
               window.lastTestNode = (window.lastTestNode ?? 0) + 100;
