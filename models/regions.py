@@ -12,10 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layout import Layout
+from ..layout.mask import Mask, RunLength
 
 # Resolution at which polygons and run-lengths of a layout become masks: four times as fine as the
 # 64 x 64 token grid of a 2048 px picture, so that "a cell is touched" is decided well below cell size.
 MASK_SIDE = 256
+# As many times finer samples look for what is thinner than that; run-lengths of up to so many pixels are
+# looked at whole.
+FINER = 4
+MOST_PIXELS = 4096**2
 # A mask may be soft; what is at least half covered belongs to the instance.
 COVERED = 0.5
 
@@ -174,7 +179,7 @@ class Regions:
         return cls(
             boxes=tuple(_rectangle(instance.bounds.clipped() or instance.bounds) for instance in active),
             masks=tuple(
-                None if i.mask is None else _mask_tensor(i.mask.raster(MASK_SIDE, MASK_SIDE)) for i in active
+                None if instance.mask is None else _mask_tensor(instance.mask) for instance in active
             ),
             strengths=tuple(instance.strength for instance in active),
             windows=tuple((instance.start, instance.end) for instance in active),
@@ -272,8 +277,35 @@ def _rectangle(box: Iterable[float]) -> Rectangle:
     return x0, y0, x1, y1
 
 
-def _mask_tensor(raster: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(raster), dtype=torch.uint8).view(MASK_SIDE, MASK_SIDE).bool()
+def _mask_tensor(mask: Mask) -> Tensor:
+    """(MASK_SIDE, MASK_SIDE), bool: the samples that are inside, and what falls between samples.
+
+    A lamp post of a few pixels may miss all samples, or those along a stretch of it. There the samples beside
+    it count, and of a shape that finer samples miss too its bounds.
+    """
+    inside = _raster(mask, MASK_SIDE)
+    near = F.max_pool2d(inside[None].float(), 3, stride=1, padding=1)[0] > 0
+    whole = inside.bool() | (_touched(mask) & ~near)
+    if not whole.any() and not mask.is_empty:
+        x0, y0, x1, y1 = box_cells(_rectangle(mask.bounds), (MASK_SIDE, MASK_SIDE))
+        whole[y0:y1, x0:x1] = True
+    return whole
+
+
+def _touched(mask: Mask) -> Tensor:
+    """(MASK_SIDE, MASK_SIDE), bool: the samples around which a mask has any pixel or finer sample."""
+    if isinstance(mask, RunLength) and math.prod(mask.size) <= MOST_PIXELS:
+        height, width = mask.size
+        values = (torch.arange(len(mask.counts)) % 2).float()
+        columns = values.repeat_interleave(torch.tensor(mask.counts)).view(1, width, height)
+        return F.adaptive_max_pool2d(columns.mT, MASK_SIDE)[0] > 0
+    fine = _raster(mask, MASK_SIDE * FINER)
+    rows = fine.view(MASK_SIDE, FINER, MASK_SIDE * FINER).amax(1)
+    return rows.view(MASK_SIDE, MASK_SIDE, FINER).amax(2).bool()
+
+
+def _raster(mask: Mask, side: int) -> Tensor:
+    return torch.frombuffer(bytearray(mask.raster(side, side)), dtype=torch.uint8).view(side, side)
 
 
 def _crop_mask(mask: Tensor, x0: float, y0: float, x1: float, y1: float) -> Tensor:

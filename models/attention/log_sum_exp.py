@@ -6,6 +6,8 @@ flash attention's parts, arXiv 2205.14135, section 3.1).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,14 +16,16 @@ SCORES_AT_ONCE = 1 << 24
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """query (B, H, L, d), key and value (B, H, T, d), T > 0 -> output (B, H, L, d), log-sum-exp (B, H, L).
+    """query (B, H, L, d), key and value (B, H, T, d) -> output (B, H, L, d), log-sum-exp (B, H, L).
 
-    The log-sum-exp is float32 (of float64 float64), of scores scaled by d^-0.5. torch's own flash and
-    memory-efficient kernels where they serve the device and dtype, else plain matrices in parts of
-    `SCORES_AT_ONCE`.
+    Without keys they are 0 and -inf. The log-sum-exp is float32 (of float64 float64), of scores scaled by
+    d^-0.5. torch's own flash and memory-efficient kernels where they serve the device and dtype, else plain
+    matrices in parts of `SCORES_AT_ONCE`.
     """
-    if query.shape[2] == 0:
-        return query, query.new_zeros(query.shape[:3], dtype=sums_dtype(query))
+    if 0 in query.shape or 0 in key.shape:
+        return torch.zeros_like(query), query.new_full(query.shape[:3], -math.inf, dtype=sums_dtype(query))
+    # The kernels below are called past torch's own checks, and read neighbours without asking for strides.
+    query, key, value = (one if one.stride(-1) == 1 else one.contiguous() for one in (query, key, value))
     if query.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # pyright: ignore
             query, key, value
@@ -43,7 +47,7 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
     """The same by plain matrices in float32 (of float64 float64), on any device."""
     dtype = sums_dtype(query)
     keys, values = key.to(dtype).transpose(2, 3), value.to(dtype)
-    part = max(1, SCORES_AT_ONCE // (key.shape[0] * key.shape[1] * key.shape[2]))
+    part = max(1, SCORES_AT_ONCE // max(1, key.shape[0] * key.shape[1] * key.shape[2]))
     outputs: list[Tensor] = []
     sums: list[Tensor] = []
     for rows in query.split(part, dim=2):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .blocks import choose_blocks
 from .log_sum_exp import attend, sums_dtype
 
 # (query, key, value), each (B, heads, tokens, width) -> (B, heads, rows, width).
@@ -128,26 +129,25 @@ class RowGroups:
     def _parts(self) -> tuple[_Part, ...]:
         """Calls that together give every row all it sees, the largest first.
 
-        Greedily the largest set of rows that see the same pieces at the same weight, and of the rest again.
+        Each is a block of rows that see the same pieces at the same weight.
         """
-        left = [set(group.sees) for group in self.groups]
-        found: list[_Part] = []
-        while any(left):
-            seeds = {frozenset(some & other) for some in left for other in left}
-            alike = {one for seed in seeds for one in _of_one_weight(seed)}
-            pieces = max(alike, key=lambda seen: self._size(seen, left))
-            seeing = [number for number, one in enumerate(left) if pieces <= one]
-            rows = torch.cat([self.groups[number].rows for number in seeing])
-            keys = torch.cat([self.pieces[one.piece] for one in pieces])
-            found.append(_Part(compact(rows), compact(keys), next(iter(pieces)).weight))
-            for number in seeing:
-                left[number] -= pieces
-        return tuple(found)
-
-    def _size(self, pieces: frozenset[Seen], left: Sequence[set[Seen]]) -> int:
-        """Rows that see these pieces, times keys."""
-        rows = sum(len(group.rows) for group, seen in zip(self.groups, left, strict=True) if pieces <= seen)
-        return rows * sum(len(self.pieces[one.piece]) for one in pieces)
+        by_weight: dict[float, dict[int, set[int]]] = {}
+        for number, group in enumerate(self.groups):
+            for one in group.sees:
+                by_weight.setdefault(one.weight, {}).setdefault(number, set()).add(one.piece)
+        found: list[tuple[int, _Part]] = []
+        for weight, sees in by_weight.items():
+            some, used = list(sees), sorted(set[int]().union(*sees.values()))
+            seen = torch.tensor([[piece in sees[number] for piece in used] for number in some])
+            sizes = (
+                torch.tensor([len(self.groups[number].rows) for number in some]),
+                torch.tensor([len(self.pieces[piece]) for piece in used]),
+            )
+            for groups, pieces in choose_blocks(seen, *sizes):
+                rows = torch.cat([self.groups[some[number]].rows for number in groups])
+                keys = torch.cat([self.pieces[used[number]] for number in pieces])
+                found.append((len(rows) * len(keys), _Part(compact(rows), compact(keys), weight)))
+        return tuple(part for _, part in sorted(found, key=lambda one: -one[0]))
 
     @cached_property
     def _weights(self) -> dict[tuple[int, int], Tensor]:
@@ -177,11 +177,6 @@ def compact(places: Tensor) -> Tokens:
     if len(places) and int(places[-1]) - int(places[0]) + 1 == len(places):
         return slice(int(places[0]), int(places[-1]) + 1)
     return places
-
-
-def _of_one_weight(seen: frozenset[Seen]) -> set[frozenset[Seen]]:
-    weights = {one.weight for one in seen}
-    return {frozenset(one for one in seen if one.weight == weight) for weight in weights}
 
 
 def _plain(group: RowGroup) -> bool:

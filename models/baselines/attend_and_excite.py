@@ -39,16 +39,29 @@ def max_attention_loss(maps: Sequence[Tensor], groups: Sequence[Sequence[int]], 
 
     maps: (heads, h, w, tokens) of one resolution, one for each module; heads and modules are averaged.
     `groups` are the tokens of the subjects, of which each counts alone; the words of the prompt are tokens 1
-    to `words`. Without groups it is 0.
+    to `words`. Without groups it is 0. ValueError for a token that is no word.
     """
     tokens = [token for group in groups for token in group]
     if not tokens:
         return maps[0].new_zeros(())
+    for token in tokens:
+        if not 1 <= token <= words:
+            raise ValueError(
+                f"token {token} is no word of the prompt, whose words are tokens 1 to {words}; "
+                "name the tokens of its nouns"
+            )
     mean = torch.stack([attention.mean(0) for attention in maps]).mean(0)
     shares = (TEMPERATURE * mean[..., 1 : words + 1]).softmax(-1)
     chosen = shares[..., [token - 1 for token in tokens]].permute(2, 0, 1)[:, None]
-    smooth = F.conv2d(F.pad(chosen, (1, 1, 1, 1), mode="reflect"), _kernel(chosen))
+    smooth = F.conv2d(_padded(chosen), _kernel(chosen))
     return (1.0 - smooth.amax((1, 2, 3))).amax()
+
+
+def _padded(maps: Tensor) -> Tensor:
+    """Maps (N, 1, h, w) with a border of one cell, reflected as there; a lone row or column is repeated."""
+    for border, side in (((1, 1, 0, 0), maps.shape[3]), ((0, 0, 1, 1), maps.shape[2])):
+        maps = F.pad(maps, border, mode="reflect" if side > 1 else "replicate")
+    return maps
 
 
 def _kernel(like: Tensor) -> Tensor:

@@ -55,9 +55,7 @@ def lora_state(layers: Mapping[str, LowRank]) -> dict[str, Tensor]:
 def save_lora(path: Path, layers: Mapping[str, LowRank], metadata: Mapping[str, str]) -> None:
     """Write a LoRA, over an earlier one; an interruption leaves that one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beginning = path.with_suffix(".part")
-    save_weights(lora_state(layers), beginning, {"format": "pt", **metadata})
-    beginning.replace(path)
+    save_weights(lora_state(layers), path, {"format": "pt", **metadata})
 
 
 def read_lora(

@@ -11,10 +11,10 @@ from .extraction import (
     find_entities,
     make_entity,
     numbered,
-    singular_forms,
     unlocalisable_nouns,
 )
 from .pipelines import DEFAULT_PIPELINE, parse
+from .plurals import singular_forms
 from .whole_doc import listed_tokens, word_of
 
 # A caption of more words is a sentence, whose noun is not its last word.

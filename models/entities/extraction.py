@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from .plurals import singular_forms
 from .whole_doc import listed_tokens, word_of
 
 # Words that describe what they hang on, and are described in turn by such words and by their conjuncts.
@@ -146,19 +147,8 @@ def make_entity(
         start=noun.idx,
         end=noun.idx + len(noun),
         words=spans,
-        localisable=not listed and not any(form in stop_list for form in singular_forms(name)),
+        localisable=not listed and singular_forms(name).isdisjoint(stop_list),
     )
-
-
-def singular_forms(noun: str) -> Iterator[str]:
-    """A noun in lower case and what it may be the regular plural of."""
-    yield noun
-    if noun.endswith("ies"):
-        yield f"{noun[:-3]}y"
-    if noun.endswith("es"):
-        yield noun[:-2]
-    if noun.endswith("s") and not noun.endswith("ss"):
-        yield noun[:-1]
 
 
 class _Pieces:

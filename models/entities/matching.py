@@ -9,10 +9,12 @@ from typing import Protocol
 
 from ...layout import Instance, Layout
 from ...layout.choosing import find_instance
+from .plurals import same_word
 from .prompt_reading import read_phrases
 
 WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 NOTHING = ("none", "-")
+MOST_DIGITS = 9
 
 
 class Named(Protocol):
@@ -35,9 +37,10 @@ def match_entities(
 ) -> dict[int, int]:
     """Entity index -> index among `layout.instances`; entities without an instance are left out.
 
-    An instance whose caption has the entity's noun is a candidate, singular and plural alike. Of several the
-    one that has most of its modifiers wins, then the one with fewest other words, then the first. Entities
-    with the same noun take different instances, in their order in the prompt where words do not tell.
+    An instance whose caption has the entity's noun is a candidate, singular and plural alike, be it the last
+    part of a word with hyphens: parsers take "t-shirt" apart. Of several the one that has most of its
+    modifiers wins, then the one with fewest other words, then the first. Entities with the same noun take
+    different instances, in their order in the prompt where words do not tell.
     Disabled instances and ones without caption do not count. `overrides` win over words; None means no
     instance.
     """
@@ -48,14 +51,16 @@ def match_entities(
         for index, entity in enumerate(entities)
         if index not in overrides
         for position, instance in enumerate(layout.instances)
-        if instance in layout.active and _has(entity.noun, _words(instance.caption))
+        if instance.active and _is_named(entity.noun, _words(instance.caption))
     )
-    taken = {(singular(entities[index].noun), position) for index, position in matched.items()}
+    taken: dict[int, list[str]] = {}
+    for index, position in matched.items():
+        taken.setdefault(position, []).append(entities[index].noun)
     for *_, index, position in scores:
-        noun = singular(entities[index].noun)
-        if index not in matched and (noun, position) not in taken:
+        noun, others = entities[index].noun, taken.setdefault(position, [])
+        if index not in matched and not any(same_word(noun, other) for other in others):
             matched[index] = position
-            taken.add((noun, position))
+            others.append(noun)
     return dict(sorted(matched.items()))
 
 
@@ -82,7 +87,8 @@ def _find_entity(name: str, entities: Sequence[Named]) -> int:
     for exact in (True, False):
         if not exact:
             base, _, last = wanted.rpartition(" ")
-            if not base or not last.isdecimal():
+            # More digits than any count has; of thousands Python reads no number.
+            if not base or not last.isdecimal() or len(last) > MOST_DIGITS:
                 break
             wanted, number = base, int(last)
         found = [index for index, entity in enumerate(entities) if wanted in _names(entity)]
@@ -115,26 +121,39 @@ def _score(entity: Named, instance: Instance) -> tuple[int, int]:
     words = _words(instance.caption)
     own = [word for part in (*entity.modifiers, entity.noun) for word in _words(part)]
     modifiers = sum(_has(modifier, words) for modifier in entity.modifiers)
-    return -modifiers, sum(word not in own for word in words)
+    return -modifiers, sum(not _is_own(word, own) for word in words)
 
 
-def _has(phrase: str, words: Sequence[str]) -> bool:
-    """Whether all words of a phrase are there."""
-    return all(word in words for word in _words(phrase))
+def _is_named(noun: str, words: Sequence[str]) -> bool:
+    """Whether a noun is among words; of a "hat-stand" the noun is "stand"."""
+    return all(
+        any(same_word(part, one) for word in words for one in (word, _parts(word)[-1]))
+        for part in _words(noun)
+    )
+
+
+def _has(modifier: str, words: Sequence[str]) -> bool:
+    """Whether all words of a modifier are among words or their parts."""
+    return all(
+        any(same_word(part, one) for word in words for one in (word, *_parts(word)))
+        for part in _words(modifier)
+    )
+
+
+def _is_own(word: str, own: Sequence[str]) -> bool:
+    """Whether a word of a caption is one of an entity's, in one piece or in several."""
+    return any(same_word(word, one) for one in own) or all(
+        any(same_word(part, one) for one in own) for part in _parts(word)
+    )
+
+
+def _parts(word: str) -> list[str]:
+    """What a parser makes of a word with hyphens."""
+    return word.split("-")
 
 
 @lru_cache(maxsize=4096)
 def _words(text: str) -> tuple[str, ...]:
     """The words of a caption or a phrase, read as prompts are: tags and blanks of every kind."""
     read = "\n".join(phrase.text for phrase in read_phrases(text).phrases)
-    return tuple(singular(word) for word in WORD.findall(read.casefold()))
-
-
-def singular(word: str) -> str:
-    """A word without the ending of an English plural: enough to compare, not always a word."""
-    word = word.casefold()
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("ses", "xes", "zes", "ches", "shes")) and len(word) > 4:
-        return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
+    return tuple(WORD.findall(read.casefold()))

@@ -7,11 +7,12 @@ docs/layout.md. No parser of sentences is needed, so it is the same on every mac
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from ...layout import Instance, Layout
-from .matching import WORD, singular
+from .matching import WORD
+from .plurals import same_word, singular_forms
 from .prompt_reading import read_phrases
 
 ARTICLES = re.compile(
@@ -49,17 +50,22 @@ def find_unnamed(layout: Layout) -> tuple[Instance, ...]:
     before it in the caption. Captions with the same words are one. What follows the noun ("with a red
     collar", "sitting in the snow") need not be there.
     """
-    nouns = {run.words[-1] for one in layout.active if (run := _subject(one.caption)) is not None}
+    nouns = {
+        form
+        for one in layout.active
+        if (run := _subject(one.caption)) is not None
+        for form in singular_forms(run.words[-1])
+    }
     runs = [part for run in _runs(layout.prompt) for part in _split(run, nouns)]
-    plain = _plain(layout.prompt)
-    found: dict[str, Instance] = {}
+    prompt = _plain(layout.prompt)
+    found: list[tuple[Instance, tuple[str, ...]]] = []
     for one in layout.active:
         subject, whole = _subject(one.caption), _plain(one.caption)
-        if not whole or _holds(plain, whole) or whole in found:
+        if not whole or _holds(prompt, whole) or any(_are_same(whole, other) for _, other in found):
             continue
         if subject is None or not any(_names(run, subject) for run in runs):
-            found[whole] = one
-    return tuple(found.values())
+            found.append((one, whole))
+    return tuple(one for one, _ in found)
 
 
 def join_captions(layout: Layout) -> str:
@@ -73,31 +79,55 @@ def join_captions(layout: Layout) -> str:
 def _names(run: _Run, subject: _Run) -> bool:
     *attributes, noun = subject.words
     return any(
-        word == noun and all(one in run.words[:place] or one in run.said for one in attributes)
+        same_word(word, noun) and all(_has(one, run.words[:place] + run.said) for one in attributes)
         for place, word in enumerate(run.words)
     )
+
+
+def _has(attribute: str, words: Sequence[str]) -> bool:
+    return any(same_word(attribute, word) for word in words)
 
 
 def _subject(caption: str) -> _Run | None:
     return next(_runs(caption), None)
 
 
-def _plain(text: str) -> str:
-    """A text's words alone, one blank between them."""
-    return " ".join(
-        singular(word) for phrase in read_phrases(text).phrases for word in WORD.findall(phrase.text)
-    )
+def _plain(text: str) -> tuple[str, ...]:
+    """A text's words alone."""
+    phrases = read_phrases(text).phrases
+    return tuple(word for phrase in phrases for word in WORD.findall(phrase.text.casefold()))
 
 
-def _holds(text: str, words: str) -> bool:
-    return words in text if UNSPACED.search(words) else f" {words} " in f" {text} "
+def _holds(text: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether a text has these words one after the other."""
+    if UNSPACED.search("".join(words)):
+        return " ".join(words) in " ".join(text)
+    # Bit n of `held`: the n + 1 first words end here. So a text of many repetitions takes no longer either.
+    places: dict[str, int] = {}
+    for place, word in enumerate(words):
+        for form in singular_forms(word):
+            places[form] = places.get(form, 0) | 1 << place
+    held, last = 0, 1 << (len(words) - 1)
+    for word in text:
+        here = 0
+        for form in singular_forms(word):
+            here |= places.get(form, 0)
+        held = (held << 1 | 1) & here
+        if held & last:
+            return True
+    return False
 
 
-def _split(run: _Run, nouns: Collection[str]) -> Iterator[_Run]:
+def _are_same(some: Sequence[str], others: Sequence[str]) -> bool:
+    # From behind, where captions have their nouns, which differ most.
+    return len(some) == len(others) and all(map(same_word, reversed(some), reversed(others)))
+
+
+def _split(run: _Run, nouns: Set[str]) -> Iterator[_Run]:
     """The parts of a run that end with one of these nouns each: "red fox black dog" are two things."""
     start = 0
     for place, word in enumerate(run.words):
-        if word in nouns:
+        if not nouns.isdisjoint(singular_forms(word)):
             yield _Run(run.words[start : place + 1], run.said)
             start = place + 1
 
@@ -123,13 +153,13 @@ def _runs_of(tokens: Sequence[str]) -> Iterator[_Run]:
         elif COPULAS.fullmatch(token) and words and said is None:
             said = []
         elif said is not None and not small and not joint:
-            said.append(singular(token))
+            said.append(token)
         elif small or joint or COPULAS.fullmatch(token) or (words and _is_participle(token)):
             if words:
                 yield _Run(tuple(words), tuple(said or ()))
             words, said, since = [], None, 0
         else:
-            words.append(singular(token))
+            words.append(token)
             since += 1
 
 

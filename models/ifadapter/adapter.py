@@ -99,7 +99,8 @@ class IFAdapter(nn.Module):
 
         hidden_states (P, K, T, C) from K layers of both text encoders, channels concatenated;
         attention_mask (P, T), 1 from start to end of text; eot (P, C), the penultimate layer at end of text;
-        boxes (P, 4). Returns (P, K * queries + 1, D). Inputs are not changed.
+        boxes (P, 4). Features and boxes in the adapter's dtype. Returns (P, K * queries + 1, D). Inputs are
+        not changed.
 
         Source: IFAdapter, equation 3. The box embedding is added to the end-of-text token too, which the
         paper does not say and the released code does.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..weights import CheckpointError, listing, read_tensors, save_weights
+from ..whole_files import whole_file
 
 GROUPS = ("text_proj_model", "adapter_modules", "pos_net")
 
@@ -38,7 +39,10 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def write_checkpoint(state: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
-    """Write flattened official names as `.safetensors`, or as a torch `.bin` of the three official groups."""
+    """Write flattened official names as `.safetensors`, or as a torch `.bin` of the three official groups.
+
+    An earlier file may be the one that `state` is mapped from; it stays if writing fails.
+    """
     path = Path(path)
     state = {key: value.contiguous() for key, value in state.items()}
     if path.suffix == ".safetensors":
@@ -48,7 +52,9 @@ def write_checkpoint(state: Mapping[str, Tensor], path: str | PathLike[str]) -> 
             group: {k.removeprefix(f"{group}."): v for k, v in state.items() if k.startswith(f"{group}.")}
             for group in GROUPS
         }
-        torch.save(grouped, path)
+        # Into an open file, because torch would note the unfinished name inside.
+        with whole_file(path) as unfinished, unfinished.open("wb") as file:
+            torch.save(grouped, file)
     else:
         raise CheckpointError(f"cannot write {path.name}: an IFAdapter is written as .safetensors or .bin")
 

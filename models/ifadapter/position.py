@@ -13,7 +13,7 @@ TEMPERATURE = 100.0
 
 
 def fourier_features(boxes: Tensor, bands: int) -> Tensor:
-    """Sines and cosines of box coordinates: (P, 4) in 0..1 -> (P, bands * 2 * 4).
+    """Sines and cosines of box coordinates: (P, 4) in 0..1 -> (P, bands * 2 * 4), float32.
 
     The order is band, then sine | cosine, then coordinate, as the first layer of the published
     position net expects.
@@ -41,4 +41,5 @@ class PositionNet(nn.Module):
         )
 
     def forward(self, boxes: Tensor) -> Tensor:
-        return self.linears_position(fourier_features(boxes, self.bands))
+        # Computed in float32, whatever the boxes are; the layers are of the input's dtype, or follow it.
+        return self.linears_position(fourier_features(boxes, self.bands).to(boxes.dtype))

@@ -126,11 +126,6 @@ class RewardModel(nn.Module):
         return model
 
     @property
-    def told(self) -> dict[str, Any]:
-        """The former name of `metadata`."""
-        return self.metadata
-
-    @property
     def dtype(self) -> torch.dtype:
         return self.head[0].weight.dtype  # pyright: ignore[reportReturnType]
 

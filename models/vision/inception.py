@@ -24,7 +24,7 @@ BICUBIC, TENSORFLOW = RESIZINGS = ("bicubic", "tensorflow")
 SIDE, WIDTH = 299, 2048
 _LAYER = str(WIDTH)
 _BATCH = 16
-HOW_TO_INSTALL = 'FID and KID need torch-fidelity: pip install "instance-composer[fid]"'
+HOW_TO_INSTALL = "FID and KID need torch-fidelity: pip install torch-fidelity"
 _WHERE = (
     f"{WEIGHTS} is needed, from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0; nothing is "
     "fetched while this runs"

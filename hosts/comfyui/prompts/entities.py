@@ -9,13 +9,10 @@ from typing import Any
 
 from ....layout import Layout
 from ....models.entities.captions import named_entities
-from ....models.entities.extraction import (
-    EntityTokens,
-    locate_entities,
-    singular_forms,
-)
+from ....models.entities.extraction import EntityTokens, locate_entities
 from ....models.entities.matching import match_entities
 from ....models.entities.pipelines import DEFAULT_PIPELINE
+from ....models.entities.plurals import singular_forms
 from ....models.entities.prompt_reading import read_phrases
 from .text_axis import token_spans
 

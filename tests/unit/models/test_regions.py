@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from instance_composer.layout import Layout, LayoutError
+from instance_composer.layout import Instance, Layout, LayoutError
+from instance_composer.layout.mask import Polygon, RunLength
 from instance_composer.models.regions import Placement, Regions
 
 
@@ -55,6 +56,74 @@ def test_a_mask_covers_the_cells_it_touches() -> None:
     assert placement.masks[0] is not None
     assert placement.masks[0].tolist() == [[True, False], [True, True]]
     assert placement.ratios.tolist() == [1.0]
+
+
+def masked(mask: Polygon | RunLength) -> Regions:
+    return Regions.from_layout(Layout((Instance("1", mask.bounds, "a thing", mask=mask),)))
+
+
+def rectangle(x0: float, y0: float, x1: float, y1: float) -> Polygon:
+    return Polygon(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+
+
+@pytest.mark.parametrize("width", [3 / 1024, 1e-4])
+def test_a_thin_mask_has_the_cells_of_its_box_wherever_it_is(width: float) -> None:
+    """A lamp post and a wire, moved by less than a pixel; no edge of theirs is near one of a cell."""
+    for n in range(256):
+        x = 0.2 + n / 1021
+        placement = masked(rectangle(x, 0.11, x + width, 0.89)).place((32, 32))
+        assert placement is not None, x
+        x0, y0, x1, y1 = placement.cells[0]
+        box = Regions.of_boxes([(x, 0.11, x + width, 0.89)]).place((32, 32))
+        assert box is not None
+        left, top, right, bottom = box.cells[0]
+        # Where the post stands on the edge between two cells one of them is enough.
+        assert left <= x0 < x1 <= right
+        assert (y0, y1) == (top, bottom)
+
+
+@pytest.mark.parametrize("side", [1024, 1000, 3000])
+def test_a_few_pixels_have_a_cell_wherever_they_are(side: int) -> None:
+    for n in range(64):
+        top, left = side // 3 + n // 8, side // 2 + n % 8
+        mask = RunLength.from_window(bytes((1,) * 9), (left, top, left + 3, top + 3), side, side)
+        placement = masked(mask).place((32, 32))
+        assert placement is not None, (left, top)
+        x0, y0, x1, y1 = placement.cells[0]
+        assert x0 <= (left + 1) * 32 // side < x1
+        assert y0 <= (top + 1) * 32 // side < y1
+
+
+def test_a_thin_part_of_a_shape_is_part_of_it() -> None:
+    """A lantern on a post of two pixels, which stands between two samples."""
+    x = 0.4 + 0.6 / 256
+    post, lantern = (x, x + 2 / 1024), (0.38, 0.43)
+    mask = Polygon(
+        (
+            (lantern[0], 0.11),
+            (lantern[1], 0.11),
+            (lantern[1], 0.2),
+            (post[1], 0.2),
+            (post[1], 0.89),
+            (post[0], 0.89),
+            (post[0], 0.2),
+            (lantern[0], 0.2),
+        )
+    )
+    placement = masked(mask).place((32, 32))
+    assert placement is not None
+    assert placement.covered[0, 3:29, 12].all()
+    # The lantern is two cells wide and four high.
+    assert placement.covered[0].sum() == 26 + 4
+
+
+def test_an_ordinary_mask_is_its_samples() -> None:
+    """Edges are not moved outwards by what lies beside them."""
+    for mask in (rectangle(0.2013, 0.3017, 0.7011, 0.8003), Polygon(((0.1, 0.1), (0.9, 0.3), (0.4, 0.8)))):
+        raster = torch.frombuffer(bytearray(mask.raster(256, 256)), dtype=torch.uint8).view(256, 256)
+        found = masked(mask).masks[0]
+        assert found is not None
+        assert torch.equal(found, raster.bool())
 
 
 def test_a_crop_sees_what_the_whole_picture_shows_there() -> None:

@@ -50,3 +50,17 @@ def test_the_gradient_asks_for_more_attention_around_the_highest_place() -> None
 
 def test_no_subject_costs_nothing() -> None:
     assert max_attention_loss([maps_with()], [], WORDS) == 0
+
+
+@pytest.mark.parametrize("token", [0, WORDS + 1, -1])
+def test_a_token_that_is_no_word_is_told(token: int) -> None:
+    with pytest.raises(ValueError, match=rf"token {token} is no word of the prompt, .* tokens 1 to {WORDS}"):
+        max_attention_loss([maps_with()], [[1, token]], WORDS)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4, 1), (1, 1)])
+def test_maps_one_cell_high_or_wide_give_a_number(shape: tuple[int, int]) -> None:
+    """All of a token's attention everywhere: nothing is neglected, whatever stands beyond the edge."""
+    attention = torch.zeros(2, *shape, 8)
+    attention[..., 1] = 1.0
+    assert max_attention_loss([attention], [[1]], WORDS) == pytest.approx(0.0, abs=1e-6)

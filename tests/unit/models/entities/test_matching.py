@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from instance_composer.layout import Box, Instance, Layout
+from instance_composer.models.entities.captions import named_entities
 from instance_composer.models.entities.matching import OverrideError, match_entities, read_overrides
 
 
@@ -48,6 +49,18 @@ CASES = {
     "plural": (["dogs", "berry", "glasses"], ["one glass", "berries", "a dog"], {0: 2, 1: 1, 2: 0}),
     "case": (["BOOK"], ["The Book"], {0: 0}),
     "whole words": (["cat"], ["a caterpillar", "a concatenation"], {}),
+    "plural of every kind": (
+        ["horses", "woman", "knives", "cap"],
+        ["a horse", "two women", "a knife", "two capes"],
+        {0: 0, 1: 1, 2: 2},
+    ),
+    "one caption for two in singular and plural": (["horse", "horses"], ["a horse"], {0: 0}),
+    "parts of a word with hyphens": (["shirt", "bear", "man"], ["a man-made bear", "t-shirt"], {0: 1, 1: 0}),
+    "a word with hyphens or its last part": (
+        ["shirt", "t shirt"],
+        ["a t-shirt", "a shirt"],
+        {0: 1, 1: 0},
+    ),
     "hyphens and other scripts": (["t-shirt", "猫"], ["黑 猫", "a red t-shirt"], {0: 1, 1: 0}),
     "tags": (["book", "red hat"], ["a\u3000blue_hat", "(red_hat:1.2)", "old\u00a0bo\u00adok"], {0: 2, 1: 1}),
     "nothing there": ([], ["a cat"], {}),
@@ -57,6 +70,40 @@ CASES = {
 @pytest.mark.parametrize(("texts", "captions", "expected"), CASES.values(), ids=list(CASES))
 def test_matching_by_words(texts, captions, expected) -> None:
     assert match(texts, *captions) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "captions"),
+    [
+        ("a man in a red t-shirt and a blue hat", {"red t-shirt": "shirt", "blue hat": "hat"}),
+        ("a green T-Rex and a blue car", {"a green T-Rex": "rex", "a blue car": "car"}),
+        ("an X-wing over a blue lake", {"an X-wing": "wing", "a blue lake": "lake"}),
+        ("a teddy-bear beside a red ball", {"a brown teddy-bear": "bear", "red ball": "ball"}),
+        ("two brown horses and a red barn", {"a brown horse": "horses", "a red barn": "barn"}),
+        ("a t-shirt and a shirt", {"a shirt": "shirt", "a t-shirt": "shirt"}),
+    ],
+)
+def test_what_a_parser_finds_is_matched(prompt, captions) -> None:
+    entities = named_entities(prompt, list(captions))
+    matched = match_entities(entities, layout(*captions))
+    assert {position: entities[index].noun for index, position in matched.items()} == dict(
+        enumerate(captions.values())
+    )
+
+
+def test_a_layout_is_gone_through_once_for_each_entity() -> None:
+    """Not once more for each of its instances, which took seconds for a thousand."""
+    asked = []
+
+    class Asked(Instance):
+        @property
+        def active(self) -> bool:
+            asked.append(self.id)
+            return super().active
+
+    instances = tuple(Asked(str(n), Box(0.0, 0.0, 1.0, 1.0), f"a red thing {n}") for n in range(50))
+    assert len(match_entities([Named("red thing")] * 5, Layout(instances))) == 5
+    assert len(asked) == 5 * 50
 
 
 def test_instances_that_do_not_count_are_not_matched() -> None:
@@ -87,6 +134,7 @@ def test_overrides_name_entities_and_instances() -> None:
         ("red vase 2 = 1", "no entity of the prompt is called 'red vase 2'"),
         ("vase = 3", "no instance '3'; name one by its number from 1 to 2 or by its id"),
         ("vase ² = 1", "no entity of the prompt is called 'vase ²'"),
+        (f"vase {'1' * 5000} = 1", "no entity of the prompt is called 'vase 111"),
         ("vase = i7", "no instance 'i7'"),
         ("vase", "'vase' is not an override"),
         ("= 2", "is not an override"),

@@ -23,6 +23,11 @@ def layout(prompt: str, *captions: str, **fields) -> Layout:
         ("a red fox and a blue owl", "a red fox"),
         ("a red fox and a blue owl", "Blue owl."),
         ("two red foxes", "a red fox"),
+        ("red roses on a table", "a red rose"),
+        ("chocolate cookies on a plate", "a chocolate cookie"),
+        ("two men and white houses by a lake", "a white house"),
+        ("two men and white houses by a lake", "a man"),
+        ("wolves, caves", "a wolf"),
         ("a large red striped diamond on grey", "a red diamond"),
         ("a fox jumps over a dog", "a dog"),
         ("(red:1.3) fox, <lora:x:1>, snow", "a red fox"),
@@ -49,6 +54,7 @@ def test_a_caption_is_named_by_its_noun_and_what_describes_it(prompt, caption):
         ("a photo of a cat", "a tabby cat with a red collar"),
         ("black dog and cat", "a black cat"),
         ("a firefox logo", "a fox"),
+        ("two red capes", "a red cap"),
         ("红色的狐狸在雪地里", "一只猫"),
         ("", "a fox"),
     ],
@@ -67,6 +73,7 @@ def test_captions_join_in_their_order_once_and_end_no_sentence():
     joined = join_captions(layout("A room at night.", "a red fox.", "a lamp", "a red fox", "", "an owl,"))
     assert joined == "A room at night, a red fox, a lamp, an owl"
     assert join_captions(layout(" ", "a red fox")) == "a red fox"
+    assert join_captions(layout("a room", "red rose", "red roses", "rose")) == "a room, red rose, rose"
     assert join_captions(layout("a room", "a fox", enabled=False)) == "a room"
 
 

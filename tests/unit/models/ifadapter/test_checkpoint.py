@@ -2,6 +2,8 @@
 
 import logging
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,33 @@ def test_save_and_load_give_the_same_adapter_in_both_containers(tmp_path: Path, 
     assert copy.config == adapter.config
     for key, value in adapter.state_dict().items():
         assert torch.equal(copy.state_dict()[key], value), key
+
+
+# In a process of its own: to write over mapped memory ends Python.
+OVER_ITSELF = """
+import sys
+import torch
+from instance_composer.models.ifadapter import IFAdapter
+
+adapter = IFAdapter.load(sys.argv[1])
+before = {key: value.clone() for key, value in adapter.state_dict().items()}
+adapter.save(sys.argv[1])
+after = IFAdapter.load(sys.argv[1]).state_dict()
+for state in (after, adapter.state_dict()):
+    assert state.keys() == before.keys()
+    assert all(torch.equal(state[key], value) for key, value in before.items())
+"""
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
+def test_an_adapter_is_saved_over_the_file_it_was_loaded_from(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"adapter{suffix}"
+    IFAdapter.load(SMALL).save(file)
+    process = subprocess.run(
+        [sys.executable, "-c", OVER_ITSELF, str(file)], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
 def test_the_published_file_is_read_under_the_name_that_the_templates_give_it(tmp_path: Path) -> None:
