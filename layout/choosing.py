@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from .instance import Document
 
+# More instances than any layout has.
+_MOST_DIGITS = 9
+
 
 def find_instance(layout: Document, name: str) -> int | None:
     """Index of the instance with this id, else with this number, counted from 1; None if there is neither."""
     ids = [instance.id for instance in layout.instances]
     if name in ids:
         return ids.index(name)
-    return int(name) - 1 if name.isdecimal() and 1 <= int(name) <= len(ids) else None
+    place = _place(name)
+    return place if 0 <= place < len(ids) else None
+
+
+def _place(name: str) -> int:
+    """The index that a number from 1 on means, -1 for other names."""
+    # Python reads no number of thousands of digits.
+    return int(name) - 1 if name.isdecimal() and len(name) <= _MOST_DIGITS else -1
 
 
 def name_of(layout: Document, index: int, longest: int | None = None) -> str:
@@ -41,7 +51,7 @@ def describe(layout: Document, index: int) -> str:
 
 def tell_which(layout: Document, name: str) -> str:
     """Which instance a number was taken for, in a sentence; nothing where it can mean one alone."""
-    index, place = find_instance(layout, name), int(name) - 1 if name.isdecimal() else -1
+    index, place = find_instance(layout, name), _place(name)
     if index is None or index == place or not 0 <= place < len(layout.instances):
         return ""
     taken = layout.instances[index].caption.strip() or "no caption"

@@ -12,7 +12,6 @@ from operator import itemgetter
 from .box import (
     HIGHEST,
     LOWEST,
-    WHOLE,
     Box,
 )
 
@@ -202,18 +201,25 @@ class RunLength:
 
     def raster(self, width: int, height: int) -> bytes:
         """Row-major 0/1 bytes of length width * height, nearest sample."""
-        return self._sample(WHOLE, width, height)
+        height_here, width_here = self.size
+        return self._sample(_samples(0.0, 1.0, width, width_here), _samples(0.0, 1.0, height, height_here))
 
     def seen_through(self, window: Box) -> RunLength:
         """The mask as it lies in `window` (fractions; x0 > x1 mirrors), at about the same resolution."""
         width = min(LONGEST_SIDE, max(1, round(abs(window.width) * self.size[1])))
         height = min(LONGEST_SIDE, max(1, round(abs(window.height) * self.size[0])))
-        return RunLength.from_raster(self._sample(window, width, height), width, height)
+        columns = _samples(window.x0, window.x1, width, self.size[1])
+        rows = _samples(window.y0, window.y1, height, self.size[0])
+        # Only where something is: the whole of a window far wider than the canvas would be gigabytes.
+        around = self.bounds
+        left, right = _span(columns, around.x0 * self.size[1], around.x1 * self.size[1])
+        top, bottom = _span(rows, around.y0 * self.size[0], around.y1 * self.size[0])
+        pixels = self._sample(columns[left:right], rows[top:bottom])
+        return RunLength.from_window(pixels, (left, top, right, bottom), width, height)
 
-    def _sample(self, window: Box, width: int, height: int) -> bytes:
-        """Nearest samples of a window, zero outside the mask."""
-        source_columns = _samples(window.x0, window.x1, width, self.size[1])
-        source_rows = _samples(window.y0, window.y1, height, self.size[0])
+    def _sample(self, source_columns: list[int | None], source_rows: list[int | None]) -> bytes:
+        """Row-major 0/1 bytes of the source pixels under columns and rows, zero where there is none."""
+        width, height = len(source_columns), len(source_rows)
         wanted = {column for column in source_columns if column is not None}
         inside = [row for row in source_rows if row is not None]
         above = next((index for index, row in enumerate(source_rows) if row is not None), 0)
@@ -254,6 +260,16 @@ def _samples(start: float, end: float, count: int, size: int) -> list[int | None
     """For each of `count` pixel centres between two fractions, the source pixel under it, None outside."""
     positions = (start + (index + 0.5) / count * (end - start) for index in range(count))
     return [min(size - 1, int(value * size)) if 0 <= value < 1 else None for value in positions]
+
+
+def _span(samples: list[int | None], first: float, last: float) -> tuple[int, int]:
+    """Where the samples whose source pixels lie from `first` up to `last` begin and end."""
+    found = [
+        index
+        for index, source in enumerate(samples)
+        if source is not None and first - 0.5 < source < last - 0.5
+    ]
+    return (found[0], found[-1] + 1) if found else (0, 0)
 
 
 Mask = Polygon | RunLength

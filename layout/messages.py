@@ -71,6 +71,7 @@ MESSAGES: Mapping[str, str] = {
     "no_image": "{count} images have the id or file name {image!q}; the ids are {ids}",
     "no_image_size": "the file does not tell the size of its image; give the canvas size",
     "no_category": "{where}: category {value} is not listed; {known} are",
+    "entries_lost": "left out of the {key}: {reasons}",
     "annotation_lost": "an annotation is left out: {reason}",
     "annotation_flat": "annotation number {number} ({caption!q}) is left out: its box has no area",
     "need_outlines": "{where} must be a list of outlines [[x, y, x, y, …], …] or a run-length",
@@ -80,6 +81,7 @@ MESSAGES: Mapping[str, str] = {
     "compressed_cut": "the compressed run-length is cut off",
     # Peers.
     "shape_without_area": "shape {number} is left out: a {kind} has no area",
+    "area_not_read": "shape {number} is left out: a {kind} has no area that is read",
     "need_points": "{where} must be two points or more, got {count}",
     "need_equal": "{one} has {first} entries and {other} has {second}; both must have as many",
     "no_detections": 'no lists "bboxes" and "labels" are found',

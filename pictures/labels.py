@@ -16,6 +16,8 @@ _PLATE = (18, 19, 22, 205)
 _TEXT: Color = (245, 245, 245)
 _MUTED: Color = (165, 165, 165)
 _MOST_LINES = 3
+# Comparing each label with every other takes time that grows with the square of their number.
+_MOST_COMPARED = 200
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,54 @@ class _Plate:
 
 def draw_labels(picture: Image.Image, labels: Sequence[Label]) -> None:
     """Draw all labels on an RGB picture, those in front (last) choosing their place first."""
-    placed: list[tuple[_Plate, Rectangle]] = []
-    in_front: list[Rectangle] = []
-    for label in reversed(labels):
-        plate = _set(label, picture.size)
-        taken = [place for _, place in placed]
-        costs = [(_cost(spot, taken, in_front), spot) for spot in _places(plate, picture.size)]
-        placed.append((plate, min(costs, key=lambda cost: cost[0])[1]))
-        in_front.append(label.box)
+    placed = _placed(labels, picture.size)
     draw = ImageDraw.Draw(picture, "RGBA")
     for plate, place in reversed(placed):
         _draw(draw, plate, place)
+
+
+def _placed(labels: Sequence[Label], size: tuple[int, int]) -> list[tuple[_Plate, Rectangle]]:
+    """The plates of labels with their places on a picture of a size, the last label first."""
+    taken, in_front = (
+        (_Painted(size), _Painted(size)) if len(labels) > _MOST_COMPARED else (_Listed(), _Listed())
+    )
+    placed: list[tuple[_Plate, Rectangle]] = []
+    for label in reversed(labels):
+        plate = _set(label, size)
+        # Pixels lost on other labels, and far less gravely on regions in front.
+        costs = [(1000.0 * taken.lost(spot) + in_front.lost(spot), spot) for spot in _places(plate, size)]
+        placed.append((plate, min(costs, key=lambda cost: cost[0])[1]))
+        taken.add(placed[-1][1])
+        in_front.add(label.box)
+    return placed
+
+
+class _Listed:
+    """Rectangles, each of which counts with all its pixels."""
+
+    def __init__(self) -> None:
+        self._rectangles: list[Rectangle] = []
+
+    def add(self, rectangle: Rectangle) -> None:
+        self._rectangles.append(rectangle)
+
+    def lost(self, spot: Rectangle) -> int:
+        """Pixels that a place shares with the rectangles."""
+        return sum(_overlap(spot, other) for other in self._rectangles)
+
+
+class _Painted:
+    """Rectangles in any number; a pixel in several of them counts once."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._covered = Image.new("L", size)
+
+    def add(self, rectangle: Rectangle) -> None:
+        self._covered.paste(255, rectangle)
+
+    def lost(self, spot: Rectangle) -> int:
+        """Pixels that a place shares with the rectangles."""
+        return self._covered.crop(spot).histogram()[255]
 
 
 def _set(label: Label, size: tuple[int, int]) -> _Plate:
@@ -89,12 +128,6 @@ def _places(plate: _Plate, size: tuple[int, int]) -> list[Rectangle]:
         x, y = max(0, min(size[0] - plate.width, x)), max(0, min(size[1] - plate.height, y))
         spots.append((x, y, x + plate.width, y + plate.height))
     return spots
-
-
-def _cost(spot: Rectangle, taken: Sequence[Rectangle], in_front: Sequence[Rectangle]) -> float:
-    """Pixels lost on other labels, and far less gravely on regions in front."""
-    labels = sum(_overlap(spot, other) for other in taken)
-    return 1000.0 * labels + sum(_overlap(spot, other) for other in in_front)
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> int:

@@ -21,6 +21,7 @@ from .shared import (
     caption_and_extra,
     exported,
     grid_box,
+    kind_of,
     metadata_of,
     numbered,
     require_canvas,
@@ -28,6 +29,7 @@ from .shared import (
     require_number,
     require_object,
     require_text,
+    warn_of_numbers,
 )
 
 _SIDES = ("x", "y", "width", "height")
@@ -63,9 +65,12 @@ def read(source: Any, *, canvas: Canvas | None = None, frame: int | None = None)
     canvas = require_canvas(canvas, "bounding boxes")
     boxes = _boxes(parsed(source), frame)
     note("pixel", "xywh")
-    regions = (
-        _region(box, Place(f"box {number}", path), canvas) for number, (box, path) in enumerate(boxes, 1)
-    )
+    unnamed: set[str] = set()
+    regions = [
+        _region(box, Place(f"box {number}", path), canvas, unnamed)
+        for number, (box, path) in enumerate(boxes, 1)
+    ]
+    warn_of_numbers(unnamed)
     return Layout(numbered(regions), canvas)
 
 
@@ -85,7 +90,9 @@ def _boxes(data: Any, frame: int | None) -> list[tuple[Any, Path]]:
     return [(box, (frame, index)) for index, box in enumerate(chosen)]
 
 
-def _region(value: Any, where: Place, canvas: Canvas) -> tuple[Box, str, str | None, Mapping[str, Any]]:
+def _region(
+    value: Any, where: Place, canvas: Canvas, unnamed: set[str]
+) -> tuple[Box, str, str | None, Mapping[str, Any]]:
     value = require_object(value, where)
     if missing := [side for side in _SIDES if side not in value]:
         raise fault("lacks", where.path, where=where.words, names=", ".join(missing), value=quote(value))
@@ -97,6 +104,7 @@ def _region(value: Any, where: Place, canvas: Canvas) -> tuple[Box, str, str | N
     name = next((name for name in _NAMES if value.get(name) not in (None, "")), "label")
     if not caption and name in value:
         caption = require_text(value[name], where.key(name))
+    caption = caption or kind_of(value, unnamed)
     return Box.from_pixels(pixels, canvas.width, canvas.height), caption, color, extra
 
 

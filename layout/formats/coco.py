@@ -11,7 +11,7 @@ from ..document import Layout
 from ..instance import Canvas, Instance
 from ..mask import Mask, RunLength
 from ..messages import quote
-from ..problems import LayoutError, Path, fault
+from ..problems import MOST_TOLD, LayoutError, Path, fault
 from .found_json import parsed
 from .notes import note, warn
 from .segmentation import read_segmentation
@@ -43,15 +43,10 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
     data = require_object(parsed(source), Place("a COCO file"))
     chosen, path = _choose(data, image)
     canvas = _canvas(chosen, path, canvas)
-    names = {
-        str(item.get("id")): require_text(
-            item.get("name"), Place("a category's name", ("categories", index, "name"))
-        )
-        for index, item in enumerate(_objects(data, "categories"))
-    }
+    names = _names(data)
     annotations = [
         (item, ("annotations", index))
-        for index, item in enumerate(_objects(data, "annotations"))
+        for index, item in _objects(data, "annotations")
         if "id" not in chosen or str(item.get("image_id")) == str(chosen["id"])
     ]
     instances = tuple(
@@ -65,23 +60,63 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
     return Layout(instances, canvas, prompt)
 
 
-def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    items = require_list(given(data, key, []), Place(key, (key,)))
-    return [require_object(item, Place(f"each of {key}", (key, index))) for index, item in enumerate(items)]
+def _objects(data: Mapping[str, Any], key: str) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a list with their indexes; a warning names what is none, the error where nothing is."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    lost: list[LayoutError] = []
+    for index, item in enumerate(require_list(given(data, key, []), Place(key, (key,)))):
+        try:
+            found.append((index, require_object(item, Place(f"each of {key}", (key, index)))))
+        except LayoutError as error:
+            lost.append(error)
+    if lost and not found:
+        raise lost[0]
+    _warn_of_lost(key, lost)
+    return found
+
+
+def _warn_of_lost(key: str, lost: list[LayoutError]) -> None:
+    """One warning about entries of a list that cannot be read, however many."""
+    if lost:
+        reasons = [
+            *map(str, lost[:MOST_TOLD]),
+            *([f"{rest} more"] if (rest := len(lost) - MOST_TOLD) > 0 else []),
+        ]
+        warn("entries_lost", lost[0].path, key=key, reasons="; ".join(reasons))
+
+
+def _names(data: Mapping[str, Any]) -> dict[str, str]:
+    """The names of categories by id; a warning names those that have none."""
+    names: dict[str, str] = {}
+    lost: list[LayoutError] = []
+    for index, item in _objects(data, "categories"):
+        where = Place(f"category {quote(item.get('id'), 20)}", ("categories", index))
+        try:
+            names[str(item.get("id"))] = require_text(item.get("name"), where.key("name"))
+        except LayoutError as error:
+            lost.append(error)
+    _warn_of_lost("categories", lost)
+    return names
+
+
+def is_named(category: Any) -> bool:
+    """Whether a category can be read."""
+    return isinstance(category, dict) and isinstance(category.get("name"), str)
 
 
 def _choose(data: Mapping[str, Any], image: int | str | None) -> tuple[dict[str, Any], Path]:
     """The entry of the image that is meant and its path; an empty one when the file lists no images."""
     images = _objects(data, "images")
     if image is None and len(images) <= 1:
-        return (images[0], ("images", 0)) if images else ({}, ())
-    listed = ", ".join(quote(item.get("id"), 20) for item in images[:10]) + (" …" if len(images) > 10 else "")
+        return (images[0][1], ("images", images[0][0])) if images else ({}, ())
+    listed = ", ".join(quote(item.get("id"), 20) for _, item in images[:10])
+    listed += " …" if len(images) > 10 else ""
     if image is None:
         raise fault("choose_image", ("images",), count=len(images), ids=listed)
-    found = [item for item in images if str(image) in (str(item.get("id")), item.get("file_name"))]
+    found = [one for one in images if str(image) in (str(one[1].get("id")), one[1].get("file_name"))]
     if len(found) != 1:
         raise fault("no_image", ("images",), count=len(found), image=image, ids=listed)
-    return found[0], ("images", images.index(found[0]))
+    return found[0][1], ("images", found[0][0])
 
 
 def _canvas(image: Mapping[str, Any], path: Path, canvas: Canvas | None) -> Canvas:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..document import Layout
+from ..messages import quote
 from ..problems import LayoutError
 from . import coco
 from .collection import CollectionError
 from .notes import taken
-from .shared import Place, require_list, require_object, require_text
+from .shared import Place, given, require_list, require_object, require_text
 
 
 class Described(NamedTuple):
-    """An image of the file by its name, and its layout with what is not in it; else why it has none."""
+    """An image of the file by its name (else its id), and its layout with what is not in it; else why not."""
 
     name: str
     layout: Layout | None
@@ -39,9 +40,12 @@ def read_set(
     data = _read(file)
     annotations = _by_image(data, "annotations", file)
     told = _by_image(_read(captions), "annotations", captions) if captions is not None else {}
-    categories = data.get("categories", [])
-    for image in _objects(data, "images", file):
-        name = require_text(image.get("file_name"), Place("an image's file name", ("images",)))
+    categories = require_list(given(data, "categories", []), Place(f'"categories" of {file.name}'))
+    named = [one for one in categories if coco.is_named(one)]
+    # Told where they are missed, and not with every image of the file.
+    nameless = [one for one in categories if isinstance(one, dict) and not coco.is_named(one)]
+    for index, image in enumerate(_objects(data, "images", file)):
+        name = f"image {quote(image.get('id'), 40)}"
         own = [
             {key: one.get(key) for key in ("id", "image_id", "category_id", "bbox")}
             for one in annotations.get(str(image.get("id")), ())
@@ -49,9 +53,12 @@ def read_set(
         ]
         said = next((str(one.get("caption", "")) for one in told.get(str(image.get("id")), ())), "")
         entry = {**image, "caption": " ".join(said.split()) or image.get("caption", "")}
+        meant = {str(one["category_id"]) for one in own}
+        concerned = [*named, *(one for one in nameless if str(one.get("id")) in meant)]
         try:
+            name = require_text(image.get("file_name"), Place(f"{name}: file_name", ("images", index)))
             with taken() as notes:
-                layout = coco.read({"images": [entry], "categories": categories, "annotations": own})
+                layout = coco.read({"images": [entry], "categories": concerned, "annotations": own})
         except LayoutError as error:
             yield Described(name, None, str(error))
             continue
@@ -69,9 +76,10 @@ def _read(file: Path) -> dict[str, Any]:
     # Larger than a text may be: the file of a whole set has hundreds of megabytes.
     with file.open(encoding="utf-8-sig") as opened:
         try:
-            return require_object(json.load(opened), Place("a COCO file"))
-        except ValueError as error:
+            data = json.load(opened)
+        except (ValueError, RecursionError) as error:
             raise CollectionError(f"{file} is no JSON: {error}") from error
+    return require_object(data, Place(f"the COCO file {file}"))
 
 
 def _objects(data: dict[str, Any], key: str, file: Path) -> list[dict[str, Any]]:

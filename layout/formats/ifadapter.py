@@ -16,12 +16,14 @@ from .shared import (
     Place,
     exported,
     given,
+    kind_of,
     numbered,
     one_text,
     require_list,
     require_numbers,
     require_object,
     tidy,
+    warn_of_numbers,
 )
 
 RESOLUTION = 768
@@ -41,14 +43,16 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
     canvas = canvas or Canvas(RESOLUTION, RESOLUTION)
     data = require_object(parsed(source), Place("an IFAdapter layout"))
     note("pixel", "xywh")
+    unnamed: set[str] = set()
     contents = []
     listed = require_list(data.get("annotations"), Place("annotations", ("annotations",)))
     for index, item in enumerate(listed):
         where = Place(f"annotation {index + 1}", ("annotations", index))
         item = require_object(item, where)
         pixels = require_numbers(item.get("box"), 4, where.key("box"))
-        caption = one_text(given(item, "caption"), where.key("caption"))
+        caption = one_text(given(item, "caption"), where.key("caption")) or kind_of(item, unnamed)
         contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, None, {}))
+    warn_of_numbers(unnamed)
     return Layout(
         numbered(contents), canvas, one_text(given(data, "caption"), Place("caption", ("caption",)))
     )

@@ -6,6 +6,7 @@ every box on the canvas.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,11 +23,14 @@ from .shared import (
     Place,
     canvas_of,
     exported,
+    is_words,
+    kind_of,
     numbered,
     one_text,
     require_number,
     require_numbers,
     require_object,
+    warn_of_numbers,
 )
 
 _LISTS = ("instances", "objects", "elements", "boxes", "regions", "layout", "items", "annotations", "bboxes")
@@ -42,6 +46,9 @@ _PROMPTS = ("prompt", "global_prompt", "global_caption", "caption", "description
 _NEGATIVES = ("negative", "negative_prompt")
 _ORDERS = ("box_format", "bbox_format", "order", "format", "coordinate_format")
 _UNITS = ("units", "unit", "bbox_units", "coordinate_units")
+# Where words are no caption.
+_OTHERS = {*_BOXES, *_POINTS, *_SCORES, *_NOT_READ, *_ORDERS, *_UNITS}
+_MOST_NAMED = 10
 GRID = 1000
 
 
@@ -92,10 +99,16 @@ def read(
     if items is None:
         raise fault("no_list", names=", ".join(_LISTS))
     single = items and path is None
+    unnamed: set[str] = set()
+    listed = _with_area(items, path or ())
     regions = [
-        _region(item, Place(f"entry {index + 1}", () if single else (*(path or ()), index)))
-        for index, item in _with_area(items, path or ())
+        _region(item, Place(f"entry {index + 1}", () if single else (*(path or ()), index)), unnamed)
+        for index, item in listed
     ]
+    warn_of_numbers(unnamed)
+    _warn_of_words(
+        [item for (_, item), region in zip(listed, regions, strict=True) if not region.caption], path or ()
+    )
     canvas = _canvas(head) or canvas
     told = _declared({"order": order}) or _declared(head)
     regions = [_certain(region, told) for region in regions]
@@ -147,6 +160,19 @@ def _with_area(items: list[Any], path: Path) -> list[tuple[int, Any]]:
     return [(index, item) for index, item in enumerate(items) if not _is_point(item)]
 
 
+def _warn_of_words(items: list[Any], path: Path) -> None:
+    """Tell the keys of entries without a caption that hold words all the same."""
+    left = Counter(
+        key
+        for item in items
+        if isinstance(item, dict)
+        for key, value in item.items()
+        if key not in _OTHERS and is_words(value)
+    )
+    for key, count in left.most_common(_MOST_NAMED):
+        warn("key_not_read", path, key=key, count=count)
+
+
 def _first(data: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     """The value of the first key that says something: an empty text does not."""
     return next((data[key] for key in keys if not _is_empty(data.get(key))), None)
@@ -160,7 +186,7 @@ def _is_empty(value: Any) -> bool:
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
-def _region(item: Any, where: Place) -> _Region:
+def _region(item: Any, where: Place, unnamed: set[str]) -> _Region:
     if isinstance(item, (list, tuple)):
         if len(item) != 2:
             raise fault("need_entry", where.path, where=where.words, value=quote(item))
@@ -169,7 +195,7 @@ def _region(item: Any, where: Place) -> _Region:
     item = require_object(item, where)
     unit = known_unit(_first(item, _UNITS), (*where.path, *_path(item, _UNITS)))
     place = Place(f"{where.words}: caption", (*where.path, *_path(item, _CAPTIONS)))
-    caption = one_text(_first(item, _CAPTIONS) or "", place)
+    caption = one_text(_first(item, _CAPTIONS) or "", place) or kind_of(item, unnamed)
     key = next((key for key in _BOXES if item.get(key) is not None), None)
     value = item if key is None else item[key]
     if isinstance(value, dict):

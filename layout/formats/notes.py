@@ -34,6 +34,8 @@ class Notes:
     units: str = ""
     order: str = ""
     warnings: list[Warned] = field(default_factory=list[Warned])
+    # What was warned about, since a text may have as many faults as entries.
+    told: set[str] = field(default_factory=set[str], repr=False)
 
 
 _NOTES: ContextVar[Notes | None] = ContextVar("notes", default=None)
@@ -59,5 +61,6 @@ def note(units: str = "", order: str = "") -> None:
 def warn(code: str, path: Path = (), **params: Any) -> None:
     """Note a warning of a code; once, though a text may be read twice to find its format."""
     warned = Warned(code, params, path)
-    if (notes := _NOTES.get()) and warned not in notes.warnings:
+    if (notes := _NOTES.get()) and (key := repr(warned)) not in notes.told:
+        notes.told.add(key)
         notes.warnings.append(warned)

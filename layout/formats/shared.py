@@ -15,8 +15,14 @@ from ..instance import Canvas, Instance
 from ..mask import Mask, Polygon
 from ..messages import quote
 from ..problems import Path, fault
+from .notes import warn
 
 FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
+# What detectors and annotation tools call the kind of a thing.
+_KINDS = (
+    *("class", "class_name", "category", "category_name", "title", "tag"),
+    *("class_id", "category_id"),
+)
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -158,6 +164,31 @@ def one_text(value: Any, where: Place) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(require_text(item, where.item(index)) for index, item in enumerate(value))
     return require_text(value, where)
+
+
+def kind_of(values: Mapping[str, Any], unnamed: set[str]) -> str:
+    """What an object without a caption says a thing is: words, else the number of a class, which is added to
+    `unnamed`; "" where it says nothing.
+    """
+    told = [values[key] for key in _KINDS if key in values]
+    words = (value for value in told if is_words(value))
+    numbers = (value for value in told if isinstance(value, int) and not isinstance(value, bool))
+    if (value := next(words, None)) is not None:
+        return one_text(value, Place(""))
+    return "" if (value := next(numbers, None)) is None else class_caption(value, {}, unnamed)
+
+
+def is_words(value: Any) -> bool:
+    """Whether a value is a text that says something, or a list of texts."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str) and bool(value.strip())
+
+
+def warn_of_numbers(unnamed: set[str]) -> None:
+    """The warning that classes go by their numbers, where there are any."""
+    if unnamed:
+        warn("class_numbers", numbers=", ".join(sorted(unnamed, key=int)[:10]))
 
 
 def numbered(contents: Iterable[tuple[Box, str, str | None, Mapping[str, Any]]]) -> tuple[Instance, ...]:

@@ -27,6 +27,7 @@ from ..shared import (
     require_numbers,
     require_object,
     require_text,
+    warn_of_numbers,
 )
 
 # The first one that is there holds the captions: words before numbers.
@@ -85,8 +86,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
             caption = require_text(label, Place(f"label {index + 1}", (key, index)))
         x0, y0, x1, y1 = CORNERS[order](box)
         contents.append((Box(x0 / width, y0 / height, x1 / width, y1 / height), caption, None, {}))
-    if unnamed:
-        warn("class_numbers", numbers=", ".join(sorted(unnamed, key=int)[:10]))
+    warn_of_numbers(unnamed)
     return Layout(numbered(contents), canvas)
 
 

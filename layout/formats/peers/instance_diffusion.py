@@ -14,12 +14,14 @@ from ..shared import (
     Place,
     canvas_of,
     given,
+    kind_of,
     require_canvas,
     require_list,
     require_numbers,
     require_object,
     require_text,
     shaped,
+    warn_of_numbers,
 )
 
 _MASKS = ("mask", "segmentation")
@@ -40,6 +42,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         canvas = canvas_of(data["width"], data["height"], Place("the size of the image"))
     canvas = require_canvas(canvas, "the boxes")
     note("pixel", "xywh")
+    unnamed: set[str] = set()
     contents = []
     items = require_list(data.get("annos"), Place("annos", ("annos",)))
     for index, item in enumerate(items):
@@ -47,10 +50,11 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         item = require_object(item, where)
         pixels = require_numbers(item.get("bbox"), 4, where.key("bbox"))
         name = next((name for name in ("caption", "category_name") if item.get(name)), "caption")
-        caption = require_text(given(item, name), where.key(name))
+        caption = require_text(given(item, name), where.key(name)) or kind_of(item, unnamed)
         name = next((name for name in _MASKS if item.get(name)), _MASKS[0])
         mask = read_segmentation(item.get(name), canvas, where.key(name), len(items))
         contents.append((Box.from_pixels(pixels, canvas.width, canvas.height), caption, mask))
+    warn_of_numbers(unnamed)
     for key in _NOT_READ:
         if count := sum(bool(item.get(key)) for item in items if isinstance(item, dict)):
             warn("key_not_read", ("annos",), key=key, count=count)

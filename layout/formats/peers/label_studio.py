@@ -32,6 +32,8 @@ _ANSWERS = ("annotations", "completions", "predictions")
 _SHAPES = ("rectangle", "polygon", "ellipse", "keypoint", "brush", "bitmask", "vector")
 # Of no region, or of one that is another result.
 _NOT_READ = ("choices", "relation")
+# Their areas are pixels.
+_PAINTED = ("brush", "brushlabels", "bitmask", "bitmasklabels")
 _LABELS = (*(f"{shape}labels" for shape in _SHAPES), "labels")
 
 
@@ -104,7 +106,9 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
         used.add(identifier)
         area = _area(value, where.key("value"), canvas)
         if area is None:
-            warn("shape_without_area", number=index + 1, kind=str(result.get("type") or "shape")[:40])
+            kind = str(result.get("type") or "shape")[:40]
+            code = "area_not_read" if kind in _PAINTED else "shape_without_area"
+            warn(code, number=index + 1, kind=kind)
             continue
         contents.append((area[0], words.get(identifier) or _label(value, where), area[1]))
     for name, count in left.items():

@@ -1,4 +1,7 @@
-"""LabelMe's annotations of one picture: shapes with a label and points in pixels. Read only."""
+"""LabelMe's annotations of one picture: shapes with a label and points in pixels. Read only.
+
+X-AnyLabeling writes the same files with kinds of its own, "rotation" among them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ from ..shared import (
     require_text,
 )
 
-_AREAS = ("rectangle", "polygon", "circle", "mask")
+# Boxes by their four corners: X-AnyLabeling's, LabelMe's, X-AnyLabeling's with corners that move apart.
+_CORNERS = ("rotation", "oriented_rectangle", "quadrilateral")
+_AREAS = ("rectangle", "polygon", "circle", "mask", *_CORNERS)
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
 def recognises(data: Any) -> bool:
@@ -32,7 +38,7 @@ def recognises(data: Any) -> bool:
 
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
-    """Rectangles, circles, and polygons with their outline; points and lines are left out with a warning.
+    """Rectangles, circles, polygons and turned boxes with their outline; others are left out with a warning.
 
     `canvas` is used where the file does not tell the size of its picture.
     """
@@ -49,7 +55,8 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         shape = require_object(shape, where)
         kind = given(shape, "shape_type", "polygon")
         if kind not in _AREAS:
-            warn("shape_without_area", where.path, number=index + 1, kind=str(kind)[:40])
+            code = "shape_without_area" if kind in _WITHOUT_AREA else "area_not_read"
+            warn(code, where.path, number=index + 1, kind=str(kind)[:40])
             continue
         caption = require_text(given(shape, "label"), where.key("label"))
         box, mask = _area(kind, _points(shape, where, canvas), where, canvas)
@@ -83,6 +90,7 @@ def _area(
         return Box(x - across, y - down, x + across, y + down), None
     across, down = zip(*points, strict=True)
     box = Box(min(across), min(down), max(across), max(down))
-    if kind != "polygon":
-        return box, None
-    return outline(points, where)
+    # A box that nobody has turned yet may be two corners.
+    if kind == "polygon" or (kind in _CORNERS and len(points) > 2):
+        return outline(points, where)
+    return box, None

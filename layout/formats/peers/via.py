@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import hypot
 from typing import Any
 
 from ...box import Box
@@ -28,8 +29,9 @@ from ..shared import (
 _PROJECT = "_via_img_metadata"
 # Attributes that usually hold what a region shows; else the first one does.
 _NAMES = ("label", "name", "class", "caption", "description", "category", "object", "type")
-# Version 3 numbers its shapes.
-_KINDS = {
+# Version 3 numbers its shapes (_via_metadata.js). The last two are its "extreme" ones, kept as the points
+# that people clicked: four on the edges of a box, three on a circle (_via_file_annotator.js).
+_KINDS: Mapping[float, str] = {
     1: "point",
     2: "rect",
     3: "circle",
@@ -37,9 +39,10 @@ _KINDS = {
     5: "line",
     6: "polyline",
     7: "polygon",
-    8: "rect",
-    9: "circle",
+    8: "box of points",
+    9: "circle of points",
 }
+_WITHOUT_AREA = ("point", "line", "polyline")
 # What the numbers of a shape are called in the versions before.
 _NUMBERS = {
     "rect": ("x", "y", "width", "height"),
@@ -84,7 +87,8 @@ def read(source: Any, *, canvas: Canvas | None = None, image: int | str | None =
     for number, (kind, numbers, caption, where) in enumerate(regions, 1):
         area = _area(kind, numbers, where, canvas)
         if area is None:
-            warn("shape_without_area", where.path, number=number, kind=str(kind)[:40])
+            code = "shape_without_area" if kind in _WITHOUT_AREA else "area_not_read"
+            warn(code, where.path, number=number, kind=str(kind)[:40])
         else:
             contents.append((area[0], caption, area[1]))
     return Layout(shaped(contents), canvas)
@@ -147,7 +151,7 @@ def _third(data: Mapping[str, Any], image: int | str | None) -> list[_Region]:
             continue
         values = require_list(item["xy"], where.key("xy"))
         numbers = require_numbers(values, len(values), where.key("xy"))
-        kind = _KINDS[int(numbers[0])] if 0 <= numbers[0] < len(_KINDS) else _KINDS[0]
+        kind = _KINDS.get(numbers[0], f"shape {numbers[0]:g}")
         named = item.get("av")
         found.append((kind, numbers[1:], _caption(_attributes(data["attribute"], named)), where))
     return found
@@ -183,6 +187,11 @@ def _area(kind: str, numbers: list[float], where: Place, canvas: Canvas) -> tupl
         return outline(
             [(x / width, y / height) for x, y in zip(numbers[::2], numbers[1::2], strict=True)], where
         )
+    if kind == "box of points":
+        return _around(numbers, where, canvas), None
+    if kind == "circle of points":
+        numbers = _circle_through(require_numbers(numbers, 6, where))
+        needed = len(numbers)
     if not needed:
         return None
     angle = numbers.pop() if kind == "ellipse" and len(numbers) > needed else 0.0
@@ -192,3 +201,25 @@ def _area(kind: str, numbers: list[float], where: Place, canvas: Canvas) -> tupl
     x, y, across, down = (*numbers, numbers[-1])[:4]
     across, down = turned_radii(across, down, angle)
     return Box((x - across) / width, (y - down) / height, (x + across) / width, (y + down) / height), None
+
+
+def _around(numbers: list[float], where: Place, canvas: Canvas) -> Box:
+    """The box around points x, y, x, y, … in pixels."""
+    if len(numbers) % 2 or len(numbers) < 4:
+        raise fault("need_points", where.path, where=where.words, count=len(numbers) // 2)
+    across, down = numbers[::2], numbers[1::2]
+    sides = (canvas.width, canvas.height) * 2
+    edges = (min(across), min(down), max(across), max(down))
+    return Box(*(edge / side for edge, side in zip(edges, sides, strict=True)))
+
+
+def _circle_through(numbers: list[float]) -> list[float]:
+    """Centre and radius of the circle through three points; nothing where they lie on a line."""
+    x, y, *others = numbers
+    (bx, by), (cx, cy) = ((others[n] - x, others[n + 1] - y) for n in (0, 2))
+    twice = 2 * (bx * cy - by * cx)
+    if not twice:
+        return []
+    b, c = bx * bx + by * by, cx * cx + cy * cy
+    right, below = (cy * b - by * c) / twice, (bx * c - cx * b) / twice
+    return [x + right, y + below, hypot(right, below)]

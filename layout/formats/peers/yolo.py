@@ -18,7 +18,7 @@ from ...mask import Mask
 from ...problems import text_fault
 from ..conventions import CORNERS
 from ..notes import note, warn
-from ..shared import Place, class_caption, outline, shaped
+from ..shared import Place, class_caption, outline, shaped, warn_of_numbers
 
 _ROW = re.compile(r"[ \t]*([0-9]{1,6})((?:[ \t]+[-+]?[0-9.]{1,40}(?:[eE][-+]?[0-9]{1,3})?)+)[ \t]*$")
 # Numbers side by side that are no row, such as one that is cut off: never the name of a class.
@@ -52,8 +52,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         elif _BROKEN.fullmatch(line):
             raise text_fault("yolo_row", text, position)
         position += len(line) + 1
-    if unnamed:
-        warn("class_numbers", numbers=", ".join(sorted(unnamed, key=int)[:10]))
+    warn_of_numbers(unnamed)
     return Layout(shaped(contents), canvas or Canvas())
 
 

@@ -23,6 +23,8 @@ LAYOUT = Layout((Instance("vase", BOX, "a red vase"), Instance("1", BOX, "a cup"
         ("-1", None),
         ("", None),
         ("²", None),
+        ("9" * 10, None),
+        ("9" * 5000, None),
     ],
 )
 def test_an_id_comes_before_a_number(name, index):
@@ -61,3 +63,10 @@ def test_an_id_that_cannot_be_typed_goes_by_its_number(identifier, longest, name
     assert name_of(Layout((own, Instance("2", BOX))), 0, longest) == name
     # Unless that is somebody else's id.
     assert name_of(Layout((own, Instance("1", BOX))), 0, longest) == identifier
+
+
+def test_a_number_of_thousands_of_digits_means_no_instance():
+    assert tell_which(LAYOUT, "9" * 5000) == ""
+    own = Layout((Instance("9" * 5000, BOX, "a cup"),))
+    assert find_instance(own, "9" * 5000) == 0
+    assert tell_which(own, "9" * 5000) == ""

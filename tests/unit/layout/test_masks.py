@@ -154,3 +154,32 @@ def test_the_largest_masks_are_rastered_in_a_moment() -> None:
     assert sum(stripes.raster(64, 64)) == 64 * 64  # every sampled column is even
     zigzag = Polygon(tuple((number / 5000, number % 2) for number in range(5000)))
     assert len(zigzag.raster(64, 64)) == 64 * 64
+
+
+@given(
+    rasters(),
+    st.tuples(*[st.floats(-3, 3)] * 2),
+    st.tuples(*[st.sampled_from([-2, -0.5, 0.25, 1, 2.5, 4])] * 2),
+)
+def test_a_mask_through_a_window_is_the_pixel_under_every_centre(
+    raster: tuple[bytes, int, int], start: tuple[float, float], sides: tuple[float, float]
+) -> None:
+    pixels, width, height = raster
+    mask = RunLength.from_raster(*raster)
+    window = Box(*start, start[0] + sides[0], start[1] + sides[1])
+    seen = mask.seen_through(window)
+    assert seen.size == tuple(
+        max(1, round(abs(side) * count)) for side, count in ((window.height, height), (window.width, width))
+    )
+    rows, columns = seen.size
+    places = [
+        (window.x0 + (x + 0.5) / columns * window.width, window.y0 + (y + 0.5) / rows * window.height)
+        for y in range(rows)
+        for x in range(columns)
+    ]
+    expected = [
+        0 <= x < 1 and 0 <= y < 1 and pixels[int(y * height) * width + int(x * width)] for x, y in places
+    ]
+    found = seen.raster(columns, rows)
+    assert [bool(value) for value in found] == [bool(value) for value in expected]
+    assert seen == RunLength.from_raster(found, columns, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -187,3 +188,29 @@ def test_layouts_with_errors_are_refused() -> None:
             change(broken)
     with pytest.raises(LayoutError, match="nothing to combine"):
         combine()
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.01])
+def test_a_mask_made_far_smaller_keeps_its_area_and_takes_little_memory(factor: float) -> None:
+    """Of a thing of a few pixels, what is around it would be 16384 × 16384 bytes."""
+    raster = bytearray(512 * 512)
+    for row in range(150, 350):
+        raster[512 * row + 100 : 512 * row + 400] = b"\1" * 300
+    mask = RunLength.from_raster(bytes(raster), 512, 512)
+    layout = Layout((replace(CAT, mask=mask, box=mask.bounds),))
+    tracemalloc.start()
+    try:
+        small = scale(layout, factor)
+        mirrored = mirror_horizontally(small)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 32 * 2**20
+    for changed in (small, mirrored):
+        (item,) = changed.instances
+        assert isinstance(item.mask, RunLength)
+        assert item.mask.fault is None
+        height, width = item.mask.size
+        assert max(height, width) <= 16384
+        area = sum(item.mask.counts[1::2]) / (height * width)
+        assert area == pytest.approx(factor**2 * 200 * 300 / 512**2, rel=0.02)

@@ -24,8 +24,9 @@ from instance_composer.pictures import (
     instance_color,
     side_by_side,
 )
+from instance_composer.pictures import labels as labels_module
 from instance_composer.pictures.captions import drawable, font_for, wrap
-from instance_composer.pictures.labels import Label, _places, _set
+from instance_composer.pictures.labels import Label, Rectangle, _placed, _places, _set
 from instance_composer.pictures.layout_picture import _labels, _region
 
 SIZE = (128, 96)
@@ -210,3 +211,52 @@ def test_pictures_stand_side_by_side_at_one_height() -> None:
 def test_any_pictures_and_labels_are_put_side_by_side(parts: list[tuple[int, int, str]]) -> None:
     images = [Image.new("L", (width, height)) for width, height, _ in parts]
     assert side_by_side(images, [text for *_, text in parts]).mode == "RGB"
+
+
+def _grid_of_labels(columns: int, rows: int, side: int) -> list[Label]:
+    """Regions side by side, each large enough for its label."""
+    wide, high = side // columns, side // rows
+    return [
+        Label(
+            str(column),
+            "a",
+            (0, 0, 0),
+            (column * wide, row * high, (column + 1) * wide, (row + 1) * high),
+            False,
+        )
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def test_many_labels_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(one: Rectangle, other: Rectangle) -> int:
+        nonlocal compared
+        compared += 1
+        return overlap(one, other)
+
+    overlap = labels_module._overlap
+    monkeypatch.setattr(labels_module, "_overlap", counted)
+    for columns in (8, 16, 32):
+        labels = _grid_of_labels(columns, 32, 2048)
+        compared = 0
+        places = [place for _, place in _placed(labels, (2048, 2048))]
+        assert compared <= 7 * 2 * 200 * len(labels)
+        assert len(places) == len(labels)
+        assert len({place[:2] for place in places}) == len(labels)
+    assert compared == 0
+
+
+def test_labels_in_any_number_choose_alike_where_nothing_is_covered_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = _grid_of_labels(4, 4, 512)
+    # Two more of one region, which must go elsewhere.
+    labels += labels[5:6] * 2
+    few = _placed(labels, (512, 512))
+    monkeypatch.setattr(labels_module, "_MOST_COMPARED", 0)
+    many = _placed(labels, (512, 512))
+    assert [place for _, place in many] == [place for _, place in few]
+    assert all(not labels_module._overlap(few[0][1], place) for _, place in few[1:])

@@ -85,3 +85,15 @@ def test_whole_pixels_come_back(layout: Layout) -> None:
 def test_detected_layouts_keep_odd_values_for_the_author_to_see() -> None:
     layout = bounding_boxes.read([{"x": 0, "y": math.nan, "width": -5, "height": 5}], canvas=CANVAS)
     assert [problem.severity for problem in layout.problems()].count("error") == 1
+
+
+@pytest.mark.parametrize("key", ["class", "class_name", "category", "category_name", "title", "tag"])
+def test_the_kind_of_a_thing_is_its_caption_where_it_has_none(key: str) -> None:
+    box = {"x": 10, "y": 20, "width": 40, "height": 40}
+    for source, caption in (({**box, key: "a cat"}, "a cat"), ({**box, key: 3}, "class 3")):
+        (instance,) = formats.read(json.dumps([source]), "bounding-boxes", canvas=Canvas(100, 100)).instances
+        assert instance.caption == caption
+    (instance,) = formats.read(
+        json.dumps([{**box, key: "a", "label": "b"}]), "bounding-boxes", canvas=Canvas(100, 100)
+    ).instances
+    assert instance.caption == "b"

@@ -15,7 +15,7 @@ from layouts import rasters
 
 from instance_composer.layout import Canvas, FormatError, Layout, LayoutError, Polygon, RunLength
 from instance_composer.layout.formats import coco
-from instance_composer.layout.formats.notes import taken
+from instance_composer.layout.formats.notes import Warned, taken
 from instance_composer.layout.formats.segmentation import decode_counts
 
 COCO = {
@@ -226,3 +226,68 @@ def test_outlines_that_are_much_work_are_answered_in_seconds(outlines: Any, coun
     start = time.process_time()
     coco.read(many_annotations(outlines, count))
     assert time.process_time() - start < 4.0
+
+
+def test_a_category_without_a_name_is_left_out_with_a_warning_that_names_it() -> None:
+    data = changed()
+    data["categories"] = [{"id": 2, "name": None}, None, *data["categories"], {"id": 4}]
+    with taken() as notes:
+        assert contents(coco.read(data)) == [("cat", tuple(CAT.box))]
+    assert [str(warned) for warned in notes.warnings] == [
+        "left out of the categories: each of categories must be an object { … }, got null",
+        "left out of the categories: category 2: name must be a text, got null; "
+        "category 4: name must be a text, got null",
+    ]
+    assert [warned.path for warned in notes.warnings] == [("categories", 1), ("categories", 0, "name")]
+    # Its annotations go with it.
+    data["annotations"].append({"id": 2, "image_id": 7, "category_id": 2, "bbox": [1, 1, 2, 2]})
+    with taken() as notes:
+        assert contents(coco.read(data)) == [("cat", tuple(CAT.box))]
+    assert "annotation 2: category 2 is not listed; 3 are" in str(notes.warnings[-1])
+
+
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_an_entry_that_is_no_object_is_left_out_with_a_warning_that_names_it(key: str) -> None:
+    data = changed()
+    data[key].insert(0, 5)
+    with taken() as notes:
+        assert contents(coco.read(data)) == [("cat", tuple(CAT.box))]
+    assert [str(warned) for warned in notes.warnings] == [
+        f"left out of the {key}: each of {key} must be an object {{ … }}, got 5"
+    ]
+    assert notes.warnings[0].path == (key, 0)
+    data["annotations"][-1]["category_id"] = 9
+    with pytest.raises(LayoutError, match="category 9 is not listed"):
+        coco.read(data)
+    data[key] = [5]
+    with pytest.raises(LayoutError, match=f"each of {key} must be an object"):
+        coco.read(data)
+
+
+def test_a_warning_tells_the_first_of_many_entries() -> None:
+    data = changed()
+    data["categories"] += [{"id": number} for number in range(100, 150)]
+    with taken() as notes:
+        coco.read(data)
+    (warned,) = notes.warnings
+    assert str(warned).count("must be a text") == 20
+    assert str(warned).endswith("; 30 more")
+
+
+def test_many_warnings_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with all before it would take minutes for the faults that a file of 10 MB can have."""
+    compared = 0
+
+    def counted(one: Warned, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return one is other
+
+    monkeypatch.setattr(Warned, "__eq__", counted)
+    data = changed()
+    data["annotations"] += [{"image_id": 7, "id": number} for number in range(300)]
+    with taken() as notes:
+        coco.read(data)
+        coco.read(data)
+    assert len(notes.warnings) == 300
+    assert compared <= 300

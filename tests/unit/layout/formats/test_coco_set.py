@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from instance_composer.cli import main
-from instance_composer.layout import Layout
+from instance_composer.layout import Layout, LayoutError
 from instance_composer.layout.formats.coco_set import read_set
 from instance_composer.layout.formats.collection import CollectionError
 
@@ -145,3 +145,51 @@ def test_limits_that_leave_nothing_are_refused(tmp_path, words, capsys):
     with pytest.raises(SystemExit):
         main(["layout", "coco", str(coco_of(tmp_path, ["1.png"])), "--out", str(tmp_path), *words])
     assert "is needed, got" in capsys.readouterr().err
+
+
+def test_an_image_without_a_name_is_named_by_its_id(tmp_path):
+    objects, _ = write(tmp_path, [thing(n, 17, [0, 0, 50, 50], n) for n in (1, 2, 3)])
+    data = json.loads(objects.read_text())
+    del data["images"][0]["file_name"]
+    data["images"][2]["file_name"] = 3
+    objects.write_text(json.dumps(data))
+    first, second, third = read_set(objects)
+    assert first == ("image 1", None, "image 1: file_name must be a text, got null", ())
+    assert (second.name, len(second.layout.instances)) == ("COCO_002.jpg", 1)
+    assert (third.name, third.layout, third.reason) == (
+        *("image 3", None),
+        "image 3: file_name must be a text, got 3",
+    )
+
+
+def test_a_file_of_something_else_is_told_so(tmp_path):
+    file = tmp_path / "list.json"
+    file.write_text("[1]")
+    with pytest.raises(LayoutError, match=r"the COCO file .*list\.json must be an object \{ … \}, got \[1\]"):
+        list(read_set(file))
+    file.write_text('{"images": [], "annotations": [], "categories": 5}')
+    with pytest.raises(LayoutError, match=r'"categories" of list\.json must be a list'):
+        list(read_set(file))
+    for text in ("{", "[" * 100_000):
+        file.write_text(text)
+        with pytest.raises(CollectionError, match=r"list\.json is no JSON"):
+            list(read_set(file))
+
+
+def test_a_category_without_a_name_is_told_with_the_images_that_miss_it(tmp_path):
+    objects, _ = write(
+        tmp_path,
+        [thing(1, 17, [0, 0, 50, 50]), thing(2, 18, [0, 0, 50, 50], 2), thing(2, 17, [0, 0, 50, 50], 3)],
+    )
+    data = json.loads(objects.read_text())
+    data["categories"][1]["name"] = None
+    data["categories"].append(None)
+    objects.write_text(json.dumps(data))
+    first, second, third = read_set(objects)
+    assert [one.caption for one in first.layout.instances] == ["cat"]
+    assert (first.warnings, third.warnings) == ((), ())
+    assert [one.caption for one in second.layout.instances] == ["cat"]
+    assert second.warnings == (
+        "left out of the categories: category 18: name must be a text, got null",
+        "an annotation is left out: annotation 2: category 18 is not listed; 17 are",
+    )

@@ -48,6 +48,42 @@ def test_patterns_and_files(folder):
     assert str(listed([folder / "below" / "many.jsonl"])[1]).endswith("many.jsonl, line 3")
 
 
+def made(caption: str) -> bytes:
+    """A picture as `render` leaves it: with its settings too."""
+    content = b"instance-composer\0\0\0\0\0{}"
+    return picture(document(caption)) + struct.pack(">I4s", len(content), b"iTXt") + content + b"\0\0\0\0"
+
+
+def test_the_folder_of_their_pictures_is_passed_over_below_a_source(folder):
+    own = ["a", "b", "below/many-000001", "below/many-000003"]
+    out = folder / "pictures"
+    assert [one.name for one in listed([folder], out)] == own
+    for name in own:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / f"{name}.png").write_bytes(made(name))
+    (out / "other.json").write_text(document("other"))
+    assert [one.name for one in listed([folder], out)] == own
+    assert [one.name for one in listed([f"{folder}/**/*.json"], out)] == ["b"]
+    # By themselves they are layouts, as a folder, a pattern or one by one.
+    names = [*own, "other"]
+    assert [one.name for one in listed([out], folder / "again")] == names
+    assert [one.name for one in listed([f"{out}/*.json", out / "a.png"], out)] == ["other", "a"]
+    with pytest.raises(CollectionError, match=r"outside of .*pictures, where pictures go"):
+        listed([f"{folder}/pict*/*.png"], out)
+
+
+def test_in_their_own_folder_pictures_named_after_a_layout_are_none(folder):
+    own = ["a", "b", "below/many-000001", "below/many-000003"]
+    for name in ("a-1", "a-2", "b-1", "below/many-000001", "below/many-000003-2"):
+        (folder / f"{name}.png").write_bytes(made(name))
+    assert [one.name for one in listed([folder], folder)] == own
+    # One by something else, and one that no layout here is called like.
+    (folder / "b-2.png").write_bytes(picture(document("b-2")))
+    (folder / "c-1.png").write_bytes(made("c-1"))
+    names = [one.name for one in listed([folder], folder)]
+    assert names == ["a", "b-2", "b", *own[2:], "c-1"]
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [

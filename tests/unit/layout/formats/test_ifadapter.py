@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from foreign_layouts import check_reading
 
-from instance_composer.layout import Canvas
+from instance_composer.layout import Box, Canvas, formats
 
 IFADAPTER = {
     "caption": "two hats",
@@ -26,3 +27,11 @@ def test_an_example_is_detected_and_read(
     source: Any, canvas: Canvas | None, prompt: str, expected: list[tuple[str, tuple[float, ...]]]
 ) -> None:
     check_reading("ifadapter", source, canvas, prompt, expected)
+
+
+@pytest.mark.parametrize("key", ["class", "class_name", "category", "category_name", "title", "tag"])
+def test_the_kind_of_a_thing_is_its_caption_where_it_has_none(key: str) -> None:
+    (instance,) = formats.read(
+        json.dumps({"annotations": [{"box": [0, 0, 384, 384], key: "a cat"}]})
+    ).instances
+    assert (instance.caption, instance.box) == ("a cat", Box(0, 0, 0.5, 0.5))

@@ -133,3 +133,56 @@ def test_prose_and_fences_do_not_shift_the_position_of_errors() -> None:
     assert (caught.value.line, caught.value.column) == (4, 12)
     with pytest.raises(LayoutError, match="2 blocks of JSON"):
         formats.read("```json\n{}\n```\nor\n```\n{}\n```")
+
+
+WORDS = ("class", "class_name", "category", "category_name", "title", "tag")
+
+
+@pytest.mark.parametrize("key", WORDS)
+def test_the_kind_of_a_thing_is_its_caption_where_it_has_none(key: str) -> None:
+    entry = {key: "a red cat", "bbox": [0.1, 0.2, 0.5, 0.6], "bbox_format": "xyxy"}
+    for source in (
+        [entry],
+        {"objects": [entry]},
+        [{**entry, "caption": " "}],
+        [{**entry, key: ["a red cat"]}],
+    ):
+        reading = formats.read_noted(json.dumps(source))
+        assert contents(reading.layout) == contents(Layout((CAT,)))
+        assert reading.warnings == ()
+    (named,) = formats.read(json.dumps([{**entry, "label": "a fox"}])).instances
+    assert named.caption == "a fox"
+
+
+def test_a_class_without_a_name_goes_by_its_number() -> None:
+    entries = [
+        {"class": 0, "box": [0.1, 0.2, 0.5, 0.6], "confidence": 0.9},
+        {"class": 3, "class_name": "a red cat", "box": [0.1, 0.2, 0.5, 0.6]},
+        {"category_id": 17, "box": [0.1, 0.2, 0.5, 0.6]},
+        {"class": True, "category": {"id": 1}, "box": [0.1, 0.2, 0.5, 0.6]},
+    ]
+    reading = formats.read_noted(json.dumps({"box_format": "xyxy", "objects": entries}))
+    assert [item.caption for item in reading.layout.instances] == ["class 0", "a red cat", "class 17", ""]
+    assert [str(warning) for warning in reading.warnings] == [
+        "the names of the classes 0, 17 are not told; their numbers stand for them"
+    ]
+
+
+def test_words_that_are_no_caption_are_named() -> None:
+    box = {"box": [0.1, 0.2, 0.5, 0.6], "box_format": "xyxy", "units": "fraction"}
+    source = {
+        "objects": [
+            {**box, "what": "a cat", "id": "n1"},
+            {**box, "what": "a dog"},
+            {**box, "label": "a fox", "id": "n3"},
+        ]
+    }
+    reading = formats.read_noted(json.dumps(source))
+    assert [item.caption for item in reading.layout.instances] == ["", "", "a fox"]
+    assert [str(warning) for warning in reading.warnings] == [
+        '"what" is not read (2 times)',
+        '"id" is not read (1 times)',
+    ]
+    assert reading.warnings[0].path == ("objects",)
+    many = [{**box, f"key {number}": "a cat"} for number in range(1000)]
+    assert len(formats.read_noted(json.dumps(many)).warnings) == 10

@@ -420,3 +420,93 @@ def test_what_is_wrong_is_named(source: Any, words: str) -> None:
 def test_peers_are_not_written(name: str) -> None:
     with pytest.raises(LayoutError, match="are read and not written"):
         formats.write(PAIR, name)
+
+
+@pytest.mark.parametrize(
+    ("xy", "box"),
+    [
+        # The points that people clicked, in any order: on the four edges of a box, on a circle.
+        ([8, 5, 60, 20, 95, 45, 70, 30, 40], (0.05, 0.4, 0.45, 0.95)),
+        ([9, 60, 50, 50, 60, 40, 50], (0.4, 0.4, 0.6, 0.6)),
+        ([9, 50, 40, 60, 50, 50, 60], (0.4, 0.4, 0.6, 0.6)),
+        ([9, 53, 46, 47, 54, 54, 53], (0.45, 0.45, 0.55, 0.55)),
+        ([2.0, 5, 40, 40, 55], (0.05, 0.4, 0.45, 0.95)),
+    ],
+)
+def test_shapes_of_via_3_are_read_as_it_keeps_them(xy: list[float], box: tuple[float, ...]) -> None:
+    source = {**VIA3, "metadata": {"1_x": {"vid": "1", "xy": xy, "av": {"1": "0"}}}}
+    assert contents(formats.read(json.dumps(source), canvas=SQUARE)) == [("a cat", box)]
+
+
+@pytest.mark.parametrize(
+    ("xy", "words"),
+    [
+        ([0, 1, 2], "shape 1 is left out: a shape 0 has no area that is read"),
+        ([0.5, 3, 4], "shape 1 is left out: a shape 0.5 has no area that is read"),
+        ([2.5, 10, 10, 50, 50], "shape 1 is left out: a shape 2.5 has no area that is read"),
+        ([12, 3, 4], "shape 1 is left out: a shape 12 has no area that is read"),
+        ([-1], "shape 1 is left out: a shape -1 has no area that is read"),
+        ([9, 1, 1, 2, 2, 3, 3], "shape 1 is left out: a circle of points has no area that is read"),
+        ([6, 1, 1, 2, 2], "shape 1 is left out: a polyline has no area"),
+    ],
+)
+def test_shapes_of_via_3_that_are_none_are_left_out(xy: list[float], words: str) -> None:
+    metadata = {"1_x": {"vid": "1", "xy": xy, "av": {}}, "1_y": VIA3["metadata"]["1_y"]}
+    reading = formats.read_noted(json.dumps({**VIA3, "metadata": metadata}), canvas=SQUARE)
+    assert contents(reading.layout) == [DOG]
+    assert [str(warning) for warning in reading.warnings] == [words]
+
+
+@pytest.mark.parametrize(
+    ("xy", "words"), [([8, 1, 2], "two points or more, got 1"), ([9, 1, 2, 3], "of 6 numbers")]
+)
+def test_points_of_via_3_that_are_too_few_are_named(xy: list[float], words: str) -> None:
+    source = {**VIA3, "metadata": {"1_x": {"vid": "1", "xy": xy}}}
+    with pytest.raises(LayoutError, match=f"region 1 must be .*{words}"):
+        formats.read(json.dumps(source), canvas=SQUARE)
+
+
+@pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "quadrilateral"])
+def test_boxes_of_four_corners_are_outlines(kind: str) -> None:
+    corners = [[50, 20], [80, 50], [50, 80], [20, 50]]
+    shape = {"label": "a kite", "points": corners, "shape_type": kind, "direction": 0.785}
+    with taken() as notes:
+        (instance,) = formats.read(json.dumps({**LABELME, "shapes": [shape]})).instances
+    assert notes.warnings == []
+    assert tuple(instance.box) == (0.2, 0.2, 0.8, 0.8)
+    assert instance.mask == Polygon(tuple((x / 100, y / 100) for x, y in corners))
+    shape["points"] = [[20, 20], [80, 80]]
+    (instance,) = formats.read(json.dumps({**LABELME, "shapes": [shape]})).instances
+    assert (tuple(instance.box), instance.mask) == ((0.2, 0.2, 0.8, 0.8), None)
+
+
+def test_only_what_has_no_area_is_said_to_have_none() -> None:
+    kinds = ["cuboid", "linestrip", "points", "line"]
+    shapes = [{"label": "a", "points": [[1, 1], [5, 5]], "shape_type": kind} for kind in kinds]
+    shapes.append(LABELME["shapes"][0])
+    for source, endings in (
+        (
+            {**LABELME, "shapes": shapes},
+            ["a cuboid has no area that is read", *(f"a {k} has no area" for k in kinds[1:])],
+        ),
+        (
+            [
+                {"type": "bitmasklabels", "value": {"imageDataURL": "x"}},
+                {"type": "keypointlabels", "value": {"x": 1}},
+            ],
+            ["a bitmasklabels has no area that is read", "a keypointlabels has no area"],
+        ),
+        (
+            {"a": {"filename": "a", "regions": [region("", name="heart"), region("", name="polyline")]}},
+            ["a heart has no area that is read", "a polyline has no area"],
+        ),
+    ):
+        told = [str(warning) for warning in formats.read_noted(json.dumps(source), canvas=SQUARE).warnings]
+        assert [words.partition(": ")[2] for words in told] == endings
+
+
+@pytest.mark.parametrize("key", ["class", "class_name", "category", "category_name", "title", "tag"])
+def test_the_kind_of_a_thing_is_its_caption_where_it_has_none(key: str) -> None:
+    anno = {"bbox": [5, 40, 40, 55], key: "a cat"}
+    for source in ({**DIFFUSION, "annos": [anno]}, {**DIFFUSION, "annos": [{**anno, "caption": ""}]}):
+        assert contents(formats.read(json.dumps(source))) == [CAT]
