@@ -37,7 +37,7 @@ class RecordAttentionMaps(io.ComfyNode):
                     tooltip="A model that Draw Regions works with, LoRAs and other patches included.",
                 ),
                 socket(EntitiesSocket, "entities", tooltip="From Prompt Entities, of the positive prompt."),
-                layers_input("Which layers, in which the picture reads text, are averaged"),
+                layers_input("Over which of the layers that read text the mean is taken"),
                 *window_inputs(
                     start="Where in the sampling run recording begins: 0 is the first step.",
                     end=(

@@ -101,9 +101,9 @@ class AttributeConcentration(io.ComfyNode):
                     options=list(MODES),
                     default=DEFAULTS.mode,
                     tooltip=(
-                        "local moves attention inside the layers: cheap, works with every MODEL. latent "
-                        "(experimental) moves the picture itself along a gradient: SDXL alone, slower, needs "
-                        "memory, not with quantised or paged weights."
+                        "local moves attention inside the layers: cheap, with every model that Draw Regions "
+                        "works with. latent (experimental) moves the picture itself along a gradient: SDXL "
+                        "alone, slower, needs memory, not with quantised or paged weights."
                     ),
                 ),
                 *window_inputs(
@@ -111,7 +111,7 @@ class AttributeConcentration(io.ComfyNode):
                     end="Where in the sampling run it stops. After it nothing is computed. Try 0.4 to 1.",
                     advanced=True,
                 ),
-                layers_input("Which layers, in which the picture reads text", advanced=True),
+                layers_input("In which of the layers that read text attention is moved", advanced=True),
                 socket(
                     io.Combo,
                     "without_region",

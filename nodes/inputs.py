@@ -49,8 +49,8 @@ def silhouettes_input(whose: str) -> io.Input:
         optional=True,
         advanced=True,
         tooltip=(
-            "Experimental. From this share of the noise schedule on a box is the silhouette that the picture "
-            f"is growing in it, read from {whose} in the steps before, such as 0.3. Things come out smaller. "
-            "0: boxes to the end. Drawn masks stay."
+            "Experimental. After this share of the noise schedule (try 0.3) each box is replaced by the "
+            f"outline of what is growing in it, read from {whose} so far. Things come out smaller. 0 keeps "
+            "the boxes to the end. Drawn masks stay."
         ),
     )

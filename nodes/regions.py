@@ -99,7 +99,7 @@ class DrawRegions(io.ComfyNode):
                     end="Where in the sampling run it stops. After it nothing is computed.",
                 ),
                 layers_input(
-                    "Which layers, in which the picture reads text, regions act in",
+                    "In which of the layers that read text the regions act",
                     default=EVERY,
                     optional=True,
                     advanced=True,

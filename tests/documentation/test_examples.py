@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +185,17 @@ def run(words: list[str], block: Block, capsys: pytest.CaptureFixture[str]) -> N
 def check_installing(words: list[str]) -> None:
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     for word in words:
-        if extras := re.match(r"instance-composer\[(.+?)\]", word):
+        if extras := re.match(r"instance-composer\[(.+?)\] @ git\+(.+)", word):
             assert all(re.search(rf"^{name} = \[", project, re.MULTILINE) for name in extras[1].split(","))
+            assert f'"{extras[2]}"' in project
+        else:
+            assert not word.startswith("instance-composer["), "no package index has it"
         if word.endswith((".py", ".txt")):
             assert (REPOSITORY / word).is_file()
         if word.startswith("https://"):
             assert f'"{word}"' in project
+    if "-m" in words and (module := words[words.index("-m") + 1]).startswith("instance_composer"):
+        assert find_spec(module) is not None
 
 
 def after_readme(names: dict[str, Any]) -> None:

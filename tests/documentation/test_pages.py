@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 
 import pytest
-from documentation import REPOSITORY, anchors, blocks, inline_commands, links, pages
+from documentation import REPOSITORY, anchors, blocks, inline_commands, links, named_scripts, pages
 
 from instance_composer import cli
 from instance_composer.cli import convert, render
@@ -24,6 +25,27 @@ def test_links_lead_to_a_file_and_to_a_heading_in_it(page):
         if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
             broken.append(target)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_script_that_is_named_exists(page):
+    """From the root, or beside the page; what begins with no folder of ours is another program's."""
+    around = (REPOSITORY, (REPOSITORY / page).parent)
+    ours = [name for name in named_scripts(page) if (REPOSITORY / name.partition("/")[0]).is_dir()]
+    assert [name for name in ours if not any((folder / name).is_file() for folder in around)] == []
+
+
+@pytest.mark.parametrize("page", pages())
+def test_the_pack_is_installed_from_where_it_is(page):
+    """No package index has it under its name."""
+    assert re.findall(r"instance-composer\[[^\]\n]+\](?! @ git\+https://github\.com/)", pages()[page]) == []
+
+
+def test_every_script_of_a_timing_is_in_their_table():
+    folder = REPOSITORY / "timing"
+    table = set(re.findall(r"^\| `(\w+\.py)\b", pages()["timing/README.md"], re.MULTILINE))
+    scripts = {path.name for path in folder.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
+    assert table == scripts
 
 
 @pytest.mark.parametrize(("page", "code"), INLINE)

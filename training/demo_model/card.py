@@ -24,7 +24,7 @@ numbers are about methods, they say nothing about SDXL.
 | | |
 |---|---|
 | prompts | "a red striped circle left of a small blue square and a large green star on grey" |
-| pictures | trained at the sizes of the stages below ([docs/training.md](../docs/training.md)) |
+| pictures | 128 × 128, 160 × 96 and 96 × 160 pixels |
 | in ComfyUI | the node *Load Demo Checkpoint*, or the template *Try it* |
 | on the command line | `instance-composer demo`, or `render` with this folder as `--model` |
 | in diffusers | `StableDiffusionXLPipeline.from_pretrained("demo")` |
@@ -53,7 +53,8 @@ Pictures, captions and boxes are drawn by the program in `shapes_world` from a s
 
 ![Training curves]({curves})
 
-Each point is a mean over a {points}th of a run. Again from nothing, on a CPU:
+Each point is a mean over a {points}th of a run. A model like it from nothing, on a CPU (the
+shipped one was trained in several goes, [told here](../docs/training.md#the-demo-model)):
 
 ```
 instance-composer train base runs/demo
