@@ -17,10 +17,10 @@ from ...models.attention import seeing
 from ...models.attention.row_groups import RowGroups
 from ...models.attention.seeing import Sway
 from ...models.regions import Regions
+from ..replacing import replaced
 from .errors import UnsuitableModelError
 from .families import FAMILIES, Family, Grid
 from .known_texts import KnownTexts
-from .replacing import replaced
 from .row_attention import RowAttention
 from .z_image import ZImageDrawing
 

@@ -19,9 +19,9 @@ from ...models.attention import seeing
 from ...models.attention.row_groups import RowGroups
 from ...models.attention.seeing import Sway
 from ...models.regions import Regions
+from ..replacing import replaced
 from .errors import UnsuitableModelError
 from .known_texts import KnownTexts
-from .replacing import replaced
 from .row_attention import RowAttention
 
 PICTURES, TEXTS, CONTROL = "x", "cap_feats", "controlnet_block_samples"

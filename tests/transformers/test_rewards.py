@@ -192,7 +192,6 @@ def test_of_several_aspects_each_becomes_a_model_of_its_own(state):
         assert_near(one.raw_score(picture, ids, mask), together[:, number])
         assert_near(one.score(picture, ids, mask), (together[:, number] - 1) / 2)
         assert one.metadata["aspect"] == "spatial"
-        assert one.told == one.metadata, "the former name"
     several = one.several_aspects(3)
     assert all(parameter.requires_grad for parameter in several.parameters())
     several.eval()

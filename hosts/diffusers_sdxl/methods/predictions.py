@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ...replacing import replaced
+
 
 @contextmanager
 def replaced_forward(unet: Any, predict: Callable[..., Any]) -> Iterator[None]:
@@ -20,11 +22,5 @@ def replaced_forward(unet: Any, predict: Callable[..., Any]) -> Iterator[None]:
     def answer(sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, **others: Any) -> Any:
         return predict(forward, sample, timestep, encoder_hidden_states, **others)
 
-    unet.forward = answer
-    try:
+    with replaced(unet, "forward", answer):
         yield
-    finally:
-        # The method of the class comes back, or what somebody else had put in its place.
-        del unet.forward
-        if unet.forward != forward:
-            unet.forward = forward

@@ -158,7 +158,7 @@ def test_it_learns_and_writes_the_best_model_with_its_own_scale(preferences, tmp
     assert found["pairs"] == 3
     model = RewardModel.load(tmp_path / "model" / "attribute.safetensors")
     assert model.config.mean == pytest.approx(found["mean"])
-    assert model.told == {**model.config.to_dict(), "words": WORDS, "aspect": "attribute"} | {
+    assert model.metadata == {**model.config.to_dict(), "words": WORDS, "aspect": "attribute"} | {
         "head": list(model.config.head)
     }
     assert (tmp_path / "samples" / "000030.png").is_file()
