@@ -1,7 +1,8 @@
 """What reaches a node, looked at before it runs.
 
 ComfyUI checks links by the names of their types, and literals of plain inputs. A literal where a link
-belongs, a link from an output of any type, and a number that is none pass it.
+belongs, a link from an output of any type, a number that is none, and a number beyond its limits that comes
+over a link pass it.
 """
 
 from __future__ import annotations
@@ -105,7 +106,19 @@ def _wrong(one: Any, value: Any, listed_only: bool) -> str | None:
         return f"one of: {shown}"
     # Sockets of several types list them; those of the pack are all kinds of one thing.
     fits, words = _KINDS.get(kind.partition(",")[0], (None, ""))
-    return words if fits is not None and not fits(value) else None
+    if fits is not None and not fits(value):
+        return words
+    return _outside(one, value, words) if kind in ("INT", "FLOAT") else None
+
+
+def _outside(one: Any, value: float, words: str) -> str | None:
+    """What a number has to be, in words, if it is beyond its limits: ComfyUI checks typed ones alone."""
+    least, most = one.min, one.max
+    if (least is None or value >= least) and (most is None or value <= most):
+        return None
+    if most is None:
+        return f"{words} of {least} or more"
+    return f"{words} up to {most}" if least is None else f"{words} from {least} to {most}"
 
 
 def _is_number(value: Any) -> bool:

@@ -29,6 +29,28 @@ def test_right_values_pass_the_check(model, clip, adapter):
         check_inputs(node, {one.id: right[kind] for one in inputs if (kind := one.get_io_type()) in right})
 
 
+def test_numbers_beyond_their_limits_are_refused_over_links_too():
+    """ComfyUI refuses typed ones before a node runs."""
+    limits = 0
+    for node in collect_nodes():
+        schema = node.define_schema()
+        numbers = [one for one in schema.inputs or () if one.get_io_type() in ("INT", "FLOAT")]
+        for one in numbers:
+            for limit, beyond in ((one.min, -1), (one.max, 1)):
+                if limit is None:
+                    continue
+                limits += 1
+                # A limit is still allowed.
+                check_inputs(node, {one.id: limit})
+                with pytest.raises(WrongInputError) as refused:
+                    check_inputs(node, {one.id: limit + beyond})
+                said = str(refused.value)
+                assert f"{schema.display_name}: {one.id} needs a " in said
+                assert str(limit) in said
+                assert f"got {limit + beyond}" in said
+    assert limits > 50
+
+
 def test_a_node_is_wrapped_once_and_answers_as_comfyui_calls_it():
     class Doubles(io.ComfyNode):
         @classmethod
