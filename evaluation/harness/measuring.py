@@ -61,7 +61,8 @@ def measure(
     shard: Shard | None = None,
     on_pictures: Callable[[int], object] = lambda count: None,
 ) -> Outcome:
-    """Make what is missing of the findings of a part of the cases, stage by stage.
+    """Make what is missing of the findings of a part of the cases, stage by stage; pictures that were
+    replaced are looked at anew.
 
     A model is loaded for its stage, if anything is missing there, and let go after it. A picture that cannot
     be read costs its own row: it is named in the outcome and tried again by the next run. `on_pictures` is
@@ -89,7 +90,8 @@ def measure(
             # The model is held by nothing but this loop.
             for some, values in _look(run, way, stage, waiting, earlier, batch, outcome, on_pictures):
                 new = {item.case.id: value for item, value in zip(some, values, strict=True)}
-                file.add(new)
+                sizes = {item.case.id: run.picture(way, item.case).stat().st_size for item in some}
+                file.add(new, sizes)
                 if not last:
                     known.update(new)
         earlier[stage.name] = known

@@ -17,6 +17,8 @@ from .cases import FILE, Case, CaseList
 _NAME = re.compile(r"[\w][\w.+-]*")
 # Findings of a start that was stopped before its first picture: those of `drawing`, which measure nothing.
 _SECONDS = "seconds."
+# In a line of findings: how large the picture was in which they were found.
+_SIZE = "bytes"
 # A way's settings that earlier versions noted without knowing them, and what they noted then.
 _UNKNOWN = {"dtype": ""}
 Found = Mapping[str, Any]
@@ -43,6 +45,8 @@ class RunFolder:
     def __init__(self, folder: Path, cases: CaseList | None = None) -> None:
         self.folder = folder
         self.list = cases or CaseList.read(folder / FILE)
+        # Notes of ways as last read, and when they were written: those of real pictures name all of them.
+        self._notes: dict[str, tuple[int, dict[str, Any]]] = {}
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -141,23 +145,43 @@ class RunFolder:
     def ways_of(self, way: str) -> dict[str, Any]:
         """What is known of one way, its folder whole; nothing for one that is new."""
         file = self.folder / "ways" / f"{way}.json"
-        about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        own = {"folder": str(self.folder.resolve() / about["folder"])} if "folder" in about else {}
-        return {**about, **own}
+        if not file.is_file():
+            return {}
+        written = file.stat().st_mtime_ns
+        if self._notes.get(way, (0, {}))[0] != written:
+            about = json.loads(file.read_text(encoding="utf-8"))
+            if "folder" in about:
+                about["folder"] = str(self.folder.resolve() / about["folder"])
+            self._notes[way] = written, about
+        return self._notes[way][1]
 
     def findings(self, way: str, stage: str) -> dict[str, Any]:
         """What a stage found, by case, whatever part of the cases found it."""
         return dict(self.each_finding(way, stage))
 
     def each_finding(self, way: str, stage: str) -> Iterator[tuple[str, Any]]:
-        """The case and the finding of each that a stage kept, one after the other; a later one counts."""
-        for file in sorted(self._findings(way).glob(f"{stage}.*.jsonl")):
+        """The case and the finding of each that a stage kept, one after the other; a later one counts.
+
+        What was found in a picture that has another one in its place now is left out.
+        """
+        files = sorted(self._findings(way).glob(f"{stage}.*.jsonl"))
+        sizes = self._sizes(way) if files else {}
+        for file in files:
             with file.open(encoding="utf-8") as lines:
                 for line in lines:
                     # A run that was killed, or is at it, leaves a part of a line.
-                    if line.endswith("\n"):
-                        kept = json.loads(line)
+                    if not line.endswith("\n"):
+                        continue
+                    kept = json.loads(line)
+                    # Nothing was noted by earlier versions, and a picture that is gone was not replaced.
+                    size = sizes.get(kept["case"])
+                    if size is None or kept.get(_SIZE, size) == size:
                         yield kept["case"], kept["found"]
+
+    def _sizes(self, way: str) -> dict[str, int]:
+        """The size of each picture that is there, in bytes: hardly ever the same for another picture."""
+        files = {case.id: self.picture(way, case) for case in self.cases}
+        return {case: file.stat().st_size for case, file in files.items() if file.is_file()}
 
     def open_findings(self, way: str, stage: str, shard: Shard) -> Findings:
         """The file to which this part of the cases adds what it finds."""
@@ -203,8 +227,9 @@ class Findings:
         if whole != text:
             file.write_text(whole, encoding="utf-8")
 
-    def add(self, found: Mapping[str, Any]) -> None:
-        """Keep what was found of some cases, in plain JSON values."""
+    def add(self, found: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> None:
+        """Keep what was found of some cases, in plain JSON values, and their pictures' sizes in bytes."""
         with self._file.open("a", encoding="utf-8") as file:
             for case, values in found.items():
-                file.write(f"{json.dumps({'case': case, 'found': values})}\n")
+                size = {} if sizes is None else {_SIZE: sizes[case]}
+                file.write(f"{json.dumps({'case': case, **size, 'found': values})}\n")

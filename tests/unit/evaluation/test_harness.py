@@ -192,6 +192,35 @@ def test_a_line_that_was_cut_off_is_found_again(tmp_path):
     assert file.read_text() == whole
 
 
+def test_a_picture_that_was_replaced_is_looked_at_anew(tmp_path):
+    run = make_run(tmp_path)
+    run.add_way("plain", {"label": "plain"})
+    draw(run, WAY, opened(Noise()))
+    stages = [mean_stage(), mean_stage("second", asks=lambda case, found: found["mean"] > 100)]
+    measure(run, "plain", stages)
+    before = run.findings("plain", "mean")
+    # Neither a copy of the folder nor another date makes it another picture.
+    copy = RunFolder(Path(shutil.copytree(tmp_path, tmp_path / "copy")))
+    assert copy.findings("plain", "mean") == before
+    Image.new("RGB", (40, 32), "black").save(run.picture("plain", case(2)))
+    run.picture("plain", case(4)).unlink()
+    found = run.findings("plain", "mean")
+    assert found == {id: value for id, value in before.items() if id != "2"}
+    seen: list[list[str]] = []
+    measure(run, "plain", [mean_stage(seen=seen), stages[1]])
+    assert seen == [["2"]]
+    assert run.findings("plain", "mean") == {**before, "2": 0.0}
+    assert "2" not in run.findings("plain", "second")
+
+
+def test_findings_without_a_size_still_count(tmp_path):
+    """As earlier versions kept them."""
+    run = make_run(tmp_path, 2)
+    draw(run, WAY, opened(Noise()))
+    run.open_findings("plain", "mean", Shard()).add({"0": 1.0, "1": 2.0})
+    measure(run, "plain", [Stage("mean", lambda: pytest.fail("nothing is missing"))])
+
+
 def test_models_are_loaded_one_at_a_time_and_only_for_what_is_missing(tmp_path):
     run = make_run(tmp_path)
     draw(run, WAY, opened(Noise()))
