@@ -1,17 +1,20 @@
 """Answers of annotators: one file for each, to which every answer is added as a line at once.
 
 `answers/<name>.jsonl` in a run's folder. A line is an answer, `{"aspect", "number", "prompt", "places",
-"at"}`, places from the best down as lists of members that share one, empty for "cannot tell"; or `{"undo":
-true, "at"}`, which takes back the one before. The last answer to a question counts.
+"pictures", "at"}`, places from the best down as lists of members that share one, empty for "cannot tell",
+pictures (which older lines have not) a digest of each member's; or `{"undo": true, "at"}`, which takes back
+the one before; or `{"judge", "at"}`, which model's answers these are. The last answer to a question counts.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,14 @@ from .errors import GalleryError
 from .gallery import ASPECTS, Prompt
 
 FOLDER = "answers"
+_SUFFIX = ".jsonl"
 _LONGEST_NAME = 60
+# What file systems take, in bytes.
+_LONGEST_STEM = 255 - len(_SUFFIX)
+# Devices on Windows, whatever follows the dot.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9]) *(\.|$)", re.IGNORECASE)
+# Of all files: an annotator may have several windows, and people's pace leaves nobody waiting.
+_LOCK = threading.Lock()
 
 # (aspect, number of the prompt)
 Question = tuple[str, int]
@@ -29,12 +39,16 @@ Question = tuple[str, int]
 
 @dataclass(frozen=True)
 class Answer:
-    """The places of members in one question, from the best down; none for "cannot tell"."""
+    """The places of members in one question, from the best down; none for "cannot tell".
+
+    `pictures` is a digest of each member's picture that was shown; none where nobody wrote it down.
+    """
 
     aspect: str
     number: int
     prompt: str
     places: tuple[tuple[str, ...], ...]
+    pictures: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
 
     @property
     def question(self) -> Question:
@@ -44,6 +58,10 @@ class Answer:
     def members(self) -> frozenset[str]:
         """All members that have a place."""
         return frozenset(member for place in self.places for member in place)
+
+    def is_of(self, digests: Mapping[str, str]) -> bool:
+        """Whether it was given to these pictures, by member, as far as it says."""
+        return all(self.pictures.get(member, digest) == digest for member, digest in digests.items())
 
     @property
     def ranks(self) -> dict[str, float]:
@@ -57,66 +75,62 @@ class Answer:
 
 
 class AnswerFile:
-    """The answers of one annotator; safe to use from several threads, and files of others are not touched."""
+    """The answers of one annotator; safe to use from several threads, and files of others are not touched.
+
+    Names that differ in upper and lower case alone are one annotator's: on some systems they are one file's.
+    """
 
     def __init__(self, run: Path, annotator: str) -> None:
-        self.annotator = check_name(annotator)
-        self.path = run / FOLDER / f"{quote(self.annotator, safe=' ')}.jsonl"
-        self._lock = threading.Lock()
+        name, files = check_name(annotator), _files(run)
+        same = next((one for one in files if one.casefold() == name.casefold()), name)
+        self.annotator = name if name in files else same
+        self.path = files.get(self.annotator) or run / FOLDER / f"{_stem(name)}{_SUFFIX}"
 
     def add(self, answer: Answer) -> None:
         """Write an answer down before anything else happens."""
-        self._append(
-            {
-                "aspect": answer.aspect,
-                "number": answer.number,
-                "prompt": answer.prompt,
-                "places": [list(place) for place in answer.places],
-            }
-        )
+        entry: dict[str, Any] = {
+            "aspect": answer.aspect,
+            "number": answer.number,
+            "prompt": answer.prompt,
+            "places": [list(place) for place in answer.places],
+        }
+        if answer.pictures:
+            entry["pictures"] = dict(answer.pictures)
+        with _LOCK:
+            self._write(entry)
+
+    def is_of_judge(self, model: str) -> bool:
+        """Whether the answers are this model's; a file that names no model is its own from now on."""
+        with _LOCK:
+            named = next((entry["judge"] for entry in _entries(self.path) if "judge" in entry), None)
+            if named is None:
+                self._write({"judge": model})
+            return named in (None, model)
 
     def undo(self) -> Answer | None:
         """Take back the last answer that was not taken back; None if there is none."""
-        with self._lock:
-            standing = self._standing()
+        with _LOCK:
+            standing = _standing(self.path)
             if standing:
                 self._write({"undo": True})
             return standing[-1] if standing else None
 
     def answers(self) -> dict[Question, Answer]:
         """The answer that counts for each question."""
-        with self._lock:
-            return {one.question: one for one in self._standing()}
-
-    def _standing(self) -> list[Answer]:
-        standing: list[Answer] = []
-        for number, line in enumerate(self._lines(), 1):
-            entry = _entry(line, self.path, number)
-            if entry.get("undo"):
-                del standing[-1:]
-            else:
-                standing.append(_answer(entry, self.path, number))
-        return standing
-
-    def _lines(self) -> list[str]:
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return []
-        # What a process that was killed left of its last line never was an answer.
-        return text.split("\n")[:-1]
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        with self._lock:
-            self._write(entry)
+        with _LOCK:
+            return _counting(self.path)
 
     def _write(self, entry: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         with self.path.open("ab") as file:
-            # The half line of a process that was killed must not swallow this one.
+            # A last line without its end must not swallow this one.
             if file.tell() and not self._ends_with_newline():
-                file.truncate(self._end_of_whole_lines())
+                *_, tail = _pieces(self.path)
+                if _is_json(tail):
+                    file.write(b"\n")
+                else:
+                    file.truncate(file.tell() - len(tail))
             file.write((json.dumps({**entry, "at": now}, ensure_ascii=False) + "\n").encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
@@ -126,26 +140,28 @@ class AnswerFile:
             file.seek(-1, os.SEEK_END)
             return file.read() == b"\n"
 
-    def _end_of_whole_lines(self) -> int:
-        return self.path.read_bytes().rfind(b"\n") + 1
-
 
 def check_name(name: str) -> str:
     """An annotator's name as it is kept; `GalleryError` for one that is none."""
     name = " ".join(name.split())
     if not name or len(name) > _LONGEST_NAME or not name.isprintable():
         raise GalleryError(f"an annotator's name has 1 to {_LONGEST_NAME} characters; {name!r} has not")
+    if (length := len(_stem(name))) > _LONGEST_STEM:
+        raise GalleryError(
+            f"the annotator's name {name!r} is too long for the name of a file: it takes {length} of "
+            f"{_LONGEST_STEM} characters, of which a Chinese or Thai letter takes 9; give a shorter one"
+        )
     return name
 
 
 def annotators(run: Path) -> list[str]:
     """Names of all who have answered."""
-    return sorted(unquote(file.stem) for file in (run / FOLDER).glob("*.jsonl"))
+    return sorted(_files(run))
 
 
 def all_answers(run: Path) -> dict[str, dict[Question, Answer]]:
     """The answers that count, by annotator."""
-    return {name: AnswerFile(run, name).answers() for name in annotators(run)}
+    return {name: _counting(path) for name, path in sorted(_files(run).items())}
 
 
 def check_answer(values: Any, prompt: Prompt, members: Sequence[str]) -> Answer:
@@ -161,9 +177,77 @@ def check_answer(values: Any, prompt: Prompt, members: Sequence[str]) -> Answer:
     return Answer(prompt.aspect, prompt.number, prompt.text, tuple(tuple(place) for place in places))
 
 
-def _entry(line: str, path: Path, number: int) -> Mapping[str, Any]:
+def _stem(name: str) -> str:
+    """An annotator's name as that of a file, whatever is in it."""
+    quoted = quote(name, safe=" ")
+    if quoted.startswith(".") or _DEVICE.match(quoted):
+        quoted = f"%{ord(quoted[0]):02X}{quoted[1:]}"
+    return quoted
+
+
+def _files(run: Path) -> dict[str, Path]:
+    """The files of answers by whose they are; `GalleryError` where two are the same annotator's."""
+    found: dict[str, Path] = {}
+    for path in sorted((run / FOLDER).glob(f"*{_SUFFIX}")):
+        # macOS puts companions beside files on other disks, and editors their locks.
+        if path.name.startswith("."):
+            continue
+        name = unquote(path.stem)
+        if name in found:
+            raise GalleryError(
+                f"{found[name]} and {path} are both of {name!r}; put their lines into one file"
+            )
+        found[name] = path
+    return found
+
+
+def _counting(path: Path) -> dict[Question, Answer]:
+    return {one.question: one for one in _standing(path)}
+
+
+def _standing(path: Path) -> list[Answer]:
+    """The answers of a file in their order, without those that were taken back."""
+    standing: list[Answer] = []
+    for number, entry in enumerate(_entries(path), 1):
+        if entry.get("undo"):
+            del standing[-1:]
+        elif "judge" not in entry:
+            standing.append(_answer(entry, path, number))
+    return standing
+
+
+def _entries(path: Path) -> list[Mapping[str, Any]]:
     try:
-        entry = json.loads(line)
+        *lines, tail = _pieces(path)
+    except FileNotFoundError:
+        return []
+    # What a process that was killed left of its last line never was an answer; a whole line, to which an
+    # editor gave no end, is one.
+    if _is_json(tail):
+        lines.append(tail)
+    return [_entry(line, path, number) for number, line in enumerate(lines, 1)]
+
+
+def _pieces(path: Path) -> list[bytes]:
+    """The lines of a file, and what follows the last of them, without a byte order mark."""
+    return path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _entry(line: bytes, path: Path, number: int) -> Mapping[str, Any]:
+    try:
+        entry = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise GalleryError(
+            f"{path}, line {number} is not UTF-8 text ({error.reason}); mend or delete the line"
+        ) from error
     except json.JSONDecodeError as error:
         raise GalleryError(f"{path}, line {number} is no JSON ({error}); mend or delete the line") from error
     if not isinstance(entry, dict):
@@ -174,7 +258,8 @@ def _entry(line: str, path: Path, number: int) -> Mapping[str, Any]:
 def _answer(entry: Mapping[str, Any], path: Path, number: int) -> Answer:
     try:
         places = tuple(tuple(str(one) for one in place) for place in entry["places"])
-        found = Answer(str(entry["aspect"]), int(entry["number"]), str(entry["prompt"]), places)
+        pictures = {str(member): str(digest) for member, digest in dict(entry.get("pictures", {})).items()}
+        found = Answer(str(entry["aspect"]), int(entry["number"]), str(entry["prompt"]), places, pictures)
     except (KeyError, TypeError, ValueError) as error:
         raise GalleryError(
             f"{path}, line {number} is no answer ({error} is wrong or missing); mend or delete the line"

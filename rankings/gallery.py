@@ -109,7 +109,7 @@ def read_gallery(path: Path) -> Gallery:
     """The gallery of a TOML file, or of a run's folder; `GalleryError` says what is wrong and what to do."""
     path = path / FILE if path.is_dir() else path
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise GalleryError(
             f"there is no gallery {path}; write one (docs/itercomp-loop.md shows how), or name it "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .answers import Answer, Question
-from .expansion import pairs_of_places, ranks_of
+from .expansion import pairs_of_places, places_of, ranks_of
 from .gallery import Gallery, Prompt
 from .pictures import picture_file
 
@@ -121,12 +121,8 @@ def read_rankings(gallery: Gallery, lines: Sequence[Mapping[str, Any]]) -> list[
         prompt = prompts.get((aspect, line["number"]))
         if prompt is None or prompt.text != line["prompt"]:
             continue
-        of_member = dict(zip(line["members"], ranks, strict=True))
-        places = tuple(
-            tuple(member for member, rank in of_member.items() if rank == number)
-            for number in sorted(set(ranks))
-        )
-        found.append(Ranking(prompt, places))
+        places = places_of(dict(zip(line["members"], ranks, strict=True)))
+        found.append(Ranking(prompt, tuple(tuple(place) for place in places)))
     return found
 
 
@@ -137,4 +133,4 @@ def _count(told: dict[str, int], words: str) -> None:
 def _of_members(answer: Answer, members: Collection[str]) -> Answer:
     """The answer without anybody else."""
     places = (tuple(one for one in place if one in members) for place in answer.places)
-    return Answer(answer.aspect, answer.number, answer.prompt, tuple(place for place in places if place))
+    return replace(answer, places=tuple(place for place in places if place))

@@ -7,9 +7,12 @@ that could be wrong.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,23 @@ _KEY = "instance-composer.gallery"
 def picture_file(run: Path, member: str, prompt: Prompt) -> Path:
     """Where a member's picture of a prompt is, or will be."""
     return run / FOLDER / member / prompt.drawn_for / f"{prompt.number:05d}.png"
+
+
+def picture_digests(run: Path, members: Iterable[str], prompt: Prompt) -> dict[str, str]:
+    """A short digest of the file of each member's picture of a prompt, of those that are there."""
+    found: dict[str, str] = {}
+    for member in members:
+        file = picture_file(run, member, prompt)
+        with suppress(FileNotFoundError):
+            now = file.stat()
+            found[member] = _digest(file, now.st_ino, now.st_mtime_ns, now.st_size)
+    return found
+
+
+# Aspects share pictures and are asked about again and again; a file that was written anew has another key.
+@cache
+def _digest(file: Path, *_: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def each_once(prompts: Iterable[Prompt]) -> list[Prompt]:
@@ -124,6 +144,13 @@ def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """JSON Lines, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beginning = path.with_name(f"{path.name}.part")
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    beginning.write_text(text, encoding="utf-8")
-    os.replace(beginning, path)
+    try:
+        beginning.write_bytes(as_json_lines(lines))
+        os.replace(beginning, path)
+    finally:
+        beginning.unlink(missing_ok=True)
+
+
+def as_json_lines(lines: Iterable[dict[str, Any]]) -> bytes:
+    """A file of JSON Lines."""
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode("utf-8")

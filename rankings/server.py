@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
+import sys
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ from .answers import Answer, AnswerFile, check_answer, check_name
 from .errors import GalleryError
 from .gallery import Gallery
 from .pictures import picture_file
-from .questions import Asked, answered, progress, questions
+from .questions import Asked, answered, check_there_are, progress, questions
 
 PAGE = Path(__file__).parent / "page"
 HOST = "127.0.0.1"
@@ -43,30 +44,29 @@ class RankingServer(ThreadingHTTPServer):
     def __init__(self, run: Path, gallery: Gallery, port: int = 0, iteration: int = 0) -> None:
         self.run, self.gallery = run, gallery
         self.asked, self.notes = questions(run, gallery, iteration)
-        if not self.asked:
-            raise GalleryError(
-                f"{run} has no prompt with pictures of two members yet; sample them first: "
-                f"instance-composer train itercomp {run} --rewards FOLDER --until sample"
-            )
+        check_there_are(self.asked, run)
         self.by_question = {one.question: one for one in self.asked}
         self.token = secrets.token_urlsafe(18)
-        self._files: dict[str, AnswerFile] = {}
-        self._lock = threading.Lock()
-        super().__init__((HOST, port), _Handler)
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise GalleryError(
+                f"port {port} cannot be opened ({error.strerror}); give another with --port, or leave it out "
+                "for one that is free"
+            ) from error
 
     @property
     def address(self) -> str:
         return f"http://{HOST}:{self.server_address[1]}/{self.token}/"
 
-    def file_of(self, annotator: str) -> AnswerFile:
-        """One file for each annotator, however many windows they have open."""
-        name = check_name(annotator)
-        with self._lock:
-            return self._files.setdefault(name, AnswerFile(self.run, name))
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell what went wrong with a request, other than that a page was closed in the middle of it."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def next_for(self, annotator: str, again: Answer | None = None) -> dict[str, Any]:
         """The next open question of an annotator, or the one of an answer that was taken back."""
-        file = self.file_of(annotator)
+        file = AnswerFile(self.run, annotator)
         answers = file.answers()
         following = next((one for one in self.asked if not answered(one, answers)), None)
         if again is not None:
@@ -79,7 +79,7 @@ class RankingServer(ThreadingHTTPServer):
 
     def answer(self, annotator: str, values: Any) -> dict[str, Any]:
         """Keep an answer whose places are numbers of pictures as they were shown."""
-        file = self.file_of(annotator)
+        file = AnswerFile(self.run, annotator)
         aspect, number = values.get("aspect"), values.get("number")
         asked = (
             self.by_question.get((aspect, number))
@@ -97,28 +97,31 @@ class RankingServer(ThreadingHTTPServer):
                 f"an answer is a list of places, each a list of numbers of pictures; got {places!r}"
             )
         named = [[shown[number] for number in place] for place in places]
-        file.add(check_answer(named, asked.prompt, asked.members))
+        file.add(replace(check_answer(named, asked.prompt, asked.members), pictures=asked.digests))
         return self.next_for(annotator)
 
     def undo(self, annotator: str) -> dict[str, Any]:
         """Take the last answer back and ask its question again."""
-        taken = self.file_of(annotator).undo()
+        taken = AnswerFile(self.run, annotator).undo()
         return {**self.next_for(annotator, taken), "undone": taken is not None}
 
     def _shown(self, asked: Asked, annotator: str, again: Answer | None) -> dict[str, Any]:
+        # Before the page fetches them: a picture that changes meanwhile is asked about again.
+        digests = asked.digests
         shown = asked.shown_to(annotator)
         aspect, number = asked.question
         before: list[list[int]] = []
         same = again is not None and (again.question, again.prompt) == (asked.question, asked.prompt.text)
-        if again is not None and same and again.members == frozenset(shown):
+        if again is not None and same and again.members == frozenset(shown) and again.is_of(digests):
             before = [[shown.index(member) for member in place] for place in again.places]
         return {
             "aspect": aspect,
             "number": number,
             "prompt": asked.prompt.text,
-            # By number alone: a name would tell whose picture it is.
+            # By number alone: a name would tell whose picture it is. Behind a sign, because browsers take
+            # dots alone for folders.
             "pictures": [
-                f"picture/{aspect}/{number}/{n}/{quote(annotator, safe='')}" for n in range(len(shown))
+                f"picture/{aspect}/{number}/{n}/~{quote(annotator, safe='')}" for n in range(len(shown))
             ],
             "places": before,
         }
@@ -129,6 +132,18 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        try:
+            self._get()
+        except ValueError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+
+    def do_POST(self) -> None:
+        try:
+            self._post()
+        except ValueError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+
+    def _get(self) -> None:
         parts = self._path()
         if parts is None:
             return
@@ -136,13 +151,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._picture(*parts[1:])
             return
         name = "index.html" if parts == [""] else "/".join(parts)
-        file = PAGE / name
-        if len(parts) == 1 and file.suffix in _TYPES and file.is_file():
+        # Looked for among those that are there: what is sent need not be the name of a file at all.
+        file = next((one for one in PAGE.iterdir() if one.name == name and one.suffix in _TYPES), None)
+        if file is not None:
             self._send(HTTPStatus.OK, file.read_bytes(), _TYPES[file.suffix])
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
 
-    def do_POST(self) -> None:
+    def _post(self) -> None:
         parts = self._path()
         if parts is None:
             return
@@ -161,6 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
             if not isinstance(values, dict) or not isinstance(values.get("annotator"), str):
                 raise GalleryError("an answer needs the annotator's name")
             found = actions[parts[0]](values)
+        except RecursionError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "the answer is nested too deeply")
+            return
         except (ValueError, OSError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             return
@@ -181,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is None or not shown.isdecimal() or int(shown) >= len(asked.members):
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such picture")
             return
-        member = asked.shown_to(check_name(unquote(annotator)))[int(shown)]
+        member = asked.shown_to(check_name(unquote(annotator.removeprefix("~"))))[int(shown)]
         try:
             content = picture_file(self.server.run, member, asked.prompt).read_bytes()
         except OSError as error:

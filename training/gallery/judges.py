@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
 from ...models.vision.asking import YesNoModel
+from ...models.weights import digest_of_model
 from ...pictures.reading import read_picture
-from ...rankings.answers import Answer, AnswerFile
+from ...rankings.answers import Answer, AnswerFile, check_name
 from ...rankings.gallery import ASPECTS, Gallery, Prompt, looks_like_a_hub_name
 from ...rankings.pictures import picture_file
 from ...rankings.questions import answered, questions
@@ -23,6 +26,7 @@ from ..engine.processes import this_process
 from ..engine.progress import progress_bar
 
 WORLD = "world"
+_WORLDS = f"judge {WORLD}"
 # A picture's score for a prompt in the prompt's aspect; nan where it cannot be told.
 Judge = Callable[[Image.Image, Prompt], float]
 
@@ -48,16 +52,34 @@ def check_judge(name: str | None) -> None:
         )
 
 
-def load_judge(name: str, device: str | None = None) -> tuple[str, Judge]:
-    """A judge and the annotator's name under which its answers are kept; the device is this process's."""
+def load_judge(name: str, device: str | None = None, run: Path | None = None) -> tuple[str, Judge]:
+    """A judge and the annotator's name under which a run keeps its answers; the device is this process's."""
     if name == WORLD:
-        return "judge world", world_judge
+        return _WORLDS, world_judge
     model = YesNoModel.load(name, device or str(this_process().device or "cpu"))
 
     def judge(picture: Image.Image, prompt: Prompt) -> float:
         return model.ask(picture, QUESTIONS[prompt.aspect].replace("{prompt}", prompt.text))
 
-    return f"judge {Path(name).name[:50]}", judge
+    return _annotator(name, run), judge
+
+
+def _annotator(name: str, run: Path | None) -> str:
+    """The name of a model as an annotator, with a mark where another model of that name has answered."""
+    last = "".join(filter(str.isprintable, Path(name).name))
+    # So long that all of it is taken in the name of a file.
+    while len(quote(last)) > 180:
+        last = last[:-1]
+    own = check_name(f"judge {last[:50]}")
+    if run is None:
+        return own
+    folder = Path(name)
+    model = name
+    if folder.is_dir():
+        model = digest_of_model(folder).get("model") or str(folder.resolve())
+    if own.casefold() != _WORLDS and AnswerFile(run, own).is_of_judge(model):
+        return own
+    return check_name(f"judge {last[:44]} {hashlib.sha256(model.encode()).hexdigest()[:8]}")
 
 
 def world_judge(picture: Image.Image, prompt: Prompt) -> float:
@@ -87,11 +109,13 @@ def judge_all(run: Path, gallery: Gallery, name: str, judge: Judge, iteration: i
     open_ones = [one for one in asked if not answered(one, answers)]
     with progress_bar(name, "prompt", len(open_ones)) as progress:
         for one in open_ones:
+            # Before the pictures are looked at: one that changes meanwhile is asked about again.
+            digests = one.digests
             scores = {
                 member: judge(read_picture(picture_file(run, member, one.prompt)), one.prompt)
                 for member in one.members
             }
-            file.add(Answer(one.prompt.aspect, one.prompt.number, one.prompt.text, places_by_score(scores)))
+            file.add(Answer(*one.question, one.prompt.text, places_by_score(scores), digests))
             progress.update()
     unable: dict[str, int] = {}
     for answer in file.answers().values():

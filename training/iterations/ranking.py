@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...models.rewards import reward_files
-from ...rankings.answers import all_answers
+from ...rankings.answers import AnswerFile, all_answers
 from ...rankings.errors import GalleryError
 from ...rankings.expansion import insert_newcomers
 from ...rankings.gallery import TUNED, Gallery
 from ...rankings.merging import Ranking, preference_lines, rankings, read_rankings
 from ...rankings.pictures import picture_file, write_lines
-from ...rankings.questions import answered, questions
+from ...rankings.questions import answered, of_these_pictures, questions
 from ..data.errors import SourceError
 from ..gallery.judges import judge_all, load_judge
 from .options import NEW, LoopRun
@@ -35,14 +35,15 @@ def first_rankings(run: LoopRun, folder: Path, gallery: Gallery, *, as_far_as_th
         raise GalleryError(f"{folder} has no prompt with pictures of two members; sample them first")
     answers = all_answers(folder)
     if run.judge is not None:
-        name, judge = load_judge(run.judge)
+        name, judge = load_judge(run.judge, run=folder)
         notes = judge_all(folder, gallery, name, judge)
         others = [one for one in answers if one != name]
-        answers = {name: all_answers(folder)[name]}
+        answers = {name: AnswerFile(folder, name).answers()}
         if others:
             notes.append(f"{name} ranks, so that answers of {', '.join(others)} do not count")
     # Who joins later is placed by rewards, whoever may have been asked about it.
     first = replace(gallery, members={one.name: one for one in gallery.joined(0)})
+    answers, earlier = of_these_pictures(folder, first, answers)
     found, about = rankings(first, answers)
     unanswered = [one for one in asked if not any(answered(one, own) for own in answers.values())]
     if not found:
@@ -56,7 +57,7 @@ def first_rankings(run: LoopRun, folder: Path, gallery: Gallery, *, as_far_as_th
             f"rank {folder}, or take what there is with --stage rank"
         )
     _write(run, folder, gallery, 0, found, ())
-    return notes + about + _aspects_without(gallery, found)
+    return notes + earlier + about + _aspects_without(gallery, found)
 
 
 def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: int) -> list[str]:

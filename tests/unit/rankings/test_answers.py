@@ -63,6 +63,59 @@ def test_a_killed_writer_costs_its_half_line_alone(tmp_path):
     assert file.answers() == {("attribute", 0): strict("abc"), ("spatial", 3): strict("cab", later)}
 
 
+def test_a_last_answer_without_its_newline_counts_and_is_kept(tmp_path):
+    """As an editor or a hand leaves it."""
+    file = AnswerFile(tmp_path, "Ana")
+    file.add(strict("abc"))
+    file.path.write_bytes(file.path.read_bytes().rstrip(b"\n"))
+    assert file.answers() == {("attribute", 0): strict("abc")}
+    later = Prompt("spatial", 3, "a cat on a mat")
+    file.add(strict("cab", later))
+    assert file.answers() == {("attribute", 0): strict("abc"), ("spatial", 3): strict("cab", later)}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_answer(tmp_path):
+    file = AnswerFile(tmp_path, "Ana")
+    file.add(strict("abc"))
+    file.path.write_bytes(b"\xef\xbb\xbf" + file.path.read_bytes())
+    assert file.answers() == {("attribute", 0): strict("abc")}
+    # Nor is a half line behind it.
+    file.path.write_bytes(b"\xef\xbb\xbf" + b'{"aspect"')
+    file.add(strict("cba"))
+    assert file.answers() == {("attribute", 0): strict("cba")}
+
+
+def test_a_letter_cut_in_the_middle_costs_its_half_line_alone(tmp_path):
+    file = AnswerFile(tmp_path, "Ana")
+    file.add(strict("abc"))
+    with file.path.open("ab") as half:
+        half.write('{"prompt": "书'.encode()[:-1])
+    assert file.answers() == {("attribute", 0): strict("abc")}
+
+
+def test_files_are_read_under_the_names_they_have(tmp_path):
+    """Copies of other programs, whose names this one would have written otherwise."""
+    AnswerFile(tmp_path, "ann").add(strict("abc"))
+    folder = tmp_path / "answers"
+    (folder / "ann.jsonl").rename(folder / "ann (laptop).jsonl")
+    (folder / "._ann.jsonl").write_bytes(b"\x00\x05\x16\x07\xff")
+    assert all_answers(tmp_path) == {"ann (laptop)": {("attribute", 0): strict("abc")}}
+    # Who goes on under that name goes on in that file.
+    AnswerFile(tmp_path, "ann (laptop)").add(strict("cba"))
+    assert all_answers(tmp_path) == {"ann (laptop)": {("attribute", 0): strict("cba")}}
+    (folder / "ann %28laptop%29.jsonl").write_bytes(b"")
+    with pytest.raises(GalleryError, match=r"are both of 'ann \(laptop\)'; put their lines into one file"):
+        all_answers(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    file = AnswerFile(tmp_path, "Ana")
+    file.add(strict("abc"))
+    file.path.write_bytes(file.path.read_bytes() + b"\xff\xfe\n")
+    with pytest.raises(GalleryError, match=r"Ana\.jsonl, line 2 is not UTF-8 text"):
+        all_answers(tmp_path)
+
+
 ANSWERING = """
 import sys
 from pathlib import Path
@@ -122,14 +175,78 @@ def test_any_name_is_a_file_of_its_own(name, tmp_path):
     assert [file.parent for file in tmp_path.rglob("*.jsonl")] == [tmp_path / "answers"]
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("Ana", "Ana"),
+        ("李 雷", "%E6%9D%8E %E9%9B%B7"),
+        ("书" * 27, "%E4%B9%A6" * 27),
+        # Devices on Windows.
+        ("con", "%63on"),
+        ("NUL", "%4EUL"),
+        ("com1.x", "%63om1.x"),
+        ("aux .b", "%61ux .b"),
+        ("Conny", "Conny"),
+        # Hidden elsewhere.
+        (".", "%2E"),
+        ("..", "%2E."),
+        (".ana", "%2Eana"),
+    ],
+)
+def test_names_are_those_of_files_on_every_system(name, file, tmp_path):
+    AnswerFile(tmp_path, name).add(strict("ab"))
+    assert [one.name for one in (tmp_path / "answers").iterdir()] == [f"{file}.jsonl"]
+    assert all_answers(tmp_path) == {name: {BOOK_QUESTION: strict("ab")}}
+
+
+@pytest.mark.parametrize("name", ["书" * 28, "ก" * 28, "🙂" * 21, "con" + "书" * 28])
+def test_a_name_too_long_for_a_file_is_told_before_the_first_answer(name):
+    with pytest.raises(GalleryError, match="is too long for the name of a file"):
+        check_name(name)
+
+
+def test_upper_and_lower_case_are_one_annotators_unless_both_have_answered_before(tmp_path):
+    AnswerFile(tmp_path, "Ann").add(strict("abc"))
+    other = AnswerFile(tmp_path, "ann")
+    other.add(strict("cba"))
+    assert other.annotator == "Ann"
+    assert all_answers(tmp_path) == {"Ann": {BOOK_QUESTION: strict("cba")}}
+    (tmp_path / "answers" / "ann.jsonl").write_bytes(b"")
+    if len(annotators(tmp_path)) == 2:  # where the file system tells them apart
+        AnswerFile(tmp_path, "ann").add(strict("bca"))
+        assert {name: [*own.values()] for name, own in all_answers(tmp_path).items()} == {
+            "Ann": [strict("cba")],
+            "ann": [strict("bca")],
+        }
+
+
 @pytest.mark.parametrize("name", ["", " \n", "x" * 61, "a\x00b"])
 def test_no_name_is_told(name):
     with pytest.raises(GalleryError, match="an annotator's name has 1 to 60 characters"):
         check_name(name)
 
 
+def test_the_pictures_of_an_answer_are_kept_and_a_model_names_its_file(tmp_path):
+    file = AnswerFile(tmp_path, "judge model")
+    own = Answer(BOOK.aspect, BOOK.number, BOOK.text, (("a",), ("b",)), {"a": "1f", "b": "2e"})
+    assert file.is_of_judge("first")
+    file.add(own)
+    assert file.answers() == {BOOK_QUESTION: own}
+    assert file.is_of_judge("first")
+    assert not file.is_of_judge("second")
+    assert own.is_of({"a": "1f", "c": "3d"})
+    assert not own.is_of({"a": "1f", "b": "other"})
+
+
 @pytest.mark.parametrize(
-    "line", ["nonsense", "[]", '{"aspect": "attribute"}', '{"places": [[]], "aspect": 1}']
+    "line",
+    [
+        "nonsense",
+        "[]",
+        '{"aspect": "spatial", "number": 1, "prompt": "p", "places": [], "pictures": 7}',
+        '{"aspect": "attribute"}',
+        '{"places": [[]], "aspect": 1}',
+    ],
 )
 def test_a_line_that_is_no_answer_is_told(line, tmp_path):
     file = AnswerFile(tmp_path, "Ana")

@@ -63,6 +63,11 @@ def test_members_and_prompts_are_read(write):
     assert gallery.size == (64, 64)
 
 
+def test_a_byte_order_mark_is_passed_over(write):
+    folder = write("\ufeff" + GALLERY)
+    assert read_gallery(folder).base == "sdxl"
+
+
 def test_aspects_that_name_the_same_file_share_its_pictures(write):
     folder = write(GALLERY, '"other.txt"', '"attribute.txt"\nspatial = "other.txt"')
     prompts = read_gallery(folder).prompts

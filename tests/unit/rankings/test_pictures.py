@@ -11,8 +11,10 @@ from instance_composer.rankings.pictures import (
     clear_unfinished,
     index,
     missing,
+    picture_digests,
     picture_file,
     read_record,
+    write_lines,
     write_picture,
 )
 
@@ -46,6 +48,25 @@ def test_a_picture_of_another_seed_is_told_where_the_seed_decides(tmp_path):
         missing(tmp_path, "sdxl", PROMPTS[1:], {"model": "m"}, 9)
     # Finished pictures know no seed.
     assert missing(tmp_path, "sdxl", PROMPTS[1:], {"model": "m"}) == []
+
+
+def test_a_picture_that_is_written_anew_has_another_digest(tmp_path):
+    assert picture_digests(tmp_path, ["sdxl"], PROMPTS[0]) == {}
+    made(tmp_path, PROMPTS[0])
+    before = picture_digests(tmp_path, ["sdxl", "other"], PROMPTS[0])
+    made(tmp_path, PROMPTS[0])
+    assert picture_digests(tmp_path, ["sdxl"], PROMPTS[0]) == before
+    made(tmp_path, PROMPTS[0], seed=8)
+    after = picture_digests(tmp_path, ["sdxl"], PROMPTS[0])
+    assert after.keys() == before.keys() == {"sdxl"}
+    assert after != before
+
+
+def test_lines_that_cannot_be_written_leave_nothing_behind(tmp_path):
+    (tmp_path / "lines.jsonl").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_lines(tmp_path / "lines.jsonl", [{"a": 1}])
+    assert [one.name for one in tmp_path.iterdir()] == ["lines.jsonl"]
 
 
 def test_a_broken_or_foreign_picture_is_told(tmp_path):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 import threading
 from contextlib import contextmanager
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from gallery_runs import ranking_run, write_gallery
@@ -14,7 +17,9 @@ from PIL import Image
 from instance_composer.rankings.answers import Answer, AnswerFile, all_answers
 from instance_composer.rankings.errors import GalleryError
 from instance_composer.rankings.gallery import Member
+from instance_composer.rankings.merging import rankings
 from instance_composer.rankings.pictures import picture_file, write_picture
+from instance_composer.rankings.questions import of_these_pictures
 from instance_composer.rankings.server import RankingServer
 
 
@@ -214,6 +219,122 @@ def test_a_member_that_has_its_pictures_later_is_asked_about_and_one_that_left_i
     write_picture(picture_file(tmp_path, "late", first), Image.new("RGB", (64, 64)), {"prompt": first.text})
     with serving(tmp_path, gallery.with_members([late])) as server:
         assert server.next_for("Ana")["question"]["number"] == first.number
+
+
+def test_a_picture_that_was_made_anew_is_asked_about_again(tmp_path):
+    gallery = ranking_run(tmp_path)
+    first, second = gallery.prompts[:2]
+    with serving(tmp_path, gallery) as server:
+        post(server, "answer", aspect="attribute", number=0, places=[[0], [1], [2]])
+        post(server, "answer", aspect="attribute", number=1, places=[])
+        assert post(server, "next")[1]["progress"]["done"] == 2
+    for prompt in (first, second):
+        image = Image.new("RGB", (64, 64), "red")
+        write_picture(picture_file(tmp_path, "third", prompt), image, {"prompt": prompt.text})
+    answers, notes = of_these_pictures(tmp_path, gallery, all_answers(tmp_path))
+    assert rankings(gallery, answers) == ([], [])
+    assert notes == ["2 answers of Ana are to earlier pictures; they are left out until they are given again"]
+    with serving(tmp_path, gallery) as server:
+        found = post(server, "next")[1]
+        assert (found["question"]["number"], found["progress"]["done"]) == (0, 0)
+        # Nor are the places of other pictures filled in where it is taken back.
+        assert post(server, "undo")[1]["question"]["number"] == 1
+        assert post(server, "undo")[1]["question"]["places"] == []
+        post(server, "answer", aspect="attribute", number=0, places=[[2], [1], [0]])
+        assert post(server, "next")[1]["progress"]["done"] == 1
+    answers, notes = of_these_pictures(tmp_path, gallery, all_answers(tmp_path))
+    assert [one.prompt for one in rankings(gallery, answers)[0]] == [first]
+    assert notes == []
+    # A picture that is no more decides nothing, as before.
+    picture_file(tmp_path, "third", first).unlink()
+    assert of_these_pictures(tmp_path, gallery, all_answers(tmp_path))[0] == answers
+
+
+def test_answers_that_do_not_say_their_pictures_count_as_before(tmp_path):
+    gallery = ranking_run(tmp_path)
+    first = gallery.prompts[0]
+    AnswerFile(tmp_path, "Ana").add(Answer("attribute", 0, first.text, (("right",), ("other",), ("third",))))
+    write_picture(picture_file(tmp_path, "third", first), Image.new("RGB", (64, 64)), {"prompt": first.text})
+    answers, notes = of_these_pictures(tmp_path, gallery, all_answers(tmp_path))
+    assert (len(answers["Ana"]), notes) == (1, [])
+    with serving(tmp_path, gallery) as server:
+        assert server.next_for("Ana")["progress"]["done"] == 1
+
+
+@pytest.mark.parametrize("name", [".", "..", "~ana", "李 雷", "a/b"])
+def test_pictures_come_under_any_name_as_a_browser_asks_for_them(name, server):
+    question = post(server, "next", annotator=name)[1]["question"]
+    base = f"http://127.0.0.1/{server.token}/"
+    for path in question["pictures"]:
+        asked = urlsplit(urljoin(base, path)).path
+        assert request(server, "GET", asked)[0] == 200, asked
+
+
+def test_a_name_in_other_letters_sees_the_same_order(server):
+    """Who began as Ann and goes on as ann."""
+    places = {name: post(server, "next", annotator=name)[1]["question"] for name in ("Ann", "ann")}
+    asked = server.by_question["attribute", places["Ann"]["number"]]
+    assert asked.shown_to("Ann") == asked.shown_to("ann")
+    post(server, "answer", annotator="Ann", aspect="attribute", number=0, places=[[0], [1], [2]])
+    post(server, "answer", annotator="ann", aspect="attribute", number=1, places=[[0], [1], [2]])
+    assert {name: len(own) for name, own in all_answers(server.run).items()} == {"Ann": 2}
+
+
+def no_request_is_at_work() -> None:
+    for one in threading.enumerate():
+        if "process_request_thread" in one.name:
+            one.join(timeout=20)
+
+
+def test_a_page_that_is_closed_in_the_middle_says_nothing(server, capfd):
+    head = f"GET /{server.token}/ HTTP/1.1\r\nHost: 127.0.0.1:{server.server_address[1]}\r\n"
+    for sent in (b"", head.encode(), f"{head}\r\n".encode()):
+        connection = socket.create_connection(server.server_address)
+        connection.sendall(sent)
+        # Closed at once, as a browser does that no longer wants the answer.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    assert request(server, "GET", f"/{server.token}/")[0] == 200
+    no_request_is_at_work()
+    assert capfd.readouterr().err == ""
+
+
+def test_faults_of_the_program_are_still_told(server, capfd, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("the program is wrong")
+
+    monkeypatch.setattr(server, "next_for", broken)
+    with pytest.raises(http.client.RemoteDisconnected):
+        post(server, "next")
+    no_request_is_at_work()
+    assert "the program is wrong" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "ftp://[", None, 400),
+        ("POST", "ftp://[", b"{}", 400),
+        ("GET", "/%s/picture/attribute/0/0/a%%00b", None, 400),
+        ("GET", "/%s/picture/attribute/0/0/%%E2%%80%%8B", None, 400),
+        ("GET", "/%s/picture/attribute/" + "9" * 5000 + "/0/Ana", None, 400),
+        ("GET", "/%s/" + "a" * 300 + ".html", None, 404),
+        ("POST", "/%s/next", b"[" * 50_000, 400),
+    ],
+)
+def test_what_no_page_would_send_is_refused_without_a_traceback(method, path, body, status, server, capfd):
+    path = path.replace("%s", server.token).replace("%%", "%")
+    found, data, _ = request(server, method, path, body)
+    assert found == status
+    assert json.loads(data)["error"]
+    no_request_is_at_work()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_port_that_is_taken_is_told(server):
+    port = server.server_address[1]
+    with pytest.raises(GalleryError, match=rf"port {port} cannot be opened .*; give another with --port"):
+        RankingServer(server.run, server.gallery, port)
 
 
 def test_an_answer_to_another_prompt_is_not_filled_in_where_it_was_taken_back(tmp_path):
