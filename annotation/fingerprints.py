@@ -61,6 +61,7 @@ def fingerprint_pictures(
 ) -> Known:
     """Fingerprints of all pictures, each made once and kept in `folder`; a file that changed is read again.
 
+    What cannot be read is tried again by every call.
     `share` (n, count): only every count-th picture from the n-th on is read, into a file of its own; the
     others are as known as other shares have made them by now. Stopped at any time, the same call goes on.
     Pictures are known by the way to them from `source`, without it by their file's name.
@@ -82,9 +83,10 @@ def fingerprint_pictures(
                 known[name] = before
             elif mine:
                 known[name] = found = _made(picture, shards)
-                said = {"failure": found} if isinstance(found, str) else asdict(found)
-                file.write(json.dumps({"name": name, "stamp": stamp, **said}) + "\n")
-                file.flush()
+                # Not why one cannot be read: a right or a disk that comes back leaves its file as it was.
+                if isinstance(found, Fingerprint):
+                    file.write(json.dumps({"name": name, "stamp": stamp, **asdict(found)}) + "\n")
+                    file.flush()
             if mine:
                 on_pictures(1)
     return known
@@ -104,16 +106,17 @@ def _stamp(picture: Path, shards: Shards) -> list[int]:
         return [0, 0]
 
 
-def _read_all(folder: Path) -> dict[tuple[Any, ...], Fingerprint | str]:
+def _read_all(folder: Path) -> dict[tuple[Any, ...], Fingerprint]:
     """By name and stamp: files of other shares may know a picture from before it changed."""
-    found: dict[tuple[Any, ...], Fingerprint | str] = {}
+    found: dict[tuple[Any, ...], Fingerprint] = {}
     for file in sorted(folder.glob("*-of-*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 values: dict[str, Any] = json.loads(line)
                 key = (values.pop("name"), *values.pop("stamp"))
-                found[key] = values["failure"] if "failure" in values else Fingerprint(**values)
-            # The end of a line that was being written when its process was killed: the picture is read again.
+                found[key] = Fingerprint(**values)
+            # The end of a line that was being written when its process was killed, or a failure as earlier
+            # versions kept them: the picture is read again.
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +16,7 @@ from .contact_sheet import is_sheet
 from .fingerprints import FOLDER as FINGERPRINTS
 from .sifting import FILE as LEFT_OUT
 from .words import read_words
-from .writing import replace_whole
+from .writing import link, replace_whole
 
 CAPTION_ENDING, TAGS_ENDING = ".txt", ".tags"
 
@@ -150,8 +148,8 @@ class PictureFolder:
         file = shard or picture
         beside = self.target / file.relative_to(self.source)
         self.layout_file(picture).parent.mkdir(parents=True, exist_ok=True)
-        if not (beside.exists() and (beside.samefile(file) or (shard and _is_copy(beside, shard)))):
-            replace_whole(beside, lambda unfinished: _link(file, unfinished))
+        if not (shard and beside.exists() and _is_copy(beside, shard)):
+            link(file, beside)
         replace_whole(
             self.layout_file(picture),
             lambda unfinished: unfinished.write_text(layout.to_json(), encoding="utf-8"),
@@ -271,12 +269,3 @@ def _is_copy(file: Path, source: Path) -> bool:
     """
     one, other = file.stat(), source.stat()
     return one.st_size == other.st_size and one.st_mtime_ns >= other.st_mtime_ns
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same file; a copy where the file system has none, or across file systems."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)

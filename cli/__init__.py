@@ -19,6 +19,7 @@ from io import TextIOWrapper
 from typing import NoReturn
 
 PROGRAM = "instance-composer"
+REPOSITORY = "https://github.com/instance-composer/ComfyUI-Instance-Composer"
 
 COMMANDS = {
     "demo": "render a gallery with the model that comes with the pack, on a CPU",
@@ -31,7 +32,7 @@ COMMANDS = {
     "annotate": "make training data of pictures: find what is in them and describe it",
     "train": "train an IFAdapter on any SDXL, reward models, or the demo model from scratch",
     "doctor": "say what of this machine helps or hinders the pack, as a text for a report",
-    "evaluate": "measure methods of placing things against each other on Shapes World",
+    "evaluate": "measure methods of placing things, and of keeping attributes on them, on Shapes World",
     "benchmark": "draw and score published benchmarks, and put their rows beside ours",
 }
 
@@ -147,7 +148,8 @@ def _explain(error: Exception) -> str | None:
         if package in ("", __name__.partition(".")[0]):
             return None
         return (
-            f'the Python package "{package}" is not installed; get it with: pip install "{PROGRAM}[render]"'
+            f'the Python package "{package}" is not installed; get it with: '
+            f'pip install "{PROGRAM}[render] @ git+{REPOSITORY}"'
         )
     # By name, because torch and safetensors are not at hand everywhere.
     name = type(error).__name__

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import best_device, device, number, usable_device
+from .arguments import Given, best_device, device, number, refuse_given, usable_device
 from .files import read_text
 from .share import add_share, own_device, share_of
 
@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-sheet", action="store_true", help="no contact-sheet.html of the results")
     parser.add_argument(
         "--sheet",
+        action=Given,
         type=number(1, whole=True),
         default=600,
         metavar="COUNT",
@@ -62,12 +63,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     known.add_argument("--tag-list", type=Path, help="file of the tags that a SigLIP chooses from")
     known.add_argument(
-        "--tag-threshold", type=number(0, 1), default=0.5, help="least probability of a tag (0.5)"
+        "--tag-threshold",
+        action=Given,
+        type=number(0, 1),
+        default=0.5,
+        help="least probability of a tag (0.5)",
     )
     known.add_argument(
-        "--tags", type=number(1, 1000, whole=True), default=20, help="most for a picture by --tagger (20)"
+        "--tags",
+        action=Given,
+        type=number(1, 1000, whole=True),
+        default=20,
+        help="most for a picture by --tagger (20)",
     )
-    known.add_argument("--pipeline", default="en_core_web_sm", help="spaCy's, for nouns (en_core_web_sm)")
+    known.add_argument(
+        "--pipeline", action=Given, default="en_core_web_sm", help="spaCy's, for nouns (en_core_web_sm)"
+    )
 
     limits = parser.add_argument_group("what is kept")
     limits.add_argument("--box-threshold", type=number(0, 1), default=0.35, help="of the detector (0.35)")
@@ -108,6 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..annotation.folder import PictureFolder, annotate_folder
     from ..annotation.sifting import read_list
 
+    _check_given(arguments)
     folder = PictureFolder(
         arguments.images, arguments.out or arguments.images, arguments.caption_files, arguments.tag_files
     )
@@ -144,6 +156,17 @@ def run(arguments: argparse.Namespace) -> int:
     code = _report(outcome, folder)
     # Whoever started several processes ends all where one fails, and the others have shares of their own.
     return 0 if share.total > 1 and arguments.share is None else code
+
+
+def _check_given(arguments: argparse.Namespace) -> None:
+    """ValueError for options that nothing would read."""
+    if not arguments.tagger:
+        refuse_given(arguments, ["tag_threshold", "tags"], "--tagger, which is not given")
+    if arguments.no_sheet:
+        refuse_given(arguments, ["sheet"], "the contact sheet, which --no-sheet leaves out")
+    if arguments.words is not None or arguments.words_file is not None:
+        purpose = "the nouns of captions, in whose place --words and --words-file are looked for"
+        refuse_given(arguments, ["pipeline"], purpose)
 
 
 def _say_missing(folder: PictureFolder, pictures: Sequence[Path]) -> None:

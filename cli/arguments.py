@@ -5,9 +5,38 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+# What a namespace calls the options that were noted.
+_GIVEN = "given"
+# The largest whole number that JSON and other programs keep exactly.
+_MOST_WHOLE = 2**53
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hip|npu|hpu|mlu|xla|privateuseone)(:[0-9]{1,3})?")
+
+
+class Given(argparse.Action):
+    """A value that is noted as given: one that was typed may be that of the default."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: object
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        given(namespace).add(self.dest)
+
+
+def given(namespace: argparse.Namespace) -> set[str]:
+    """The options with the action `Given` that have been read so far, as the namespace calls them."""
+    return namespace.__dict__.setdefault(_GIVEN, set[str]())
+
+
+def refuse_given(arguments: argparse.Namespace, names: Sequence[str], purpose: str) -> None:
+    """ValueError names those of some options (`Given`) that were typed, though nothing reads them here.
+
+    `purpose` is what they are for, and why that is not so now.
+    """
+    if found := [f"--{name.replace('_', '-')}" for name in names if name in given(arguments)]:
+        raise ValueError(f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} for {purpose}")
 
 
 def size(text: str) -> tuple[int, int]:
@@ -21,20 +50,27 @@ def size(text: str) -> tuple[int, int]:
 
 
 def number(lowest: float, highest: float = math.inf, whole: bool = False) -> Callable[[str], float]:
-    """A reader of numbers in a range, both ends allowed."""
+    """A reader of numbers in a range, both ends allowed; whole ones have one in any case."""
+    if whole and highest == math.inf:
+        highest = _MOST_WHOLE
 
     def read(text: str) -> float:
         try:
             value = int(text) if whole else float(text)
         except ValueError:
             value = math.nan
-        if not lowest <= value <= highest or math.isinf(value):
+        # Compared and not asked with isinf, which knows no whole number of hundreds of digits.
+        if not lowest <= value <= highest or value == math.inf:
             kind = "a whole number" if whole else "a number"
-            limits = f"from {lowest:g} to {highest:g}" if math.isfinite(highest) else f"from {lowest:g}"
+            limits = f"from {_shown(lowest)}" + (f" to {_shown(highest)}" if highest < math.inf else "")
             raise argparse.ArgumentTypeError(f'{kind} {limits} is needed, got "{text}"')
         return value
 
     return read
+
+
+def _shown(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def numbers(lowest: int, highest: int, most: int) -> Callable[[str], list[int]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import number
 from .files import is_pipe, read_pipe, whole
-from .render_files import size_for
+from .render_files import below_each_other, size_for
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
             _save(rows[-1], beside)
     overview = arguments.out / OVERVIEW
-    _save(_below_each_other(rows), overview)
+    _save(below_each_other(rows), overview)
     print(overview)
     return 0
 
@@ -126,15 +126,3 @@ def _render(
         )
         on_picture()
     return pictures
-
-
-def _below_each_other(rows: list[Image.Image]) -> Image.Image:
-    from PIL import Image
-
-    size = (max(row.width for row in rows), sum(row.height for row in rows))
-    sheet = Image.new("RGB", size, rows[0].getpixel((0, 0)))  # the rows' own ground beside narrower ones
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet

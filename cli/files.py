@@ -50,18 +50,6 @@ def read_text(file: Path) -> str:
         raise ValueError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
-def link(source: Path, target: Path) -> None:
-    """A second name for a file, in place of what has it; a copy where the file system has none."""
-    if target.exists() and target.samefile(source):
-        return
-    with whole(target) as unfinished:
-        unfinished.unlink()
-        try:
-            os.link(source.resolve(), unfinished)
-        except OSError:
-            shutil.copyfile(source, unfinished)
-
-
 def _new_beside(target: Path) -> Path:
     number = 1
     while True:

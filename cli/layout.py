@@ -9,7 +9,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, TextIO
 
 from .arguments import number, size
-from .files import is_pipe, link, read_pipe, write_whole
+from .files import is_pipe, read_pipe, write_whole
 
 if TYPE_CHECKING:
     from ..layout import Canvas, formats
@@ -152,6 +152,7 @@ def _coco(arguments: argparse.Namespace) -> int:
     """Write what is not there yet; 1 if an image has no layout that can be read."""
     from tqdm import tqdm
 
+    from ..annotation.writing import link
     from ..layout.formats.coco_set import read_set
 
     images, out = arguments.images, arguments.out
@@ -176,10 +177,10 @@ def _coco(arguments: argparse.Namespace) -> int:
         warnings += [f"{name}: warning: {warning}" for warning in told]
         if first != name:
             wrong.append(f"{name}: {first} would have the same layout file")
-        elif picture is not None and not picture.is_file():
-            wrong.append(f"{name}: it is not in {images}")
         elif layout is None:
             wrong.append(f"{name}: {reason}")
+        elif picture is not None and not picture.is_file():
+            wrong.append(f"{name}: it is not in {images}")
         elif not layout.instances:
             empty += 1
         elif target.exists() and not arguments.force:

@@ -22,9 +22,9 @@ from .files import is_pipe, read_pipe
 from .render_files import (
     asked_size,
     is_done,
+    renew_sheets,
     seeds_of,
     settings_of,
-    sheet_of,
     size_for,
     targets_of,
     weights_of,
@@ -175,6 +175,13 @@ def _run_one(arguments: argparse.Namespace, out: Path) -> int:
         raise ValueError(f"--out: many layouts need a folder, got {out.name}; leave .png away")
     if not out.parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.parent}")
+    share = share_of(arguments)
+    if share.total > 1:
+        told = "RANK and WORLD_SIZE of a launcher" if arguments.share is None else "--share"
+        raise ValueError(
+            f"{told}: {out.name} is of one layout, and each of {share.total} processes would draw and write "
+            "it; start one by itself, or name a folder with --out"
+        )
     layout = _checked(_read_one(arguments))
     steered = steering_pictures(arguments, Path(arguments.layout[0]).stem)
     _Drawer(arguments, lambda: weights_of(arguments)).draw(layout, out, steered)
@@ -190,7 +197,7 @@ def _run_many(arguments: argparse.Namespace, out: Path) -> int:
     if (out.exists() or out.suffix) and not out.is_dir():
         raise ValueError(f"--out: pictures are written as .png, or into a folder; got {out.name}")
     share = share_of(arguments)
-    own: list[Listed] = share.of(listed(arguments.layout))
+    own: list[Listed] = share.of(listed(arguments.layout, apart=out))
     # All are looked at before anything is loaded: what is wrong is told at once, and the rest is drawn.
     failures = 0
     due: list[tuple[Listed, Path, dict[str, Path]]] = []
@@ -208,10 +215,10 @@ def _run_many(arguments: argparse.Namespace, out: Path) -> int:
             print(f"{one}: {error}", file=sys.stderr)
             continue
         there = zip(targets_of(target, len(seeds)), seeds, strict=True)
-        done = all(
-            is_done(path, layout, arguments, seed, steered, precision, weights) for path, seed in there
-        )
-        if not done or (arguments.grid and not sheet_of(target).is_file()):
+        if all(is_done(path, layout, arguments, seed, steered, precision, weights) for path, seed in there):
+            for sheet in renew_sheets(arguments, target, layout):
+                print(sheet)
+        else:
             due.append((one, target, steered))
     done = len(own) - failures - len(due)
     drawer = _Drawer(arguments, weights) if due else None
@@ -361,7 +368,7 @@ class _Drawer:
             if arguments.beside:
                 print(write_beside(target, picture, layout))
         if arguments.grid:
-            print(write_sheet(sheet_of(out), pictures, seeds, layout))
+            print(write_sheet(out, pictures, seeds, layout))
 
     def _encode(self, layout: Layout) -> EncodedLayout:
         from tqdm import tqdm

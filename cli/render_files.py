@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _UNIT = 8
 # What pictures of earlier versions do not carry.
 _LATER = ("asked", "config", "weights")
+# What a sheet carries: a digest of what its pictures carry.
+_SHOWS = "shows"
 # Pictures side by side in a contact sheet.
 _COLUMNS = 4
 
@@ -108,8 +111,6 @@ def is_done(
     from PIL import Image
 
     if not target.is_file():
-        return False
-    if arguments.beside and not beside_of(target).is_file():
         return False
     try:
         with Image.open(target) as picture:
@@ -207,15 +208,12 @@ def write_beside(target: Path, picture: Image, layout: Layout) -> Path:
 
     beside = beside_of(target)
     drawn = draw_layout(layout, picture.size)
-    with whole(beside) as unfinished:
-        side_by_side([drawn, picture], ["layout", layout.prompt or "picture"]).save(unfinished, "PNG")
+    _write_sheet(beside, side_by_side([drawn, picture], ["layout", layout.prompt or "picture"]), [target])
     return beside
 
 
-def write_sheet(path: Path, pictures: list[Image], seeds: list[int], layout: Layout) -> Path:
+def write_sheet(out: Path, pictures: list[Image], seeds: list[int], layout: Layout) -> Path:
     """The pictures of one layout under their seeds, four in a row, the layout before them."""
-    from PIL import Image
-
     from ..pictures import draw_layout, side_by_side
 
     images = [draw_layout(layout, pictures[0].size), *pictures]
@@ -224,13 +222,66 @@ def write_sheet(path: Path, pictures: list[Image], seeds: list[int], layout: Lay
         side_by_side(images[first : first + _COLUMNS], labels[first : first + _COLUMNS])
         for first in range(0, len(images), _COLUMNS)
     ]
-    sheet = Image.new(
-        "RGB", (max(row.width for row in rows), sum(row.height for row in rows)), rows[0].getpixel((0, 0))
-    )
+    path = sheet_of(out)
+    _write_sheet(path, below_each_other(rows), targets_of(out, len(seeds)))
+    return path
+
+
+def renew_sheets(arguments: argparse.Namespace, out: Path, layout: Layout) -> Iterator[Path]:
+    """Write the sheets that are asked for and show other pictures than there are now, or are not there.
+
+    Out of the pictures of one layout, which are all there.
+    """
+    from ..pictures.reading import read_picture
+
+    seeds = seeds_of(arguments)
+    targets = targets_of(out, len(seeds))
+    for target in targets if arguments.beside else ():
+        if not _is_of(beside_of(target), [target]):
+            yield write_beside(target, read_picture(target), layout)
+    if arguments.grid and not _is_of(sheet_of(out), targets):
+        yield write_sheet(out, [read_picture(target) for target in targets], seeds, layout)
+
+
+def below_each_other(rows: Sequence[Image]) -> Image:
+    """Pictures in a column; beside narrower ones is the ground of the first, as its corner has it."""
+    from PIL import Image
+
+    size = (max(row.width for row in rows), sum(row.height for row in rows))
+    sheet = Image.new("RGB", size, rows[0].getpixel((0, 0)))
     top = 0
     for row in rows:
         sheet.paste(row, (0, top))
         top += row.height
+    return sheet
+
+
+def _write_sheet(path: Path, sheet: Image, pictures: Sequence[Path]) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text(_SHOWS, _digest(pictures))
     with whole(path) as unfinished:
-        sheet.save(unfinished, "PNG")
-    return path
+        sheet.save(unfinished, "PNG", pnginfo=info)
+
+
+def _is_of(sheet: Path, pictures: Sequence[Path]) -> bool:
+    """Whether a sheet is there and shows these pictures as they are now."""
+    try:
+        return _texts(sheet).get(_SHOWS) == _digest(pictures)
+    except (OSError, ValueError):
+        return False
+
+
+def _digest(pictures: Sequence[Path]) -> str:
+    """A digest of the layouts and settings that pictures carry, which tell one picture from another."""
+    carried = [[_texts(one).get(name, "") for name in ("layout", "instance-composer")] for one in pictures]
+    return hashlib.blake2b(json.dumps(carried).encode(), digest_size=16).hexdigest()
+
+
+def _texts(path: Path) -> Mapping[Any, Any]:
+    """What a picture carries before its pixels, which are not decoded."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return picture.info

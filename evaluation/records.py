@@ -28,13 +28,20 @@ class Evaluation(Generic[AnyPlan]):
     A point's way is called by its name, picture n of the plan is case n. It continues where it stopped:
     methods and numbers may be added at any time, what is there is kept. Two processes may share the folder as
     long as no method is run by both. A record stands for its picture, even where that is gone: folders of
-    versions that kept records alone are continued.
+    versions that kept records alone are continued. `PlanError` for the folder of another evaluation, and
+    without `begin` for one that has none: a report begins nothing.
     """
 
-    def __init__(self, folder: Path, plan: AnyPlan) -> None:
+    def __init__(self, folder: Path, plan: AnyPlan, *, begin: bool = True) -> None:
         self.folder, self.plan = folder, plan
+        file = folder / "plan.json"
+        if not begin and not file.is_file():
+            raise PlanError(
+                f"{folder} has no plan.json, so nothing has been run there, and of each method 3 are needed "
+                "for a report; name the folder of an evaluation, or leave --report-only out to begin one"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        self._check_plan(folder / "plan.json")
+        self._check_plan(file)
         self.records = {(_point(one), int(one["number"])): one for one in self._read()}
 
     @cached_property

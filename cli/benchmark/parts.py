@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import best_device, device, usable_device
+from ..share import launched_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def chosen_shard(arguments: argparse.Namespace) -> Shard:
 
     if arguments.shard is not None:
         return Shard(*arguments.shard)
-    return Shard(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    return Shard(*launched_share())
 
 
 def chosen_precision(arguments: argparse.Namespace) -> str:

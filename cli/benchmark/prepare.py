@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import number
+from ..files import whole
 from .parts import benchmark_of
 
 PURPOSE = "read the benchmark's data where you have it, and freeze what is to be drawn"
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         cases = CaseList.read(arguments.cases)
         if cases.benchmark != benchmark.name:
             raise ValueError(f"{arguments.cases} holds cases of {cases.benchmark}, not of {benchmark.name}")
-        shutil.copyfile(arguments.cases, target)
+        with whole(target) as unfinished:
+            shutil.copyfile(arguments.cases, unfinished)
     elif arguments.tiny:
         cases = _tiny(arguments, benchmark)
         cases.write(target)

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import number
+from ..arguments import Given, number, refuse_given
 from .parts import add_machine, add_shard, benchmark_of, chosen_device, chosen_shard, open_run
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
     )
     models = parser.add_argument_group("models: folders, or names on Hugging Face's hub")
     for option, purpose in _OPTIONS[name].items():
-        models.add_argument(f"--{option}", help=purpose)
+        models.add_argument(f"--{option}", action=Given, help=purpose)
     real = parser.add_argument_group("distance from real pictures: FID and KID (the extra fid)")
     real.add_argument("--reference", type=Path, help="folder of real pictures")
     real.add_argument("--inception", type=Path, help="weights of torch-fidelity's Inception V3, a file")
     real.add_argument(
         "--resize",
+        action=Given,
         choices=_RESIZINGS,
         default=_RESIZINGS[0],
         help=f"how pictures get its size: as clean-fid or as the first FID did ({_RESIZINGS[0]})",
@@ -85,6 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ...evaluation.harness.measuring import measure
 
+    if arguments.tiny:
+        options = [option.replace("-", "_") for option in _OPTIONS[arguments.benchmark]]
+        refuse_given(arguments, options, "models, in whose place --tiny has the judge of Shapes World")
+    if arguments.reference is None and arguments.inception is None:
+        refuse_given(arguments, ["resize"], "FID and KID, which need --reference and --inception")
     run_folder, benchmark, shard = (
         open_run(arguments),
         benchmark_of(arguments.benchmark),

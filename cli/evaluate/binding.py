@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...generation.binding_methods import METHODS, WITH_LORA
 from ...models.sdxl.layer_presets import LAYER_PRESETS
-from ..arguments import number
+from ..arguments import Given, number, refuse_given
 from .scenes import (
     add_comparison,
     add_run,
@@ -48,7 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]FILE",
         help=f"a LoRA of the UNet, for {', '.join(WITH_LORA)}; may be given several times, under a name each",
     )
-    comparison.add_argument("--lora-strength", type=number(-10, 10), default=1.0, help="of the LoRAs (1)")
+    comparison.add_argument(
+        "--lora-strength", action=Given, type=number(-10, 10), default=1.0, help="of the LoRAs (1)"
+    )
     add_run(parser)
     guidance = parser.add_argument_group("guidance, as in the node Attribute Concentration")
     for name, purpose in (
@@ -65,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sweep.add_argument(
         "--weights", help="pairs of token and pixel weight, such as 1:1,1:0,0:1 (those of the node settings)"
     )
-    sweep.add_argument("--sweep", default="local", help="methods, separated by commas (local)")
+    sweep.add_argument("--sweep", action=Given, default="local", help="methods, separated by commas (local)")
     add_where(parser)
 
 
@@ -75,6 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.binding.report import write_report
     from ...evaluation.scorers.binding import score
 
+    if not arguments.strengths:
+        refuse_given(arguments, ["sweep"], "--strengths, which is not given")
+    if not arguments.lora:
+        refuse_given(arguments, ["lora_strength"], "--lora, which is not given")
     methods, guidance = read_methods(arguments.methods, METHODS), _guidance(arguments)
     loras = _loras(arguments)
     sweeps = _sweeps(arguments, guidance, loras)

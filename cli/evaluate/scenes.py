@@ -126,7 +126,8 @@ def evaluate(
         # Nothing is drawn, and the model that did it may be gone: only the part that measures counts.
         weights = {_MEASURES: weights[_MEASURES]}
     plan = replace(plan, weights=weights)
-    evaluation, features = Evaluation(arguments.folder, plan), PictureFeatures(base)
+    evaluation = Evaluation(arguments.folder, plan, begin=not arguments.report_only)
+    features = PictureFeatures(base)
 
     def open_drawer() -> AbstractContextManager[ComfyUIProcess]:
         if arguments.comfyui is None:

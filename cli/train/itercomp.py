@@ -8,7 +8,7 @@ from typing import Any
 
 from ...training.iterations.options import LoopRun
 from ...training.iterations.stage_names import STAGE_NAMES
-from ..arguments import number
+from ..arguments import Given, number, refuse_given
 from .options import add_options, read_options
 from .settings import add_settings, changes, settings_file
 
@@ -27,11 +27,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--iterations", type=number(1, whole=True), default=1, help="how many in all, earlier ones too (1)"
     )
     parser.add_argument(
-        "--until", choices=STAGE_NAMES, help="stop behind this stage of the present iteration"
+        "--until",
+        action=Given,
+        choices=STAGE_NAMES,
+        help="stop behind this stage of the present iteration",
     )
     parser.add_argument("--stage", choices=STAGE_NAMES, help="this stage alone, even if it was finished")
     parser.add_argument(
-        "--iteration", type=number(0, whole=True), default=0, help="of --stage, counted from 0 (0)"
+        "--iteration",
+        action=Given,
+        type=number(0, whole=True),
+        default=0,
+        help="of --stage, counted from 0 (0)",
     )
     add_options(parser, LoopRun)
     add_settings(parser)
@@ -39,6 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Go on with the loop, and say where the reports are."""
+    if arguments.stage is None:
+        refuse_given(arguments, ["iteration"], "--stage, which is not given")
+    else:
+        refuse_given(arguments, ["until"], "the whole loop, and --stage runs one stage alone; leave one out")
     from ...training.iterations.loop import Loop
 
     loop = Loop(read_options(arguments, LoopRun), arguments.folder, _settings(arguments))

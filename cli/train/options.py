@@ -7,13 +7,11 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from ..arguments import size
+from ..arguments import Given, size
 
 RunT = TypeVar("RunT")
 
 CONTINUES = "A run that was interrupted continues from its last checkpoint, exactly as if it had not been."
-# What a namespace calls the flags that were read.
-_GIVEN = "given"
 _READERS: dict[Any, Any] = {tuple[int, int]: size, **{kind: kind for kind in (Path, str, int, float)}}
 
 
@@ -27,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser, run: type, *, required: bool = 
         if kind is bool:
             words["action"] = "store_true"
         else:
-            words |= {"type": _READERS[kind], "metavar": name.upper(), "action": _Given}
+            words |= {"type": _READERS[kind], "metavar": name.upper(), "action": Given}
         if one.default is MISSING:
             words["required"] = required
         elif kind is not bool:
@@ -38,21 +36,6 @@ def add_options(parser: argparse.ArgumentParser, run: type, *, required: bool = 
 def read_options(arguments: argparse.Namespace, run: type[RunT]) -> RunT:
     """The dataclass made of the flags that `add_options` added for it."""
     return run(**{one.name: getattr(arguments, one.name) for one in fields(run)})  # type: ignore[arg-type]
-
-
-def given(namespace: argparse.Namespace) -> set[str]:
-    """The flags of `add_options` that have been read so far, by their fields."""
-    return namespace.__dict__.setdefault(_GIVEN, set[str]())
-
-
-class _Given(argparse.Action):
-    """A value that is noted as given: one that was typed may be that of the default."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: object
-    ) -> None:
-        setattr(namespace, self.dest, values)
-        given(namespace).add(self.dest)
 
 
 def _kind(hint: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...training.demo_model.stage_names import REWARD_STAGE_NAMES
 from ...training.itercomp.reward_options import REWARD_SETTINGS, RewardRun
+from ..arguments import refuse_given
 from .options import CONTINUES, add_options, read_options
 from .settings import add_settings, changes, settings_file
 
@@ -55,14 +56,15 @@ def _reward(arguments: argparse.Namespace) -> int:
 
 
 def _world_rewards(arguments: argparse.Namespace) -> int:
-    from ...training.demo_model.rewards import train_world_rewards
-
     if given := [name for name in ("data", "validation", "aspect") if getattr(arguments, name) is not None]:
         raise ValueError(
             f"--stage is one of the demo's, which learn from Shapes World; leave out --{', --'.join(given)}"
         )
+    refuse_given(arguments, ["frozen"], "--data, which is not given")
     if arguments.init is not None and len(arguments.stage) != 1:
         raise ValueError("--init is where one stage starts; say which with one --stage")
+    from ...training.demo_model.rewards import train_world_rewards
+
     tables = settings_file(arguments)
     for name in arguments.stage or REWARD_STAGE_NAMES:
         tables[name] = {**tables.get(name, {}), **changes(arguments)}

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import given
+from ..arguments import given
 
 # Tables of a run.toml beside its settings.
 OPTIONS, VERSIONS = "options", "versions"

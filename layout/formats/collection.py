@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from . import Reading, read_file, read_noted
 
 # Of a folder these are read; a picture only if it carries a layout and no document of its name is there.
 _DOCUMENT, _LINES, _PICTURE = ".json", ".jsonl", ".png"
+# The beginning of the text with settings that `render` writes into a picture.
+_MADE = b"iTXtinstance-composer\0"
 
 
 class CollectionError(ValueError):
@@ -41,13 +44,17 @@ class Listed(NamedTuple):
             return read_noted(file.readline(), form, canvas=canvas, **options)
 
 
-def listed(sources: Sequence[str | os.PathLike[str]]) -> list[Listed]:
+def listed(
+    sources: Sequence[str | os.PathLike[str]], apart: str | os.PathLike[str] | None = None
+) -> list[Listed]:
     """The layouts of files, folders, patterns (`*`, `?`, `**`) and JSON Lines, in order.
 
     A folder is looked through with those below it, and names keep the way from it; lines are named by their
-    file and number. `CollectionError` where there is nothing, and where two have one name.
+    file and number. `apart` is the folder that pictures of them go to: below a folder or pattern it is passed
+    over, and in the folder itself pictures that `render` made of another layout there are.
+    `CollectionError` where there is nothing, and where two have one name.
     """
-    found = [one for source in sources for one in _of(os.fspath(source))]
+    found = [one for source in sources for one in _of(os.fspath(source), apart)]
     names: dict[str, Listed] = {}
     for one in found:
         other = names.setdefault(one.name, one)
@@ -58,10 +65,10 @@ def listed(sources: Sequence[str | os.PathLike[str]]) -> list[Listed]:
     return found
 
 
-def _of(source: str) -> list[Listed]:
+def _of(source: str, apart: str | os.PathLike[str] | None) -> list[Listed]:
     path = Path(source)
     if path.is_dir():
-        found = list(_in_folder(path))
+        found = _outside(list(_in_folder(path)), path, apart)
         if not found:
             raise CollectionError(
                 f"{path} holds no layouts; {_DOCUMENT}, {_LINES} and {_PICTURE} that carry one are read"
@@ -74,7 +81,37 @@ def _of(source: str) -> list[Listed]:
     paths = sorted(Path(one) for one in glob.glob(source, recursive=True) if os.path.isfile(one))
     if not paths:
         raise CollectionError(f"no file fits the pattern {source}")
-    return [one for each in paths for one in _of_file(each, each.stem)]
+    fixed = takewhile(lambda part: not glob.has_magic(part), path.parts)
+    found = [one for each in paths for one in _of_file(each, each.stem)]
+    rest = _outside(found, Path(*fixed), apart)
+    if found and not rest:
+        raise CollectionError(f"no file fits the pattern {source} outside of {apart}, where pictures go")
+    return rest
+
+
+def _outside(found: list[Listed], folder: Path, apart: str | os.PathLike[str] | None) -> list[Listed]:
+    """What stays of the layouts that were found in a folder, if their pictures go to `apart`."""
+    if apart is None:
+        return found
+    root, place = folder.resolve(), Path(apart).resolve()
+    if root == place:
+        names = {one.name for one in found}
+        documents = {one.name for one in found if one.path.suffix.lower() != _PICTURE}
+        return [one for one in found if not _is_made(one, names, documents)]
+    if not place.is_relative_to(root):
+        return found
+    below = folder / place.relative_to(root)
+    return [one for one in found if not one.path.is_relative_to(below)]
+
+
+def _is_made(one: Listed, names: Collection[str], documents: Collection[str]) -> bool:
+    """Whether a picture is by `render`, of another layout: under its name, or one of several (-1, -2, …)."""
+    if one.path.suffix.lower() != _PICTURE:
+        return False
+    name, _, number = one.name.rpartition("-")
+    return (one.name in documents or (number.isdecimal() and name in names)) and (
+        _MADE in one.path.read_bytes()
+    )
 
 
 def _in_folder(folder: Path) -> Iterator[Listed]:

@@ -77,3 +77,10 @@ def test_a_report_alone_needs_the_autoencoder_that_measured_and_not_what_drew(mo
     assert evaluate("layout", tmp_path / "of-another", "--model", str(model)) == 0
     assert evaluate("layout", tmp_path / "of-another", "--report-only") == 2
     assert "weights of VAE are others" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["layout", "binding"])
+def test_a_report_of_a_folder_that_is_none_leaves_none(action, tmp_path, capsys):
+    assert evaluate(action, tmp_path / "run", "--report-only") == 2
+    assert "has no plan.json, so nothing has been run there" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -271,6 +271,50 @@ def test_a_folder_is_drawn_with_one_loading_and_only_what_is_not_done(render, tm
     assert all((file.stat().st_mtime_ns == before[file]) is (n in (2, 3)) for n, file in enumerate(files))
 
 
+@pytest.mark.parametrize("out", ["layouts/pictures", "layouts"])
+def test_pictures_that_were_drawn_are_no_layouts_of_the_next_run(out, render, tmp_path, capsys):
+    layouts = tmp_path / "layouts"
+    layouts.mkdir()
+    (layouts / "one.json").write_text(LAYOUT)
+    words = {"layout": layouts, "out": tmp_path / out, "size": "64x64", "steps": 1}
+    names = [str(tmp_path / out / f"one-{number}.png") for number in (1, 2)]
+    assert render("--batch", 2, **words) == 0
+    assert capsys.readouterr().out.splitlines() == names
+    assert render("--batch", 2, **words) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "1 layouts, of 1 the pictures were there, 0 failed" in said.err
+
+
+def test_sheets_show_the_pictures_that_there_are(render, tmp_path, capsys):
+    """They are made of these where they show earlier ones, more of them, or were left out before."""
+    layout, out, other = tmp_path / "layout.json", tmp_path / "out", tmp_path / "other"
+    sheets = ("--beside", "--grid")
+
+    def drawn(*words, out=out):
+        out.mkdir(exist_ok=True)
+        assert render(*words, layout=layout, out=out, size="64x64", steps=1) == 0
+        return [Path(line).name for line in capsys.readouterr().out.splitlines()]
+
+    both = ["layout-beside.png", "layout-grid.png"]
+    assert drawn("--seed", 1, *sheets) == ["layout.png", *both]
+    assert drawn("--seed", 1, *sheets) == []
+    assert drawn("--seed", 2) == ["layout.png"]
+    assert drawn("--seed", 2, *sheets) == both
+    assert drawn("--seed", 2, *sheets, out=other) == ["layout.png", *both]
+    for name in both:
+        assert (pixels(out / name) == pixels(other / name)).all(), name
+    assert drawn("--seed", 2, *sheets) == []
+    (out / both[0]).unlink()
+    assert drawn("--seed", 2, *sheets) == both[:1]
+    assert drawn("--seeds", "1-3", "--grid")[-1] == both[1]
+    assert drawn("--seeds", "1,2", "--grid") == both[1:]
+    assert opened(out / both[1]).width < 4 * 64
+    # Of an earlier version, which did not note what it shows.
+    opened(other / both[1]).save(out / both[1])
+    assert drawn("--seeds", "1,2", "--grid") == both[1:]
+
+
 def drawn_again(run, capsys):
     """Whether a command that may find its picture there draws it."""
     capsys.readouterr()

@@ -75,6 +75,11 @@ def inline_commands(page: str) -> Iterator[str]:
             yield code
 
 
+def named_scripts(page: str) -> list[str]:
+    """Programs that a page names with their folders, in sentences, tables and blocks."""
+    return sorted(set(re.findall(r"(?<![\w./<>-])(?:[\w.-]+/)+[\w.-]+\.(?:py|mjs|js)\b", pages()[page])))
+
+
 def links(page: str) -> list[str]:
     """Targets of the page's links that lead into the repository."""
     return sorted(set(_LINK.findall(_BLOCK.sub("", pages()[page]))))

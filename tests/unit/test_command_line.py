@@ -47,7 +47,8 @@ def test_the_chosen_command_gets_its_arguments_and_gives_the_exit_code(command):
         (
             ModuleNotFoundError("No module named 'diffusers'", name="diffusers.models"),
             'the Python package "diffusers" is not installed; '
-            'get it with: pip install "instance-composer[render]"',
+            'get it with: pip install "instance-composer[render] @ '
+            'git+https://github.com/instance-composer/ComfyUI-Instance-Composer"',
         ),
     ],
 )

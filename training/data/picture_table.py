@@ -121,6 +121,6 @@ def _pyarrow() -> Any:
         return import_module("pyarrow")
     except ImportError as error:
         raise SourceError(
-            "a Parquet table is read by pyarrow, which is not installed; get it with: pip install "
-            f'"instance-composer[data]", or give a folder ({error})'
+            "a Parquet table is read by pyarrow, which is not installed; get it with: pip install pyarrow, "
+            f"or give a folder ({error})"
         ) from error

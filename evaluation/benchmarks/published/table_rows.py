@@ -12,8 +12,7 @@ from ...benchmark import PlanError
 
 _ENDING = ".parquet"
 _NO_PYARROW = (
-    'is Parquet, which needs pyarrow: pip install "instance-composer[data]", or write the rows without '
-    "pictures as JSON lines"
+    "is Parquet, which needs pyarrow: pip install pyarrow, or write the rows without pictures as JSON lines"
 )
 
 

@@ -21,11 +21,11 @@ async def answer(request: web.Request) -> web.Response:
     body = await read_body(request, MOST_BYTES)
     if body is None:
         return refusal(413, f"The document is larger than {MOST_BYTES} bytes.")
-    layout = _layout(body)
-    if layout is None:
+    # Reading large documents and long prompts takes a moment; the server goes on meanwhile.
+    said = await asyncio.to_thread(_answer, body)
+    if said is None:
         return refusal(400, 'Send {"document": …} with the JSON text of a layout.')
-    # Reading long prompts takes a moment; the server goes on meanwhile.
-    return web.json_response(await asyncio.to_thread(_answer, layout))
+    return web.json_response(said)
 
 
 def _layout(body: bytes) -> Layout | None:
@@ -36,5 +36,9 @@ def _layout(body: bytes) -> Layout | None:
         return None
 
 
-def _answer(layout: Layout) -> dict[str, Any]:
+def _answer(body: bytes) -> dict[str, Any] | None:
+    """What is said of a request's layout, None for a request that is not understood."""
+    layout = _layout(body)
+    if layout is None:
+        return None
     return {"prompt": join_captions(layout), "unnamed": [one.id for one in find_unnamed(layout)]}

@@ -25,6 +25,8 @@ _one_at_a_time = asyncio.Lock()
 async def answer(request: web.Request) -> web.Response:
     """`{"thorough": bool}` to `{"text", "faults"}`; a thorough report has hashes and a pass of each model."""
     body = await read_body(request, MOST_BYTES)
+    if body is None:
+        return refusal(413, f"The request is larger than {MOST_BYTES} bytes.")
     try:
         asked: Any = json.loads(body or b"{}")
     except (ValueError, RecursionError):

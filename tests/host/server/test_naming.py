@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import current_thread, main_thread
+
 import pytest
 
 from instance_composer.hosts.comfyui.server import naming
@@ -19,6 +21,15 @@ def test_the_route_says_what_the_node_puts_out(post):
     document = LAYOUT.to_json()
     assert post(naming.PATH, {"document": document}) == (200, {"prompt": JOINED, "unnamed": ["fox"]})
     assert InstanceLayout.execute(1024, 1024, document).result[3] == JOINED
+
+
+def test_a_document_is_read_beside_the_server(post, monkeypatch):
+    """Megabytes of one would hold up everything else that the server does."""
+    threads, read = [], Layout.from_json
+    monkeypatch.setattr(Layout, "from_json", lambda text: threads.append(current_thread()) or read(text))
+    assert post(naming.PATH, {"document": LAYOUT.to_json()})[0] == 200
+    assert threads
+    assert main_thread() not in threads
 
 
 def test_the_switch_leaves_prompts_alone():

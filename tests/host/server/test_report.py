@@ -51,6 +51,12 @@ def test_what_is_not_understood_is_refused_in_words(post):
     assert "thorough" in reply["error"]
 
 
+def test_a_request_too_large_makes_no_report(post, monkeypatch):
+    monkeypatch.setattr(report, "examine", lambda *_, **__: pytest.fail("a report was made"))
+    status, reply = post(report.PATH, b" " * (report.MOST_BYTES + 1))
+    assert (status, list(reply)) == (413, ["error"])
+
+
 def test_both_hosts_compute_the_same_numbers():
     from instance_composer.hosts.comfyui.checkpoints.unet_pass import predict_noise as in_comfyui
     from instance_composer.hosts.diffusers_sdxl.unet_pass import predict_noise as in_diffusers

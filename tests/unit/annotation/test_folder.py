@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from PIL import Image
@@ -298,6 +301,32 @@ def test_a_shard_that_had_to_be_copied_is_copied_once_and_anew_when_it_changes(t
     shard(source, {"a.png": png(), "c.png": png()})
     assert annotate_folder(annotator(), PictureFolder(source.parent, copy.parent)).annotated == 1
     assert copy.read_bytes() == source.read_bytes()
+
+
+def test_processes_that_place_the_same_shard_at_once_do_not_take_it_from_each_other(tmp_path, monkeypatch):
+    """As those of a launcher do across file systems: both have made their copy before either is named."""
+    source, target = tmp_path / "source", tmp_path / "out"
+    shard(source / "0.tar", {"a.png": png(), "b.png": png()})
+    both, copy = Barrier(2, timeout=60), shutil.copyfile
+
+    def refuse(*_):
+        raise OSError("there are no second names of files here")
+
+    def copy_slowly(one, other):
+        copy(one, other)
+        both.wait()
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", copy_slowly)
+    folders = [PictureFolder(source, target) for _ in range(2)]
+    with ThreadPoolExecutor(2) as processes:
+        starts = [
+            processes.submit(annotate_folder, annotator(), folder, share=(place, 2))
+            for place, folder in enumerate(folders)
+        ]
+        assert [start.result().annotated for start in starts] == [1, 1]
+    assert (target / "0.tar").read_bytes() == (source / "0.tar").read_bytes()
+    assert sorted(one.name for one in target.iterdir()) == ["0", "0.tar"]
 
 
 def test_fingerprints_of_pictures_in_shards_are_kept_until_their_shard_changes(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -134,6 +135,40 @@ def test_shares_read_each_picture_once_and_a_changed_one_again(tmp_path, monkeyp
     assert again["b.png"] == everything["b.png"]
     assert fingerprint_pictures(pictures, folder) == again
     assert len(read) == 5
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    """A disk or a right that comes back leaves a file as large and as old as it was."""
+    write(tmp_path, a=scene(1))
+
+    def fail(path):
+        raise OSError("Input/output error")
+
+    with monkeypatch.context() as without_disk:
+        without_disk.setattr(fingerprints, "read_picture", fail)
+        assert known(tmp_path) == {"a.png": "Input/output error"}
+    found = known(tmp_path)
+    assert found["a.png"] == Fingerprint.of(scene(1))
+    # As an earlier version kept it.
+    file = tmp_path / "fingerprints" / "0-of-1.jsonl"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({"name": "a.png", "stamp": kept["stamp"], "failure": "it is locked"}) + "\n")
+    assert known(tmp_path) == found
+
+
+@pytest.mark.parametrize(("times", "stays"), [("0", 2), ("1", 1), ("1.5", 2)])
+def test_how_stretched_a_picture_may_be(times, stays, tmp_path, capsys):
+    write(tmp_path, a=scene(1, (64, 64)), b=scene(2, (96, 64)))
+    assert main(["sift", str(tmp_path), "--stretched", times]) == 0
+    assert f"{stays} of 2 pictures stay" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("times", ["0.5", "0.999", "-1", "nan", "inf"])
+def test_a_ratio_that_no_picture_has_is_refused(times, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["sift", str(tmp_path), "--stretched", times])
+    assert ended.value.code == 2
+    assert "is needed, got" in capsys.readouterr().err
 
 
 def test_pictures_of_folders_below_are_compared_too(tmp_path):

@@ -80,6 +80,24 @@ def test_a_thorough_report_gives_the_same_numbers_twice_and_the_files_hash(comfy
     assert f"SHA-256 {own}" in rows(first, "Model files")["ifadapter/mine.safetensors"][1]
 
 
+def test_a_file_that_cannot_be_read_to_its_end_costs_its_own_row_alone(comfyui):
+    for name in ("broken", "mine"):
+        shutil.copy(FOLDER / ADAPTER, comfyui / "models" / "ifadapter" / f"{name}.safetensors")
+
+    def sha256(path):
+        if path.stem == "broken":
+            raise OSError(5, "Input/output error", str(path))
+        return model_files.sha256(path)
+
+    report = examine(read_installation(comfyui), hashes=sha256)
+    found = rows(report, "Model files")
+    state, _, remedy = found["ifadapter/broken.safetensors"]
+    assert (state, remedy) == ("fault", "It cannot be read to its end: Input/output error")
+    assert found["ifadapter/mine.safetensors"][0] == "ok"
+    assert "SHA-256" in found["ifadapter/mine.safetensors"][1]
+    assert rows(report, "Features")
+
+
 def test_weights_that_compute_nothing_finite_are_a_fault(comfyui):
     from safetensors.torch import load_file, save_file
 

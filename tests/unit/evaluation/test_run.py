@@ -158,6 +158,16 @@ def test_cases_are_frozen_as_the_plan_has_them_and_grow_with_it(tmp_path):
     assert Evaluation(tmp_path, replace(plan, count=2)).run.cases == first.cases[:2]
 
 
+def test_a_report_alone_begins_nothing(tmp_path):
+    with pytest.raises(PlanError, match=r"has no plan\.json, so nothing has been run there"):
+        Evaluation(tmp_path / "none", GreyPlan(), begin=False)
+    assert not (tmp_path / "none").exists()
+    run(tmp_path / "some", Painter())
+    assert not Evaluation(tmp_path / "some", GreyPlan(), begin=False).missing()
+    with pytest.raises(PlanError, match="another evaluation"):
+        Evaluation(tmp_path / "some", GreyPlan(method="draw"), begin=False)
+
+
 def test_nothing_is_opened_where_nothing_has_to_be_drawn(tmp_path):
     run(tmp_path, Painter())
     draw_missing(Evaluation(tmp_path, GreyPlan()), lambda: pytest.fail("opened"))
