@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -36,13 +37,23 @@ def source_files(root: Path = REPOSITORY) -> list[Path]:
     return sorted(file for package in packages(root) for file in package.rglob("*.py"))
 
 
-def imported_modules(file: Path, root: Path = REPOSITORY) -> Iterator[str]:
+def imported_modules(file: Path, root: Path = REPOSITORY) -> tuple[str, ...]:
     """Dotted modules of the pack, below the root, that a file names: in imports and in strings.
 
     A name after `import` may be a module or something in one; `module_file` tells.
     """
     place = file.relative_to(root).with_suffix("").parts
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    return _named_in(file.read_text(encoding="utf-8"), place)
+
+
+@cache
+def _named_in(text: str, place: tuple[str, ...]) -> tuple[str, ...]:
+    """The same of a file's text. Every picture asks for every file again."""
+    return tuple(_named(ast.parse(text), place))
+
+
+def _named(module: ast.Module, place: tuple[str, ...]) -> Iterator[str]:
+    for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.level:
             target = [*place[: -node.level], *(node.module.split(".") if node.module else [])]
             yield from (".".join([*target, alias.name]) for alias in node.names)
