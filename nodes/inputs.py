@@ -49,7 +49,7 @@ def silhouettes_input(whose: str) -> io.Input:
         optional=True,
         advanced=True,
         tooltip=(
-            "Experimental. After this share of the noise schedule (try 0.3) each box is replaced by the "
+            "Experimental. Try 0.3: after this share of the noise schedule each box is replaced by the "
             f"outline of what is growing in it, read from {whose} so far. Things come out smaller. 0 keeps "
             "the boxes to the end. Drawn masks stay."
         ),
