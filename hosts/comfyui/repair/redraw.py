@@ -83,7 +83,7 @@ def read_wanted(text: str, layout: Layout) -> tuple[Wanted, ...]:
         if index is None and "@" in part:
             name, _, number = (piece.strip() for piece in part.rpartition("@"))
             index = find_instance(layout, name)
-            if not number.isdecimal() or int(number) > LARGEST_SEED:
+            if not number.isdecimal() or len(number) > len(str(LARGEST_SEED)) or int(number) > LARGEST_SEED:
                 raise ValueError(
                     f"{part!r} has no seed after the @; write a whole number up to {LARGEST_SEED}, as in 2@17"
                 )

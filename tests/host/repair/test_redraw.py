@@ -160,6 +160,7 @@ def test_what_fits_the_whole_picture_alone_is_left_out_and_said(clip, applied, v
         ("4", UnknownInstanceError, "no instance '4'.*cup \\(a blue cup with a handle\\)"),
         ("cups@3", UnknownInstanceError, "no instance 'cups@3'"),
         ("cup@x", ValueError, "no seed after the @"),
+        ("cup@" + "9" * 5000, ValueError, "no seed after the @"),
         (f"cup@{2**64}", ValueError, f"no seed after the @; write a whole number up to {2**64 - 1}"),
     ],
 )
