@@ -4,7 +4,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as masks from "../../web/lib/mask.mjs";
 import { HIGHEST, LOWEST } from "../../web/lib/document.mjs";
-import { between, forEachSeed, integer, near, randomBox, randomMask, randomRaster } from "./support.mjs";
+import {
+  between,
+  countedMask,
+  forEachSeed,
+  integer,
+  near,
+  randomBox,
+  randomMask,
+  randomRaster,
+} from "./support.mjs";
 
 test("a raster comes back from its run-length", () => {
   forEachSeed((random) => {
@@ -63,17 +72,9 @@ test("a path closes every outline", () => {
 });
 
 test("a run-length is traced once, however often and large it is drawn", () => {
-  let reads = 0;
-  const rle = {
-    size: [4, 4],
-    get counts() {
-      reads += 1;
-      return [5, 2, 2, 2, 5];
-    },
-  };
-  const mask = { rle };
+  const { mask, reads } = countedMask();
   const [small, large] = [masks.svgPath(mask, 4, 4), masks.svgPath(mask, 8, 8)];
-  assert.equal(reads, 1);
+  assert.equal(reads(), 1);
   assert.notEqual(small, large);
   assert.deepEqual(
     large.match(/[\d.]+/g).map(Number),

@@ -9,7 +9,7 @@ import { editorProblems, estimateTokens, findProblems, looseWords } from "../../
 import { area } from "../../web/lib/geometry.mjs";
 import { maskBounds } from "../../web/lib/mask.mjs";
 import { EXAMPLE } from "../../web/lib/templates.mjs";
-import { cases } from "./support.mjs";
+import { cases, countedMask } from "./support.mjs";
 
 const layoutOf = (prompt, ...captions) =>
   createLayout(1024, 1024, {
@@ -125,18 +125,11 @@ const narrow = (side = 128, mask = null) =>
 
 test("a shape is measured once, not anew for every region in front of it", () => {
   const readsAmong = (others) => {
-    let reads = 0;
-    const rle = {
-      size: [4, 4],
-      get counts() {
-        reads += 1;
-        return [5, 2, 2, 2, 5];
-      },
-    };
+    const { mask, reads } = countedMask();
     const layout = layoutOf("", "a red fox", ...Array(others).fill("an owl"));
-    layout.instances[0].mask = { rle };
+    layout.instances[0].mask = mask;
     editorProblems(layout);
-    return reads;
+    return reads();
   };
   assert.equal(readsAmong(9), readsAmong(1));
 });

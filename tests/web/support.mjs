@@ -79,3 +79,16 @@ export function randomLayout(random, { masks = true } = {}) {
 
 export const near = (one, other, tolerance) =>
   one.length === other.length && one.every((value, index) => Math.abs(value - other[index]) <= tolerance);
+
+/** A mask of a run-length, and how often its runs were read. */
+export function countedMask() {
+  let reads = 0;
+  const rle = {
+    size: [4, 4],
+    get counts() {
+      reads += 1;
+      return [5, 2, 2, 2, 5];
+    },
+  };
+  return { mask: { rle }, reads: () => reads };
+}
