@@ -18,32 +18,39 @@ RUN = """async (large) => {
 }"""
 
 
+@pytest.fixture
+def in_colours(editor, request):
+    """The editor in one of ComfyUI's palettes, with axe in the page."""
+    choose = "(palette) => app.extensionManager.setting.set('Comfy.ColorPalette', palette)"
+    editor.page.evaluate(choose, request.param)
+    expect(editor.root).to_have_attribute("data-theme", request.param)
+    editor.page.add_script_tag(path=AXE)
+    yield editor
+    editor.page.evaluate(choose, "dark")
+
+
 @pytest.mark.skipif(not AXE.exists(), reason=HOW_TO_GET_AXE)
-@pytest.mark.parametrize("palette", ["dark", "light"])
-def test_axe_finds_nothing_serious(other_page, page, palette):
-    own = other_page(page.vue, {"Comfy.ColorPalette": palette})
-    own.open()
-    own.add_node()
-    expect(own.root).to_have_attribute("data-theme", palette)
-    own.page.add_script_tag(path=AXE)
-    assert own.page.evaluate(RUN) == [], "the empty editor"
-    own.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
-    own.draw((0.6, 0.2, 0.9, 0.5))
-    own.page.wait_for_timeout(300)
-    assert own.page.evaluate(RUN) == [], "with instances"
-    own.root.locator(".ic-status-line button").first.click()
-    own.page.wait_for_timeout(300)
-    assert own.page.evaluate(RUN) == [], "with the problems open"
-    own.root.locator(".ic-status-line button").first.click()
-    own.root.get_by_role("toolbar").get_by_role("button", name="Templates").click()
-    assert own.page.evaluate(RUN) == [], "with a menu open"
-    own.press("Escape")
-    own.button("Keys and gestures").click()
-    assert own.page.evaluate(RUN) == [], "with a sheet open"
-    own.press("Escape")
-    assert own.problems == []
+@pytest.mark.parametrize("in_colours", ["dark", "light"], indirect=True)
+def test_axe_finds_nothing_serious(in_colours):
+    editor = in_colours
+    assert editor.page.evaluate(RUN) == [], "the empty editor"
+    editor.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
+    editor.draw((0.6, 0.2, 0.9, 0.5))
+    editor.page.wait_for_timeout(300)
+    assert editor.page.evaluate(RUN) == [], "with instances"
+    editor.root.locator(".ic-status-line button").first.click()
+    editor.page.wait_for_timeout(300)
+    assert editor.page.evaluate(RUN) == [], "with the problems open"
+    editor.root.locator(".ic-status-line button").first.click()
+    editor.root.get_by_role("toolbar").get_by_role("button", name="Templates").click()
+    assert editor.page.evaluate(RUN) == [], "with a menu open"
+    editor.press("Escape")
+    editor.button("Keys and gestures").click()
+    assert editor.page.evaluate(RUN) == [], "with a sheet open"
+    editor.press("Escape")
 
 
+@pytest.mark.one_front_end
 def test_what_happens_is_said_aloud(editor):
     live = editor.root.locator("[aria-live=polite]").last
     editor.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
@@ -61,6 +68,7 @@ MENU = """(root) => {
 }"""
 
 
+@pytest.mark.one_front_end
 def test_keys_reach_every_entry_and_field_of_the_menus(editor):
     menu = editor.root.locator(".ic-menu")
 
@@ -94,6 +102,7 @@ def test_keys_reach_every_entry_and_field_of_the_menus(editor):
     assert len(editor.instances()) == 4
 
 
+@pytest.mark.one_front_end
 def test_everything_has_a_name(editor):
     editor.draw((0.1, 0.1, 0.5, 0.5), "a red fox")
     nameless = editor.root.evaluate(

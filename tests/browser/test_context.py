@@ -39,6 +39,7 @@ def test_presets_and_the_nodes_size_go_together(editor):
     assert editor.document()["canvas"]["width"] == 512
 
 
+@pytest.mark.one_front_end
 def test_regions_can_keep_their_pixels(editor):
     editor.draw((0.25, 0.25, 0.5, 0.5))
     left = editor.boxes()[0][0] * 1024
@@ -55,6 +56,8 @@ def test_the_preview_then_the_result_lie_under_the_regions(editor):
     add_receiver(editor)
     editor.page.evaluate(
         """() => {
+          const receiver = app.graph.nodes.find((node) => node.comfyClass === 'Test_ShowLayout');
+          receiver.widgets.find((widget) => widget.name === 'previews').value = 4;
           const root = [...document.querySelectorAll('.ic-editor')].at(-1);
           const shown = root.querySelector('canvas.ic-picture');
           window.pictures = [];
@@ -93,6 +96,7 @@ def test_heat_maps_lie_over_the_regions_in_their_colours(editor):
     editor.press("Escape")
 
 
+@pytest.mark.one_front_end
 def test_the_heat_is_that_of_the_selected_regions_or_of_all(editor):
     for box, caption in (((0.1, 0.1, 0.4, 0.4), "a red fox"), ((0.6, 0.6, 0.9, 0.9), "a white owl")):
         editor.draw(box, caption)
@@ -208,6 +212,7 @@ def test_another_picture_chosen_in_a_linked_node_is_shown_without_a_run(editor):
     editor.page.wait_for_function(f"() => ({FIRST_PIXEL})() === '0,0,255'", timeout=15_000)
 
 
+@pytest.mark.one_front_end
 def test_sides_are_swapped_as_they_are_now(editor):
     editor.root.locator(".ic-size").click()
     editor.root.get_by_label("Width in pixels").last.fill("1280")

@@ -34,7 +34,7 @@ def test_a_box_lands_where_it_is_drawn_whatever_the_zoom_of_the_graph(free, zoom
         zoom,
     )
     free.page.wait_for_timeout(300)
-    free.draw((0.1, 0.2, 0.5, 0.6), "a red fox")
+    free.draw((0.1, 0.2, 0.5, 0.6), "a red fox", typed=True)
     assert free.boxes() == near([[0.1, 0.2, 0.5, 0.6]])
     free.drag((0.3, 0.4), (0.5, 0.5))
     assert free.boxes() == near([[0.3, 0.3, 0.7, 0.7]])
@@ -63,6 +63,7 @@ def test_keys_held_change_what_a_drag_draws(free):
     assert free.boxes()[1:] == near([[0.2, 0.2, 0.35, 0.3], [0.6, 0.6, 0.8, 0.8]])
 
 
+@pytest.mark.one_front_end
 def test_edges_snap_to_grid_thirds_and_other_regions_and_show_it(editor):
     editor.draw((0.1, 0.1, 0.34, 0.3))
     assert editor.boxes()[0][2] == pytest.approx(1 / 3, abs=1e-4)
@@ -82,6 +83,7 @@ def test_edges_snap_to_grid_thirds_and_other_regions_and_show_it(editor):
     mouse.up()
 
 
+@pytest.mark.one_front_end
 def test_clicks_choose_among_overlapping_regions(editor):
     editor.draw((0.1, 0.1, 0.7, 0.7))
     editor.drag((0.3, 0.3), (0.9, 0.9), keys=("Control",))
@@ -111,6 +113,7 @@ def test_a_marquee_selects_and_a_group_moves_and_resizes_together(free):
     free.press("r")
 
 
+@pytest.mark.one_front_end
 def test_locked_regions_stay_and_let_the_pointer_through(editor):
     editor.draw((0.1, 0.1, 0.5, 0.5))
     editor.press("Control+l")
@@ -124,6 +127,7 @@ def test_locked_regions_stay_and_let_the_pointer_through(editor):
     assert len(editor.instances()) == 2
 
 
+@pytest.mark.one_front_end
 def test_polygons_are_clicked_their_corners_dragged_inserted_and_removed(free):
     free.press("p")
     for corner in ((0.2, 0.2), (0.6, 0.2), (0.6, 0.6)):
@@ -145,6 +149,7 @@ def test_polygons_are_clicked_their_corners_dragged_inserted_and_removed(free):
     assert len(free.instances()[0]["mask"]["polygon"]) == 3
 
 
+@pytest.mark.one_front_end
 def test_the_brush_paints_a_shape_and_the_eraser_takes_from_it(free):
     free.press("b")
     free.drag((0.3, 0.5), (0.7, 0.5))
@@ -243,6 +248,7 @@ def test_a_second_finger_leaves_the_corners_that_were_set(free):
     free.press("r")
 
 
+@pytest.mark.one_front_end
 def test_the_outline_of_several_parts_is_that_of_the_largest(free):
     rows = [0] * 100 * 100
     for column in range(40, 90):

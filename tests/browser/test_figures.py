@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
+import pytest
 from comfyui_location import REPOSITORY
 
 WEB = REPOSITORY / "web"
@@ -49,6 +50,7 @@ DRAG = """async () => {
 }"""
 
 
+@pytest.mark.one_front_end
 def test_the_page_loads_little(other_page, page, record_property):
     """Counted as gzip sends each file, which ComfyUI does with --enable-compress-response-body alone."""
     assert [file.name for file in WEB.rglob("*.js")] == [ENTRY], "ComfyUI imports every .js at start"

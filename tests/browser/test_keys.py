@@ -34,6 +34,7 @@ def test_arrows_move_by_a_pixel_by_ten_and_resize_as_one_step_each_run(drawn):
     assert place(drawn)[1] == top - 1
 
 
+@pytest.mark.one_front_end
 def test_the_place_is_typed_and_resized_whatever_tool_is_in_hand(drawn):
     left, top, right, bottom = place(drawn)
     for tool, at in (("b", 100), ("p", 120), ("v", 140)):
@@ -46,6 +47,7 @@ def test_the_place_is_typed_and_resized_whatever_tool_is_in_hand(drawn):
     drawn.press("r")
 
 
+@pytest.mark.one_front_end
 def test_a_refusal_is_not_followed_by_what_did_not_happen(drawn):
     live = drawn.root.locator("[aria-live=polite]").last
     drawn.press("Control+l", "Delete")
@@ -55,6 +57,7 @@ def test_a_refusal_is_not_followed_by_what_did_not_happen(drawn):
     assert len(drawn.instances()) == 1
 
 
+@pytest.mark.one_front_end
 def test_what_is_said_of_the_run_can_be_marked_with_the_mouse(drawn):
     pressed = """(root, [part, isSevere]) => {
       root.querySelector('.ic-status-line').toggleAttribute('data-severe', isSevere);
@@ -184,6 +187,7 @@ def test_escape_then_tab_leaves_the_stage(drawn):
     assert not drawn.page.evaluate("() => document.activeElement.classList.contains('ic-keys')")
 
 
+@pytest.mark.one_front_end
 def test_the_toolbar_is_one_stop_with_arrows_between_its_buttons(drawn):
     drawn.button("Draw boxes").focus()
     drawn.press("ArrowRight", "ArrowRight")

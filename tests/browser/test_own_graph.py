@@ -167,7 +167,7 @@ def build(editor: EditorPage) -> Hand:
         ((0.08, 0.3, 0.48, 0.9), "a red striped circle"),
         ((0.55, 0.12, 0.92, 0.6), "a blue square"),
     ):
-        editor.draw(box, caption)
+        editor.draw(box, caption, typed=True)
         hand.presses += 1
     return hand
 

@@ -39,6 +39,7 @@ def keep(sheet, name):
     sheet.get_by_role("button", name="Keep", exact=True).click()
 
 
+@pytest.mark.one_front_end
 def test_a_layout_is_kept_found_taken_over_and_removed(drawn, server):
     folder = server.base.joinpath(*FOLDER)
     for old in folder.glob("*"):
@@ -81,6 +82,7 @@ def test_a_layout_is_kept_found_taken_over_and_removed(drawn, server):
     assert drawn.page.evaluate("() => window.hit") is None
 
 
+@pytest.mark.one_front_end
 def test_guides_of_composition_lie_over_the_stage_and_are_snapped_to(drawn):
     lines = drawn.root.locator(".ic-guides")
     paths = [lines.get_attribute("d")]

@@ -30,9 +30,10 @@ ORIGINS = f"""() => Object.fromEntries({NODE}.inputs.flatMap((input, slot) => {{
 
 def load(editor, workflow):
     editor.page.evaluate("(graph) => app.loadGraphData(graph, true, true)", workflow)
-    editor.page.wait_for_timeout(1500)
+    expect(editor.root).to_be_visible(timeout=20_000)
+    editor.stand()
     editor.page.evaluate("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [20, 40]; }")
-    editor.page.wait_for_timeout(300)
+    editor.stand()
 
 
 def press_draw_again(editor, x, y):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from comfyui_location import REPOSITORY
+from editor_page import add_receiver
 from playwright.sync_api import expect
 
 PICTURES = REPOSITORY / "output" / "browser"
@@ -90,6 +92,7 @@ def test_how_a_text_was_read_is_in_the_node(editor):
     assert editor.problems == []
 
 
+@pytest.mark.one_front_end
 def test_the_report_of_the_installation_is_behind_the_question_mark(editor):
     editor.button("Keys and gestures").click()
     editor.root.get_by_role("button", name="Check this installation…").click()
@@ -103,4 +106,29 @@ def test_the_report_of_the_installation_is_behind_the_question_mark(editor):
     sheet.get_by_role("button", name="Copy the report").click()
     editor.press("Escape")
     expect(editor.root.locator(".ic-report")).to_have_count(0)
+    assert editor.problems == []
+
+
+@pytest.mark.one_front_end
+def test_model_files_are_not_tried_while_comfyui_draws(editor):
+    """The models of the pass and of the run would be in each other's way; what is known is still told."""
+    editor.draw((0.2, 0.2, 0.6, 0.6), "a red fox")
+    add_receiver(editor)
+    editor.button("Keys and gestures").click()
+    editor.root.get_by_role("button", name="Check this installation…").click()
+    sheet = editor.root.get_by_role("dialog")
+    expect(sheet.locator("pre")).to_contain_text("Features", timeout=60_000)
+    editor.page.evaluate(
+        """async () => {
+          const receiver = app.graph.nodes.find((node) => node.comfyClass === 'Test_ShowLayout');
+          receiver.widgets.find((widget) => widget.name === 'previews').value = 200;
+          await app.queuePrompt(0, 1);
+        }"""
+    )
+    try:
+        sheet.get_by_role("button", name="Also try the model files").click()
+        expect(sheet.get_by_role("status")).to_contain_text("ComfyUI is drawing", timeout=60_000)
+        expect(sheet.locator("pre")).to_contain_text("Features")
+    finally:
+        editor.page.evaluate("import('/scripts/api.js').then(({ api }) => api.interrupt(null))")
     assert editor.problems == []

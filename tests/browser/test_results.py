@@ -32,19 +32,19 @@ def pixel(editor):
 
 
 def expect_pixel(editor, color):
-    for _ in range(300):
+    for _ in range(1000):
         if (seen := pixel(editor)) == color:
             return
-        editor.page.wait_for_timeout(100)
+        editor.page.wait_for_timeout(30)
     assert seen == color
 
 
 def expect_green(editor, value):
-    for _ in range(300):
+    for _ in range(1000):
         seen = pixel(editor)
         if seen and seen[1] == value:
             return
-        editor.page.wait_for_timeout(100)
+        editor.page.wait_for_timeout(30)
     assert seen is not None
     assert seen[1] == value
 
@@ -149,7 +149,6 @@ def test_the_picture_comes_back_with_its_workflow_tab(editor):
     editor.page.get_by_text(name, exact=True).first.click()
     editor.page.wait_for_function("() => app.extensionManager.workflow.activeWorkflow === window.before")
     expect(editor.root).to_be_visible(timeout=10_000)
-    editor.page.wait_for_timeout(1500)
     expect_pixel(editor, [255, 0, 0])
 
 

@@ -80,6 +80,7 @@ def test_the_wheel_scrolls_a_sheet_over_the_editor(editor):
     assert graph_view(editor) == before
 
 
+@pytest.mark.one_front_end
 @pytest.mark.parametrize("size", NARROW, ids=lambda size: str(size[0]))
 def test_what_a_narrow_toolbar_has_no_room_for_is_in_its_menu(editor, size):
     editor.draw((0.2, 0.2, 0.6, 0.6), "a red fox")
@@ -126,6 +127,7 @@ def test_the_large_editor_can_be_closed_on_a_telephone(editor):
         page.set_viewport_size({"width": 1500, "height": 950})
 
 
+@pytest.mark.one_front_end
 def test_scroll_bars_are_as_dark_as_the_editor(editor):
     scheme = "(element) => getComputedStyle(element).colorScheme"
     assert editor.root.evaluate(scheme) == "dark"
@@ -133,6 +135,7 @@ def test_scroll_bars_are_as_dark_as_the_editor(editor):
     assert editor.root.evaluate(scheme) == "light"
 
 
+@pytest.mark.one_front_end
 def test_captions_of_crowded_regions_do_not_lie_over_one_another(editor):
     """Twelve regions over one another: the numbers are all there, words where there is room."""
     instances = [
@@ -191,6 +194,7 @@ def test_captions_of_crowded_regions_do_not_lie_over_one_another(editor):
     expect(editor.root.locator(".ic-label .ic-chip:visible")).to_have_count(0)
 
 
+@pytest.mark.one_front_end
 def test_the_request_for_a_chat_model_is_copied_and_its_answer_pasted(editor):
     editor.root.get_by_label("Prompt of the whole picture", exact=True).fill("a harbour at dawn")
     editor.press("Tab")

@@ -41,6 +41,7 @@ def paste(editor, text):
     editor.press("Control+v")
 
 
+@pytest.mark.one_front_end
 def test_captions_and_negatives_are_written_in_the_list(drawn):
     drawn.root.locator(".ic-pick").first.click()
     drawn.root.get_by_label("Caption", exact=True).last.fill("a snowy owl")
@@ -54,6 +55,7 @@ def test_captions_and_negatives_are_written_in_the_list(drawn):
     assert drawn.document()["prompt"] == "a forest"
 
 
+@pytest.mark.one_front_end
 def test_strength_part_of_the_run_and_colour(drawn):
     drawn.root.locator(".ic-pick").last.click()
     drawn.root.get_by_role("spinbutton", name="Strength").fill("1.5")
@@ -77,6 +79,7 @@ def test_strength_part_of_the_run_and_colour(drawn):
     expect(drawn.root.locator(".ic-toast")).to_contain_text("0 to 5")
 
 
+@pytest.mark.one_front_end
 def test_the_list_changes_the_stacking_order_by_dragging_and_by_keys(drawn):
     drawn.draw((0.1, 0.6, 0.4, 0.9), "a lamp")
     drawn.press("Escape")
@@ -94,6 +97,7 @@ def test_the_list_changes_the_stacking_order_by_dragging_and_by_keys(drawn):
     assert [one["id"] for one in drawn.instances()] == ["1", "3", "2"]
 
 
+@pytest.mark.one_front_end
 def test_a_long_list_scrolls_while_a_line_is_dragged_to_its_edge(editor):
     boxes = [[0.04 * n, 0.1, 0.04 * n + 0.2, 0.5] for n in range(20)]
     instances = [{"id": str(n), "box": box, "caption": f"thing {n}"} for n, box in enumerate(boxes)]
@@ -116,6 +120,7 @@ def test_a_long_list_scrolls_while_a_line_is_dragged_to_its_edge(editor):
     assert [one["id"] for one in editor.instances()] == ["19", *(str(n) for n in range(19))]
 
 
+@pytest.mark.one_front_end
 def test_eye_lock_and_name_in_the_list(drawn):
     drawn.root.locator(".ic-item").last.hover()
     drawn.button("Leave out instance 1").click()
@@ -129,6 +134,7 @@ def test_eye_lock_and_name_in_the_list(drawn):
     assert drawn.instances()[1]["id"] == "owl"
 
 
+@pytest.mark.one_front_end
 def test_hostile_captions_stay_text(editor):
     document = {"version": 1, "canvas": {"width": 1024, "height": 1024}}
     document["instances"] = [
@@ -142,6 +148,7 @@ def test_hostile_captions_stay_text(editor):
     assert editor.page.evaluate("() => window.hacked") is None
 
 
+@pytest.mark.one_front_end
 def test_hostile_colours_stay_colours(editor):
     color = "red;position:fixed;inset:0;background:url(http://elsewhere.test/x.png)"
     instance = {"id": "1", "box": [0.1, 0.1, 0.9, 0.9], "caption": "a red fox", "color": color}
@@ -194,6 +201,7 @@ def test_keys_of_an_input_method_are_its_own(drawn):
     expect(sheet).to_have_count(0)
 
 
+@pytest.mark.one_front_end
 def test_a_part_of_the_run_is_set_for_several_without_the_other_end(drawn):
     document = drawn.document()
     document["instances"][1]["end"] = 0.5
@@ -205,6 +213,7 @@ def test_a_part_of_the_run_is_set_for_several_without_the_other_end(drawn):
     assert [(one["start"], one.get("end", 1)) for one in drawn.instances()] == [(0.25, 1), (0.25, 0.5)]
 
 
+@pytest.mark.one_front_end
 def test_a_wrong_number_is_marked_until_another_instance_is_shown(drawn):
     drawn.press("1")
     strength = drawn.root.get_by_role("spinbutton", name="Strength")
@@ -222,6 +231,7 @@ def _list_problems(toggle):
         toggle.click()
 
 
+@pytest.mark.one_front_end
 def test_problems_are_listed_with_a_way_out(editor):
     editor.draw((0.1, 0.1, 0.4, 0.4))
     editor.page.wait_for_timeout(300)
@@ -243,6 +253,7 @@ def test_problems_are_listed_with_a_way_out(editor):
     assert [one["caption"] for one in editor.instances()] == ["a red fox", "blue barn"]
 
 
+@pytest.mark.one_front_end
 def test_a_finding_keeps_its_buttons_through_a_check_and_gives_the_focus_on(editor):
     editor.draw((0.1, 0.1, 0.4, 0.4), "a red fox")
     prompt = editor.root.get_by_label("Prompt of the whole picture", exact=True)
@@ -266,6 +277,7 @@ def test_a_finding_keeps_its_buttons_through_a_check_and_gives_the_focus_on(edit
     assert editor.root.evaluate("(root) => root.contains(document.activeElement)")
 
 
+@pytest.mark.one_front_end
 def test_tokens_are_counted_by_comfyuis_own_tokenizer(editor):
     """A guess finds two tokens in such a word; brackets and the weight count nothing."""
     editor.draw((0.1, 0.1, 0.4, 0.4), "(" + "xylophonist " * 30 + ":1.3)")
@@ -282,6 +294,7 @@ def test_tokens_are_counted_by_comfyuis_own_tokenizer(editor):
     editor.problems[:] = [one for one in editor.problems if "ERR_FAILED" not in one]
 
 
+@pytest.mark.one_front_end
 def test_more_than_ten_instances_are_pointed_out(editor):
     editor.button("Templates").last.click()
     editor.root.get_by_label("Rows").fill("3")
@@ -292,6 +305,7 @@ def test_more_than_ten_instances_are_pointed_out(editor):
     expect(editor.root.locator(".ic-status-line button").first).to_contain_text("notes")
 
 
+@pytest.mark.one_front_end
 def test_the_empty_stage_offers_an_example_templates_and_pasting(editor):
     expect(editor.root.locator(".ic-empty")).to_contain_text("Drag a box")
     editor.button("Try an example").click()
@@ -318,6 +332,7 @@ def test_pasted_lines_are_recognised_shown_and_taken_over(drawn):
     assert [one["caption"] for one in drawn.instances()] == ["a red book"]
 
 
+@pytest.mark.one_front_end
 def test_an_error_in_pasted_text_points_at_the_character(editor):
     text = '{"version": 1, "canvas": {"width": 64, "height": 64}, "instances": [{"id": 1}'
     paste(editor, text)
@@ -339,6 +354,7 @@ def route(drawn):
     drawn.page.unroute(pattern)
 
 
+@pytest.mark.one_front_end
 def test_a_late_answer_is_dropped_and_the_buttons_wait(drawn, route):
     held = []
     route(lambda one: held.append(one) if "slow" in one.request.post_data else one.continue_())
@@ -362,6 +378,7 @@ def test_a_late_answer_is_dropped_and_the_buttons_wait(drawn, route):
     drawn.press("Escape")
 
 
+@pytest.mark.one_front_end
 def test_the_server_is_asked_once_for_words_typed_without_a_pause(drawn, route):
     asked = []
     route(lambda one: (asked.append(one.request.post_data_json["text"]), one.continue_()))
@@ -376,6 +393,7 @@ def test_the_server_is_asked_once_for_words_typed_without_a_pause(drawn, route):
     drawn.press("Escape")
 
 
+@pytest.mark.one_front_end
 def test_without_the_server_our_own_layouts_still_come_and_go(drawn, route):
     document = drawn.text()
     route(lambda one: one.abort())
@@ -404,6 +422,7 @@ def keep_picture(editor, name):
     editor.page.screenshot(path=PICTURES / f"paste-{name}-{renderer}.png")
 
 
+@pytest.mark.one_front_end
 def test_how_a_text_was_read_is_shown_before_it_is_taken(editor):
     paste(
         editor,
@@ -422,6 +441,7 @@ def test_how_a_text_was_read_is_shown_before_it_is_taken(editor):
     editor.press("Escape")
 
 
+@pytest.mark.one_front_end
 def test_what_is_open_is_asked_for_and_answered_in_the_sheet(editor):
     paste(
         editor,
@@ -458,6 +478,7 @@ def test_what_is_open_is_asked_for_and_answered_in_the_sheet(editor):
     assert editor.boxes() == [[0.1, 0.1, 0.4, 0.4]]
 
 
+@pytest.mark.one_front_end
 def test_one_of_several_pictures_is_chosen_in_the_sheet(editor):
     images = [{"id": number, "width": 64, "height": 64, "file_name": f"{number}.jpg"} for number in (7, 8)]
     things = [{"id": 1, "image_id": 8, "category_id": 1, "bbox": [16, 16, 32, 32]}]
@@ -470,6 +491,7 @@ def test_one_of_several_pictures_is_chosen_in_the_sheet(editor):
     editor.press("Escape")
 
 
+@pytest.mark.one_front_end
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
@@ -497,6 +519,7 @@ def test_the_servers_refusal_is_said_in_its_own_words(drawn, route, status, body
     drawn.problems[:] = [problem for problem in drawn.problems if "Failed to load resource" not in problem]
 
 
+@pytest.mark.one_front_end
 def test_text_of_no_format_is_refused(editor):
     paste(editor, '{"model": "a", "weights": [1, 2, 3]}')
     sheet = editor.root.get_by_role("dialog", name="Paste a layout")
@@ -506,6 +529,7 @@ def test_text_of_no_format_is_refused(editor):
     editor.press("Escape")
 
 
+@pytest.mark.one_front_end
 def test_a_copy_says_what_its_format_does_not_keep(drawn):
     drawn.button("Copy, paste, files").click()
     drawn.root.get_by_role("menuitem", name="Omost canvas").click()
@@ -514,6 +538,7 @@ def test_a_copy_says_what_its_format_does_not_keep(drawn):
     )
 
 
+@pytest.mark.one_front_end
 def test_a_copy_that_the_browser_forbids_is_shown_to_be_copied_by_hand(drawn):
     drawn.page.evaluate("() => { navigator.clipboard.write = () => Promise.reject(new Error('forbidden')); }")
     drawn.button("Copy, paste, files").click()
@@ -524,6 +549,7 @@ def test_a_copy_that_the_browser_forbids_is_shown_to_be_copied_by_hand(drawn):
     drawn.page.evaluate("() => { delete navigator.clipboard.write; }")
 
 
+@pytest.mark.one_front_end
 def test_an_error_that_the_server_finds_points_into_the_text(editor):
     paste(editor, '[{"caption": "\U0001f98a", "box": [0, 0, "x", 1]}]')
     sheet = editor.root.get_by_role("dialog", name="Paste a layout")
@@ -542,6 +568,7 @@ def copied(editor):
     raise AssertionError("nothing was copied")
 
 
+@pytest.mark.one_front_end
 def test_a_copy_in_any_format_comes_back_the_same(drawn):
     before = drawn.instances()
     for title in FORMATS:
@@ -602,6 +629,7 @@ def test_a_dropped_picture_gives_back_the_layout_it_was_made_with(drawn):
     assert drawn.page.evaluate("() => app.graph.nodes.length") == 1, "the graph must not take the file too"
 
 
+@pytest.mark.one_front_end
 def test_of_several_layouts_in_a_picture_one_is_chosen(drawn):
     text = drawn.text()
     other = text.replace("a red fox", "a brown bear")

@@ -30,11 +30,11 @@ async function askAgain(path, asked) {
 export const readLayout = (text, told) => ask("layouts", { text, ...told });
 export const writeLayout = (document, format) => ask("layouts", { document, format });
 
-/** The report of this installation (hosts/comfyui/server/report.py): {text, faults}; null without that route. */
-export async function examine(thorough) {
-  const report = await ask("doctor", { thorough });
-  return report?.refused ? null : report;
-}
+/**
+ * The report of this installation (hosts/comfyui/server/report.py): {text, faults}, or {refused}; null without that
+ * route.
+ */
+export const examine = (thorough) => ask("doctor", { thorough });
 
 /**
  * Tokens of texts as ComfyUI's own tokenizer counts them (hosts/comfyui/server/token_count.py), none for what it

@@ -22,17 +22,17 @@ class ShowLayout(io.ComfyNode):
             node_id="Test_ShowLayout",
             category="test",
             is_output_node=True,
-            inputs=[layout],
+            inputs=[layout, io.Int.Input("previews", default=0)],
             outputs=[io.Latent.Output("latent")],
         )
 
     @classmethod
-    def execute(cls, layout) -> io.NodeOutput:
-        progress = comfy.utils.ProgressBar(4)
-        for step in range(4):
+    def execute(cls, layout, previews) -> io.NodeOutput:
+        progress = comfy.utils.ProgressBar(previews)
+        for step in range(previews):
             time.sleep(0.5)
             progress.update_absolute(
-                step + 1, 4, ("JPEG", Image.new("RGB", (64, 64), (0, 60 * step, 255)), 64)
+                step + 1, previews, ("JPEG", Image.new("RGB", (64, 64), (0, 60 * step, 255)), 64)
             )
         picture = torch.zeros(1, 64, 64, 3)
         picture[..., 0] = 1.0

@@ -20,6 +20,23 @@ ADD = """([type, x, y, width, height]) => {
   app.extensionManager.workflow.activeWorkflow?.changeTracker?.captureCanvasState();
   return node.id;
 }"""
+# Six frames are a tenth of a second on an idle machine; what never stands still is left as it is after two.
+STANDING = """() => new Promise((done) => {
+  const places = () => JSON.stringify([
+    app.canvas.graph.nodes.map((node) => [...node.pos, ...node.size]),
+    [...document.querySelectorAll('.ic-editor, [data-node-id]')].map((one) => one.getBoundingClientRect()),
+  ]);
+  const end = performance.now() + 2000;
+  let [before, same] = [null, 0];
+  const look = () => {
+    const now = places();
+    same = now === before ? same + 1 : 0;
+    before = now;
+    if (same === 6 || performance.now() > end) done();
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
 OURS = ("instance_composer", "InstanceComposer", "Instance Composer")
 
 
@@ -82,8 +99,12 @@ class EditorPage:
         number = self.page.evaluate(ADD, [node_type, x, y, width, height])
         if node_type == "IC_InstanceLayout":
             expect(self.root).to_be_visible(timeout=20_000)
-        self.page.wait_for_timeout(300)
+        self.stand()
         return number
+
+    def stand(self) -> None:
+        """Wait until ComfyUI has laid out every node and editor: none has moved for some frames."""
+        self.page.evaluate(STANDING)
 
     @property
     def root(self) -> Locator:
@@ -113,19 +134,22 @@ class EditorPage:
             self.page.keyboard.up(key)
         self.settle()
 
-    def draw(self, box: tuple[float, float, float, float], caption: str | None = None) -> None:
-        """Draw a box and, unless None, type its caption into the field that opens."""
+    def draw(
+        self, box: tuple[float, float, float, float], caption: str | None = None, typed: bool = False
+    ) -> None:
+        """Draw a box and, unless None, put its caption into the field that opens: at once, or key by key."""
         self.drag(box[:2], box[2:])
         if caption is None:
             self.page.keyboard.press("Escape")
         else:
-            self.page.keyboard.type(caption)
+            (self.page.keyboard.type if typed else self.page.keyboard.insert_text)(caption)
             self.page.keyboard.press("Enter")
         self.settle()
 
     def click(self, x: float, y: float, **options: Any) -> None:
-        self.page.mouse.move(*self.point(x, y))
-        self.page.mouse.click(*self.point(x, y), **options)
+        place = self.point(x, y)
+        self.page.mouse.move(*place)
+        self.page.mouse.click(*place, **options)
         self.settle()
 
     def press(self, *keys: str) -> None:
@@ -209,7 +233,7 @@ def connect(editor: EditorPage, origin: str, output: int, target: str, name: str
         }""",
         [origin, output, target, name],
     )
-    editor.page.wait_for_timeout(100)
+    editor.settle()
 
 
 RUN = """() => new Promise((done) => {
@@ -260,7 +284,7 @@ def wire(
     A link is a node, the name of its output, a node and the name of its input; "layout" is the layout node.
     """
     numbers = editor.page.evaluate(WIRE, [nodes, links])
-    editor.page.wait_for_timeout(300)
+    editor.stand()
     return numbers
 
 
