@@ -125,6 +125,32 @@ def adapter(adapter_file):
 
 
 @pytest.fixture(scope="session")
+def server(tmp_path_factory, unet_weights, adapter_file):
+    """The tested ComfyUI as a server with the pack and tiny models; it starts in half a minute, and once."""
+    from comfyui_server import running_server
+    from tiny_server import PACKS, write_tiny_models
+
+    base = tmp_path_factory.mktemp("server")
+    write_tiny_models(base / "models", unet_weights, adapter_file)
+    with running_server(find_comfyui(), base, PACKS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_info(server):
+    """Its nodes, before a test has given it more files to choose from."""
+    return server.get("/object_info")
+
+
+@pytest.fixture(scope="session")
+def fresh_demo(tmp_path_factory):
+    """The demo model with fresh weights, as it is shipped. Who changes a file copies the folder first."""
+    from demo_model import pack_fresh_demo
+
+    return pack_fresh_demo(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.fixture(scope="session")
 def layout():
     """A vase over a large book, and a small cup that touches neither."""
     from instance_composer.layout import Box, Instance, Layout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -44,6 +45,10 @@ class Binder(Protocol):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: Sequence[Group], call: ModelCall
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of the call with the groups on top of whatever is installed by now."""
+        ...
+
+    def following(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
+        """Inside the `with` block a call with these patched arguments knows which block is running."""
         ...
 
     def reached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -11,13 +11,13 @@ Value = TypeVar("Value")
 class RunCache:
     """Objects by key, from the first time they are asked for until the run ends.
 
-    `guiding` is true while a guiding term runs the model for itself: what is read of a run's steps is read in
-    their own evaluation alone.
+    `aside` is true while the model runs beside a step's own evaluation, for a guiding term or once more for a
+    guidance that compares: what is read of a run's steps is read in their own evaluation alone.
     """
 
     def __init__(self) -> None:
         self._objects: dict[Hashable, Any] = {}
-        self.guiding = False
+        self.aside = False
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -31,4 +31,4 @@ class RunCache:
     def clear(self) -> None:
         """Forget all objects, so that nothing stays on the device."""
         self._objects.clear()
-        self.guiding = False
+        self.aside = False

@@ -58,10 +58,10 @@ class Grown:
     def add(self, maps: Tensor, guiding: bool = False) -> None:
         """Maps (B, P, h, w) of one layer at one step, for a batch of B pictures.
 
-        `guiding`: of a term that reads them where it guides. Others read nothing in its run, which would
-        count their step twice, or oftener where blocks are computed again.
+        `guiding`: of a term that reads them where it guides. Others read nothing in what runs aside, which
+        would count their step twice, or oftener where blocks are computed again.
         """
-        if guiding == self._cache.guiding and not self._rows:  # going back to more noise changes nothing
+        if guiding == self._cache.aside and not self._rows:  # going back to more noise changes nothing
             self._maps.add(maps.detach())
 
     def rows(self, count: int) -> tuple[Regions, ...]:

@@ -36,8 +36,9 @@ def check_window(start: float, end: float, way_out: str) -> None:
 
 
 def acts(window: Window, sigma: float, sampling: Sampling) -> bool:
-    """True if the noise level `sigma` lies in the window; an end of 1 sets no limit."""
+    """True if the noise level `sigma` lies in the window; a start of 0 and an end of 1 set no limit."""
     start, end = window
-    if sigma > sampling.percent_to_sigma(start):
+    # A flow model's schedule may begin above what ComfyUI says of 0 per cent: by rounding, or made by hand.
+    if start > 0.0 and sigma > sampling.percent_to_sigma(start):
         return False
     return end >= 1.0 or sigma > sampling.percent_to_sigma(end)

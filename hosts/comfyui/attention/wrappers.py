@@ -20,6 +20,7 @@ from torch import Tensor
 from .binder import Binder, find_binder
 from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
+from .evaluations import Evaluations
 from .layer_call import AllReadError, Group, ModelCall
 from .parts import PART_SAMPLED, is_part
 from .run_cache import RunCache
@@ -33,9 +34,15 @@ logger = logging.getLogger("instance_composer")
 Chunks = tuple[tuple[StepTerm, ...], ...]
 
 NOT_REACHED = (
-    "In a step no attention of the model was reached, so regions and words had no effect there. Another node "
-    "skips the model's blocks (a cache) or computes attention by itself: take it off this MODEL if that is "
-    "not meant."
+    "In a step no attention of the model was reached, so regions and words were not looked at there. Another "
+    "node skips the model's blocks (a cache, which uses again what the last computed step did) or computes "
+    "attention by itself: take it off this MODEL if that is not meant."
+)
+MOVED_LATE = (
+    "This guider asked for other prompts before the one that guides the picture (Attribute Concentration, "
+    "mode latent), in a call of their own. They are not moved as it is, so the picture is moved further than "
+    "strength says: with CFG, by as many times as CFG is. Use a guider that asks for the positive prompt "
+    "first or for all at once, such as CFGGuider, or lower strength."
 )
 
 
@@ -52,7 +59,8 @@ class Observer(Protocol):
     ) -> bool:
         """Called at every step with the conditionings (a list of lists) and the latent (B, C, h, w).
 
-        `read` tells the text of one of them.
+        Where a guider asks for them in several calls, at each of these with those that are new. `read` tells
+        the text of one of them.
 
         True if it may read in this step; where none does, a compiled MODEL runs as it was compiled.
         """
@@ -104,6 +112,7 @@ class ModelWrappers:
         self.binder = binder
         self.observers = observers
         self.cache = RunCache()
+        self._evaluations = Evaluations()
         self._plain = PlainRuns()
         self._told: set[str] = set()
 
@@ -115,83 +124,89 @@ class ModelWrappers:
         All get an entry if one has terms, because ComfyUI evaluates only those together that have the same
         entries. At a step where nothing acts none gets one, and the model runs as if nothing were applied.
         A guiding term runs the model before, for its own conditioning alone, and counts as much as that does
-        in the output. A compiled model runs plain where something acts or is read: this wrapper is outside
-        what is compiled, the other one inside.
+        in the output. Its move is the latent's: every later call on that latent gets it too, so that what a
+        guider makes of several calls is moved as far as that of one. What a guidance asks for again
+        (perturbed attention, skipped layers) is read by no observer and grows no silhouettes. A compiled
+        model runs plain where something acts or is read: this wrapper is outside what is compiled, the other
+        one inside.
         """
         sigma, sampling = float(sigmas[0]), CachedSampling(model.model_sampling, self.cache)
         model_options = args[0] if args else kwargs["model_options"]
         read = partial(self._text, model_options=model_options)
-        readings = [observer.begin_step(sampling, conds, latent, sigma, read) for observer in self.observers]
+        known = self._evaluations.of(latent, sigma)
+        asked = known.take_in(conds)
+        observers = () if asked.again else self.observers
+        readings = [one.begin_step(sampling, asked.new, latent, sigma, read) for one in observers]
 
         def evaluate(conds: Any, latent: Tensor, acting: bool = True) -> Any:
-            with self._plain.run(model) if acting or any(readings) else nullcontext():
+            plain = self._plain.run(model) if acting or any(readings) else nullcontext()
+            with plain, self._aside(asked.again):
                 return executor(model, conds, latent, sigmas, *args, **kwargs)
 
         if not any(CARRIED in cond["model_conds"] for group in conds for cond in group or ()):
-            return evaluate(conds, latent, acting=False)
+            return known.moved(evaluate(conds, latent, acting=False))
 
-        size = (latent.shape[-2], latent.shape[-1])
         terms = [[self._terms_at(cond, sigma, sampling, read) for cond in group or ()] for group in conds]
         within = [[_not_guiding(steps) for steps in group] for group in terms]
         acting = any(found for group in within for found in group)
-        evaluated = [
-            group
-            and [
-                self._with_terms(cond, found if acting else None, size)
-                for cond, found in zip(group, found_in_group, strict=True)
-            ]
-            for group, found_in_group in zip(conds, within, strict=True)
-        ]
+        evaluated = self._all_with_terms(conds, within if acting else None, latent)
         if is_part(model_options, latent) and any(steps for group in terms for steps in group):
             self._tell(PART_SAMPLED)
+        guiding = [
+            [_guiding(steps) if one else [] for steps, one in zip(group, first, strict=True)]
+            for group, first in zip(terms, asked.first, strict=True)
+        ]
         moves = [
             share * self._move(step, run, model, latent)
-            for step, run, share in self._guiding_runs(evaluate, (conds, evaluated), terms, latent, sigmas)
+            for step, run, share in self._guiding_runs(
+                evaluate, (conds, evaluated), (guiding, within), latent, sigmas
+            )
         ]
-        denoised = evaluate(evaluated, latent, acting)
-        if not moves:
-            return denoised
-        moved = sum(moves[1:], moves[0]) * sigmas.reshape(-1, 1, 1, 1)
-        return [one + moved for one in denoised]
+        if moves:
+            if asked.late:
+                self._tell(MOVED_LATE)
+            known.add_move(sum(moves[1:], moves[0]) * sigmas.reshape(-1, 1, 1, 1))
+        return known.moved(evaluate(evaluated, latent, acting))
 
     def _move(self, step: GuidingStep, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:
         # The backward pass may run blocks again, so all of it is plain.
-        with self._plain.run(model), self._guiding_alone():
+        with self._plain.run(model), self._aside(True):
             return step.move(run, model, latent)
 
     @contextmanager
-    def _guiding_alone(self) -> Iterator[None]:
-        self.cache.guiding = True
+    def _aside(self, aside: bool) -> Iterator[None]:
+        before = self.cache.aside
+        self.cache.aside = before or aside
         try:
             yield
         finally:
-            self.cache.guiding = False
+            self.cache.aside = before
 
     def _guiding_runs(
         self,
         evaluate: Callable[[Any, Tensor], Any],
         given: tuple[Any, Any],
-        terms: Sequence[Sequence[Sequence[StepTerm]]],
+        terms: tuple[Sequence[Sequence[list[GuidingStep]]], Sequence[Sequence[tuple[StepTerm, ...]]]],
         latent: Tensor,
         sigmas: Tensor,
     ) -> Iterator[tuple[GuidingStep, Callable[[Tensor], Any], Tensor]]:
         """Each guiding term with its run of the model and its conditioning's share (B, C, h, w).
 
         The run is of its conditioning alone, where the guider has it. `given` are the conditionings as they
-        came and as they are evaluated. One that has no share at this step does not run.
+        came and as they are evaluated, `terms` those of each that are to run and those within. One that has
+        no share at this step does not run.
         """
         conds, evaluated = given
         size = (latent.shape[-2], latent.shape[-1])
-        for place, (group, found_in_group) in enumerate(zip(conds, terms, strict=True)):
-            if not any(_guiding(found) for found in found_in_group):
+        for place, (group, guiding, within) in enumerate(zip(conds, *terms, strict=True)):
+            if not any(guiding):
                 continue
             shares = shares_of(evaluated[place], latent, sigmas)
-            for cond, found, share in zip(group, found_in_group, shares, strict=True):
-                guiding = _guiding(found)
-                if not guiding or share is None or not share.any():
+            for cond, steps, others, share in zip(group, guiding, within, shares, strict=True):
+                if not steps or share is None or not share.any():
                     continue
-                for step in guiding:
-                    own = self._with_terms(cond, (*_not_guiding(found), step), size)
+                for step in steps:
+                    own = self._with_terms(cond, (*others, step), size)
                     alone = [[own] if index == place else None for index in range(len(conds))]
                     yield step, partial(evaluate, alone), share
 
@@ -221,6 +236,18 @@ class ModelWrappers:
 
         return self.cache.get((text, raw), make)
 
+    def _all_with_terms(
+        self, conds: Any, terms: Sequence[Sequence[tuple[StepTerm, ...]]] | None, latent: Tensor
+    ) -> list[Any]:
+        """The conditionings of a call, each with its terms; with none at all where nothing acts."""
+        size = (latent.shape[-2], latent.shape[-1])
+        if terms is None:
+            return [group and [self._with_terms(cond, None, size) for cond in group] for group in conds]
+        return [
+            group and [self._with_terms(cond, found, size) for cond, found in zip(group, own, strict=True)]
+            for group, own in zip(conds, terms, strict=True)
+        ]
+
     def _with_terms(
         self, cond: dict[str, Any], terms: tuple[StepTerm, ...] | None, latent: tuple[int, int]
     ) -> dict[str, Any]:
@@ -234,8 +261,8 @@ class ModelWrappers:
         chunks: Chunks = kwargs.pop(KEY, ())
         options, latent = self.binder.options(args, kwargs), args[0]
         groups = self._groups(chunks, latent.device)
-        # A guiding term's run is none of the steps that observers read.
-        for observer in () if self.cache.guiding else self.observers:
+        # What runs aside is none of the steps that observers read.
+        for observer in () if self.cache.aside else self.observers:
             if (group := observer.group(options, latent)) is not None:
                 groups.append(group)
         if not groups:
@@ -253,7 +280,8 @@ class ModelWrappers:
             options = step.options(self.binder.options(args, kwargs))
             args, kwargs = self.binder.with_options(args, kwargs, options)
         try:
-            result = executor(*args, **kwargs)
+            with self.binder.following(args, kwargs):
+                result = executor(*args, **kwargs)
         except AllReadError:
             return torch.zeros_like(latent)  # nobody looks at it
         if not self.binder.reached(args, kwargs):
@@ -277,6 +305,7 @@ class ModelWrappers:
     def on_cleanup(self, *_: Any) -> None:
         """After a sampling run, finished or interrupted: nothing stays on the device."""
         self.cache.clear()
+        self._evaluations.clear()
         self._told.clear()
 
 

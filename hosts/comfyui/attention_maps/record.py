@@ -251,7 +251,9 @@ class Run:
         if acting and self.whole not in (None, _extent(latent)):
             self.warn(PART_SAMPLED)
             acting = False
-        self.texts = {cond["uuid"]: read(cond) for cond in prompt if acting}
+        # Of a guider that asks for its conditionings one by one, the call with the prompt alone is recorded.
+        asked = {cond["uuid"] for group in conds for cond in group or ()}
+        self.texts = {cond["uuid"]: read(cond) for cond in prompt if acting and cond["uuid"] in asked}
         self.areas = any("area" in cond for cond in prompt)
         self.latent = tuple(latent.shape[-2:])
         self._check_tokens()

@@ -116,10 +116,12 @@ def redraw(
     MODEL and prompts are those that drew the picture: what our nodes placed in them is seen from the window
     that is drawn. `context` and `grow` are shares of the region's longer side: how much of the picture around
     the model sees, and how far beyond the region it may draw where no other instance is. Of each picture
-    there are `tries`. Every pixel outside the mask keeps its bits. LayoutError for a layout with errors.
+    there are `tries` if anything is wanted. Every pixel outside the mask keeps its bits. LayoutError for a
+    layout with errors.
     """
     layout.checked()
-    images = images.repeat_interleave(tries, 0)
+    if wanted:
+        images = images.repeat_interleave(tries, 0)
     height, width = images.shape[1:3]
     mask = torch.zeros(height, width, dtype=torch.bool, device=images.device)
     unit = unit_of(vae)

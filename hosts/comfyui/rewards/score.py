@@ -157,8 +157,9 @@ def select_latents(latent: Mapping[str, Any], chosen: list[int]) -> dict[str, An
     count = len(latent["samples"])
     selected = {**latent, "samples": latent["samples"][chosen]}
     mask = latent.get("noise_mask")
-    if mask is not None and len(mask) == count:
-        selected["noise_mask"] = mask[chosen]
+    # One mask serves all; fewer than the pictures come round again.
+    if mask is not None and len(mask) > 1:
+        selected["noise_mask"] = mask[[place % len(mask) for place in chosen]]
     # The numbers of the pictures in their batch choose their noise: without them a second pass would draw the
     # noise of the first pictures.
     numbers = latent.get("batch_index", list(range(count)))

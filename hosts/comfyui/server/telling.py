@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
+
+from .running import running_server
 
 EVENT = "instance_composer.told"
 
@@ -17,6 +18,6 @@ def tell(node_id: Any, sentence: str) -> None:
     An event of our own: what newer front ends make of `send_progress_text` goes with the end of the run.
     """
     logger.info("%s", sentence)
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = running_server()
     if server is not None and node_id is not None:
         server.send_sync(EVENT, {"node": str(node_id), "sentence": sentence}, server.client_id)

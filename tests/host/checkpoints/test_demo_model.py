@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from comfyui_probe import evaluate
-from demo_model import pack_fresh_demo
 from host_cases import EFFECT, assert_close, encode, noise
 from patched_weights import assert_equal, weights_of
 from safetensors.torch import load_file, save_file
@@ -56,8 +55,8 @@ LAYOUT = Layout(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return pack_fresh_demo(tmp_path_factory.mktemp("demo"))
+def folder(fresh_demo):
+    return fresh_demo
 
 
 @pytest.fixture(scope="module")

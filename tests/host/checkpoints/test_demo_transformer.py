@@ -10,7 +10,6 @@ import comfy.sample
 import pytest
 import torch
 from comfyui_probe import evaluate
-from demo_model import pack_fresh_demo
 from diffusers import FlowMatchEulerDiscreteScheduler
 from host_cases import encode, noise
 from safetensors.torch import save_file
@@ -55,13 +54,8 @@ LAYOUT = Layout(
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    return pack_fresh_demo(tmp_path_factory.mktemp("demo"))
-
-
-@pytest.fixture(scope="module")
-def pipeline(demo):
-    return load_sdxl(demo)
+def pipeline(fresh_demo):
+    return load_sdxl(fresh_demo)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +80,9 @@ def folder(transformer, scheduler, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def parts(demo, folder):
+def parts(fresh_demo, folder):
     with torch.inference_mode():
-        return load_transformer(folder, torch.float32), load_unpadded_clip(demo)
+        return load_transformer(folder, torch.float32), load_unpadded_clip(fresh_demo)
 
 
 def scaled(latents):
@@ -184,8 +178,8 @@ def test_evaluations_draw_with_it(folder, tmp_path, capsys):
         assert f"{name} act on a UNet" in capsys.readouterr().err
 
 
-def test_padding_goes_behind_the_last_word_alone(parts, demo):
-    padded = encode(load_clip(demo), SHORT)[0][0]
+def test_padding_goes_behind_the_last_word_alone(parts, fresh_demo):
+    padded = encode(load_clip(fresh_demo), SHORT)[0][0]
     own = encode(parts[1], SHORT)[0][0]
     assert own.shape[1] < padded.shape[1] == 77
     assert torch.equal(own, padded[:, : own.shape[1]])

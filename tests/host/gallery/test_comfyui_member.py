@@ -1,4 +1,4 @@
-"""A member of the gallery that is a running ComfyUI: the real server, with nodes of its own alone."""
+"""A member of the gallery that is a running ComfyUI: the real server, and nodes of its own alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfyui_location import find_comfyui
-from comfyui_server import running_server
 
 from instance_composer.rankings.errors import GalleryError
 from instance_composer.rankings.gallery import Gallery, Member, Prompt
@@ -20,12 +18,6 @@ WORKFLOW = {
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "none"}},
 }
 PROMPT = Prompt("attribute", 0, "a red book")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_server(find_comfyui(), tmp_path_factory.mktemp("host"), {}) as running:
-        yield running
 
 
 def member(tmp_path: Path, url: str, workflow=WORKFLOW, **options) -> ComfyUIMember:
@@ -61,9 +53,8 @@ def test_a_layout_reaches_the_workflow(server, tmp_path):
     }
     drawer = member(tmp_path, server.address, workflow, layout="3.source", layouts=str(tmp_path / "plans"))
     drawer.draw(PROMPT, 1)
-    jobs = server.get("/history").values()
-    given = [job["prompt"][2]["3"]["inputs"]["source"] for job in jobs if "3" in job["prompt"][2]]
-    assert json.loads(given[-1])["prompt"] == PROMPT.text
+    *_, job = server.get("/history").values()
+    assert json.loads(job["prompt"][2]["3"]["inputs"]["source"])["prompt"] == PROMPT.text
 
 
 def test_what_the_server_refuses_is_told_by_node(server, tmp_path):

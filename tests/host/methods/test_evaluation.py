@@ -11,7 +11,6 @@ import folder_paths
 import pytest
 import torch
 from comfyui_location import find_comfyui, find_packs
-from demo_model import pack_fresh_demo
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -60,8 +59,8 @@ NEEDS_PPM = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return pack_fresh_demo(tmp_path_factory.mktemp("demo"))
+def folder(fresh_demo):
+    return fresh_demo
 
 
 @pytest.fixture(scope="module")

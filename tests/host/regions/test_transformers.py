@@ -279,6 +279,7 @@ def test_attention_that_is_never_reached_is_told_of(made, clip, layout, prompts,
     evaluate(install(drawn, taken), positive, prompts[1], noise, 500)
     assert taken
     assert "no attention of the model was reached" in caplog.text
+    assert "uses again what the last computed step did" in caplog.text, "of a cache not without effect"
 
 
 @pytest.mark.parametrize("name", ["Flux.1", "HiDream I1"])

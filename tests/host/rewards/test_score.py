@@ -191,6 +191,17 @@ def test_latents_keep_their_masks_and_their_noise():
     assert selected["batch_index"] == [2, 0]
 
 
+def test_masks_that_come_round_again_stay_with_their_pictures():
+    import nodes
+
+    latent = {"samples": torch.zeros(4, 4, 2, 2), "noise_mask": torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)}
+    selected = select_latents(latent, [3, 0, 2])
+    assert selected["noise_mask"].flatten().tolist() == [1.0, 0.0, 0.0]
+    for place, mask in zip((3, 0, 2), selected["noise_mask"], strict=True):
+        theirs = nodes.LatentFromBatch().frombatch(latent, place, 1)[0]["noise_mask"]
+        assert torch.equal(theirs, mask[None])
+
+
 def test_numbers_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="2 scores, but 3 pictures"):
         best([1, 2], 1, torch.zeros(3, 1, 1, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,32 @@ def test_the_route_tells_what_is_there_and_tries_it_when_asked(post, model_folde
     assert "SHA-256" in thorough["text"]
     assert "itercomp" in thorough["text"].partition("Self-check")[2]
     assert thorough["faults"] == 0, thorough["text"]
+
+
+class Queue:
+    """ComfyUI's queue, which says at each question how many prompts it has."""
+
+    def __init__(self, *remaining):
+        self.remaining = list(remaining)
+
+    def get_tasks_remaining(self):
+        return self.remaining.pop(0) if len(self.remaining) > 1 else self.remaining[0]
+
+
+@pytest.mark.parametrize("remaining", [(1,), (0, 1)], ids=["before", "while files are hashed"])
+def test_no_model_is_tried_while_a_picture_is_drawn(post, model_folders, monkeypatch, remaining):
+    from instance_composer.hosts.comfyui.checkpoints import unet_pass
+
+    monkeypatch.setattr(unet_pass, "predict_noise", lambda *_: pytest.fail("a model was loaded"))
+    server = sys.modules["server"].PromptServer.instance
+    server.prompt_queue = Queue(*remaining)
+    status, reply = post(report.PATH, {"thorough": True})
+    assert status == 409
+    assert "queue is empty" in reply["error"]
+    server.prompt_queue = Queue(1)
+    status, quick = post(report.PATH, {})
+    assert status == 200, "looking needs no model"
+    assert quick["text"]
 
 
 def test_what_is_not_understood_is_refused_in_words(post):

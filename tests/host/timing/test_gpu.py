@@ -91,10 +91,11 @@ def test_without_a_gpu_it_says_so(tmp_path):
         (["--rounds", "0"], "--rounds is 0; at least 1 is needed"),
     ],
 )
-def test_impossible_settings_are_refused_in_words(arguments, said):
-    done = run("--tiny", *arguments)
-    assert done.returncode == 2
-    assert said in done.stderr
+def test_impossible_settings_are_refused_in_words(script, capsys, arguments, said):
+    with pytest.raises(SystemExit) as refused:
+        script.parse(["--tiny", *arguments])
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_too_little_memory_is_told_before_anything_is_made(script, monkeypatch):

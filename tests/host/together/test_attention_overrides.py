@@ -24,7 +24,7 @@ EMPTY = {"samples": torch.zeros(1, 4, 16, 16)}
 ROUNDING = 2e-3
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ours(request, clip, adapter, layout):
     """(MODEL, prompts) -> MODEL, positive, negative."""
     entities = entities_of_prompt()
@@ -58,48 +58,63 @@ def ours(request, clip, adapter, layout):
 EVERY = pytest.mark.parametrize("ours", ["adapter", "local", "latent", "record", "all"], indirect=True)
 
 
-def in_both_orders(model, prompts, ours, theirs):
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def before(model, prompts):
+    """The latent of the MODEL as it was given."""
+    return sample((model, *prompts), EMPTY)
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def dense(model, prompts, ours):
+    """The latent with ours alone."""
+    return sample(ours(model, prompts), EMPTY)
+
+
+@pytest.fixture
+def in_both_orders(model, prompts, ours, before):
     """The latent, once both orders have given the same, without a trace in the MODELs that were given."""
-    plain, alone = theirs(model), sample((theirs(model), *prompts), EMPTY)
-    before = sample((model, *prompts), EMPTY)
-    trio = ours(model, prompts)
-    after = sample((theirs(trio[0]), *trio[1:]), EMPTY)
-    assert torch.equal(sample(ours(plain, prompts), EMPTY), after)
-    assert torch.equal(sample((model, *prompts), EMPTY), before)
-    assert torch.equal(sample((plain, *prompts), EMPTY), alone)
-    assert OVERRIDE not in model.model_options["transformer_options"]
-    return after, alone
+
+    def sampled(theirs):
+        plain, alone = theirs(model), sample((theirs(model), *prompts), EMPTY)
+        trio = ours(model, prompts)
+        after = sample((theirs(trio[0]), *trio[1:]), EMPTY)
+        assert torch.equal(sample(ours(plain, prompts), EMPTY), after)
+        assert torch.equal(sample((model, *prompts), EMPTY), before)
+        assert torch.equal(sample((plain, *prompts), EMPTY), alone)
+        assert OVERRIDE not in model.model_options["transformer_options"]
+        return after, alone
+
+    return sampled
 
 
 @EVERY
-def test_core_attention_backend(request, model, prompts, ours):
+def test_core_attention_backend(in_both_orders, dense):
     """An exact one changes nothing."""
     with torch.inference_mode():
-        found, _ = in_both_orders(
-            model, prompts, ours, lambda model: ModelAttentionBackend().patch(model, "pytorch attention")[0]
-        )
-        assert_close(found, sample(ours(model, prompts), EMPTY), ROUNDING)
+        found, _ = in_both_orders(lambda model: ModelAttentionBackend().patch(model, "pytorch attention")[0])
+        assert_close(found, dense, ROUNDING)
 
 
 @EVERY
-def test_an_exact_kernel_without_gradient(model, prompts, ours):
+def test_an_exact_kernel_without_gradient(in_both_orders, dense):
     override = SelfAttentionOverride(every=1)
     with torch.inference_mode():
-        found, _ = in_both_orders(model, prompts, ours, override.apply)
-        assert_close(found, sample(ours(model, prompts), EMPTY), ROUNDING)
+        found, _ = in_both_orders(override.apply)
+        assert_close(found, dense, ROUNDING)
 
 
 @EVERY
-def test_a_sparse_kernel_acts_as_without_us(request, model, prompts, ours, caplog):
+def test_a_sparse_kernel_acts_as_without_us(request, in_both_orders, dense, caplog):
     override = SelfAttentionOverride(every=2)
     with torch.inference_mode(), caplog.at_level(logging.INFO, "instance_composer"):
-        found, alone = in_both_orders(model, prompts, ours, override.apply)
+        found, alone = in_both_orders(override.apply)
         name = request.node.callspec.params["ours"]
         if name == "record":
             assert torch.equal(found, alone)
         else:
             assert (found - alone).abs().max() > EFFECT
-        dense = sample(ours(model, prompts), EMPTY)
     assert (found - dense).abs().max() > EFFECT / 10
     assert override.calls[False] > 0
     # In the run for the gradient it gives the values, and the user is told whose gradient is taken.

@@ -46,6 +46,36 @@ def other(request, model, clip):
         return _packs(model, text)[request.param]()
 
 
+# What most tests compare with. That it is still so after both packs is evaluated each time.
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def plain(model, prompts):
+    """The MODEL as it was given."""
+    return evaluate(model, *prompts, LATENTS, 500)
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def ours(applied):
+    """With our adapter alone."""
+    return evaluate(*applied, LATENTS, 500)
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def alone(model, prompts, other):
+    """The trio of the other pack's node alone."""
+    return other.apply(model, *prompts, 0.8)
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def without_us(alone):
+    return evaluate(*alone, LATENTS, 500)
+
+
 @pytest.fixture
 def tokens(clip, adapter, layout):
     return dict(enumerate(instance_tokens(clip, adapter, layout)))
@@ -68,17 +98,15 @@ def together(model, clip, adapter, layout, prompts):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_published_term_comes_on_top_of_the_other_pack(
-    model, adapter, prompts, tokens, other, order, together
+    adapter, tokens, other, plain, alone, without_us, order, together
 ):
-    alone = other.apply(model, *prompts, 0.8)
-    plain, without = (evaluate(*trio, LATENTS, 500) for trio in ((model, *prompts), alone))
-    assert (without.positive - plain.positive).abs().max() > EFFECT
+    assert (without_us.positive - plain.positive).abs().max() > EFFECT
     with reference_output(alone[0], adapter.model, tokens) as reference:
         expected = evaluate(reference, *alone[1:], LATENTS, 500)
     found = evaluate(*together(other, order), LATENTS, 500)
     assert_same(found, expected)
-    assert (found.positive - without.positive).abs().max() > EFFECT
-    assert (found.negative - without.negative).abs().max() > EFFECT
+    assert (found.positive - without_us.positive).abs().max() > EFFECT
+    assert (found.negative - without_us.negative).abs().max() > EFFECT
 
 
 def test_the_order_changes_nothing(other, together):
@@ -87,30 +115,27 @@ def test_the_order_changes_nothing(other, together):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_twice_gives_the_same_and_leaves_every_branch_alone(model, prompts, applied, other, order, together):
-    alone = other.apply(model, *prompts, 0.8)
-    branches = {"original": (model, *prompts), "other pack": alone, "ours": applied}
-    before = {name: evaluate(*trio, LATENTS, 500) for name, trio in branches.items()}
+def test_twice_gives_the_same_and_leaves_every_branch_alone(
+    model, prompts, applied, other, plain, alone, without_us, ours, order, together
+):
     trio = together(other, order)
     first, sampled_again = (evaluate(*trio, LATENTS, 500) for _ in range(2))
     applied_again = evaluate(*together(other, order), LATENTS, 500)
     assert_same(sampled_again, first, tolerance=0)
     assert_same(applied_again, first, tolerance=0)
-    for name, trio in branches.items():
-        assert_same(evaluate(*trio, LATENTS, 500), before[name], tolerance=0)
+    for branch, before in (((model, *prompts), plain), (alone, without_us), (applied, ours)):
+        assert_same(evaluate(*branch, LATENTS, 500), before, tolerance=0)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("off", [{"strength": 0.0}, {"end": 0.2}], ids=["strength 0", "after its end"])
-def test_switched_off_the_other_pack_is_as_alone(model, prompts, other, order, together, off):
-    alone = evaluate(*other.apply(model, *prompts, 0.8), LATENTS, 500)
-    assert_same(evaluate(*together(other, order, **off), LATENTS, 500), alone, tolerance=0)
+def test_switched_off_the_other_pack_is_as_alone(other, without_us, order, together, off):
+    assert_same(evaluate(*together(other, order, **off), LATENTS, 500), without_us, tolerance=0)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_at_weight_0_of_the_other_pack_ours_is_as_alone(applied, other, order, together):
-    found = evaluate(*together(other, order, weight=0.0), LATENTS, 500)
-    assert_same(found, evaluate(*applied, LATENTS, 500))
+def test_at_weight_0_of_the_other_pack_ours_is_as_alone(other, ours, order, together):
+    assert_same(evaluate(*together(other, order, weight=0.0), LATENTS, 500), ours)
 
 
 @pytest.mark.parametrize("order", ORDERS)

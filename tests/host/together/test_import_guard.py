@@ -49,7 +49,7 @@ def cache(tmp_path_factory) -> Path:
 def installation(tmp_path_factory) -> Path:
     """A ComfyUI folder with the pack as users get it."""
     folder = tmp_path_factory.mktemp("installation")
-    ignored = shutil.ignore_patterns(".*", "tests", "timing", "*.egg-info", "build")
+    ignored = shutil.ignore_patterns(".*", "tests", "timing", "*.egg-info", "build", "node_modules", "output")
     shutil.copytree(REPOSITORY, folder / "custom_nodes" / "ComfyUI-Instance-Composer", ignore=ignored)
     return folder
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from comfyui_location import REPOSITORY, find_comfyui, find_newer_hosts, find_older_hosts, version_of
-from comfyui_server import running_server
-from safetensors.torch import load_file, save_file
-from tiny_sdxl import UNET, write_tiny_unet
+from comfyui_location import find_comfyui, find_newer_hosts, find_older_hosts, version_of
+from comfyui_server import Server, running_server
+from safetensors.torch import load_file
+from tiny_server import PACKS, write_tiny_models
 
 from instance_composer.layout import Layout
 
@@ -136,38 +134,19 @@ class Run:
     nodes: dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def run(unet_weights, adapter_file, layout, tmp_path_factory):
-    """`run(comfyui)`: the graph through the server of a ComfyUI checkout."""
-
-    def through(comfyui: Path) -> Run:
-        base = tmp_path_factory.mktemp(f"host-{comfyui.name}")
-        for folder in ("tiny", "ifadapter"):
-            (base / "models" / folder).mkdir(parents=True)
-        weights = {name: value.contiguous() for name, value in unet_weights.items()}
-        save_file(weights, base / "models" / "tiny" / "unet.safetensors", {"config": json.dumps(UNET)})
-        tuned = {name: value * 1.02 for name, value in weights.items()}
-        write_tiny_unet(base / "models" / "diffusers" / "tuned", tuned)
-        shutil.copy(adapter_file, base / "models" / "ifadapter" / "tiny.safetensors")
-        loader = REPOSITORY / "tests" / "support" / "host" / "tiny_loader_pack"
-        packs = {"ComfyUI-Instance-Composer": REPOSITORY, "tiny-loader": loader}
-        with pytest.MonkeyPatch.context() as patch:
-            if version_of(comfyui) in NEED_TEMPLATES_FOLDER:
-                patch.setenv("PYTHONPATH", str(_templates_package(base)))
-            with running_server(comfyui, base, packs) as server:
-                assert "IMPORT FAILED" not in server.log, server.log
-                # What the editor asks for.
-                answer = server.post("/api/instance_composer/tokens", {"texts": ["a red book"]})
-                assert answer == (200, {"tokens": [5]})
-                history = server.run(main_graph(layout))
-                assert history["status"]["status_str"] == "success", server.log
-                return Run(
-                    *(_latents(base, history["outputs"][f"save {name}"]) for name in KINDS),
-                    history["outputs"]["preview"]["images"],
-                    {name: info for name, info in server.get("/object_info").items() if name[:3] == "IC_"},
-                )
-
-    return through
+def run(server: Server, layout: Layout, object_info: dict[str, Any]) -> Run:
+    """The graph through a server that offers these nodes."""
+    assert "IMPORT FAILED" not in server.log, server.log
+    # What the editor asks for.
+    answer = server.post("/api/instance_composer/tokens", {"texts": ["a red book"]})
+    assert answer == (200, {"tokens": [5]})
+    history = server.run(main_graph(layout))
+    assert history["status"]["status_str"] == "success", server.log
+    return Run(
+        *(_latents(server.base, history["outputs"][f"save {name}"]) for name in KINDS),
+        history["outputs"]["preview"]["images"],
+        {name: info for name, info in object_info.items() if name[:3] == "IC_"},
+    )
 
 
 def _templates_package(base: Path) -> Path:
@@ -184,16 +163,22 @@ def _latents(base: Path, output: dict[str, Any]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def tested(run) -> Run:
-    return run(find_comfyui())
+def tested(server, layout, object_info) -> Run:
+    return run(server, layout, object_info)
 
 
 @pytest.fixture(scope="module", params=(*VERSIONS, *find_newer_hosts()))
-def other(request, run) -> Run:
+def other(request, unet_weights, adapter_file, layout, tmp_path_factory) -> Run:
     comfyui = {**find_older_hosts(), **find_newer_hosts()}.get(request.param)
     if comfyui is None:
         pytest.skip(HOW_TO_GET.format(version=request.param, folder=find_comfyui().parent / "hosts"))
-    return run(comfyui)
+    base = tmp_path_factory.mktemp(f"host-{comfyui.name}")
+    write_tiny_models(base / "models", unet_weights, adapter_file)
+    with pytest.MonkeyPatch.context() as patch:
+        if version_of(comfyui) in NEED_TEMPLATES_FOLDER:
+            patch.setenv("PYTHONPATH", str(_templates_package(base)))
+        with running_server(comfyui, base, PACKS) as server:
+            return run(server, layout, server.get("/object_info"))
 
 
 @pytest.mark.slow

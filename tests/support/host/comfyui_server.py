@@ -17,10 +17,11 @@ from typing import Any
 
 
 class Server:
-    """A running server; `base` is its base directory, `log` what it printed."""
+    """A running server; `base` is its base directory, `log` what it printed, `started` that of its start."""
 
     def __init__(self, port: int, base: Path, process: subprocess.Popen[bytes]) -> None:
         self.address, self.base, self.process = f"http://127.0.0.1:{port}", base, process
+        self.started = ""
 
     @property
     def log(self) -> str:
@@ -80,6 +81,7 @@ def running_server(
     server = Server(port, base, process)
     try:
         _wait_until_ready(server, seconds)
+        server.started = server.log
         yield server
     finally:
         process.terminate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -46,6 +47,10 @@ class TransformerBinder:
 
     def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         return self._named(args, kwargs)[self.family.text].shape[1]
+
+    def following(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
+        ours = self.options(args, kwargs).get(OURS)
+        return nullcontext() if ours is None else ours.following()
 
     def reached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         ours = self.options(args, kwargs).get(OURS)

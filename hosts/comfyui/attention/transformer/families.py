@@ -86,9 +86,13 @@ class Family:
         """The model pads its text to a multiple of so many tokens."""
         return 1
 
+    def blocks(self, transformer: Any) -> list[Any]:
+        """The modules in which the picture reads text, in order."""
+        return [block for stack in self.stacks for block in getattr(transformer, stack)]
+
     def depth(self, transformer: Any) -> int:
-        """How many blocks there are in which the picture reads text."""
-        return sum(len(getattr(transformer, stack)) for stack in self.stacks)
+        """How many of them there are."""
+        return len(self.blocks(transformer))
 
     def padding(self, text: Tensor) -> int:
         """How many rows ComfyUI has put before a prompt's text (1, rows, width)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,11 +41,39 @@ class JoinedAttention:
         # Blocks in which the picture has read text, and calls that might be of picture or text.
         self._read = 0
         self._alike = 0
+        # Number of the block that is running, None where nobody knows.
+        self._running: int | None = None
 
     @property
     def reached(self) -> bool:
         """Whether the picture has read text through it."""
         return self._read > 0
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Inside the `with` block it is told which of the transformer's blocks is running.
+
+        Another node may leave blocks out (skip layer guidance, a cache), so calls cannot be counted for that.
+        """
+        blocks = self.joined.family.blocks(self.joined.transformer)
+        handles = [
+            block.register_forward_pre_hook(partial(self._enter, number))
+            for number, block in enumerate(blocks)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, number: int, _block: Any, _inputs: tuple[Any, ...]) -> None:
+        self._running = number
+        self._alike = 0
+
+    @property
+    def _block(self) -> Block:
+        """Key of the block that asks, by counting where another pack does not call blocks as modules."""
+        return layer_key(self._read if self._running is None else self._running)
 
     def __call__(
         self, chosen: Any, query: Tensor, key: Tensor, value: Tensor, heads: int, *rest: Any, **options: Any
@@ -65,7 +95,7 @@ class JoinedAttention:
             return self._plain(chosen, query, key, value, heads, *rest, **options)
         self._check(_mask(rest, options))
         inputs = [one if split else _for_heads(one, heads) for one in (query, key, value)]
-        block = layer_key(self._read)
+        block = self._block
         chunks = [self._chunk(kind, block, n, chosen, inputs, heads, options) for n in self._chunks()]
         whole = torch.cat([output for output, _ in chunks])
         return whole if options.get("skip_output_reshape") else _together(whole)
@@ -82,7 +112,7 @@ class JoinedAttention:
         **options: Any,
     ) -> Tensor:
         """A call in which the picture reads text."""
-        block = layer_key(self._read)
+        block = self._block
         self._read += 1
         here = [group for group in self.groups if block in group.blocks]
         split, apart = bool(options.get("skip_reshape")), bool(options.get("skip_output_reshape"))

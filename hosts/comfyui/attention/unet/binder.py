@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -37,6 +38,10 @@ class UNetBinder:
 
     def text_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         return text_rows(args, kwargs)
+
+    def following(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
+        # Blocks tell their patches which they are.
+        return nullcontext()
 
     def reached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         # Blocks ask for their patches, whoever computes attention.
