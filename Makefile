@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/instance-composer demo
 
 # The longest first, so that two that run side by side end together.
-test: test-browser test-host test-training test-unit test-documentation test-diffusers test-transformers4 lint test-devices test-web
+test: test-browser test-host test-diffusers test-unit test-training test-transformers4 test-devices test-documentation lint test-web
 
 lint: lint-format lint-rules lint-types
 
@@ -93,9 +93,7 @@ test-host: install
 # Again, what depends on it, with the other supported line of transformers.
 test-transformers4: export PYTHONPATH := $(CURDIR)/$(TRANSFORMERS4)
 test-transformers4: install $(STAMPS)/transformers4
-	$(BIN)/pytest tests/transformers
-	$(BIN)/pytest tests/diffusers -m text_encoders
-	$(if $(COMFYUI),$(BIN)/pytest tests/host -m text_encoders)
+	$(BIN)/pytest tests/transformers tests/diffusers $(if $(COMFYUI),tests/host) -m text_encoders
 
 install: $(STAMPS)/pack
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -37,23 +37,13 @@ def source_files(root: Path = REPOSITORY) -> list[Path]:
     return sorted(file for package in packages(root) for file in package.rglob("*.py"))
 
 
-def imported_modules(file: Path, root: Path = REPOSITORY) -> tuple[str, ...]:
+def imported_modules(file: Path, root: Path = REPOSITORY) -> Iterator[str]:
     """Dotted modules of the pack, below the root, that a file names: in imports and in strings.
 
     A name after `import` may be a module or something in one; `module_file` tells.
     """
     place = file.relative_to(root).with_suffix("").parts
-    return _named_in(file.read_text(encoding="utf-8"), place)
-
-
-@cache
-def _named_in(text: str, place: tuple[str, ...]) -> tuple[str, ...]:
-    """The same of a file's text. Every picture asks for every file again."""
-    return tuple(_named(ast.parse(text), place))
-
-
-def _named(module: ast.Module, place: tuple[str, ...]) -> Iterator[str]:
-    for node in ast.walk(module):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             target = [*place[: -node.level], *(node.module.split(".") if node.module else [])]
             yield from (".".join([*target, alias.name]) for alias in node.names)
@@ -78,8 +68,9 @@ def module_file(name: str, root: Path = REPOSITORY) -> Path | None:
     return None
 
 
-def file_arrows(root: Path = REPOSITORY) -> dict[Path, set[Path]]:
-    """Every module with the modules of the pack that it imports."""
+@cache
+def file_arrows(root: Path) -> Mapping[Path, Set[Path]]:
+    """Every module with the modules of the pack that it imports; read once, and every picture asks for it."""
     return {
         file: {
             target
@@ -301,7 +292,7 @@ def main() -> int:
     faults = [f"a folder of more than {MOST_FILES} files: {one}" for one in crowded()]
     files = {
         str(f.relative_to(REPOSITORY)): {str(t.relative_to(REPOSITORY)) for t in ends}
-        for f, ends in file_arrows().items()
+        for f, ends in file_arrows(REPOSITORY).items()
     }
     for arrows in (files, *(room_arrows(inside) for inside in (None, *INSIDES))):
         faults += [f"a circle: {' <-> '.join(ring)}" for ring in circles(arrows)]

@@ -7,6 +7,11 @@ import torch
 from PIL import Image
 
 
+def pytest_itemcollected(item):
+    """All of this folder depends on transformers, and is run with both supported lines of it."""
+    item.add_marker("text_encoders")
+
+
 @pytest.fixture(scope="module")
 def pictures():
     """Three, of two shapes."""

