@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train the stages that were chosen."""
-    from ...training.demo_model.recipe import choose_stage
+    from ...training.demo_model.recipe import PicturesStage, choose_stage
     from ...training.demo_model.stage import train_or_tell
 
     if arguments.init is not None and len(arguments.stage or ()) != 1:
@@ -43,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         choose_stage(name, {**tables.get(name, {}), **changes(arguments)}, arguments.pictures, arguments.init)
         for name in arguments.stage or STAGE_NAMES
     ]
+    if arguments.pictures is not None and not any(isinstance(stage, PicturesStage) for stage in stages):
+        names = " and ".join(stage.name for stage in stages)
+        raise ValueError(f"--pictures is for stages that encode pictures, and {names} does not; leave it out")
     for stage in stages:
         train_or_tell(stage, arguments.folder, arguments.dry_run)
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...training.captioner.options import CAPTIONER_SETTINGS, CaptionerRun
-from .options import CONTINUES, add_options, read_options
+from .options import CONTINUES, add_options, read_options, refuse_unread
 from .settings import add_settings, changes, settings_file
 
 HELP = "train a small captioner of Shapes World"
@@ -25,13 +25,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the captioner is."""
-    from ...training.captioner.run import train_captioner
+    from ...training.captioner.run import check_sizes, train_captioner
     from ...training.engine.settings import read_settings
 
     settings = read_settings({**settings_file(arguments), **changes(arguments)}, CAPTIONER_SETTINGS)
-    train_captioner(
-        read_options(arguments, CaptionerRun), settings, arguments.folder, dry_run=arguments.dry_run
-    )
+    options = read_options(arguments, CaptionerRun)
+    check_sizes(options)
+    if options.model is None:
+        refuse_unread(arguments, ["decoded", "drawn"], "pictures of --model, which is not given")
+    train_captioner(options, settings, arguments.folder, dry_run=arguments.dry_run)
     if not arguments.dry_run:
         print(arguments.folder / "model")
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...training.comat.options import COMAT_SETTINGS, CoMatRun
-from .options import CONTINUES, add_options, read_options
+from ...training.comat.options import COMAT_SETTINGS, WORLD, CoMatRun
+from .options import CONTINUES, add_options, read_options, refuse_unread
 from .settings import add_settings, changes, settings_file
 
 HELP = "train a LoRA that binds attributes, as CoMat does"
@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the LoRA is."""
+    _refuse_unread(arguments)
     from ...training.comat.run import train_comat
     from ...training.comat.task import LORA
     from ...training.engine.settings import read_settings
@@ -34,3 +35,22 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         print(arguments.folder / "model" / LORA)
     return 0
+
+
+def _refuse_unread(arguments: argparse.Namespace) -> None:
+    if not arguments.fidelity_weight:
+        refuse_unread(arguments, ["discriminator_rate"], "--fidelity-weight, which is 0")
+    rivals = bool(arguments.concept_weight) and arguments.concept_loss == "rivals"
+    if not rivals:
+        refuse_unread(arguments, ["rivals"], "--concept-loss rivals, which is not asked for")
+    if arguments.prompts is not None:
+        refuse_unread(arguments, ["world_prompts"], "captions of Shapes World, whose place --prompts takes")
+    masks = bool(arguments.token_weight or arguments.pixel_weight)
+    if not masks:
+        purpose = "attention, and --token-weight and --pixel-weight are 0"
+        refuse_unread(arguments, ["attention_steps"], purpose)
+    if not masks or arguments.segmenter in (None, WORLD):
+        thresholds = ["box_threshold", "text_threshold"]
+        refuse_unread(arguments, thresholds, "the --detector of a SAM, and none makes masks here")
+    if not masks and not rivals:
+        refuse_unread(arguments, ["pipeline"], "entities and rivals, which nothing here learns from")

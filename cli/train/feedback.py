@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...training.itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun
-from .options import CONTINUES, add_options, read_options
+from .options import CONTINUES, add_options, read_options, refuse_unread_tuning
 from .settings import add_settings, changes, settings_file
 
 HELP = "tune an SDXL UNet by reward models, as IterComp does"
@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tune, and say where the UNet is, or the LoRA."""
+    refuse_unread_tuning(arguments)
     from ...training.engine.settings import read_settings
     from ...training.itercomp.feedback_run import train_feedback
     from ...training.itercomp.feedback_task import LORA, UNET

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...training.ifadapter.options import AdapterRun
-from .options import CONTINUES, add_options, read_options
+from .options import CONTINUES, add_options, read_options, refuse_unread
 from .settings import add_settings, changes, settings_file
 
 HELP = "train an IFAdapter on a frozen SDXL"
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the adapter is."""
+    _refuse_unread(arguments)
     from ...training.engine.settings import read_settings
     from ...training.ifadapter.run import train_adapter
 
@@ -30,3 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         print(arguments.folder / "model" / "ifadapter.safetensors")
     return 0
+
+
+def _refuse_unread(arguments: argparse.Namespace) -> None:
+    if arguments.init is not None:
+        refuse_unread(arguments, ["small"], "a fresh adapter, and --init is where this one starts")
+    if arguments.data is not None:
+        refuse_unread(arguments, ["pictures"], "Shapes World, whose place --data takes")
+        return
+    refuse_unread(arguments, ["leave_out"], "--data, which is not given")
+    if not arguments.text_features:
+        refuse_unread(arguments, ["latents"], "--data or --text-features, which are not given")

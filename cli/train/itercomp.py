@@ -9,7 +9,7 @@ from typing import Any
 from ...training.iterations.options import LoopRun
 from ...training.iterations.stage_names import STAGE_NAMES
 from ..arguments import Given, number, refuse_given
-from .options import add_options, read_options
+from .options import add_options, read_options, refuse_unread_tuning
 from .settings import add_settings, changes, settings_file
 
 HELP = "IterComp's loop: a gallery, rankings, rewards, feedback, again and again"
@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_given(arguments, ["iteration"], "--stage, which is not given")
     else:
         refuse_given(arguments, ["until"], "the whole loop, and --stage runs one stage alone; leave one out")
+    refuse_unread_tuning(arguments)
     from ...training.iterations.loop import Loop
 
     loop = Loop(read_options(arguments, LoopRun), arguments.folder, _settings(arguments))

@@ -19,6 +19,7 @@ from ..data.patches import IGNORED, PATCH_WORDS, patch_labels
 from ..data.pictures import save_grid
 from ..engine.checkpoint import write_whole
 from ..engine.order import sample_numbers
+from ..engine.settings import Settings
 from ..engine.task import BatchPosition, Task
 from .model import save_captioner
 from .pictures import Captioned, OfModel, Source
@@ -157,6 +158,9 @@ class CaptionerTask(Task[CaptionerObjective]):
         """Have the model's pictures made."""
         if self.of_model is not None:
             self.of_model.prepare()
+
+    def before(self, settings: Settings, device: torch.device) -> float | None:
+        return 0.0 if self.of_model is None or self.of_model.complete else None
 
     def rests_on(self) -> Mapping[str, Any]:
         return self._rests_on

@@ -31,7 +31,7 @@ def train_captioner(run: CaptionerRun, settings: Settings, folder: Path, *, dry_
     A dry run only says what that would take, and makes no pictures of a model: painted ones stand in for
     those that are not there.
     """
-    _check(run)
+    check_sizes(run)
     torch.manual_seed(WEIGHTS_SEED)
     model, processor = small_captioner(run.side, run.patch, run.width, run.layers)
     if run.reward is not None:
@@ -59,7 +59,7 @@ def train_captioner(run: CaptionerRun, settings: Settings, folder: Path, *, dry_
     train(task, settings, folder, run, dry_run=dry_run)
 
 
-def _check(run: CaptionerRun) -> None:
+def check_sizes(run: CaptionerRun) -> None:
     """`SourceError` for sizes that do not fit each other."""
     if run.patch < 1 or run.side < run.patch or run.side % run.patch:
         raise SourceError(

@@ -95,6 +95,12 @@ def _check_values(run: CoMatRun) -> None:
     _require(0 <= run.label_smoothing < 1, "--label-smoothing", run.label_smoothing, "0 up to 1")
     _require(run.discriminator_rate > 0, "--discriminator-rate", run.discriminator_rate, "more than 0")
     _require(0 < run.gradient_until <= 1, "--gradient-until", run.gradient_until, "more than 0, up to 1")
+    if (run.token_weight or run.pixel_weight) and run.attention_steps > run.gradient_steps:
+        logger.info(
+            "--attention-steps is %d: attention counts at %d, as many as have a gradient",
+            run.attention_steps,
+            run.gradient_steps,
+        )
     reach = sampling_of(run).reach
     if run.gradient_steps > reach:
         until = "" if run.gradient_until == 1 else f" until {run.gradient_until:g} of them"

@@ -66,6 +66,8 @@ class _Measured:
             self.learning, self.saved, self.largest = learning.seconds, learning.kept, learning.largest
         picture = torch.zeros(1, *shape, device=device, requires_grad=True)
         judged = self._captions()
+        with torch.no_grad():
+            self._judge(picture, judged)
         self.judging, self.saved_in_judging = self._timed(lambda: self._judge(picture, judged), [picture])
         models = models_of(objective.segmenter)
         # What SAM holds while it looks at one picture, beside all that is kept.
@@ -125,6 +127,7 @@ class _Measured:
         # A grey picture shows nothing that masks could be made of.
         look = getattr(segmenter, "rehearse", segmenter.masks)
         with torch.no_grad():
+            look(picture + 0.5, [nouns])
             started = time.perf_counter()
             look(picture + 0.5, [nouns])
             return time.perf_counter() - started

@@ -25,21 +25,25 @@ class _Phrase(NamedTuple):
     end: int
 
     @property
-    def words(self) -> tuple[tuple[str, ...], str]:
-        return self.modifiers, self.noun
+    def words(self) -> tuple[str, ...]:
+        return (*self.modifiers, self.noun)
 
 
-def rival_captions(docs: Sequence[Any], count: int, seed: int = 0) -> list[tuple[str, ...]]:
+def rival_captions(
+    docs: Sequence[Any], count: int, seed: int = 0, *, every_article: bool = False
+) -> list[tuple[str, ...]]:
     """Up to `count` captions for each spaCy doc, none of which says what its prompt says.
 
     By turns two entities exchange a word or all that describes them, or one takes a word of another prompt's
     entity. Prompts with one such entity have rivals of the second kind alone, those without any none.
-    Entities take part that are described, by words right before their noun. Drawn from `seed`.
+    Entities take part that are described, by words right before their noun. Drawn from `seed`. An article
+    goes by the letter behind it where that word has changed; `every_article` does, as it did in earlier
+    versions ("an used car").
     """
     phrases = [_phrases(doc) for doc in docs]
     pool = [phrase for some in phrases for phrase in some]
     return [
-        _rivals(doc.text, some, pool, count, Random(f"{seed} {number}"))
+        _rivals(doc.text, some, pool, count, Random(f"{seed} {number}"), every_article)
         for number, (doc, some) in enumerate(zip(docs, phrases, strict=True))
     ]
 
@@ -61,7 +65,12 @@ def _overlap(one: _Phrase, two: _Phrase) -> bool:
 
 
 def _rivals(
-    text: str, phrases: Sequence[_Phrase], pool: Sequence[_Phrase], count: int, random: Random
+    text: str,
+    phrases: Sequence[_Phrase],
+    pool: Sequence[_Phrase],
+    count: int,
+    random: Random,
+    every_article: bool,
 ) -> tuple[str, ...]:
     exchanges = [*_exchanges(phrases)]
     random.shuffle(exchanges)
@@ -74,7 +83,7 @@ def _rivals(
         changed = exchanges.pop() if exchanges and turn % 2 == 0 else _taken(phrases, pool, random)
         if _said(changed) not in said:
             said.add(_said(changed))
-            rivals.append(_written(text, changed))
+            rivals.append(_written(text, changed, () if every_article else phrases))
     return tuple(rivals)
 
 
@@ -123,11 +132,14 @@ def _with(phrase: _Phrase, place: int, word: str) -> _Phrase:
     return phrase._replace(modifiers=(*phrase.modifiers[:place], word, *phrase.modifiers[place + 1 :]))
 
 
-def _written(text: str, phrases: Sequence[_Phrase]) -> str:
-    """The prompt with its phrases as they are now, and the articles that they need."""
+def _written(text: str, phrases: Sequence[_Phrase], original: Sequence[_Phrase]) -> str:
+    """The prompt with its phrases as they are now, and the articles that they need where they begin otherwise
+    than the original ones: sounds are told by letters, which do not tell all."""
+    kept = {(one.start, one.words[0]) for one in original}
     for phrase in sorted(phrases, key=lambda one: one.start, reverse=True):
-        words = " ".join((*phrase.modifiers, phrase.noun))
-        before = _ARTICLE.sub(lambda found, words=words: _article(found, words), text[: phrase.start])
+        words, before = " ".join(phrase.words), text[: phrase.start]
+        if (phrase.start, phrase.words[0]) not in kept:
+            before = _ARTICLE.sub(lambda found, words=words: _article(found, words), before)
         text = before + words + text[phrase.end :]
     return text
 

@@ -18,6 +18,7 @@ from ...shapes_world import ShapesWorld, caption
 from ..data.errors import SourceError
 from ..data.held_out import hold_out_texts
 from ..data.world import TRAINING_SEED
+from ..engine.checkpoint import read_run
 from ..engine.fingerprint import of_texts, of_weights
 from ..engine.loop import Trainer
 from ..engine.precision import PRECISIONS, halve
@@ -60,7 +61,7 @@ def train_comat(
     concentrates = bool(balance.token or balance.pixel)
     entities = _entities(pipeline, every, run.pipeline) if concentrates else None
     if balance.concept and balance.concept_form == "rivals":
-        entities = _with_rivals(entities or [PromptEntities()] * len(every), every, run)
+        entities = _rivals(entities or [PromptEntities()] * len(every), every, run, folder)
     precision = PRECISIONS.get(settings.mixed_precision)
     if balance.concept and captioner is None and run.captioner is not None:
         captioner = load_caption_scorer(run.captioner, precision or torch.float32)
@@ -84,7 +85,7 @@ def train_comat(
     if balance.fidelity:
         task.to_make = missing_latents(place, len(prompts))
     # Sees to the device, and to a run that cannot be continued, before minutes of drawing.
-    trainer = Trainer(task, settings, folder, run)
+    trainer = Trainer(task, settings, folder, run, dry_run=dry_run)
     trainer.tell()
     if dry_run:
         return
@@ -173,10 +174,23 @@ def _entities(pipeline: TextToImage, prompts: Sequence[str], parser: str) -> lis
     return entities
 
 
-def _with_rivals(
-    entities: Sequence[PromptEntities], prompts: Sequence[str], run: CoMatRun
+def _rivals(
+    entities: Sequence[PromptEntities], prompts: Sequence[str], run: CoMatRun, folder: Path
 ) -> list[PromptEntities]:
-    rivals = rival_captions(parse(prompts, run.pipeline), run.rivals)
+    """Prompts with rivals: those that a run was begun with, where an earlier version wrote articles."""
+    found = _with_rivals(entities, prompts, run)
+    before = (read_run(folder) or {}).get("rests_on", {}).get("entities")
+    if before is not None and before != of_texts(map(repr, found)):
+        earlier = _with_rivals(entities, prompts, run, every_article=True)
+        if before == of_texts(map(repr, earlier)):
+            return earlier
+    return found
+
+
+def _with_rivals(
+    entities: Sequence[PromptEntities], prompts: Sequence[str], run: CoMatRun, every_article: bool = False
+) -> list[PromptEntities]:
+    rivals = rival_captions(parse(prompts, run.pipeline), run.rivals, every_article=every_article)
     without = sum(not some for some in rivals)
     if without == len(prompts):
         raise SourceError(

@@ -48,6 +48,10 @@ class RankedSource(Protocol):
 
     def __getitem__(self, number: int) -> Ranked: ...
 
+    def has_pair(self, number: int) -> bool:
+        """Whether a comparison has a pair, which is told without opening its pictures."""
+        ...
+
     def describe(self) -> dict[str, Any]: ...
 
 
@@ -64,17 +68,23 @@ class WorldPreferences:
 
     def __getitem__(self, number: int) -> Ranked:
         comparison, pictures = _painted(self.comparisons, number)
-        pairs = [
-            (place, *pair)
-            for place, aspect in enumerate(self.aspects)
-            for pair in comparison.pairs(ASPECTS.index(aspect))
-        ]
+        pairs = self._pairs(comparison)
         contents = [content_of(scene) for scene in comparison.scenes]
         wishes = comparison.wishes
         candidates = [*product(range(len(wishes)), range(len(contents)))]
         words = {(p, n): word_truths(wishes[p], contents[n]) for p, n in candidates}
         places = {(p, n): word_places(wishes[p], contents[n]) for p, n in candidates}
         return Ranked([*pictures], [wish.prompt for wish in wishes], pairs, words, places)
+
+    def has_pair(self, number: int) -> bool:
+        return bool(self._pairs(_painted(self.comparisons, number)[0]))
+
+    def _pairs(self, comparison: Comparison) -> list[tuple[int, int, int, int]]:
+        return [
+            (place, *pair)
+            for place, aspect in enumerate(self.aspects)
+            for pair in comparison.pairs(ASPECTS.index(aspect))
+        ]
 
     def describe(self) -> dict[str, Any]:
         world = self.comparisons
@@ -100,6 +110,10 @@ class Alternating:
     def __getitem__(self, number: int) -> Ranked:
         turn, source = divmod(number, len(self.sources))
         return self.sources[source][turn]
+
+    def has_pair(self, number: int) -> bool:
+        turn, source = divmod(number, len(self.sources))
+        return self.sources[source].has_pair(turn)
 
     def describe(self) -> dict[str, Any]:
         return {"in turn": [one.describe() for one in self.sources]}
@@ -138,6 +152,9 @@ class PreferenceFile:
     def __getitem__(self, number: int) -> Ranked:
         prompt, files, pairs = self.rankings[number]
         return Ranked([open_picture(file) for file in files], [prompt], [(0, 0, *pair) for pair in pairs])
+
+    def has_pair(self, number: int) -> bool:
+        return bool(self.rankings[number][2])
 
     def describe(self) -> dict[str, Any]:
         """What is compared, in which order, and how large each picture's file is."""

@@ -34,6 +34,8 @@ BATCH = 16
 _PIXELS = 16 * 512 * 512
 # How often a process looks whether the others have encoded their share.
 _LOOK = 0.5
+# The one shard of stand-ins, which is no file.
+_BLANK = Path("blank")
 
 
 class Picture(Protocol):
@@ -108,6 +110,11 @@ class LatentSet:
         return len(self._numbers)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether these are stand-ins for pictures that are not encoded yet."""
+        return self._shards.files == [_BLANK]
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures in pixels."""
         shard, _ = self._find(0)
@@ -173,7 +180,7 @@ def blank_shards(width: int, height: int, documents: Sequence[dict[str, Any]] = 
     """One shard whose every latent is zero, of pictures of this size: what takes as much as real ones."""
     zeros = torch.zeros(1, 4, height // 8, width // 8, dtype=torch.float16)
     one = Encoded(zeros.expand(max(1, len(documents)), -1, -1, -1), documents)
-    return Shards([Path("blank")], one.latents.shape[0], lambda _: one)
+    return Shards([_BLANK], one.latents.shape[0], lambda _: one)
 
 
 class _Reader:
@@ -340,7 +347,9 @@ def encode_once(
     """The first `count` pictures encoded, now or earlier, by all processes together, with a progress bar."""
     state = this_process()
     autoencoder.to(state.device)  # pyright: ignore[reportArgumentType]
-    share = -(-count // state.num_processes)
+    # Shares are of whole files, the first process's of the larger ones.
+    firsts = range(state.process_index * SHARD, count, state.num_processes * SHARD)
+    share = sum(min(SHARD, count - first) for first in firsts)
     with progress_bar("encode", "picture", share, shown=state.is_main_process) as progress:
         encode(
             source,

@@ -123,6 +123,11 @@ class TextEncoding:
         ]
         _check_room(folder, size)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all captions had their features when these were looked at."""
+        return not any(len(one.done) for one in self._missing.values())
+
     def _texts(self) -> Iterable[Text]:
         return self._source.texts(self._known)
 
@@ -136,7 +141,7 @@ class TextEncoding:
         """Make what is missing, and let the text encoders go."""
         if self._encoders is not None:
             self.place.mkdir(parents=True, exist_ok=True)
-            if any(len(one.done) for one in self._missing.values()):
+            if not self.complete:
                 _encode_share(self._encoders, self._texts(), self._missing, self.place)
             self._encoders = None
             if this_process().is_main_process:

@@ -6,8 +6,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
+
 from ...shapes_world import ShapesWorld, Split, caption
 from ..data.latents import Buckets, LatentSet
+from ..engine.settings import Settings
 from ..engine.task import BatchPosition, ObjectiveT, Task
 
 _EXAMPLES: tuple[Split, ...] = ("train", "held-out")
@@ -39,6 +42,9 @@ class CaptionedTask(Task[ObjectiveT]):
         if self._encode is not None:
             sets, self._held_out = self._encode()
             self._buckets = Buckets(sets)
+
+    def before(self, settings: Settings, device: torch.device) -> float | None:
+        return None if any(one.is_blank for one in (*self._buckets.sets, *self._held_out)) else 0.0
 
     def batch(self, position: BatchPosition, size: int, seed: int) -> dict[str, Any]:
         """Pictures of one size with what the objective reads of their captions."""

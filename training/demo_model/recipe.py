@@ -254,8 +254,10 @@ def choose_stage(
     """A stage with some settings replaced, and another number of pictures of its first size.
 
     `start` is a diffusers folder it starts from in place of what the stage before has made. `SettingsError`
-    for a stage or a setting there is not, and for a stage that cannot start there.
+    for a stage, a setting or a number there is not, and for a stage that cannot start there.
     """
+    if pictures is not None and pictures < 1:
+        raise SettingsError(f"--pictures is {pictures}; it must be 1 or more")
     if name not in STAGES:
         raise SettingsError(f"there is no stage {name!r}; choose {', '.join(STAGES)}")
     stage = STAGES[name].changed(changes)

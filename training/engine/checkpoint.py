@@ -25,6 +25,14 @@ class ResumeError(ValueError):
     """A run that cannot be continued with what was asked for."""
 
 
+class ChangedRunError(ResumeError):
+    """A run that was started with something else; `trouble` says with what, without what to do."""
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__(f"{trouble}. Continue with the same, or choose another folder for a new run")
+        self.trouble = trouble
+
+
 def write_run(folder: Path, state: dict[str, Any], keep: int = 1) -> None:
     """Write a run's state (tensors and plain values); an interruption leaves the previous one intact.
 
@@ -122,14 +130,11 @@ def _is_same(before: Any, now: Any) -> bool:
 
 
 def check_same(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """`ResumeError` unless what was asked for now is what the run was started with."""
+    """`ChangedRunError` unless what was asked for now is what the run was started with."""
     changed = sorted(key for key in {*before, *now} if not _is_same(before.get(key), now.get(key)))
     if changed:
         changes = ", ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in changed)
-        raise ResumeError(
-            f"this run was started with another {name}: {changes}. Continue with the same, or choose another "
-            "folder for a new run"
-        )
+        raise ChangedRunError(f"this run was started with another {name}: {changes}")
 
 
 def shared_parts(batches: int, asked: int, processes: int) -> int:

@@ -11,52 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
-from diffusers.training_utils import EMAModel
 
 from .account.announcement import announce, say
 from .account.memory import out_of_memory
 from .account.words import time_line
 from .batches import to_device
 from .card import write_card
-from .checkpoint import check_same, has_run, keep_best, read_run, shared_parts, write_run
-from .divergence import Divergence
-from .fingerprint import comparable, of_frozen, of_start, same_start
+from .checkpoint import check_same, has_run, keep_best, write_run
 from .held_out import held_out_loss
 from .interruption import Interrupted, Interruption
-from .metrics import forget_metrics, mean, write_metrics
+from .metrics import PROJECT, mean, write_metrics
 from .order import generator_at, seed_masks
-from .players import Turn, make_turns
-from .precision import forget_precision
+from .players import Turn
 from .processes import wait_for_all
 from .progress import progress_bar
+from .run import Run
 from .run_file import changed_options, options_of, write_run_file
 from .settings import Settings
-from .sharding import collected, part_like, shared_out, whole
+from .sharding import whole
 from .task import BatchPosition, Player, Task
-from .trackers import PROJECT, trackers_of
 
 logger = logging.getLogger("instance_composer")
 
-# These decide the numbers of a run; the others may change when it is continued. So do parts times processes.
-_FIXED = ("batch", "beta1", "beta2", "epsilon", "ema_decay", "seed", "mixed_precision", "optimizer")
 # Steps after which the time that is left is told: the first ones are slower.
 _TIMED = 10
-# Beside digests of the weights with which a run began: with how many processes it did.
-_BEGAN = "processes"
 
 
-class Trainer:
+class Trainer(Run):
     """One run: the task, an optimizer for each of its players, and averaged weights.
 
     A `folder` holds checkpoint, metrics (`metrics.jsonl`, one line every few steps), sample pictures and the
     exported model. The loss on what a task holds out, with averaged weights and always the same noise, is
     measured every few steps, and the checkpoint where it was lowest is kept.
-
-    If the folder already holds a checkpoint, the run continues from there exactly as if it had never
-    stopped; `ResumeError` when it was started with settings that would make that impossible. Another number
-    of processes goes on with as many batches a step: `accumulate` is made to fit.
 
     A step whose gradient is not finite moves nothing; after 25 of them in a row, or when a weight is not
     finite, `DivergedError`, and the last checkpoint stays as it is.
@@ -65,42 +51,19 @@ class Trainer:
     and into the card of the exported model.
     """
 
-    def __init__(self, task: Task[Any], settings: Settings, folder: Path, options: Any = None) -> None:
-        self.task, self.settings, self.folder, self.options = task, settings, folder, options
-        self._frozen, self._start = of_frozen(task.objective), of_start(task.objective)
-        # In one player's turn the parameters of the others get no gradient.
-        several = DistributedDataParallelKwargs(find_unused_parameters=len(task.players) > 1)
-        forget_precision()
-        self.accelerator = Accelerator(
-            mixed_precision=settings.mixed_precision,
-            kwargs_handlers=[several],
-            log_with=list(trackers_of(settings)) or None,
-            project_dir=folder,
-        )
-        self._shards, self._estimate = shared_out(task, settings, self.accelerator, has_run(folder))
-        self.turns = make_turns(task, settings)
-        optimizers = [turn.optimizer for turn in self.turns]
-        if self._shards is None:
-            self.objective, *optimizers = self.accelerator.prepare(task.objective, *optimizers)
-        else:
-            self.objective = task.objective
-            optimizers = [self.accelerator.prepare(one) for one in optimizers]
-        for turn, optimizer in zip(self.turns, optimizers, strict=True):
-            turn.optimizer = optimizer
-        self.trained = self.turns[0].trained
-        self.average = EMAModel(
-            self.trained, decay=settings.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
-        )
-        self.step = 0
-        self._parts = settings.accumulate
-        self._together = self.accelerator.num_processes
-        self._divergence = Divergence(folder)
-        self._best: dict[str, float] | None = None
+    def __init__(
+        self,
+        task: Task[Any],
+        settings: Settings,
+        folder: Path,
+        options: Any = None,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        super().__init__(task, settings, folder, dry_run=dry_run)
+        self.options = options
         self._validation: float | None = None
         self._interruption = Interruption()
-        # What the checkpoint says of the task.
-        self._described: dict[str, Any] = {}
-        self._resume()
 
     def run(self) -> None:
         """Train up to the number of steps in the settings; `Interrupted`, all saved, when asked to end."""
@@ -135,15 +98,19 @@ class Trainer:
                 if measured or self._ends_a_line(ends):
                     self._log(recent, seconds)
                     recent, seconds = [], 0.0
-                if improved or ends or self._due(self.settings.every_checkpoint):
-                    self.save(last=ends)
+                # What follows the last step is done once, behind it.
+                done = self.step >= self.settings.steps
+                if improved or ends or (self._due(self.settings.every_checkpoint) and not done):
+                    self.save(last=ends or done)
                 if improved:
                     self._keep_best()
                 if ends:
                     raise Interrupted(f"ended after step {self.step}; the same command goes on from there")
-                if self._due(self.settings.every_sample):
+                if self._due(self.settings.every_sample) and not done:
                     self.show()
-        self.save(last=True)
+        if self._divergence.saved != self.step:
+            self.save(last=True)
+        # Of a run that was finished before as well: what was exported may be cut off, or have another card.
         self.show()
         for tracker in self.accelerator.trackers:
             tracker.finish()
@@ -309,110 +276,15 @@ class Trainer:
         """
         self._divergence.check(self.step, self._whole_weights())
         main, skipped = self.accelerator.is_main_process, self._divergence.skipped
-        # Parts of other processes are in the state of one that is shared out.
-        if (main or self._shards is not None) and (last or not skipped):
-            state = self.state()
-            if main:
+        if last or not skipped:
+            # Parts of other processes are in the state of one that is shared out.
+            state = self.state() if main or self._shards is not None else None
+            if main and state is not None:
                 keep = self.settings.keep_checkpoints
                 write_run(self.folder, state, max(keep, 2) if skipped else keep)
+            # Of all processes, which ask by it together whether to save.
             self._divergence.saved = self.step
         wait_for_all()
-
-    def state(self) -> dict[str, Any]:
-        """Everything the next step depends on, besides the code and the data.
-
-        Of what is shared out the main process alone has tensors, on the CPU; all processes must ask.
-        """
-        scaler = self.accelerator.scaler
-        first, *others = self.turns
-        began = {_BEGAN: self._together} if self._together else {}
-        state = {
-            "step": self.step,
-            "settings": self.settings.to_dict(),
-            "task": dict(self.task.describe()),
-            "frozen": self._frozen,
-            "start": {**self._start, **began},
-            "processes": self.accelerator.num_processes,
-            "weights": self._weights(),
-            "average": self.average.state_dict(),
-            "optimizer": first.optimizer.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "random": torch.get_rng_state(),
-        }
-        if rests_on := dict(self.task.rests_on()):
-            state["rests_on"] = rests_on
-        if self._best is not None:
-            state["best"] = self._best
-        if self._parts != self.settings.accumulate:
-            state["parts"] = self._parts
-        if others:
-            state["other_optimizers"] = {turn.player.name: turn.optimizer.state_dict() for turn in others}
-        return state if self._shards is None else collected(state, self.accelerator.is_main_process)
-
-    def _weights(self) -> dict[str, torch.Tensor]:
-        """Weights that are trained, and buffers that change with them."""
-        # Two models may share what is not trained, each under names of its own.
-        named = self.task.objective.named_parameters(remove_duplicate=False)
-        fixed = {name for name, p in named if not p.requires_grad}
-        return {k: v for k, v in self.task.objective.state_dict().items() if k not in fixed}
-
-    def _whole_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """The same, each whole for as long as it is looked at; all processes must ask."""
-        for name, weight in self._weights().items():
-            yield name, whole(weight)
-
-    def _resume(self) -> None:
-        state = read_run(self.folder)
-        if state is None:
-            return
-        # A setting that the run's version did not know had its default.
-        before, now = {**Settings().to_dict(), **state["settings"]}, self.settings.to_dict()
-        check_same("settings", {k: before[k] for k in _FIXED}, {k: now[k] for k in _FIXED})
-        self._described = state["task"]
-        known = dict(self.task.describe())
-        known |= {name: self._described.get(name) for name, value in known.items() if value is None}
-        check_same("model or data", self._described, known)
-        rested, rests = state.get("rests_on", {}), dict(self.task.rests_on())
-        check_same("model or data", rested, {name: rests.get(name) for name in rested})
-        # Runs of earlier versions did not keep it.
-        if "frozen" in state:
-            frozen = comparable(state["frozen"], self._frozen)
-            check_same("model: what is not trained has other weights", *frozen)
-        start = dict(state.get("start", {}))
-        # Earlier versions took turns between sizes of pictures in another order, in which their runs go on.
-        self._together = start.pop(_BEGAN, 0)
-        if start:
-            check_same("start: weights to train from", *same_start(start, self._start))
-        kept = state.get("other_optimizers", {})
-        names = [turn.player.name for turn in self.turns[1:]]
-        check_same("model", {"other players": [*kept]}, {"other players": names})
-        processes = self.accelerator.num_processes
-        if processes == state["processes"]:
-            check_same("settings", *({"accumulate": one["accumulate"]} for one in (before, now)))
-        parts = state.get("parts", before["accumulate"])
-        self._parts = shared_parts(parts * state["processes"], now["accumulate"], processes)
-        weights = state["weights"]
-        if self._shards is not None:
-            own = self.task.objective.state_dict()
-            weights = {k: part_like(v, own[k]) if k in own else v for k, v in weights.items()}
-        self.task.objective.load_state_dict(weights, strict=False)
-        average = dict(state["average"])
-        # One after the other: together they would be copied whole first.
-        pairs = zip(average.pop("shadow_params"), self.trained, strict=True)
-        self.average.shadow_params = [part_like(shadow, p) for shadow, p in pairs]
-        self.average.load_state_dict(average)
-        first, *others = self.turns
-        first.load(state["optimizer"])
-        for turn in others:
-            turn.load(kept[turn.player.name])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["random"])
-        self.step = self._divergence.saved = state["step"]
-        self._best = state.get("best")
-        if self.accelerator.is_main_process:
-            forget_metrics(self.folder, self.step)
-        logger.info("continuing %s after step %d", self.folder, self.step)
 
     def _log(self, recent: list[dict[str, float]], seconds: float) -> None:
         """One line of means over the steps since the last, of each name over the steps that tell it."""
@@ -440,7 +312,7 @@ def train(
     task: Task[Any], settings: Settings, folder: Path, options: Any = None, *, dry_run: bool = False
 ) -> None:
     """Say what a run will do and take, and do it unless it is a dry run; `options` as for `Trainer`."""
-    trainer = Trainer(task, settings, folder, options)
+    trainer = Trainer(task, settings, folder, options, dry_run=dry_run)
     trainer.tell()
     if not dry_run:
         trainer.prepare()

@@ -58,12 +58,12 @@ class Player:
 
 class Cost(NamedTuple):
     """What a run takes: bytes kept for a batch's backward pass, seconds of a part of a step with it, seconds
-    of what is made before the first step, bytes of the largest tensor that is kept, and bytes of weights that
-    are no part of the objective."""
+    of what is made before the first step (None where they are not known), bytes of the largest tensor that is
+    kept, and bytes of weights that are no part of the objective."""
 
     kept: int
     seconds: float
-    before: float = 0.0
+    before: float | None = 0.0
     largest: int = 0
     beside: int = 0
 
@@ -126,14 +126,28 @@ class Task(ABC, Generic[ObjectiveT]):
         """What a step takes, where that is not told by a batch of one and one of two samples."""
         return None
 
+    def before(self, settings: Settings, device: torch.device) -> float | None:
+        """Seconds of what `prepare` makes, by one process; 0 for nothing, None where that is not known."""
+        return 0.0
+
     @property
     def held_out_count(self) -> int:
         """Samples that are never trained on, to measure the loss on."""
         return 0
 
     def validation_batches(self, size: int) -> Sequence[Any]:
-        """Batches that are never trained on, to measure the loss on; by default there are none."""
+        """Batches that are never trained on, to measure the loss on; by default there are none.
+
+        A process asks for its own alone, one after the other: large ones are `OnDemand`.
+        """
         return ()
+
+    def held_out_mark(self) -> str:
+        """What is held out, where a run goes on with something else: losses on it do not compare then.
+
+        Empty where `describe` or `rests_on` tell it, which refuse such a change.
+        """
+        return ""
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:

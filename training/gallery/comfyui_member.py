@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import http.client
 import json
 import time
 import urllib.error
@@ -102,7 +103,8 @@ class ComfyUIMember:
                 return response.read()
         except urllib.error.HTTPError as error:
             raise GalleryError(f"ComfyUI at {self.url} refused the workflow: {_refusal(error)}") from error
-        except (OSError, urllib.error.URLError) as error:
+        # A server that ends while it answers.
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise GalleryError(
                 f"no ComfyUI answers at {self.url} ({reason}); start it, or mend the url"
@@ -160,5 +162,5 @@ def _refusal(error: urllib.error.HTTPError) -> str:
             for fault in one["errors"]
         ]
         return "; ".join(nodes) or str(told["error"]["message"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException):
         return str(error)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from PIL import Image
 
 from ...rankings.gallery import Gallery, Member, Prompt
 from ...rankings.kinds import PATHS
@@ -54,6 +55,33 @@ def sample(run: Path, gallery: Gallery, members: Sequence[Member], prompts: Sequ
             logger.warning("%s", note)
     wait_for_all()
     return notes
+
+
+def other_sizes(run: Path, gallery: Gallery, members: Sequence[Member]) -> list[str]:
+    """Sentences on members with pictures of another size than the gallery's, from which tuning cannot learn.
+
+    A folder and a server give what they have; heads of files are read alone.
+    """
+    notes: list[str] = []
+    width, height = gallery.size
+    for member in members:
+        if member.kind not in ("folder", "comfyui"):
+            continue
+        files = [picture_file(run, member.name, prompt) for prompt in each_once(gallery.prompts)]
+        other = [file for file in files if file.is_file() and _size_of(file) != gallery.size]
+        if other:
+            wide, high = _size_of(other[0])
+            notes.append(
+                f"{member.name} has {len(other)} pictures of another size than the gallery's {width} × "
+                f"{height}, {other[0]} of {wide} × {high}: the stage feedback cannot learn from their "
+                "rankings and will refuse them; have it give that size, or leave --ranking-weight out"
+            )
+    return notes
+
+
+def _size_of(file: Path) -> tuple[int, int]:
+    with Image.open(file) as picture:
+        return picture.size
 
 
 def settings_of(member: Member, gallery: Gallery) -> dict[str, Any]:

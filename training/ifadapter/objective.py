@@ -32,7 +32,9 @@ from ..data.pictures import save_grid
 from ..data.text import EncodedPhrases, EncodedPrompts, TokenIds, Tokenizer, encode_prompts
 from ..data.text_encoding import Text, TextEncoding, TextSource, texts_of, texts_of_sample
 from ..data.text_features import SampleTexts
+from ..engine.batches import OnDemand
 from ..engine.precision import sampling_in
+from ..engine.settings import Settings
 from ..engine.task import BatchPosition, Task
 from ..noise import (
     add_noise,
@@ -203,6 +205,11 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         if self._text_encoding is not None:
             self._features = self._text_encoding.encode()
 
+    def before(self, settings: Settings, device: torch.device) -> float | None:
+        texts = self._text_encoding
+        made = not any(one.is_blank for one in self._sets) and (texts is None or texts.complete)
+        return 0.0 if made else None
+
     def texts(self, known: KeyIndex) -> Iterator[Text]:
         """All captions of the run, those of samples first; none of pictures whose stamps are `known`."""
         for layout in self._examples:
@@ -242,10 +249,11 @@ class IFAdapterTask(Task[IFAdapterObjective]):
         one = self._held_out
         if one is None:
             return ()
-        return [
-            self._collate(one, list(range(first, min(first + size, len(one)))))
-            for first in range(0, len(one), size)
-        ]
+
+        def batch(first: int) -> dict[str, Any]:
+            return self._collate(one, list(range(first, min(first + size, len(one)))))
+
+        return OnDemand(batch, range(0, len(one), size))
 
     def _collate(self, one: LatentSet, numbers: Sequence[int]) -> dict[str, Any]:
         layouts = [one.layout(number) for number in numbers]

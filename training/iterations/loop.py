@@ -6,6 +6,7 @@ import gc
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from ...rankings.gallery import TUNED, Gallery, read_gallery
 from ...rankings.pictures import FOLDER as PICTURES
 from ...rankings.pictures import clear_unfinished, each_once, index, picture_file, write_lines
 from ..data.errors import SourceError
-from ..engine.checkpoint import write_whole
+from ..engine.checkpoint import ChangedRunError, ResumeError, write_whole
 from ..engine.processes import this_process, wait_for_all
 from ..engine.settings import Settings, read_settings
 from ..gallery.diffusers_member import check_tunable
 from ..gallery.judges import check_judge
-from ..gallery.sampling import sample
+from ..gallery.sampling import other_sizes, sample
 from ..itercomp.feedback_options import FEEDBACK_SETTINGS, FeedbackRun, FeedbackTuning
 from ..itercomp.feedback_run import form_of, prompts_of, read_prompts, train_feedback
 from ..itercomp.reward_options import REWARD_SETTINGS, RewardRun
@@ -154,6 +155,8 @@ class Loop:
         if main:
             logger.info("iteration %d, %s", iteration, stage)
             mark_undone(self.folder, iteration, stage)
+            if behind := self._done_behind(iteration, stage):
+                logger.info("what was done behind it stays as it is: %s; repeat that with --stage", behind)
         wait_for_all()
         try:
             with timed(self.folder, iteration, stage, self.state.num_processes, main):
@@ -172,6 +175,13 @@ class Loop:
                 logger.warning("%s", note)
             mark_done(self.folder, iteration, stage, {"notes": notes})
         wait_for_all()
+
+    def _done_behind(self, iteration: int, stage: str) -> str:
+        """The stages that are done and rest on one that begins again, in words."""
+        following = STAGE_NAMES[STAGE_NAMES.index(stage) + 1 :]
+        behind = [one for one in following if is_done(self.folder, iteration, one)]
+        later = is_done(self.folder, iteration + 1, STAGE_NAMES[0])
+        return ", ".join([*behind, *(["later iterations"] if later else [])])
 
     def _stage(self, iteration: int, stage: str, by_name: bool) -> list[str]:
         gallery = with_tuned(self.folder, self.gallery, iteration, self.run.rank)
@@ -196,6 +206,8 @@ class Loop:
         if self.state.is_main_process:
             names = [member.name for member in members]
             write_lines(self.folder / "pictures.jsonl", index(self.folder, names, gallery.prompts))
+            if self.run.ranking_weight and not self.run.own_pictures:
+                notes += other_sizes(self.folder, gallery, members)
         return notes
 
     def _rewards(self, iteration: int) -> list[str]:
@@ -212,7 +224,8 @@ class Loop:
             trained = own / "train" / aspect
             if self._learnable(iteration, aspect):
                 run = RewardRun(own / TRAIN, own / HELD_OUT, file, aspect, self.run.frozen)
-                train_reward(run, self.settings["rewards"], trained)
+                with _in_a_folder_of_ours(trained):
+                    train_reward(run, self.settings["rewards"], trained)
                 found = trained / "model" / f"{aspect}.safetensors"
             else:
                 notes.append(f"the reward for the aspect {aspect} stays as it is: there is nothing to learn")
@@ -263,7 +276,8 @@ class Loop:
         feedback = self._feedback(iteration)
         if self.run.own_pictures:
             feedback = replace(feedback, rankings=self._own_pictures(iteration, feedback))
-        train_feedback(feedback, self.settings["feedback"], target)
+        with _in_a_folder_of_ours(target):
+            train_feedback(feedback, self.settings["feedback"], target)
         if main and before is not None and tuned_digest(model) != before:
             self._forget_pictures(iteration)
             notes.append(
@@ -329,6 +343,17 @@ class Loop:
         if self.state.is_main_process:
             write_report(self.folder, gallery, iteration, self.run.judge)
         return notes
+
+
+@contextmanager
+def _in_a_folder_of_ours(folder: Path) -> Iterator[None]:
+    """Inside the block a run that was started with something else is told for what can be done here."""
+    try:
+        yield
+    except ChangedRunError as error:
+        raise ResumeError(
+            f"{error.trouble}. Delete {folder} to have it trained anew, and start the same stage again"
+        ) from error
 
 
 def _has_pair(line: Mapping[str, Any], aspect: str) -> bool:

@@ -65,13 +65,20 @@ def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: i
 
     Newcomers are scored by the rewards of the iteration before, and each aspect by its own.
     """
-    before = read_rankings(gallery, read_lines(place(folder, iteration - 1) / RANKINGS))
+    lines = read_lines(place(folder, iteration - 1) / RANKINGS)
+    before = read_rankings(gallery, lines)
     files = reward_files(rewards_of(folder, iteration - 1))
     joined = [member for member in gallery.joined(iteration) if member.joins == iteration]
     # The tuned base is first in the paper's order, the new models after it.
     newcomers = sorted((one.name for one in joined), key=lambda name: not name.startswith(TUNED))
     found: list[Ranking] = []
-    notes: list[str] = []
+    placed = [one for one in before if one.prompt.aspect in files]
+    notes = _late(folder, gallery, iteration, placed, newcomers) + _unranked(gallery, before)
+    if left_out := len(lines) - len(before):
+        notes.append(
+            f"{left_out} rankings of iteration {iteration - 1} are of prompts that the gallery has no more, "
+            "with this text and at this place of their file; they are left out"
+        )
     absent = dict.fromkeys(newcomers, 0)
     for aspect in gallery.aspects:
         own = [one for one in before if one.prompt.aspect == aspect]
@@ -97,7 +104,7 @@ def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: i
             places = insert_newcomers(one.places, of_prompt, there[number])
             found.append(Ranking(one.prompt, tuple(tuple(group) for group in places)))
             for name in newcomers:
-                absent[name] += name not in there[number]
+                absent[name] += name not in (*there[number], *one.members)
     notes += [
         f"{name} has no picture of {count} ranked prompts and takes no place in them"
         for name, count in absent.items()
@@ -105,6 +112,41 @@ def expanded_rankings(run: LoopRun, folder: Path, gallery: Gallery, iteration: i
     ]
     _write(run, folder, gallery, iteration, found, newcomers)
     return notes
+
+
+def _late(
+    folder: Path, gallery: Gallery, iteration: int, before: Sequence[Ranking], newcomers: Sequence[str]
+) -> list[str]:
+    """Sentences on members whose pictures came after the iteration in which they were to be placed."""
+    notes: list[str] = []
+    for member in gallery.joined(iteration):
+        if member.name in newcomers:
+            continue
+        count = sum(
+            member.name not in one.members and picture_file(folder, member.name, one.prompt).is_file()
+            for one in before
+        )
+        if not count:
+            continue
+        way = f"rank that one again with --stage rank --iteration {member.joins}"
+        if member.name != gallery.base and not member.name.startswith(TUNED):
+            way = f"write joins = {iteration} for it and start --stage rank --iteration {iteration}, or {way}"
+        notes.append(
+            f"{member.name} has pictures of {count} ranked prompts and no place in them, so that they teach "
+            f"nothing: it joined in iteration {member.joins}, which is ranked already; {way}"
+        )
+    return notes
+
+
+def _unranked(gallery: Gallery, before: Sequence[Ranking]) -> list[str]:
+    ranked = {(one.prompt.aspect, one.prompt.number) for one in before}
+    unranked = sum((one.aspect, one.number) not in ranked for one in gallery.prompts)
+    if not unranked:
+        return []
+    return [
+        f"{unranked} prompts have no ranking, which iteration 0 makes, so that their pictures teach "
+        "nothing; where they are new, have them ranked and start --stage rank --iteration 0 again"
+    ]
 
 
 def teaching_rankings(folder: Path, iteration: int) -> Path:

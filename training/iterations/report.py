@@ -17,6 +17,7 @@ from ...rankings.gallery import TUNED, Gallery, Prompt
 from ...rankings.merging import Ranking, read_rankings
 from ...rankings.pictures import each_once, picture_file
 from ..data.pictures import save_grid
+from ..engine.checkpoint import write_whole
 from ..gallery.judges import load_judge
 from .picture_distance import SIDE, picture_distances
 from .ranking import RANKINGS
@@ -69,7 +70,7 @@ def write_report(folder: Path, gallery: Gallery, iteration: int, judge: str | No
     if shown:
         _sheet(folder, members, shown, target / SHEET)
     text = _text(found, members, shown, judge, notes_of(folder, iteration), costs(folder, iteration))
-    (target / FILE).write_text(text, encoding="utf-8")
+    write_whole(target / FILE, text)
 
 
 def _accuracies(folder: Path, gallery: Gallery, iteration: int) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +19,11 @@ from ..comat.lora import lora_layers, without_lora
 from ..comat.original_latents import OriginalLatents
 from ..data.pictures import save_grid, to_tensor
 from ..data.text import Tokenizer
+from ..engine.account.measure import timed
 from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
 from ..engine.precision import sampling_in
+from ..engine.settings import Settings
 from ..engine.task import BatchPosition, Player, Task
 from ..noise import size_conditioning
 from .feedback_objective import (
@@ -147,12 +150,35 @@ class FeedbackTask(Task[FeedbackObjective]):
             "read": [one.tokenizer(prompts)[:2] for one in self.rewards],
         }
 
-    @torch.no_grad()
+    def before(self, settings: Settings, device: torch.device) -> float | None:
+        """Seconds of the original model's pictures, of one call of its UNet for a batch of them."""
+        count = len(self.prompts)
+        missing = 0 if self._originals is None else self._originals.missing(count)
+        if not missing:
+            return 0.0
+        numbers = range(min(settings.batch, count))
+        generators = [torch.Generator(device).manual_seed(number) for number in numbers]
+        call = partial(self._draw_original, numbers, generators, 0)
+        # The first one also chooses kernels.
+        call()
+        seconds = timed(call, self.objective, device).seconds
+        # Up to one of the last steps, each as likely, that one too.
+        calls = (FIRST_LAST + STEPS - 1) / 2 + 1
+        return missing / len(numbers) * calls * seconds
+
     def draw_original(self, numbers: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
         """Latents (B, C, h, w) of the model before training for some prompts, up to a step as in training.
 
         The discriminator's UNet is that model but for its LoRA.
         """
+        first = generators[0]
+        last = int(torch.randint(FIRST_LAST, STEPS, (), generator=first, device=first.device))
+        return self._draw_original(numbers, generators, last)
+
+    @torch.no_grad()
+    def _draw_original(
+        self, numbers: Sequence[int], generators: Sequence[torch.Generator], last: int
+    ) -> Tensor:
         objective, judge = self.objective, self.objective.discriminator
         assert judge is not None
         batch = self.conditions([self.prompts[number] for number in numbers])
@@ -164,8 +190,6 @@ class FeedbackTask(Task[FeedbackObjective]):
         def noise(_: int) -> Tensor:
             return torch.stack([torch.randn(shape, generator=one, device=one.device) for one in generators])
 
-        first = generators[0]
-        last = int(torch.randint(FIRST_LAST, STEPS, (), generator=first, device=first.device))
         with (
             torch.autocast(device.type, self.precision, self.precision is not None),
             without_lora(judge.unet),

@@ -25,6 +25,7 @@ from ...models.rewards import (
 )
 from ..data.comparisons import Ranked, RankedSource
 from ..data.pictures import save_grid
+from ..engine.batches import OnDemand
 from ..engine.checkpoint import write_whole
 from ..engine.fingerprint import of_texts
 from ..engine.order import sample_numbers
@@ -55,22 +56,31 @@ class RewardObjective(nn.Module):
         self.locate = nn.Linear(model.config.text_width, 2) if places else None
 
     def forward(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """batch: see `collate`. Dropout draws from torch's own generator, which a checkpoint keeps."""
+        """batch: see `collate`. Dropout draws from torch's own generator, which a checkpoint keeps.
+
+        A batch without a pair sits out: its loss is 0, and so is its gradient, which is one all the same, as
+        processes exchange them. Its accuracy is nan.
+        """
         read = self.read(batch)
         rewards = self.model.reward(read)
         aspects = batch["pairs"][:, 0]
         better, worse = (rewards[batch["pairs"][:, n], aspects] for n in (1, 2))
         # Every aspect weighs the same, however many pairs it has.
         losses = [pairwise_loss(better[aspects == n], worse[aspects == n]) for n in aspects.unique()]
-        report = {"loss": torch.stack(losses).mean(), "accuracy": pair_accuracy(better, worse).detach()}
+        loss = torch.stack(losses).mean() if losses else 0.0 * rewards.sum()
+        report = {"loss": loss, "accuracy": pair_accuracy(better, worse).detach()}
         if self.probe is not None:
-            truths = batch["words"]
+            truths, said = batch["words"], self.probe(read)[..., 0]
             known = ~truths.isnan()
-            words = F.binary_cross_entropy_with_logits(self.probe(read)[..., 0][known], truths[known])
+            words = (
+                F.binary_cross_entropy_with_logits(said[known], truths[known])
+                if known.any()
+                else 0.0 * said.sum()
+            )
             report |= {"loss": report["loss"] + words, "pairs": report["loss"].detach(), "words": words}
         if self.locate is not None:
-            known = ~batch["places"].isnan().any(dim=-1)
-            places = F.mse_loss(self.locate(read)[known], batch["places"][known])
+            known, said = ~batch["places"].isnan().any(dim=-1), self.locate(read)
+            places = F.mse_loss(said[known], batch["places"][known]) if known.any() else 0.0 * said.sum()
             report |= {"loss": report["loss"] + _PLACE_WEIGHT * places, "places": places.detach()}
         return report
 
@@ -89,7 +99,8 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
 
     pixels (I, 3, side, side); picture (C,), the picture of each candidate; input_ids and attention_mask
     (C, T); words (C, T) and places (C, T, 2), what is known of each token, else nan; pairs (N, 3): aspect,
-    better candidate, worse candidate. Candidates without a pair are left out.
+    better candidate, worse candidate. Candidates without a pair are left out, but for one where there is no
+    pair at all, of which nothing is known: a model has to read something.
     """
     pictures: list[Image.Image] = []
     candidates: dict[tuple[int, str], int] = {}
@@ -107,6 +118,10 @@ def collate(comparisons: Sequence[Ranked], tokenizer: RewardTokenizer, side: int
             better, worse = (candidates[len(pictures) + n, comparison.prompts[prompt]] for n in two)
             pairs.append((aspect, better, worse))
         pictures.extend(comparison.pictures)
+    if not candidates:
+        candidates[0, comparisons[0].prompts[0]] = 0
+        words.append(())
+        places.append(())
     prompts = tokenizer([prompt for _, prompt in candidates])
     truths = torch.full(prompts.input_ids.shape, math.nan)
     centers = torch.full((*prompts.input_ids.shape, 2), math.nan)
@@ -166,9 +181,17 @@ class RewardTask(Task[RewardObjective]):
 
     def validation_batches(self, size: int) -> Sequence[dict[str, Tensor]]:
         """What the best model is chosen by, without comparisons that nobody wins."""
-        found = [self.validation[number] for number in range(len(self.validation))]
-        told = [one for one in found if one.pairs]
-        return [self._collate(told[first : first + size]) for first in range(0, len(told), size)]
+        source = self.validation
+        told = [number for number in range(len(source)) if source.has_pair(number)]
+
+        def batch(first: int) -> dict[str, Tensor]:
+            return self._collate([source[number] for number in told[first : first + size]])
+
+        return OnDemand(batch, range(0, len(told), size))
+
+    def held_out_mark(self) -> str:
+        """The held-out comparisons: a run may go on with others, people's answers since."""
+        return of_texts([json.dumps(self.validation.describe(), sort_keys=True)])
 
     def describe(self) -> dict[str, Any]:
         return {"task": "reward", "data": self.source.describe(), "frozen": self.frozen}
@@ -192,7 +215,7 @@ class RewardTask(Task[RewardObjective]):
         folder.mkdir(parents=True, exist_ok=True)
         line = folder / "validation.json"
         best = json.loads(line.read_text(encoding="utf-8")) if line.is_file() else {}
-        held_out = of_texts([json.dumps(self.validation.describe(), sort_keys=True)])
+        held_out = self.held_out_mark()
         # Files of before this was noted are of what is held out now, as far as anybody knows.
         if best and best.get(_HELD_OUT, held_out) != held_out:
             logger.info("other pairs are held out than before: what was best on those is measured anew")

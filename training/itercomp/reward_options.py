@@ -8,7 +8,8 @@ from pathlib import Path
 from ..engine.settings import Settings
 from ..options import flag
 
-# IterComp trains with Adam at 1e-5 over five epochs; its rate falls as a cosine, ours in a straight line.
+# IterComp trains with Adam at 1e-5 over five epochs; its rate falls as a cosine, ours stays, or falls in a
+# straight line over the last `cool_down` steps where that is given.
 REWARD_SETTINGS = Settings(
     batch=64, learning_rate=1e-5, warm_up=0, weight_decay=0.0, ema_decay=0.0, every_sample=250
 )

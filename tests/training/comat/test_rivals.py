@@ -8,7 +8,12 @@ from instance_composer.models.entities.pipelines import parse
 from instance_composer.shapes_world import ShapesWorld, caption
 from instance_composer.shapes_world import parse as read
 from instance_composer.shapes_world.captions import CaptionError
+from instance_composer.training.comat.options import CoMatRun
+from instance_composer.training.comat.prompts import PromptEntities
 from instance_composer.training.comat.rivals import rival_captions
+from instance_composer.training.comat.run import _rivals
+from instance_composer.training.engine.checkpoint import write_run
+from instance_composer.training.engine.fingerprint import of_texts
 
 PROMPT = "An old dog and a small red bench under a tree"
 
@@ -68,3 +73,26 @@ def test_the_same_seed_gives_the_same_rivals_whatever_stands_beside():
     assert rivals(PROMPT, seed=3) == rivals(PROMPT, seed=3)
     assert rivals(PROMPT, seed=3) != rivals(PROMPT, seed=4)
     assert all(len(some) <= 2 for some in rivals(PROMPT, "a red dog", count=2))
+
+
+def test_a_word_that_has_not_changed_keeps_its_article():
+    """Letters do not tell how it sounds, and "an used car" would give a rival away by itself."""
+    (found,) = rivals("a used car and a red dog", count=50)
+    same = [one for one in found if "used car" in one or "used dog" in one.partition(" and ")[0]]
+    assert same
+    assert all(one.startswith("a used ") for one in same)
+
+
+def test_a_run_that_was_begun_with_every_article_anew_goes_on_with_those(tmp_path):
+    prompts = ["a used car and a red dog", "a blue bench"]
+    run, none = CoMatRun(tmp_path, concept_loss="rivals"), [PromptEntities()] * 2
+    docs = parse(prompts, "en_core_web_sm")
+    now, earlier = (
+        [PromptEntities(rivals=some) for some in rival_captions(docs, run.rivals, every_article=every)]
+        for every in (False, True)
+    )
+    assert now != earlier
+    assert _rivals(none, prompts, run, tmp_path) == now
+    for begun in (now, earlier):
+        write_run(tmp_path, {"step": 1, "rests_on": {"entities": of_texts(map(repr, begun))}})
+        assert _rivals(none, prompts, run, tmp_path) == begun

@@ -11,8 +11,8 @@ from accelerate.tracking import GeneralTracker
 from line_task import LineTask, settings
 
 from instance_composer.training.engine.loop import Trainer
+from instance_composer.training.engine.metrics import trackers_of
 from instance_composer.training.engine.settings import SettingsError
-from instance_composer.training.engine.trackers import trackers_of
 
 
 class Lines(GeneralTracker):

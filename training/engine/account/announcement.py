@@ -37,7 +37,7 @@ def estimate(
     except TooLargeError as error:
         samples = "one" if error.samples == 1 else str(error.samples)
         trouble = f"a batch of {samples} does not fit into the memory of {device}"
-        raise out_of_memory(trouble, settings, task, begun) from error
+        raise out_of_memory(trouble, settings, task, begun, divides=error.samples > 1) from error
     memory = needed(task.objective, cost, settings.optimizer, parts, processes, settings.fsdp)
     return Estimate(weights_line(task.objective), cost, memory)
 
@@ -73,8 +73,10 @@ def announce(
         trouble = f"training needs about {gigabytes(memory)}, and {device} has {gigabytes(there)}"
         raise out_of_memory(trouble, settings, task, done > 0)
     step, left = cost.seconds * parts, max(0, settings.steps - done)
-    before = cost.before / accelerator.num_processes
+    before = (cost.before or 0.0) / accelerator.num_processes
     first = f", of it {duration(before)} before the first" if before else ""
+    if cost.before is None:
+        first = ", without what is made before the first"
     say(
         accelerator,
         f"time: about {duration(left * step + before)} for {left} steps of {duration(step)}{first}",

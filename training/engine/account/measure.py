@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import Settings
-from ..task import BatchPosition, Cost, Task
+from ..task import BatchPosition, Cost, Player, Task
 
 
 class TooLargeError(Exception):
@@ -26,7 +26,10 @@ def measure(
     task: Task[Any], settings: Settings, device: torch.device, to_device: Callable[[Any], Any]
 ) -> Cost:
     """What a task says of itself, else measured on one and on two samples; the run's numbers stay as they
-    were. `TooLargeError` where what is measured does not fit."""
+    were. `TooLargeError` where what is measured does not fit.
+
+    A step is that of all players, each of which holds what its own turn keeps.
+    """
     sizes = (1, 2) if settings.batch > 1 else (1,)
     with _undisturbed(task.objective):
         # A task measures whole batches.
@@ -35,17 +38,21 @@ def measure(
         if own is not None:
             return own
         found: list[Cost] = []
-        for size in sizes:
+        # The first call also chooses kernels and fills caches, which a batch of many would multiply.
+        for size in (1, *sizes):
             with _trying(size):
                 found.append(_sample(task, size, settings, device, to_device))
-    if len(found) == 1:
-        return found[0]
+        with _trying(settings.batch):
+            before = task.before(settings, device)
+    if len(sizes) == 1:
+        return found[-1]._replace(before=before)
     # What does not grow with the batch, such as halves of weights, counts once.
-    one, two = found
+    _, one, two = found
     more = settings.batch - 1
     return Cost(
         one.kept + more * max(0, two.kept - one.kept),
         one.seconds + more * max(0.0, two.seconds - one.seconds),
+        before,
         largest=one.largest + more * max(0, two.largest - one.largest),
     )
 
@@ -53,8 +60,16 @@ def measure(
 def _sample(
     task: Task[Any], size: int, settings: Settings, device: torch.device, to_device: Callable[[Any], Any]
 ) -> Cost:
-    player = task.players[0]
     batch = to_device(task.batch(BatchPosition(0, 0, 0, 1, 1), size, settings.seed))
+    turns = [_turn(task, player, batch, settings, device) for player in task.players]
+    return Cost(
+        max(one.kept for one in turns),
+        sum(one.seconds for one in turns),
+        largest=max(one.largest for one in turns),
+    )
+
+
+def _turn(task: Task[Any], player: Player, batch: Any, settings: Settings, device: torch.device) -> Cost:
     whose = {"player": player.name} if len(task.players) > 1 else {}
     precision = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settings.mixed_precision)
     trained = [

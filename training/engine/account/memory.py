@@ -69,18 +69,30 @@ def memory_of(device: torch.device) -> int:
     return 0
 
 
-def out_of_memory(trouble: str, settings: Settings, task: Task[Any], begun: bool) -> OutOfMemoryError:
-    """The error with ways out; a run that has `begun`, and left a checkpoint, has others."""
+def out_of_memory(
+    trouble: str, settings: Settings, task: Task[Any], begun: bool, *, divides: bool = True
+) -> OutOfMemoryError:
+    """The error with ways out; a run that has `begun`, and left a checkpoint, has others.
+
+    `divides` unless one sample alone is too large, so that smaller parts of a step are no way out.
+    """
     size = settings.batch
-    smaller = f"batch to {max(1, size // 2)} and accumulate to {2 * settings.accumulate}"
+    smaller = ""
+    if divides and size > 1:
+        parts = next(number for number in range(2, size + 1) if size % number == 0)
+        smaller = f"batch to {size // parts} and accumulate to {parts * settings.accumulate}"
     if not begun:
-        return OutOfMemoryError(f"{trouble}: set {smaller} (the same step in smaller parts), {task.thrift}")
+        same = f"set {smaller} (the same step in smaller parts), " if smaller else ""
+        return OutOfMemoryError(f"{trouble}: {same}{task.thrift}")
     ways = [task.later_thrift]
     # What else fsdp does not go together with, such as an old torch, is told where it is asked for.
     if settings.optimizer == ADAMW and settings.mixed_precision != "fp16" and len(task.players) == 1:
         ways.append("share it out to more processes (fsdp = true)")
+    if smaller:
+        ways.append(
+            f"or begin anew in another folder, where you may set {smaller}, from what this one has exported "
+            "where the command has --init"
+        )
     return OutOfMemoryError(
-        f"{trouble}, and a run that has a checkpoint goes on with its batch alone: {', '.join(ways)}, or "
-        f"begin anew in another folder, where you may set {smaller}, from what this one has exported where "
-        "the command has --init"
+        f"{trouble}, and a run that has a checkpoint goes on with its batch alone: {', '.join(ways)}"
     )
