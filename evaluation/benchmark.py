@@ -92,8 +92,10 @@ class Scorer(Protocol):
 
 
 def check_methods(names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """Known methods in the order of the tables; `PlanError` lists them."""
+    """Known methods in the order of the tables; `PlanError` lists them, where none or another is named."""
     names, known = list(names), list(known)
+    if not names:
+        raise PlanError(f"no method is named; name at least one of {', '.join(known)}")
     unknown = [name for name in names if name not in known]
     if unknown:
         raise PlanError(f"there is no method {', '.join(unknown)}; choose from {', '.join(known)}")

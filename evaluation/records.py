@@ -54,6 +54,11 @@ class Evaluation(Generic[AnyPlan]):
             self._list(frozen).write(file)
         return RunFolder(self.folder, self._list(frozen[:count]))
 
+    @property
+    def reached(self) -> int:
+        """How many pictures a point has at most: one more than the last number that has a record."""
+        return max((number for _, number in self.records), default=-1) + 1
+
     def missing(self) -> list[tuple[Point, int]]:
         """Point and number of every picture of the plan without a record, number by number.
 
@@ -90,12 +95,12 @@ class Evaluation(Generic[AnyPlan]):
         self.records[point, number] = record
 
     def complete(self, points: Sequence[Point]) -> dict[Point, list[Record]]:
-        """For each point its records of the numbers that all of them have.
+        """For each point its records of the plan's numbers that all of them have.
 
         Raises ValueError for fewer than 3, which say nothing.
         """
         done = [{n for one, n in self.records if one == point} for point in points]
-        numbers = sorted(set.intersection(*done))
+        numbers = [number for number in sorted(set.intersection(*done)) if number < self.plan.count]
         if len(numbers) < 3:
             names = ", ".join(point.name for point in points)
             raise ValueError(f"{len(numbers)} layouts have been run with all of {names}; 3 are needed")

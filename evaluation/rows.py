@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -133,8 +134,9 @@ def by_count(groups: Groups, methods: Mapping[str, Method], rate: Rate) -> str:
 
 
 def rate_of_all(records: Sequence[Record], rate: Rate) -> str:
-    """A rate of these records themselves, in per cent."""
-    return f"{100 * rate(records, np.ones((1, len(records))))[0]:.1f}"
+    """A rate of these records themselves, in per cent; a dash where it is one of nothing."""
+    value = rate(records, np.ones((1, len(records))))[0]
+    return percent(Estimate(float(value), math.nan, math.nan))
 
 
 def _seconds(records: Sequence[Record]) -> float | None:

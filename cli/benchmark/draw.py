@@ -164,6 +164,7 @@ def _about(arguments: argparse.Namespace, before: Mapping[str, Any]) -> dict[str
         "host": host,
         "model": arguments.model.name if arguments.model else "demo",
         "adapter": adapter,
+        "config": Path(arguments.config).name if arguments.config else "",
         "loras": [[Path(path).name, strength] for path, strength in arguments.lora],
         "steps": arguments.steps,
         "cfg": arguments.cfg,

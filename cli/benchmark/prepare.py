@@ -82,7 +82,12 @@ def _check_frozen(arguments: argparse.Namespace) -> None:
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.benchmark != "t2i-compbench":
         return {}
-    chosen = {"categories": arguments.categories and [one.strip() for one in arguments.categories.split(",")]}
+    named = None if arguments.categories is None else [one.strip() for one in arguments.categories.split(",")]
+    chosen = {"categories": named and [one for one in named if one]}
+    if named is not None and not chosen["categories"]:
+        raise ValueError(
+            "--categories: none is named; name at least one, or leave it out for all whose lists are there"
+        )
     return {**chosen, **({"pictures": arguments.pictures} if arguments.pictures else {})}
 
 
@@ -104,15 +109,13 @@ def _tiny(arguments: argparse.Namespace, benchmark: Any) -> Any:
         options.setdefault("pictures", 1)
     read: CaseList = benchmark.read(data, None, **options)
     sides = {key: (sample.scene.width, sample.scene.height) for key, sample in shown.items()}
-    first = next(iter(sides.values()))
+    # By prompt: each may have several pictures, and what is true of it is true of all of them.
     cases = tuple(
-        replace(case, layout=replace(case.layout, canvas=Canvas(*sides.get(case.id, first))))
-        for case in read.cases
+        replace(case, layout=replace(case.layout, canvas=Canvas(*sides[case.unit]))) for case in read.cases
     )
     for case in cases:
-        if case.id in shown:
-            file = arguments.folder / "real" / case.file
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(shown[case.id].image).save(file)
+        file = arguments.folder / "real" / case.file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(shown[case.unit].image).save(file)
     source = f"Shapes World, {read.source}"
     return replace(read, source=source, cases=cases, shared={**read.shared, WORLD: True})

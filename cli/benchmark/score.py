@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Given, number, refuse_given
-from .parts import add_machine, add_shard, benchmark_of, chosen_device, chosen_shard, open_run
+from .needed_models import check_named, options_of
+from .parts import (
+    add_machine,
+    add_shard,
+    benchmark_of,
+    chosen_device,
+    chosen_precision,
+    chosen_shard,
+    open_run,
+)
 
 if TYPE_CHECKING:
-    from ...evaluation.harness.cases import Case
     from ...evaluation.harness.measuring import Item, Measure, Outcome, Stage
     from ...evaluation.harness.run_folder import RunFolder, Shard
     from ...evaluation.scorers.models import Models
@@ -80,6 +88,17 @@ _OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
+# Models that run in the precision that is asked for; the others are always in float32.
+_IN_PRECISION = ("vlm", "blip-vqa", "depth")
+# The benchmark whose boxes are found by another rule than those of earlier versions, and how that is noted.
+_SUREST_TOKEN = "coco-mig", "by its surest token"
+_GOES_ON = (
+    "{folder} goes on with the rule of an earlier version, by which a class's tokens have to exceed the "
+    "threshold on average: the official scorer finds more boxes. Copy the folder without findings/ and "
+    "models.json to measure as it does"
+)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measure every way and say what became of the pictures; 1 if some could not be read."""
     from tqdm import tqdm
@@ -96,14 +115,21 @@ def run(arguments: argparse.Namespace) -> int:
         benchmark_of(arguments.benchmark),
         chosen_shard(arguments),
     )
+    if arguments.tiny:
+        _check_of_the_world(run_folder)
     _add_folders(run_folder, arguments)
     reference = _reference(arguments, run_folder)
-    noting = _Noting(run_folder, _model_names(arguments), _model_weights(arguments))
-    stages = benchmark.stages(_models(arguments), run_folder.list.shared)
+    averaging = _averages(run_folder, arguments)
+    noting = _Noting(
+        run_folder, _model_names(arguments, averaging), _model_weights(arguments), _precisions(arguments)
+    )
+    if averaging:
+        print(_GOES_ON.format(folder=run_folder.folder), file=sys.stderr)
+    stages = benchmark.stages(_models(arguments, averaging), run_folder.list.shared)
     stages = [stage for stage in stages if _wanted(stage, arguments)]
     ways, failed = _ways(run_folder, arguments.ways), False
-    options = {} if arguments.tiny else _options_of(benchmark, run_folder)
-    _check_named(run_folder, ways, stages, options, shard, noting.names)
+    options = {} if arguments.tiny else options_of(benchmark, run_folder)
+    check_named(run_folder, ways, stages, options, shard, noting.names)
     stages = [noting.of(stage, options.get(stage.name)) for stage in stages]
     for way in ways:
         total = len(stages) * sum(
@@ -123,6 +149,26 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _check_of_the_world(run_folder: RunFolder) -> None:
+    """ValueError for pictures that the judge of Shapes World cannot read."""
+    from ...evaluation.harness.report import WORLD
+
+    if not run_folder.list.shared.get(WORLD):
+        raise ValueError(
+            "--tiny: the judge of Shapes World reads scenes of that world alone, and "
+            f"{run_folder.folder} has {run_folder.list.source}; leave --tiny out and name the models"
+        )
+
+
+def _averages(run_folder: RunFolder, arguments: argparse.Namespace) -> bool:
+    """Whether an earlier version has found boxes by another rule, which is kept to."""
+    benchmark, rule = _SUREST_TOKEN
+    if arguments.tiny or arguments.benchmark != benchmark:
+        return False
+    found = any(file.stat().st_size for file in (run_folder.folder / "findings").glob("*/boxes.*.jsonl"))
+    return found and not run_folder.models().get("detector", "").endswith(rule)
+
+
 class _Noting:
     """What is noted of the models of this run: each as soon as it has measured something, for a name with a
     slip in it loads nothing and is not to stand in the way of the right one.
@@ -130,9 +176,15 @@ class _Noting:
     `PlanError` at once where findings of others are there.
     """
 
-    def __init__(self, run_folder: RunFolder, names: Mapping[str, str], weights: Mapping[str, str]) -> None:
-        self.run_folder, self.names, self.weights = run_folder, names, weights
-        run_folder.check_models(names, weights)
+    def __init__(
+        self,
+        run_folder: RunFolder,
+        names: Mapping[str, str],
+        weights: Mapping[str, str],
+        precisions: Mapping[str, str],
+    ) -> None:
+        self.run_folder, self.names, self.weights, self.precisions = run_folder, names, weights, precisions
+        run_folder.check_models(names, weights, precisions)
 
     def of(self, stage: Stage, option: str | None) -> Stage:
         """A stage that notes the model of an option, or all of them where one judge stands for them."""
@@ -154,87 +206,15 @@ class _Noting:
         return replace(stage, load=load)
 
     def _note(self, option: str | None) -> None:
-        names, weights = (
+        names, weights, precisions = (
             {
                 use: value
                 for use, value in noted.items()
                 if use == option or (option is None and use != _DISTANCES)
             }
-            for noted in (self.names, self.weights)
+            for noted in (self.names, self.weights, self.precisions)
         )
-        self.run_folder.add_models(names, weights)
-
-
-def _options_of(benchmark: Any, run_folder: RunFolder) -> dict[str, str]:
-    """The option that names the model of each stage."""
-    from ...evaluation.scorers.library_models import AskedError, UnloadedModels
-
-    found: dict[str, str] = {}
-    for stage in benchmark.stages(UnloadedModels(), run_folder.list.shared):
-        try:
-            stage.load()
-        except AskedError as asked:
-            found[stage.name] = asked.option
-    return found
-
-
-def _check_named(
-    run_folder: RunFolder,
-    ways: Sequence[str],
-    stages: Sequence[Stage],
-    options: Mapping[str, str],
-    shard: Shard,
-    names: Mapping[str, str],
-) -> None:
-    """ValueError for models that pictures will need and nothing names, before one has measured for hours."""
-    missing = [
-        f"--{options[stage.name]}: name the model for the stage {stage.name}"
-        for place, stage in enumerate(stages)
-        if stage.name in options
-        and options[stage.name] not in names
-        and any(_may_look(run_folder, way, stages[: place + 1], shard) for way in ways)
-    ]
-    if missing:
-        raise ValueError("; ".join(missing))
-
-
-def _may_look(run_folder: RunFolder, way: str, stages: Sequence[Stage], shard: Shard) -> bool:
-    """Whether the last of these stages has something to look at, or may have when the others are done."""
-    from ...evaluation.harness.measuring import found_of
-
-    *earlier, last = stages
-    known = {stage.name: run_folder.findings(way, stage.name) for stage in earlier}
-    done = run_folder.findings(way, last.name)
-    return any(
-        case.id not in done
-        and run_folder.picture(way, case).is_file()
-        and _may_ask(last, case, found_of(case, known))
-        for case in shard.of(run_folder.cases)
-    )
-
-
-def _may_ask(stage: Stage, case: Case, found: Mapping[str, Any]) -> bool:
-    try:
-        return stage.asks(case, _SoFar(found))
-    except _NotYetError:
-        return True
-
-
-class _NotYetError(Exception):
-    """A stage asks by what an earlier one has not found yet."""
-
-
-class _SoFar(dict[str, Any]):
-    """What is found so far in a picture; of stages that did not look yet all may come."""
-
-    def __contains__(self, stage: object) -> bool:
-        return True
-
-    def __missing__(self, stage: str) -> Any:
-        raise _NotYetError
-
-    def get(self, stage: str, default: Any = None) -> Any:
-        return self[stage]
+        self.run_folder.add_models(names, weights, precisions)
 
 
 def _wanted(stage: Stage, arguments: argparse.Namespace) -> bool:
@@ -312,14 +292,16 @@ def _ways(run_folder: RunFolder, text: str | None) -> list[str]:
     known = list(run_folder.ways())
     if not known:
         raise ValueError(f"nothing is drawn in {run_folder.folder}; `draw` does it, or name --pictures")
-    chosen = [one.strip() for one in text.split(",") if one.strip()] if text else known
+    chosen = known if text is None else [one.strip() for one in text.split(",") if one.strip()]
+    if not chosen:
+        raise ValueError(f"--ways: none is named; leave it out for all, or name one of {', '.join(known)}")
     unknown = [one for one in chosen if one not in known]
     if unknown:
         raise ValueError(f"--ways: there is no {', '.join(unknown)}; there is {', '.join(known)}")
     return chosen
 
 
-def _model_names(arguments: argparse.Namespace) -> dict[str, str]:
+def _model_names(arguments: argparse.Namespace, averaging: bool) -> dict[str, str]:
     """The models of this run by their options, folders by name without what they are in."""
     from ...evaluation.harness.report import WORLD_JUDGE
 
@@ -330,6 +312,8 @@ def _model_names(arguments: argparse.Namespace) -> dict[str, str]:
         found = {
             option: Path(name).name if Path(name).exists() else name for option, name in given.items() if name
         }
+        if "detector" in found and arguments.benchmark == _SUREST_TOKEN[0] and not averaging:
+            found["detector"] += f", {_SUREST_TOKEN[1]}"
     if arguments.inception is not None:
         found[_DISTANCES] = f"{arguments.inception.name}, resized {arguments.resize}"
     return found
@@ -351,7 +335,16 @@ def _model_weights(arguments: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-def _models(arguments: argparse.Namespace) -> Models:
+def _precisions(arguments: argparse.Namespace) -> dict[str, str]:
+    """The precision of those models of this run that have a choice, by their options."""
+    if arguments.tiny:
+        return {}
+    named = [option for option in _OPTIONS[arguments.benchmark] if option in _IN_PRECISION]
+    chosen = [option for option in named if getattr(arguments, option.replace("-", "_"))]
+    return dict.fromkeys(chosen, chosen_precision(arguments)) if chosen else {}
+
+
+def _models(arguments: argparse.Namespace, averaging: bool) -> Models:
     if arguments.tiny:
         from ...evaluation.scorers.world_models import WorldModels
 
@@ -363,4 +356,4 @@ def _models(arguments: argparse.Namespace) -> Models:
         option.replace("-", "_"): getattr(arguments, option.replace("-", "_"))
         for option in _OPTIONS[arguments.benchmark]
     }
-    return LibraryModels(names, place, dtype, arguments.batch)
+    return LibraryModels(names, place, dtype, arguments.batch, averaging)

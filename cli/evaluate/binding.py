@@ -39,7 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add what is compared, the run, its guidance, the strengths and its place."""
     comparison = add_comparison(parser, [name for name in METHODS if name not in WITH_LORA], "2-4")
     comparison.add_argument(
-        "--prompts", type=number(3, 100_000, whole=True), default=300, help="how many (300)"
+        "--prompts",
+        action=Given,
+        type=number(3, 100_000, whole=True),
+        default=300,
+        help="how many; the report is of the first so many (300; with --report-only all that are there)",
     )
     comparison.add_argument(
         "--lora",
@@ -81,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_given(arguments, ["sweep"], "--strengths, which is not given")
     if not arguments.lora:
         refuse_given(arguments, ["lora_strength"], "--lora, which is not given")
-    methods, guidance = read_methods(arguments.methods, METHODS), _guidance(arguments)
+    methods, guidance = read_methods("--methods", arguments.methods, METHODS), _guidance(arguments)
     loras = _loras(arguments)
     sweeps = _sweeps(arguments, guidance, loras)
     chosen = [*methods, *(listed(arguments.sweep) if arguments.strengths else ())]
@@ -142,9 +146,15 @@ def _sweeps(arguments: argparse.Namespace, guidance: Guidance, loras: Sequence[L
 
     strengths = [_number("--strengths", one) for one in listed(arguments.strengths or "")]
     weights = [_pair(one) for one in listed(arguments.weights or "")]
+    for option, given, found, example in (
+        ("--strengths", arguments.strengths, strengths, "0,0.5,1,2,4"),
+        ("--weights", arguments.weights, weights, "1:1,1:0,0:1"),
+    ):
+        if given is not None and not found:
+            raise ValueError(f"{option}: none is named; name at least one, as in {example}, or leave it out")
     if weights and not strengths:
         raise ValueError("--weights: name the strengths to compare them at with --strengths")
-    swept = read_methods(arguments.sweep, METHODS) if strengths else ()
+    swept = read_methods("--sweep", arguments.sweep, METHODS) if strengths else ()
     own = (guidance.token_weight, guidance.pixel_weight)
     return make_sweeps(swept, strengths, weights or [own], loras)
 

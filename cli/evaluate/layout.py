@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...generation.placing_methods import METHODS
-from ..arguments import number
+from ..arguments import Given, number
 from .scenes import (
     add_comparison,
     add_run,
@@ -29,7 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add what is compared, the run and its place."""
     comparison = add_comparison(parser, METHODS, "2-5")
     comparison.add_argument(
-        "--layouts", type=number(3, 100_000, whole=True), default=300, help="how many (300)"
+        "--layouts",
+        action=Given,
+        type=number(3, 100_000, whole=True),
+        default=300,
+        help="how many; the report is of the first so many (300; with --report-only all that are there)",
     )
     comparison.add_argument(
         "--naming",
@@ -56,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.placement.report import write_report
     from ...evaluation.scorers.placement import score
 
-    methods = read_methods(arguments.methods, METHODS)
+    methods = read_methods("--methods", arguments.methods, METHODS)
     check_drawable(arguments.model, methods, METHODS)
     plan = PlacementPlan(
         methods,
@@ -78,4 +82,6 @@ def _naming(text: str) -> tuple[str, ...]:
     unknown = [name for name in listed(text) if name not in NAMINGS]
     if unknown:
         raise ValueError(f"--naming: {', '.join(unknown)} is not known; choose from {', '.join(NAMINGS)}")
+    if not listed(text):
+        raise ValueError(f"--naming: none is named; name at least one of {', '.join(NAMINGS)}")
     return tuple(name for name in NAMINGS if name in listed(text))

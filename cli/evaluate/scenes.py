@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...generation.jobs import Sampling
 from ...generation.methods import Method
-from ..arguments import number, size
+from ..arguments import given, number, size
 
 if TYPE_CHECKING:
     from ...evaluation.benchmark import Scorer
@@ -80,11 +80,14 @@ def add_where(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
-def read_methods(text: str, known: Iterable[str]) -> tuple[str, ...]:
-    """Names separated by commas, in the order of the tables."""
-    from ...evaluation.benchmark import check_methods
+def read_methods(option: str, text: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Names separated by commas, in the order of the tables; ValueError tells of which option."""
+    from ...evaluation.benchmark import PlanError, check_methods
 
-    return check_methods(listed(text), known)
+    try:
+        return check_methods(listed(text), known)
+    except PlanError as error:
+        raise PlanError(f"{option}: {error}") from None
 
 
 def read_scenes(arguments: argparse.Namespace) -> Scenes:
@@ -127,6 +130,9 @@ def evaluate(
         weights = {_MEASURES: weights[_MEASURES]}
     plan = replace(plan, weights=weights)
     evaluation = Evaluation(arguments.folder, plan, begin=not arguments.report_only)
+    if arguments.report_only and noun not in given(arguments):
+        # A report of what is there is of all of it, unless fewer are asked for.
+        evaluation.plan = replace(plan, count=max(plan.count, evaluation.reached))
     features = PictureFeatures(base)
 
     def open_drawer() -> AbstractContextManager[ComfyUIProcess]:

@@ -25,7 +25,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ from ...shapes_world.relation_pairs import RelationPairs
 # Reward models are trained on pictures of seed 11 and chosen by those of 12.
 _SEED = 13
 PICTURES = 8
+# A prompt with a relation names two of the things of a scene, and a scene of the world has up to eight.
+MOST_THINGS = 8
 NUMBERS = (1, 2, 4, 8)
 _RELATIONS = "spatial relations"
 # Where noise hides neither everything nor nothing.
@@ -259,13 +261,16 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     best = commands.add_parser("best", help="the best of N generated pictures")
     best.add_argument("--model", type=Path, required=True, help="diffusers folder of the demo model")
-    best.add_argument("--prompts", type=int, default=100, help="how many prompts (100)")
-    best.add_argument("--things", type=int, default=2, help="things in a prompt (2)")
-    best.add_argument("--steps", type=int, default=25, help="sampling steps (25)")
-    best.add_argument("--guidance", type=float, default=5.0, help="guidance scale (5)")
+    # Of one prompt there is no interval, and of one thing no relation, which every prompt has.
+    best.add_argument("--prompts", type=_number(int, 2), default=100, help="how many prompts (100)")
+    best.add_argument("--things", type=_number(int, 2, MOST_THINGS), default=2, help="things in a prompt (2)")
+    best.add_argument("--steps", type=_number(int, 1, 1000), default=25, help="sampling steps (25)")
+    best.add_argument("--guidance", type=_number(float, 0), default=5.0, help="guidance scale (5)")
     best.set_defaults(run=measure_best_of_n)
     pairs = commands.add_parser("pairs", help="accuracy on held-out pairs of renders")
-    pairs.add_argument("--comparisons", type=int, default=300, help="comparisons of each split (300)")
+    pairs.add_argument(
+        "--comparisons", type=_number(int, 1), default=300, help="comparisons of each split (300)"
+    )
     pairs.set_defaults(run=measure_pairs)
     for command in (best, pairs):
         command.add_argument("--rewards", type=Path, required=True, help="folder of the reward models")
@@ -275,6 +280,22 @@ def main() -> None:
     if arguments.out:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     _print(found)
+
+
+def _number(kind: type[int] | type[float], lowest: int, highest: int = 1_000_000) -> Callable[[str], float]:
+    """A reader of numbers in a range, both ends allowed."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not lowest <= value <= highest:
+            whole = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f'a {whole} from {lowest} to {highest} is needed, got "{text}"')
+        return value
+
+    return read
 
 
 def _print(found: dict[str, Any]) -> None:

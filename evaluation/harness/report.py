@@ -34,6 +34,11 @@ _QUOTED = "Rows marked *quoted* are published ones and were not measured here."
 _OF_THE_WORLD = (
     "These are scenes of Shapes World: they show that everything runs, and compare with no published row."
 )
+_BY_THE_WORLD = (
+    "The judge of Shapes World reads its own scenes alone: these numbers say nothing of these pictures, and "
+    "no published row stands beside them. Copy the folder without findings/ and models.json, and let `score` "
+    "measure without --tiny, with models."
+)
 
 
 def write_report(
@@ -41,7 +46,7 @@ def write_report(
 ) -> None:
     """Write the report of all ways as Markdown, with the plot, sheets and numbers (JSON) beside it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    plot, world = target.with_suffix(".svg"), bool(run.list.shared.get(WORLD))
+    plot, models = target.with_suffix(".svg"), run.models()
     columns = [
         column
         for column in (*benchmark.columns, *_DISTANCES)
@@ -49,15 +54,12 @@ def write_report(
     ]
     bars = [Bar(one.label, _COLOR, one.estimates[benchmark.main], one.seconds) for one in results]
     draw_bars(bars, f"{benchmark.title}, {benchmark.main}", plot)
-    models = run.models()
     parts = [
         f"# {benchmark.title}",
         f"{run.list.source}; checksum of the cases {run.list.checksum[:16]}. Brackets are 95 % intervals, by "
-        f"bootstrap over prompts. {_OF_THE_WORLD if world else _QUOTED}",
-        _measured_by(models),
-        _table(
-            [_named(column, models) for column in columns], results, () if world else _beside(run, benchmark)
-        ),
+        f"bootstrap over prompts. {_compares(run)}",
+        _measured_by(models, run.precisions()),
+        _table([_named(column, models) for column in columns], results, _beside(run, benchmark)),
         f"![{benchmark.main}]({plot.name})",
         *benchmark.notes,
         _told_of_distances(run, results),
@@ -84,18 +86,26 @@ def write_official_files(
     return written
 
 
-def _beside(run: RunFolder, benchmark: PublishedBenchmark) -> list[Quoted]:
-    """The published rows of what the cases are a part of; none beside scenes of Shapes World."""
+def _compares(run: RunFolder) -> str:
+    """Whether numbers of a run compare with published ones, in a sentence."""
     if run.list.shared.get(WORLD):
+        return _OF_THE_WORLD
+    return _BY_THE_WORLD if WORLD_JUDGE in run.models().values() else _QUOTED
+
+
+def _beside(run: RunFolder, benchmark: PublishedBenchmark) -> list[Quoted]:
+    """The published rows of what the cases are a part of; none beside scenes and judge of Shapes World."""
+    if _compares(run) != _QUOTED:
         return []
     groups = {case.group for case in run.cases}
     return [row for row in benchmark.quoted if not row.group or row.group in groups]
 
 
-def _measured_by(models: Mapping[str, str]) -> str:
-    """By which models it was measured; nothing where that was not noted."""
+def _measured_by(models: Mapping[str, str], precisions: Mapping[str, str]) -> str:
+    """By which models it was measured, and in which precision; nothing where that was not noted."""
     names = dict.fromkeys(models.values())
-    uses = {name: ", ".join(use for use, own in models.items() if own == name) for name in names}
+    told = {use: f"{use}, {precisions[use]}" if use in precisions else use for use in models}
+    uses = {name: ", ".join(told[use] for use, own in models.items() if own == name) for name in names}
     return f"Measured by {'; '.join(f'{name} ({use})' for name, use in uses.items())}." if uses else ""
 
 
@@ -180,13 +190,18 @@ def _every_way(run: RunFolder, results: Sequence[Result], target: Path) -> str:
         height = _SIDE * pictures[0].height // max(pictures[0].size)
         size = round(pictures[0].width * height / pictures[0].height), height
         shown = [draw_layout(case.layout, size), *(one.resize(size) for one in pictures)]
-        labels = [f"{result.of_pictures[case.file]:.2f} {result.label}" for result in results]
+        labels = [f"{_of_one(result.of_pictures[case.file])} {result.label}" for result in results]
         rows.append(side_by_side(shown, [case.layout.prompt or "layout", *labels]))
     if not rows:
         return ""
     file = target.with_name(f"{target.stem}-ways.jpg")
     _below_each_other(rows).save(file, "JPEG", quality=85)
     return f"One layout, every way; numbers are the pictures' own:\n\n![Every way]({file.name})"
+
+
+def _of_one(value: float) -> str:
+    """The main measure of one picture, a dash where it has none."""
+    return plain(Estimate(value, math.nan, math.nan), 2)
 
 
 def _below_each_other(rows: Sequence[Image.Image]) -> Image.Image:

@@ -19,8 +19,12 @@ _NAME = re.compile(r"[\w][\w.+-]*")
 _SECONDS = "seconds."
 # In a line of findings: how large the picture was in which they were found.
 _SIZE = "bytes"
-# A way's settings that earlier versions noted without knowing them, and what they noted then.
-_UNKNOWN = {"dtype": ""}
+# A way's settings that earlier versions noted without knowing them, or not at all, and what they noted then.
+_UNKNOWN = {"dtype": "", "config": None}
+# Settings that are noted where they are given, and what a way has that does not note them.
+_DEFAULTS = {"strength": 1.0}
+# In `models.json`: in which precision models measured, of those that have a choice.
+_PRECISIONS = "precisions"
 Found = Mapping[str, Any]
 
 
@@ -95,10 +99,23 @@ class RunFolder:
 
     def models(self) -> dict[str, str]:
         """The names of the models that measured, by what they are for; nothing of what is not known."""
-        return {use: name for use, name in self._noted_models().items() if use != WEIGHTS}
+        noted = self._noted_models()
+        return {use: name for use, name in noted.items() if use not in (WEIGHTS, _PRECISIONS)}
 
-    def check_models(self, names: Mapping[str, str], weights: Mapping[str, str] | None = None) -> None:
-        """`PlanError` if other models measured before, whose findings are kept; notes nothing."""
+    def precisions(self) -> dict[str, str]:
+        """In which precision models measured, by what they are for; nothing of what is not known."""
+        return dict(self._noted_models().get(_PRECISIONS, {}))
+
+    def check_models(
+        self,
+        names: Mapping[str, str],
+        weights: Mapping[str, str] | None = None,
+        precisions: Mapping[str, str] | None = None,
+    ) -> None:
+        """`PlanError` if other models measured before, or in another precision, whose findings are kept.
+
+        Notes nothing.
+        """
         before, weights = self._noted_models(), weights or {}
         changed = [
             f"{use} was {before[use]} and is now {name}"
@@ -111,17 +128,35 @@ class RunFolder:
                 f"{self.folder} was measured by other models: {'; '.join(changed)}. Their findings are kept, "
                 "so copy the folder without findings/ and models.json to measure with these"
             )
+        known = before.get(_PRECISIONS, {})
+        others = [
+            f"{use} in {known[use]} and now in {precision}"
+            for use, precision in (precisions or {}).items()
+            if known.get(use, precision) != precision
+        ]
+        if others:
+            raise PlanError(
+                f"{self.folder} was measured in another precision: {'; '.join(others)}. Say the same with "
+                "--dtype, or copy the folder without findings/ and models.json to measure in this one"
+            )
 
-    def add_models(self, names: Mapping[str, str], weights: Mapping[str, str] | None = None) -> None:
-        """Note by which models is measured, with digests of those that have some; `PlanError` if others did
-        before, whose findings are kept.
+    def add_models(
+        self,
+        names: Mapping[str, str],
+        weights: Mapping[str, str] | None = None,
+        precisions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Note by which models is measured, with digests and precisions of those that have some; `PlanError`
+        if others did before, whose findings are kept.
         """
-        self.check_models(names, weights)
-        before, weights = self._noted_models(), weights or {}
-        # What measured before its digest was noted may have been another.
-        new = {use: digest for use, digest in weights.items() if use not in before}
-        known = {**before.get(WEIGHTS, {}), **new}
-        noted = {**before, **names, **({WEIGHTS: known} if known else {})}
+        self.check_models(names, weights, precisions)
+        before = self._noted_models()
+        noted = {**before, **names}
+        for key, values in ((WEIGHTS, weights or {}), (_PRECISIONS, precisions or {})):
+            # What measured before its digest or precision was noted may have had another.
+            new = {use: value for use, value in values.items() if use not in before}
+            known = {**before.get(key, {}), **new}
+            noted |= {key: known} if known else {}
         if noted == before:
             return
         unfinished = self.folder / f".models-{os.getpid()}"
@@ -197,10 +232,11 @@ def _check_same(name: str, before: Mapping[str, Any], about: Mapping[str, Any]) 
     """`PlanError` where a way that has begun was drawn otherwise, as far as both are known."""
     known = sorted({*before, *about} - {WEIGHTS})
     unknown = {key for key, value in _UNKNOWN.items() if before.get(key) == value}
+    then, now = ({key: noted.get(key, _DEFAULTS.get(key)) for key in known} for noted in (before, about))
     changed = [
-        f"{key} was {before.get(key)} and is now {about.get(key)}"
+        f"{key} was {_shown(then[key])} and is now {_shown(now[key])}"
         for key in known
-        if before.get(key) != about.get(key) and key not in unknown
+        if then[key] != now[key] and key not in unknown
     ]
     changed += other_weights(before, about)
     if not changed:
@@ -214,6 +250,11 @@ def _check_same(name: str, before: Mapping[str, Any], about: Mapping[str, Any]) 
         f"{name} was drawn otherwise: {'; '.join(changed)}. Give it another name with "
         "--label, or continue with the same settings and weights"
     )
+
+
+def _shown(value: Any) -> Any:
+    """A setting as an error tells it: nothing where a way has none."""
+    return "nothing" if value in (None, "") else value
 
 
 class Findings:

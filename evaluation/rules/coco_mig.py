@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .boxes import PixelBox, overlap, suppress
 
 SIDE = 512
-BOX_THRESHOLD = TEXT_THRESHOLD = 0.25
+BOX_THRESHOLD = 0.25
 SUPPRESSED_ABOVE = 0.8
 _LOCATED = 0.5
 _COLORED = 0.2

@@ -24,25 +24,26 @@ class LibraryModels:
     """`names` by option (detector, sam, vlm, blip_vqa, clip, depth), None where none is given.
 
     `batch` pictures or questions run together. Grounding DINO, SAM and CLIP run in float32, as annotation and
-    training have them: they are small, and thresholds are near.
+    training have them: they are small, and thresholds are near. With `averaging` phrases are found by the
+    average of their tokens, as earlier versions found them, for runs that were begun so.
     """
 
     names: Mapping[str, str | None]
     device: str
     dtype: Any
     batch: int = 1
+    averaging: bool = False
 
     def detector(self, box_threshold: float, text_threshold: float) -> Detector:
-        """Grounding DINO."""
-        from ...models.vision.grounding_dino.picture_detector import GroundingDino
+        """Grounding DINO, by the rule of annotation."""
+        return self._grounding_dino(box_threshold=box_threshold, text_threshold=text_threshold)
 
-        return GroundingDino.load(
-            self._name("detector"),
-            self.device,
-            box_threshold=box_threshold,
-            text_threshold=text_threshold,
-            batch=self.batch,
-        )
+    def phrase_detector(self, threshold: float) -> Detector:
+        """Grounding DINO, by the surest token of all."""
+        from ...models.vision.grounding_dino.noun_rules import highest_average, surest_token
+
+        rule = highest_average if self.averaging else surest_token
+        return self._grounding_dino(box_threshold=threshold, text_threshold=threshold, rule=rule)
 
     def segmenter(self) -> BoxSegmenter:
         """SAM."""
@@ -82,6 +83,11 @@ class LibraryModels:
 
         return TransformersDepth.load(self._name("depth"), self.device, self.dtype)
 
+    def _grounding_dino(self, **settings: Any) -> Detector:
+        from ...models.vision.grounding_dino.picture_detector import GroundingDino
+
+        return GroundingDino.load(self._name("detector"), self.device, batch=self.batch, **settings)
+
     def _name(self, option: str) -> str:
         name = self.names.get(option)
         if name is None:
@@ -93,6 +99,10 @@ class UnloadedModels:
     """Models of which none is loaded: asked for one, it raises `AskedError` with the option that names it."""
 
     def detector(self, box_threshold: float, text_threshold: float) -> Detector:
+        """Grounding DINO's option."""
+        raise AskedError("detector")
+
+    def phrase_detector(self, threshold: float) -> Detector:
         """Grounding DINO's option."""
         raise AskedError("detector")
 

@@ -22,6 +22,10 @@ class Models(Protocol):
         """Finds words, with these thresholds."""
         ...
 
+    def phrase_detector(self, threshold: float) -> Detector:
+        """Finds phrases that are looked for alone, wherever any of their tokens exceeds the threshold."""
+        ...
+
     def segmenter(self) -> BoxSegmenter:
         """Finds pixels in boxes."""
         ...

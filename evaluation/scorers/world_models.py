@@ -35,6 +35,10 @@ class WorldModels:
         """Finds shapes; the judge has no thresholds."""
         return WorldDetector()
 
+    def phrase_detector(self, threshold: float) -> WorldDetector:
+        """Finds shapes, as `detector` does."""
+        return WorldDetector()
+
     def segmenter(self) -> WorldSegmenter:
         """Finds the pixels of the thing that a box fits best."""
         return WorldSegmenter()

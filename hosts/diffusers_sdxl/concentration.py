@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -52,20 +52,25 @@ def attach_concentration(
     guidance: LocalGuidance,
     rows: Sequence[int],
     layers: Sequence[str] | None = None,
+    active: Callable[[], tuple[bool, ...]] | None = None,
 ) -> Iterator[None]:
     """Concentrate the attention of these rows of the UNet's batch inside the `with` block.
 
     `rows` are the conditional ones: with guidance and one picture, row 1 of two. `layers` as `preset_layers`
-    names them. Afterwards the UNet is exactly as it was; at strength 0 nothing is computed.
+    names them. `active` says of each entity whether it acts at this step, without it all do. Afterwards the
+    UNet is exactly as it was; at strength 0, and where no entity acts, nothing is computed.
     """
     chosen = BatchRows(rows)
 
-    def visit(layer: LayerInputs) -> Tensor:
+    def visit(layer: LayerInputs) -> Tensor | None:
+        acting = None if active is None else active()
+        if acting is not None and not any(acting):
+            return None
         query, key, value = (chosen.of(x) for x in (layer.query, layer.key, layer.value))
         inputs = (query, key, value)
         # Not what goes into the output projection: an adapter may have added its own to that.
         plain = _plain_attention(*inputs, layer.heads)
-        moved = concentrate(*inputs, plain, layer.heads, targets, layer.grid, guidance)
+        moved = concentrate(*inputs, plain, layer.heads, targets, layer.grid, guidance, acting)
         added = torch.zeros_like(layer.attended)
         chosen.put(added, moved)
         return added

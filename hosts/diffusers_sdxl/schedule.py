@@ -19,6 +19,12 @@ _KEPT = ("rho", "num_train_timesteps", "final_sigmas_type")
 logger = logging.getLogger("instance_composer")
 
 
+def progress_of(pipeline: Any) -> float:
+    """How far a run of a pipeline is inside one of its steps: the share of its steps that are done."""
+    scheduler: Any = pipeline.scheduler
+    return scheduler.step_index / len(scheduler.timesteps)
+
+
 def set_scheduler(pipeline: StableDiffusionXLPipeline, name: str, marked: Prediction | None = None) -> None:
     """Give a pipeline the Euler sampler for what its model predicts: `marked`, else what its scheduler says.
 

@@ -27,8 +27,10 @@ class YesNoModel:
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model.eval().requires_grad_(False), processor
-        self._yes, self._no = (self._tokens(words) for words in (_YES, _NO))
-        if not self._yes or not self._no or set(self._yes) & set(self._no):
+        yes, no = (self._tokens(words) for words in (_YES, _NO))
+        # Tokenizers of Llama-2's form make of " Yes" and of " No" a mark of the space that both begin with.
+        self._yes, self._no = sorted(yes - no), sorted(no - yes)
+        if not self._yes or not self._no:
             raise ModelError(f"{_OPTION}: the model's tokenizer does not tell yes from no; choose another")
 
     @classmethod
@@ -64,11 +66,11 @@ class YesNoModel:
         ).to(self.model.device, self.model.dtype)
         following = self.model(**inputs).logits[0, -1].float()
         # Not by the probabilities among all words, which may both be too small to be told from 0.
-        yes, no = (following[list(tokens)].logsumexp(0) for tokens in (self._yes, self._no))
+        yes, no = (following[tokens].logsumexp(0) for tokens in (self._yes, self._no))
         return float((yes - no).sigmoid())
 
-    def _tokens(self, words: Sequence[str]) -> tuple[int, ...]:
+    def _tokens(self, words: Sequence[str]) -> set[int]:
         """The first token of each word, unless it is the unknown one."""
         tokenizer = self.processor.tokenizer
         ids = (tokenizer(word, add_special_tokens=False)["input_ids"] for word in words)
-        return tuple({one[0] for one in ids if one and one[0] != tokenizer.unk_token_id})
+        return {one[0] for one in ids if one and one[0] != tokenizer.unk_token_id}

@@ -6,6 +6,7 @@ import diffusers
 import pytest
 import torch
 import transformers
+from demo_model import pack_fresh_demo
 from tiny_sdxl import write_tiny_ifadapter, write_tiny_sdxl
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
@@ -34,6 +35,12 @@ def sdxl_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def adapter_file(tmp_path_factory) -> Path:
     return write_tiny_ifadapter(tmp_path_factory.mktemp("adapter") / "ifadapter.safetensors")
+
+
+@pytest.fixture(scope="session")
+def fresh_demo(tmp_path_factory) -> Path:
+    """The demo model with fresh weights, as it is shipped. Who changes a file copies the folder first."""
+    return pack_fresh_demo(tmp_path_factory.mktemp("fresh"))
 
 
 @pytest.fixture(scope="session")

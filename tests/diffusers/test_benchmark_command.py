@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-from demo_model import pack_fresh_demo
 from safetensors.torch import load_file
 
 from instance_composer.cli import main
@@ -19,8 +18,8 @@ NAMES = ("ifg", "coco-mig", "t2i-compbench", "layoutsam-eval", "overlap")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    return pack_fresh_demo(tmp_path_factory.mktemp("model"))
+def demo(fresh_demo):
+    return fresh_demo
 
 
 def draw(name, run, demo, *more):

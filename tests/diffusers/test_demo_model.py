@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from demo_model import pack_fresh_demo
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -33,9 +32,9 @@ pytestmark = pytest.mark.text_encoders
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory):
+def packed(fresh_demo):
     """Folder with `model` and `adapter.safetensors`, and the shipped form of them in `demo`."""
-    return pack_fresh_demo(tmp_path_factory.mktemp("packed")).parent
+    return fresh_demo.parent
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import shutil
 
 import pytest
-from demo_model import pack_fresh_demo
 from safetensors.torch import load_file
 
 from instance_composer.cli import main
@@ -15,8 +14,8 @@ from instance_composer.models.weights import save_weights
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return pack_fresh_demo(tmp_path_factory.mktemp("model"))
+def model(fresh_demo):
+    return fresh_demo
 
 
 def evaluate(action, run, *more):
@@ -77,6 +76,16 @@ def test_a_report_alone_needs_the_autoencoder_that_measured_and_not_what_drew(mo
     assert evaluate("layout", tmp_path / "of-another", "--model", str(model)) == 0
     assert evaluate("layout", tmp_path / "of-another", "--report-only") == 2
     assert "weights of VAE are others" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("action", "option"), [("layout", "--layouts"), ("binding", "--prompts")])
+def test_a_report_alone_is_of_all_that_is_there_unless_fewer_are_asked_for(action, option, tmp_path, capsys):
+    words = ["evaluate", action, str(tmp_path / "run"), "--methods", "real", "--size", "96x64"]
+    assert main([*words, option, "5"]) == 0
+    for more, count in (([], 5), ([option, "4"], 4)):
+        capsys.readouterr()
+        assert main([*words, "--report-only", *more]) == 0
+        assert f"report.md ({count} {option[2:]})" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("action", ["layout", "binding"])

@@ -115,6 +115,42 @@ def test_a_prompt_that_names_nothing_is_drawn_as_it_is_and_told(method, pipeline
     assert "drawn as it is: it rains" in caplog.text
 
 
+@pytest.mark.parametrize("method", [*REGIONAL, "densediffusion", "local-boxes"])
+def test_what_a_way_does_not_hear_of_an_instance_is_told(method, pipeline, caplog):
+    asked = job(method, (Box(0.25, 0.25, 0.75, 0.75), PROMPT), (Box(0, 0, 0.5, 0.5), PROMPT))
+    drawn(pipeline, asked)
+    assert "no effect" not in caplog.text
+    first, second = asked.layout.instances
+    instances = (replace(first, start=0.5, strength=2.0), replace(second, negative="a cat"))
+    told = replace(asked, layout=replace(asked.layout, instances=instances))
+    drawn(pipeline, told)
+    heard = method == "local-boxes"
+    ids = "1" if heard else "0, 1"
+    assert f"{KNOWN[method].label} hears boxes, captions" in caplog.text
+    assert (
+        f"{'negatives' if heard else 'parts of the run and negatives'} of these have no effect: {ids}."
+        in (caplog.text)
+    )
+
+
+def test_local_boxes_act_in_the_part_of_the_run_of_their_instance(pipeline, caplog):
+    """Begun late they act less; where no step is, not at all."""
+    asked = job("local-boxes", (Box(0.25, 0.25, 0.75, 0.75), PROMPT), steps=4)
+    asked = replace(asked, options={"strength": 4.0})
+
+    def within(start, end):
+        (one,) = asked.layout.instances
+        layout = replace(asked.layout, instances=(replace(one, start=start, end=end),))
+        return drawn(pipeline, replace(asked, layout=layout))
+
+    plain, whole = drawn(pipeline, job("plain", steps=4)), drawn(pipeline, asked)
+    assert (within(0.0, 1.0) == whole).all()
+    assert (within(0.8, 0.9) == plain).all()
+    late = within(0.75, 1.0)
+    assert 0 < np.abs(late - plain).sum() < np.abs(whole - plain).sum()
+    assert "no effect" not in caplog.text
+
+
 def test_sentences_take_the_place_of_captions(pipeline):
     asked = job("rpg", (Box(0.25, 0.25, 0.75, 0.75), "a blue vase"))
     same = replace(asked, options={"sentences": ["a blue vase"]})

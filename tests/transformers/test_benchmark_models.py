@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from instance_composer.evaluation.scorers.library_models import LibraryModels
 from instance_composer.layout import Box, Canvas, Layout
 from instance_composer.models.vision.captioning import TransformersCaptioner
 from instance_composer.models.vision.depth import TransformersDepth
+from instance_composer.models.vision.grounding_dino.noun_rules import highest_average, surest_token
 from instance_composer.models.vision.interfaces import ModelError
 from instance_composer.models.vision.question_answering import BlipYesScorer
 from instance_composer.models.vision.sam import SamInBoxes
@@ -104,6 +106,20 @@ def test_depth_is_looked_at_in_the_size_that_is_asked_for(folders):
     own, asked = (estimator.depths([noise(1, 32, 64)], side)[0] for side in (None, 64))
     assert seen[1] == (1, 3, 64, 64) != seen[0]
     assert own.shape == asked.shape == (64, 32)
+
+
+def test_phrases_of_coco_mig_alone_go_by_their_surest_token(folders):
+    models = LibraryModels({"detector": folders["dino"]}, "cpu", torch.float32)
+    phrases, others = models.phrase_detector(0.25), models.detector(0.3, 0.2)
+    assert (phrases._detector.rule, phrases.box_threshold) == (surest_token, 0.25)
+    assert (others._detector.rule, others.box_threshold, others.text_threshold) == (highest_average, 0.3, 0.2)
+    # A run that an earlier version began goes on as it did.
+    before = replace(models, averaging=True).phrase_detector(0.25)
+    assert (before._detector.rule, before.box_threshold, before.text_threshold) == (
+        highest_average,
+        0.25,
+        0.25,
+    )
 
 
 def test_answers_come_from_models_that_chat(folders):

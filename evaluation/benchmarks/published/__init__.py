@@ -1,7 +1,7 @@
 """Published benchmarks by name, a module each: it is a `PublishedBenchmark`, and reads and makes its data.
 
 `read(data, limit)` gives the cases of the user's copy; `write_tiny(folder, number)` writes Shapes World in
-the same form and gives the sample of each case.
+the same form and gives the sample of each unit (a prompt).
 """
 
 from __future__ import annotations

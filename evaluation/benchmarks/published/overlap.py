@@ -63,15 +63,24 @@ def read(data: Path, limit: int | None = None) -> CaseList:
             )
         rows = read_rows(data, limit)
         return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows))
-    rows = [row for file in sorted(data.glob("*.jsonl")) for row in read_rows(file)]
-    if rows and not any(data.glob("*.json")):
-        return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows[:limit]))
+    rows = [row for file in _files(data, "jsonl") for row in read_rows(file)]
+    if rows and not _files(data, "json"):
+        rows = rows[:limit]
+        return CaseList(name, f"{len(rows)} rows of OverLayBench, {data.name}", tuple(rows))
     layouts = {key: one for key, one in read_layouts(data).items() if rule.pairs(_corners(one.active))}
     if not layouts:
         raise PlanError(f"in no layout of {data} do two boxes overlap")
     cases = [Case(key, f"{key}.png", one, number, key) for number, (key, one) in enumerate(layouts.items())]
+    cases = cases[:limit]
+    rows = rows[: None if limit is None else limit - len(cases)]
     also = f" and {len(rows)} rows of OverLayBench" if rows else ""
-    return CaseList(name, f"{len(cases)} layouts{also} of {data.name}", tuple([*cases, *rows][:limit]))
+    return CaseList(name, f"{len(cases)} layouts{also} of {data.name}", (*cases, *rows))
+
+
+def _files(data: Path, ending: str) -> list[Path]:
+    """The files of an ending in a folder and those in it, without what is hidden, as layouts are read."""
+    found = sorted(data.rglob(f"*.{ending}"))
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(data).parts)]
 
 
 def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:

@@ -94,7 +94,8 @@ def read(
                 unit = f"{category}-{number}"
                 cases.append(Case(identifier, file, layout, _SEED + index, unit, category, own))
     shared = {"labels": _labels(data)} if any(one in _DETECTED for one in chosen) else {}
-    source = f"{len(cases)} pictures of {', '.join(chosen)}"
+    each = "prompt" if limit is None else f"of the first {limit} prompts of each"
+    source = f"{len(cases)} pictures of {', '.join(chosen)}, {pictures} for each {each}"
     return CaseList(name, source, tuple(cases), shared)
 
 
@@ -138,7 +139,7 @@ class _Facts:
 
 
 def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
-    """Lists of prompts about Shapes World, `number` of each category; samples by case."""
+    """Lists of prompts about Shapes World, `number` of each category; samples by unit."""
     data = folder / "t2i_compbench"
     data.mkdir(exist_ok=True)
     shown: dict[str, Sample] = {}
@@ -148,7 +149,7 @@ def write_tiny(folder: Path, number: int) -> tuple[Path, dict[str, Sample]]:
         fits, covered = (_one_covered, _COVERED) if category == "3d_spatial" else (_two_shapes, 0.0)
         for index, sample in enumerate(samples(number, (2,), fits, covered)):
             prompts.append(_tiny_prompt(category, sample))
-            shown[f"{category}-{index:06d}"] = sample
+            shown[f"{category}-{index}"] = sample
         _write_lines(data / f"{category}_val.txt", prompts)
         if category == "complex":
             spatial_lines = prompts

@@ -27,6 +27,7 @@ from ....models.regions import Regions
 from ..concentration import preset_layers
 from ..entities import PromptTokens, read_prompt
 from ..layer_hooks import Grid, LayerInputs, visiting
+from ..schedule import progress_of
 
 logger = logging.getLogger("instance_composer")
 
@@ -109,8 +110,7 @@ def _owners(regions: Regions, grid: Grid) -> Tensor:
 def _moment(pipeline: StableDiffusionXLPipeline) -> tuple[float, float]:
     """This step's time, 1 for noise alone and 0 for the picture, and the share of steps that are done."""
     scheduler: Any = pipeline.scheduler
-    step, times = scheduler.step_index, scheduler.timesteps
-    done = step / len(times)
+    step, times, done = scheduler.step_index, scheduler.timesteps, progress_of(pipeline)
     if isinstance(scheduler, EDMEulerScheduler):
         # Its timesteps are logarithms of the noise, in a range of their own.
         return time_of_noise(float(scheduler.sigmas[step])), done

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from ....generation.diffusers_methods import METHODS as KNOWN
 from ....generation.jobs import Job
 from ....models.ifadapter import IFAdapter
 from ..pipeline import encode_layout, generate
 from . import guided, regional
 from .dense_diffusion import dense_diffusion
 from .gligen import draw_gligen
+from .unheard import MASKS, PARTS, STRENGTHS, tell_unheard
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def ifadapter(request: Request) -> Any:
 def multidiffusion(request: Request) -> Any:
     """Noise predictions of each caption, averaged where its region is."""
     job = request.job
-    prompts = regional.RegionalPrompts.encode(request.pipeline, job)
+    prompts = _regional(request)
     seed, steps = job.sampling.seed, job.sampling.steps
     with regional.multidiffusion(request.pipeline, prompts, seed, steps):
         return plain(request)
@@ -68,20 +70,21 @@ def multidiffusion(request: Request) -> Any:
 
 def rpg(request: Request) -> Any:
     """Every region attends to its own caption, besides the whole prompt."""
-    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job)
+    prompts = _regional(request)
     with regional.rpg(request.pipeline, prompts):
         return plain(request)
 
 
 def omost(request: Request) -> Any:
     """Every cell attends to the whole prompt and the captions of its regions at once."""
-    prompts = regional.RegionalPrompts.encode(request.pipeline, request.job)
+    prompts = _regional(request)
     with regional.omost(request.pipeline, prompts):
         return plain(request)
 
 
 def densediffusion(request: Request) -> Any:
     """The attention of cells and words is raised within a region and lowered between regions."""
+    _tell(request, MASKS)
     with dense_diffusion(request.pipeline, request.job.layout):
         return plain(request)
 
@@ -100,6 +103,7 @@ def local(request: Request) -> Any:
 
 def local_boxes(request: Request) -> Any:
     """The attention of each thing's words gathers in its box."""
+    _tell(request, MASKS, STRENGTHS, PARTS)
     with guided.concentration(request.pipeline, request.job, boxes=True):
         return plain(request)
 
@@ -113,6 +117,16 @@ def ifadapter_local(request: Request) -> Any:
 def gligen(request: Request) -> Any:
     """Every instance in its box by GLIGEN's own model."""
     return draw_gligen(request.pipeline, request.job)
+
+
+def _regional(request: Request) -> regional.RegionalPrompts:
+    _tell(request, MASKS)
+    return regional.RegionalPrompts.encode(request.pipeline, request.job)
+
+
+def _tell(request: Request, *heard: str) -> None:
+    job = request.job
+    tell_unheard(KNOWN[job.method].label, job.layout.active, heard)
 
 
 METHODS: Mapping[str, Callable[[Request], Any]] = {

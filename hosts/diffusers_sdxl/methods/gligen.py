@@ -9,8 +9,8 @@ import torch
 from diffusers import StableDiffusionGLIGENPipeline
 
 from ....generation.jobs import Job
-from ....layout import Instance
 from ..errors import UnsuitableModelError
+from .unheard import tell_unheard
 
 # Things that its position network was trained with, and the share of the steps in which they are heard
 # (arXiv 2301.07093, section 3.3, as diffusers has it).
@@ -33,12 +33,7 @@ def draw_gligen(pipeline: Any, job: Job) -> Any:
             "GLIGEN places %d things; the last %d are left out.", MOST_THINGS, len(instances) - MOST_THINGS
         )
         instances = instances[:MOST_THINGS]
-    if unheard := [one.id for one in instances if _has_more_than_a_box(one)]:
-        logger.warning(
-            "GLIGEN hears boxes and captions alone; masks, strengths, parts of the run and negatives of "
-            "these have no effect: %s.",
-            ", ".join(unheard),
-        )
+    tell_unheard("GLIGEN", instances)
     run: Any = pipeline
     return run(
         prompt=layout.prompt,
@@ -53,8 +48,3 @@ def draw_gligen(pipeline: Any, job: Job) -> Any:
         gligen_boxes=[list(one.bounds) for one in instances],
         generator=torch.Generator("cpu").manual_seed(job.sampling.seed),
     ).images[0]
-
-
-def _has_more_than_a_box(instance: Instance) -> bool:
-    whole = (instance.strength, instance.start, instance.end) == (1.0, 0.0, 1.0)
-    return not whole or instance.mask is not None or bool(instance.negative.strip())

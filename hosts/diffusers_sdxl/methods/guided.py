@@ -16,6 +16,7 @@ from ....models.baselines.attend_and_excite import MaxAttentionObjective
 from ....models.concentration import LocalGuidance
 from ..concentration import attach_concentration, move_noise
 from ..entities import read_prompt, targets_of
+from ..schedule import progress_of
 from .predictions import replaced_forward
 
 # The conditional row is the last of a guided pair, and the only one without guidance.
@@ -23,12 +24,19 @@ _CONDITIONAL = [-1]
 
 
 def concentration(pipeline: StableDiffusionXLPipeline, job: Job, boxes: bool) -> AbstractContextManager[None]:
-    """Inside the `with` block the attention of each thing's words gathers in its box or in its own region."""
+    """Inside the `with` block the attention of each thing's words gathers in its box or in its own region.
+
+    A thing with a box is guided in that part of the run in which its instance counts.
+    """
     targets = targets_of(read_prompt(pipeline, job.layout), job.layout, boxes)
     if targets is None:
         return nullcontext()
     guidance = LocalGuidance(strength=_strength(job))
-    return attach_concentration(pipeline.unet, targets, guidance, _CONDITIONAL)
+    regions = targets.regions
+    # Nothing is asked for at each layer where everything acts at every step.
+    timed = any(window != (0.0, 1.0) for window in regions.windows)
+    active = (lambda: regions.active(progress_of(pipeline))) if timed else None
+    return attach_concentration(pipeline.unet, targets, guidance, _CONDITIONAL, active=active)
 
 
 def attend_and_excite(pipeline: StableDiffusionXLPipeline, job: Job) -> AbstractContextManager[None]:

@@ -2,9 +2,8 @@
 
 import csv
 import json
-import os
-import subprocess
 import sys
+from io import BytesIO, TextIOWrapper
 
 import pytest
 from PIL import Image
@@ -156,13 +155,10 @@ def test_a_broken_picture_given_twice_is_said(capsys, pictures):
     assert "broken.png cannot be read as a picture" in capsys.readouterr().err
 
 
-def test_names_that_the_output_cannot_hold_are_escaped(rewards, pictures):
+def test_names_that_the_output_cannot_hold_are_escaped(monkeypatch, rewards, pictures):
     (pictures / "0.png").rename(pictures / "画.png")
-    words = [pictures / "画.png", "--prompt", PROMPT, "--attribute", rewards / "attribute.safetensors"]
-    done = subprocess.run(
-        [sys.executable, "-m", "instance_composer.cli", "score", *map(str, words)],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert b"\\u753b.png" in done.stdout
+    printed = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(printed, encoding="ascii"))
+    words = ("--prompt", PROMPT, "--attribute", rewards / "attribute.safetensors")
+    assert score(pictures / "画.png", *words) == 0
+    assert b"\\u753b.png" in printed.getvalue()

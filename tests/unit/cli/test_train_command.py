@@ -94,6 +94,8 @@ def test_words_of_set_are_read_as_toml_reads_them():
     read = changes(argparse.Namespace(set=words))
     assert read == {"fsdp": True, "batch": 2, "learning_rate": 1e-3, "trackers": "tensorboard,wandb"}
     assert read_settings(read).fsdp is True
+    quoted = changes(argparse.Namespace(set=['mixed_precision="bf16"', "trackers='a,b'", 'optimizer="']))
+    assert quoted == {"mixed_precision": "bf16", "trackers": "a,b", "optimizer": '"'}
     assert read_settings(changes(argparse.Namespace(set=["fsdp=false"]))).fsdp is False
     with pytest.raises(SettingsError, match="fsdp is 'True'; it must be true or false"):
         read_settings(changes(argparse.Namespace(set=["fsdp=True"])))

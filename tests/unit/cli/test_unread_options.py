@@ -13,6 +13,9 @@ SCORE = "benchmark {name} score {{}}/run"
 BINDING = "evaluate binding {}/run"
 LOOP = "train itercomp {}/run --rewards {}"
 REWARD = "train reward {}/run"
+ADAPTER = "train ifadapter {}/run --model {}"
+FEEDBACK = "train feedback {}/run --model {} --rewards {}"
+COMAT = "train comat {}/run --model {} --captioner {}"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,34 @@ REWARD = "train reward {}/run"
         (LOOP, "--stage rewards --until sample", "--until is for the whole loop, and --stage runs one"),
         (REWARD, "--frozen 0.2", "--frozen is for --data, which is not given"),
         (REWARD, "--stage rewards --frozen 0.7", "--frozen is for --data, which is not given"),
+        (ADAPTER, "--small --init {}", "--small is for a fresh adapter, and --init is where this one starts"),
+        (ADAPTER, "--data {} --pictures 9", "--pictures is for Shapes World, whose place --data takes"),
+        (ADAPTER, "--leave-out", "--leave-out is for --data, which is not given"),
+        (ADAPTER, "--latents {}", "--latents is for --data or --text-features, which are not given"),
+        (FEEDBACK, "--discriminator-rate 2.5", "--discriminator-rate is for --fidelity-weight, which is 0"),
+        (FEEDBACK, "--ranking-reach 2", "--ranking-reach is for --ranking-weight, which is 0"),
+        (
+            FEEDBACK,
+            "--rankings {}/one.json --ranking-weight 1 --reward-weight 0 --cap 1 --guidance 3",
+            "--cap and --guidance are for sampled pictures, and with --reward-weight 0 none are",
+        ),
+        (LOOP, "--ranking-reach 2", "--ranking-reach is for --ranking-weight, which is 0"),
+        (LOOP, "--discriminator-rate 1", "--discriminator-rate is for --fidelity-weight, which is 0"),
+        (
+            COMAT,
+            "--discriminator-rate 1 --fidelity-weight 0",
+            "--discriminator-rate is for --fidelity-weight",
+        ),
+        (COMAT, "--rivals 3", "--rivals is for --concept-loss rivals, which is not asked for"),
+        (COMAT, "--prompts {}/one.json --world-prompts 3", "--world-prompts is for captions of Shapes World"),
+        (COMAT, "--segmenter world --box-threshold 0.3", "--box-threshold is for the --detector of a SAM"),
+        (COMAT, "--segmenter world --text-threshold 0.3", "--text-threshold is for the --detector of a SAM"),
+        (
+            COMAT,
+            "--token-weight 0 --pixel-weight 0 --attention-steps 2",
+            "--attention-steps is for attention, and --token-weight and --pixel-weight are 0",
+        ),
+        (COMAT, "--token-weight 0 --pixel-weight 0 --pipeline en", "--pipeline is for entities and rivals"),
     ],
 )
 def test_what_nothing_would_read_is_refused_by_name(command, words, complaint, tmp_path, capsys):

@@ -104,6 +104,14 @@ def test_every_point_is_drawn_scored_and_recorded_once(tmp_path):
     assert (tmp_path / "pictures" / "paint@2" / "00002.png").is_file()
 
 
+def test_a_report_of_fewer_is_of_the_first_that_are_asked_for(tmp_path):
+    assert run(tmp_path, Painter(), count=6).reached == 6
+    evaluation = Evaluation(tmp_path, GreyPlan(count=4))
+    complete = evaluation.complete(evaluation.plan.points())
+    assert [[one["number"] for one in records] for records in complete.values()] == [[0, 1, 2, 3]] * 4
+    assert evaluation.reached == 6
+
+
 def test_a_run_goes_on_where_it_stopped(tmp_path):
     run(tmp_path, Painter())
     records = tmp_path / "records.jsonl"

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 import pytest
 
 from instance_composer.demo import FOLDER
-from instance_composer.evaluation.benchmarks.best_of_n import NUMBERS, measure_best_of_n, measure_pairs
+from instance_composer.evaluation.benchmarks.best_of_n import (
+    NUMBERS,
+    main,
+    measure_best_of_n,
+    measure_pairs,
+    wishes,
+)
 from instance_composer.models.rewards import ASPECTS
 
 
@@ -39,3 +46,26 @@ def test_pairs_alone_are_some_of_all_pairs():
             assert 0 <= every["accuracy"] <= 1
     # The shipped model tells attributes apart well above chance.
     assert np.mean([own["attribute"]["accuracy"] for own in found.values()]) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("best", "--model", "x", "--things", "1"), "--things: a whole number from 2 to 8 is needed, got"),
+        (("best", "--model", "x", "--things", "9"), "from 2 to 8"),
+        (("best", "--model", "x", "--prompts", "1"), "--prompts: a whole number from 2"),
+        (("best", "--model", "x", "--steps", "0"), "from 1 to 1000"),
+        (("best", "--model", "x", "--guidance", "nan"), "--guidance: a number from 0"),
+        (("pairs", "--comparisons", "0"), "--comparisons: a whole number from 1"),
+    ],
+)
+def test_numbers_that_end_nowhere_are_refused(words, complaint, monkeypatch, capsys):
+    """Prompts have a relation, which one thing alone does not have."""
+    monkeypatch.setattr(sys, "argv", ["best_of_n", *words, "--rewards", "none"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert complaint in capsys.readouterr().err
+
+
+def test_scenes_of_the_most_things_have_prompts_with_relations():
+    assert all(wish.relation for wish in wishes(2, 8))

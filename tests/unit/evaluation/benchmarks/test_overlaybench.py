@@ -57,6 +57,28 @@ def test_another_form_is_told(name, row, said, tmp_path):
         BENCHMARKS["overlap"].read(file)
 
 
+@pytest.mark.parametrize("moved", ["*.json", "*.jsonl", "*"])
+def test_rows_and_layouts_are_read_wherever_they_lie_in_a_folder(moved, tmp_path):
+    overlap = BENCHMARKS["overlap"]
+    data, _ = overlap.write_tiny(tmp_path, 4)
+    (data / ".hidden").mkdir()
+    (data / ".hidden" / "hard.jsonl").write_text("no rows")
+    (data / "more").mkdir()
+    for file in [one for one in data.glob(moved) if one.is_file()]:
+        file.rename(data / "more" / file.name)
+    found = overlap.read(data)
+    assert found.source.startswith("2 layouts and 2 rows of OverLayBench")
+    assert len(found.cases) == 4
+    # What is said is what is taken.
+    assert overlap.read(data, 3).source.startswith("2 layouts and 1 rows of OverLayBench")
+    assert overlap.read(data, 1).source.startswith("1 layouts of ")
+    for file in (data / "more").glob("*.json"):
+        file.unlink()
+    for file in data.glob("*.json"):
+        file.unlink()
+    assert overlap.read(data, 1).source.startswith("1 rows of OverLayBench")
+
+
 def judged(case, **answers):
     said = {kind: json.dumps(one) for kind, one in answers.items()}
     return {

@@ -1,4 +1,4 @@
-"""Captions of nouns, boxes, and the two rules by which a box shows a noun."""
+"""Captions of nouns, boxes, and the rules by which a box shows a noun."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import torch
 from instance_composer.models.vision.grounding_dino.captions import Caption, group_nouns
 from instance_composer.models.vision.grounding_dino.conversion import STOP
 from instance_composer.models.vision.grounding_dino.detector import NounDetector, corners
-from instance_composer.models.vision.grounding_dino.noun_rules import exact_phrase, highest_average
+from instance_composer.models.vision.grounding_dino.noun_rules import (
+    exact_phrase,
+    highest_average,
+    surest_token,
+)
 
 # [CLS] book . light ##house . [SEP]
 NOUNS = [(7,), (8, 9)]
@@ -66,6 +70,23 @@ def test_the_highest_average_on_known_scores():
     assert highest_average(scores, Caption.of([], 101, 102), 0.0, 0.0) == []
     beyond = Caption.of([(4,) * 20, (7,)], 101, 102)
     assert {noun for _, noun, _ in highest_average(scores, beyond, 0.0, 0.0)} == {0}, "what is read of it"
+
+
+def test_the_surest_token_of_all_is_enough_for_a_noun_that_is_looked_for_alone():
+    """As MIG_Bench scores: of a class of several pieces one may be seen, and a stop counts as a word does."""
+    # [CLS] dining table . [SEP]
+    caption = Caption.of([(7759, 2795)], 101, 102)
+    scores = torch.full((3, 256), 0.01)
+    scores[0, [1, 2]] = torch.tensor([0.10, 0.34])
+    scores[1, 3] = 0.4
+    scores[2, [1, 2]] = torch.tensor([0.24, 0.24])
+    assert highest_average(scores, caption, 0.25, 0.25) == []
+    matches = surest_token(scores, caption, 0.25, 0.25)
+    assert [(query, noun) for query, noun, _ in matches] == [(0, 0), (1, 0)]
+    assert [score for *_, score in matches] == pytest.approx([0.34, 0.4])
+    assert surest_token(scores, Caption.of([], 101, 102), 0.0, 0.0) == []
+    with pytest.raises(ValueError, match="got 2; look for each alone"):
+        surest_token(scores, CAPTION, 0.25, 0.25)
 
 
 @pytest.mark.parametrize(("rule", "nouns"), [(exact_phrase, [1]), (highest_average, [1, 1])])
