@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfyui_probe import evaluate
 from host_cases import encode
+from own_term import Standing
 from tiny_transformers import WithLlama, latents, tiny_transformer
 
 from instance_composer.hosts.comfyui.attention.binder import find_binder
@@ -17,7 +18,7 @@ from instance_composer.hosts.comfyui.attention.wrappers import bind
 
 
 @dataclass(eq=False)
-class Seen:
+class Seen(Standing):
     """A term that notes the blocks it is asked in, one list for each call of the model."""
 
     blocks: tuple
@@ -25,15 +26,6 @@ class Seen:
     node = "Seen"
     kind = "seen"
     adds = False
-
-    def on_zeros(self):
-        return self
-
-    def at(self, sigma, sampling, text):
-        return self
-
-    def crop(self, rectangle, cache):
-        return self
 
     def group(self, members, device, cache):
         self.calls.append([])

@@ -13,6 +13,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfyui_probe import evaluate
 from host_cases import assert_close, encode, noise
+from own_term import Standing
 
 from instance_composer.hosts.comfyui.attention.layer_call import AllReadError
 from instance_composer.hosts.comfyui.attention.run_cache import RunCache
@@ -25,7 +26,7 @@ LATENTS = noise(2, 12, 16)
 
 
 @dataclass(eq=False)
-class Push:
+class Push(Standing):
     """A guiding term that this pack does not have: it reads one layer and moves the latent by a constant."""
 
     block: tuple
@@ -34,15 +35,6 @@ class Push:
     moved: int = 0
     node = "Push"
     kind = "push"
-
-    def on_zeros(self):
-        return self
-
-    def at(self, sigma, sampling, text):
-        return self
-
-    def crop(self, rectangle, cache):
-        return self
 
     def group(self, members, device, cache):
         self.chunks = [chunk for chunk, _ in members]

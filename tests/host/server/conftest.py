@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ def post(monkeypatch):
     """`post(path, data, **headers)` sends bytes, or a value as JSON; the routes were registered twice."""
     table = web.RouteTableDef()
     server = SimpleNamespace(PromptServer=SimpleNamespace(instance=SimpleNamespace(routes=table)))
-    monkeypatch.setitem(routes.sys.modules, "server", server)
+    monkeypatch.setitem(sys.modules, "server", server)
     routes.register_routes()
     routes.register_routes()
 

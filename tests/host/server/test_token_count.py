@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 import pytest
@@ -55,5 +56,5 @@ def test_a_text_of_a_megabyte_is_refused_at_once(post, text):
 
 
 def test_without_a_server_nothing_happens(monkeypatch):
-    monkeypatch.delitem(routes.sys.modules, "server", raising=False)
+    monkeypatch.delitem(sys.modules, "server", raising=False)
     routes.register_routes()
