@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 from safetensors.torch import load_file
+from two_processes import run_in_two
 
+from instance_composer.cli import __main__ as command_line
 from instance_composer.cli import main
 from instance_composer.demo import FOLDER
 from instance_composer.models.weights import save_weights
@@ -67,16 +67,12 @@ def test_a_benchmark_runs_from_data_to_report(name, demo, tmp_path, capsys):
 
 
 def test_processes_of_a_launcher_draw_the_union(demo, tmp_path):
-    # The launcher that `accelerate launch` hands several processes to.
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     for run in (alone, shared):
         assert main(["benchmark", "overlap", "prepare", str(run), "--tiny", "--limit", "3"]) == 0
     assert draw("overlap", alone, demo) == 0
     words = ["benchmark", "overlap", "draw", str(shared), "--model", str(demo), "--device", "cpu"]
-    command = [*launcher, "-m", "instance_composer.cli", *words, "--steps", "1", "--cfg", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    run_in_two(command_line, *words, "--steps", "1", "--cfg", "2")
     places = [run / "pictures" / "plain" for run in (alone, shared)]
     pictures = [
         {file.relative_to(place): file.read_bytes() for file in place.rglob("*.png")} for place in places

@@ -1,4 +1,4 @@
-"""`processes_ending.py KIND`: what becomes of two processes when one of them is slow, fails, or is killed."""
+"""What becomes of two processes when one of them is slow, fails, or is killed."""
 
 from __future__ import annotations
 
@@ -37,9 +37,15 @@ def work(kind: str, second: bool) -> None:
         dist.all_reduce(torch.zeros(1))
 
 
-if __name__ == "__main__":
+def end(kind: str, rank: int, port: int) -> None:
+    """One of two processes as SLURM starts them: nobody looks after them but themselves."""
+    os.environ |= {
+        "WORLD_SIZE": "2",
+        "RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     torch.set_num_threads(1)
-    kind = sys.argv[1]
     limit = timedelta(seconds=LIMIT if kind == "slow" else 120)
     try:
         with ending_together():

@@ -1,4 +1,4 @@
-"""A script run in two processes on the CPU, as torchrun starts them.
+"""Processes beside the tests' own: a function in one, or a script in two on the CPU, as torchrun starts them.
 
 Importing torch, diffusers and transformers takes a process longer than its work. A server that has
 them already forks the processes: the "forkserver" of `multiprocessing`, one for all tests of a run.
@@ -12,6 +12,8 @@ import runpy
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
@@ -24,18 +26,21 @@ IMPORTED = [
 ]
 
 
-def run_in_two(script: ModuleType, *arguments: object, timeout: int = 400) -> None:
-    """Two processes that talk over gloo; their words where they fail."""
+def forked(function: Callable[..., object], *arguments: object, said: Path) -> BaseProcess:
+    """A process, not yet started, that calls a function of a module; what it prints is written to `said`."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(IMPORTED)
+    return server.Process(target=_call, args=(said, function, *arguments))
+
+
+def run_in_two(script: ModuleType, *arguments: object, timeout: int = 400) -> None:
+    """A module as a script in two processes that talk over gloo; their words where they fail."""
     # Theirs until the last has ended, whichever that is.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    words = [str(script.__file__), *map(str, arguments)]
+    words = [script.__name__, *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder) / f"{rank}.txt" for rank in range(2)]
-        processes = [
-            server.Process(target=_run, args=(words, rank, store.port, said[rank])) for rank in range(2)
-        ]
+        processes = [forked(_run, words, rank, store.port, said=said[rank]) for rank in range(2)]
         try:
             for process in processes:
                 process.start()
@@ -52,11 +57,16 @@ def run_in_two(script: ModuleType, *arguments: object, timeout: int = 400) -> No
                 process.join()
 
 
-def _run(words: list[str], rank: int, port: int, said: Path) -> None:
-    """The script, with torchrun's environment; a failed one ends with another code than 0."""
+def _call(said: Path, function: Callable[..., object], *arguments: object) -> None:
     log = os.open(said, os.O_WRONLY | os.O_CREAT, 0o600)
     for stream in (1, 2):
         os.dup2(log, stream)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    function(*arguments)
+
+
+def _run(words: list[str], rank: int, port: int) -> None:
+    """The script, with torchrun's environment; a failed one ends with another code than 0."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -65,8 +75,7 @@ def _run(words: list[str], rank: int, port: int, said: Path) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
     }
     sys.argv = words
-    runpy.run_path(words[0], run_name="__main__")
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import shared_gallery
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from tiny_sdxl import SHALLOW_UNET, tiny_vae, write_tiny_ifadapter
 from transformers import CLIPTextConfig, CLIPTextModel
+from two_processes import run_in_two
 
 from instance_composer.hosts.diffusers_sdxl import load_sdxl
 from instance_composer.rankings.errors import GalleryError
@@ -190,37 +190,13 @@ def test_another_setting_does_not_mix_with_pictures_that_are_there(run):
     assert "was made otherwise: seed was" in note
 
 
-SHARING = """
-import sys
-from pathlib import Path
-from instance_composer.rankings.gallery import read_gallery
-from instance_composer.training.gallery.sampling import sample
-run = Path(sys.argv[1])
-gallery = read_gallery(run)
-sample(run, gallery, [gallery.members["sdxl"]], gallery.prompts)
-"""
-
-
 @pytest.mark.slow
-def test_processes_share_the_pictures_and_make_the_same_ones(run, tmp_path):
+def test_processes_share_the_pictures_and_make_the_same_ones(run):
     gallery = read_gallery(run)
     sample(run, gallery, [gallery.members["sdxl"]], gallery.prompts)
     alone = [picture_file(run, "sdxl", prompt).read_bytes() for prompt in gallery.prompts]
     shutil.rmtree(run / "pictures")
-    script = tmp_path / "share.py"
-    script.write_text(SHARING)
-    words = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-    ]
-    words += ["1", "--mixed_precision", "no", "--dynamo_backend", "no", str(script), str(run)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    run_in_two(shared_gallery, run)
     assert [picture_file(run, "sdxl", prompt).read_bytes() for prompt in gallery.prompts] == alone
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from accelerate.state import AcceleratorState
 from loop_runs import BRIEF, write_loop
 from PIL import Image
 from safetensors import safe_open
+from two_processes import forked
 
 from instance_composer.cli import main
 from instance_composer.rankings.answers import Answer, AnswerFile
@@ -255,17 +252,15 @@ def test_stages_one_by_one_are_the_loop(run, two_iterations):
         "iterations/0/report.json",
     ],
 )
-def test_a_loop_killed_at_any_stage_goes_on_to_the_same_files(sign, run, two_iterations):
+def test_a_loop_killed_at_any_stage_goes_on_to_the_same_files(sign, run, tmp_path, two_iterations):
     """Killed as soon as a stage's first file is there, and started again."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "instance_composer.cli", *words(run)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    process = forked(main, words(run), said=tmp_path / "said.txt")
+    process.start()
     end = time.monotonic() + 540
-    while process.poll() is None and not any(run.glob(sign)) and time.monotonic() < end:
+    while process.exitcode is None and not any(run.glob(sign)) and time.monotonic() < end:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert any(run.glob(sign))
     assert command(run) == 0
     found, wanted = first_iteration(run), first_iteration(two_iterations)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
+import io
+import runpy
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -17,17 +19,21 @@ from instance_composer.shapes_world.preferences import parse_wish
 PROMPTS = 3
 
 
-def write(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    script = REPOSITORY / "scripts" / "shapes_world_loop.py"
-    words = [sys.executable, str(script), str(folder), "--prompts", str(PROMPTS), *more]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+def write(folder: Path, *more: str) -> tuple[int, str]:
+    """The script's exit code, and what it says is wrong."""
+    script = str(REPOSITORY / "scripts" / "shapes_world_loop.py")
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+        patch.setattr(sys, "argv", [script, str(folder), "--prompts", str(PROMPTS), *more])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(script, run_name="__main__")
+    return ended.value.code, said.getvalue()
 
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("loop") / "run"
-    written = write(folder)
-    assert written.returncode == 0, written.stderr
+    assert write(folder) == (0, "")
     return folder
 
 
@@ -58,15 +64,14 @@ def test_prompts_to_tune_on_are_others_and_can_be_judged(loop):
 
 
 def test_as_many_prompts_to_tune_on_as_are_asked_for(tmp_path):
-    assert write(tmp_path / "run", "--tuning", "2").returncode == 0
+    assert write(tmp_path / "run", "--tuning", "2")[0] == 0
     assert len((tmp_path / "run" / "tuning.txt").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_gallery_that_is_there_is_not_written_over(loop):
     before = (loop / "gallery.toml").read_bytes()
-    again = write(loop)
-    assert again.returncode == 2
-    assert "choose another folder" in again.stderr
+    code, said = write(loop)
+    assert (code, "choose another folder" in said) == (2, True)
     assert (loop / "gallery.toml").read_bytes() == before
 
 
@@ -74,7 +79,7 @@ def test_another_model_brings_its_own_adapter_and_the_demos_lora_where_it_has_no
     model = tmp_path / "packed"
     model.mkdir()
     (model / "ifadapter.safetensors").touch()
-    assert write(tmp_path / "run", "--model", str(model)).returncode == 0
+    assert write(tmp_path / "run", "--model", str(model))[0] == 0
     members = read_gallery(tmp_path / "run" / "gallery.toml").members
     assert members["placed"].path("adapter") == model / "ifadapter.safetensors"
     assert members["composed"].path("lora") == REPOSITORY / "demo" / "composition_lora.safetensors"
