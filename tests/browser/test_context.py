@@ -277,6 +277,25 @@ def drop_picture(editor, width: int, height: int) -> None:
     )
 
 
+@pytest.mark.one_front_end
+def test_a_picture_to_draw_over_stays_over_the_result_when_the_graph_is_rebuilt(editor):
+    editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
+    add_receiver(editor)
+    queue(editor)
+    shown = editor.root.locator("canvas.ic-picture").first
+    expect(shown).to_have_attribute("width", "64")
+    drop_picture(editor, 300, 300)
+    expect(shown).to_have_attribute("width", "300")
+    editor.draw((0.6, 0.6, 0.8, 0.8), "a white owl")
+    editor.page.evaluate("() => { document.activeElement.blur(); app.graph.nodes[0].isOfBefore = true; }")
+    editor.page.keyboard.press("Control+z")
+    editor.page.wait_for_function("() => app.graph.nodes.length && !app.graph.nodes[0].isOfBefore")
+    editor.page.wait_for_timeout(2500)  # the result is there again by now
+    expect(editor.root.locator("canvas.ic-picture").first).to_have_attribute("width", "300")
+    queue(editor)
+    expect(editor.root.locator("canvas.ic-picture").first).to_have_attribute("width", "64")
+
+
 def test_a_picture_to_draw_over_keeps_its_shape_and_comes_back_with_the_workflow(editor):
     editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
     drop_picture(editor, 300, 100)

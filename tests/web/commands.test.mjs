@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as commands from "../../web/lib/commands.mjs";
-import { createInstance, createLayout, find, serialise } from "../../web/lib/document.mjs";
-import { area, centre, encloses, union } from "../../web/lib/geometry.mjs";
+import { createInstance, createLayout, find, parse, serialise } from "../../web/lib/document.mjs";
+import { area, centre, encloses, HANDLES, union } from "../../web/lib/geometry.mjs";
 import { findProblems } from "../../web/lib/problems.mjs";
 import { fromRaster } from "../../web/lib/mask.mjs";
 import { bounds, stepOf } from "../../web/lib/regions.mjs";
@@ -229,6 +229,72 @@ test("another canvas keeps fractions, or pixels", () => {
   assert.ok(findProblems(small).every(({ severity }) => severity !== "error"));
   assert.equal(commands.setCanvas(state, 10, 500).refused.code, "refused.canvas");
   assert.equal(commands.setCanvas(state, 100.5, 500).refused.code, "refused.canvas");
+});
+
+test("a shape keeps its pixels on another canvas, or comes back to its edge whole", () => {
+  const polygon = {
+    polygon: [
+      [0.7, 0.2],
+      [0.9, 0.2],
+      [0.8, 0.6],
+    ],
+  };
+  const pixels = new Uint8Array(64 * 64);
+  for (let row = 10; row < 30; row += 1) pixels.fill(1, row * 64 + 46, row * 64 + 58);
+  for (const mask of [polygon, fromRaster(pixels, 64, 64)]) {
+    const { state } = commands.add(commands.createState(createLayout(2048, 1024)), [0, 0, 1, 1], { mask });
+    const inPixels = ({ layout }) => {
+      const [item] = layout.instances;
+      assert.ok(item.mask !== null);
+      return bounds(item).map((side, at) => side * (at % 2 ? layout.canvas.height : layout.canvas.width));
+    };
+    const before = inPixels(state);
+    for (const width of [4096, 1536, 1024]) {
+      const back = Math.min(0, width - before[2]);
+      const expected = [before[0] + back, before[1], before[2] + back, before[3]];
+      const seen = inPixels(commands.setCanvas(state, width, 1024, { keepPixels: true }).state);
+      assert.ok(near(seen, expected, 33), `${width}: ${seen}, not ${expected}`); // a sample of the 64 is 32 pixels
+    }
+  }
+});
+
+test("whatever is kept at its pixels has no errors afterwards", () => {
+  forEachSeed((random) => {
+    const state = commands.createState(randomLayout(random));
+    if (findProblems(state.layout).some(({ severity }) => severity === "error")) return;
+    const sides = [integer(random, 16, 4000), integer(random, 16, 4000)];
+    const { layout } = commands.setCanvas(state, ...sides, { keepPixels: true }).state;
+    layout.instances.forEach((item, at) =>
+      assert.equal(item.mask === null, state.layout.instances[at].mask === null),
+    );
+    assert.deepEqual(
+      findProblems(layout).filter(({ severity }) => severity === "error"),
+      [],
+    );
+  });
+});
+
+test("whatever has no width or height gets some by a drag, and stays a document", () => {
+  forEachSeed((random) => {
+    const side = () => pick(random, [0, 1e-320, 1e-9, 0.01, random()]);
+    const box = () => {
+      const [x, y] = [pick(random, [0, 1, 0.3, random()]), random()];
+      return [x, y, x + side(), y + side()];
+    };
+    const instances = ["1", "2"].slice(integer(random, 0, 1)).map((id) => createInstance(id, box()));
+    const before = commands.selectAll(commands.createState(createLayout(1024, 512, { instances }))).state;
+    const options = { keepRatio: random() < 0.5, aboutCentre: random() < 0.5, least: [8 / 1024, 8 / 512] };
+    const place = [between(random, -1, 2), between(random, -1, 2)];
+    const { state } = commands.resize(before, pick(random, HANDLES), ...place, options);
+    for (const item of state.layout.instances) assert.ok(item.box.every(Number.isFinite), String(item.box));
+    assert.deepEqual(parse(serialise(state.layout)), state.layout);
+  }, 1000);
+  for (const keepRatio of [true, false]) {
+    const flat = createInstance("1", [0.3, 0.2, 0.3, 0.6]);
+    const before = commands.createState(createLayout(1024, 1024, { instances: [flat] }), ["1"]);
+    const { state } = commands.resize(before, "se", 0.6, 0.8, { keepRatio, least: [0.01, 0.01] });
+    assert.deepEqual(state.layout.instances[0].box, [0.3, 0.2, 0.6, 0.8]);
+  }
 });
 
 test("templates keep captions and lie on the canvas", () => {

@@ -69,3 +69,9 @@ test("old steps are forgotten beyond the limit", () => {
     50,
   );
 });
+
+test("a change of every state is no step", () => {
+  const now = history.undo(history.commit(history.commit(history.createHistory(1), 2), 3));
+  const changed = history.changed(now, (state) => state * 10);
+  assert.deepEqual([changed.past, changed.present, changed.future], [[10], 20, [30]]);
+});

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Editor } from "../../web/editor/editor.mjs";
 import { InlineCaption } from "../../web/editor/inline_caption.mjs";
+import { List } from "../../web/editor/list.mjs";
 import * as commands from "../../web/lib/commands.mjs";
 import { createInstance, createLayout } from "../../web/lib/document.mjs";
 import { createHistory } from "../../web/lib/history.mjs";
@@ -40,4 +41,52 @@ test("the caption of before is drawn again, whether deleted back to or by Escape
     assert.deepEqual(editor.history, before);
     assert.ok(frames > 0);
   }
+});
+
+/** A page of which the window has the focus or not, and the elements that are made in it. */
+function page() {
+  const made = [];
+  const state = { hasFocus: true, made };
+  globalThis.document = {
+    hasFocus: () => state.hasFocus,
+    createElement() {
+      const element = new EventTarget();
+      made.push(element);
+      const nothing = () => {};
+      return Object.assign(element, {
+        style: {},
+        setAttribute: nothing,
+        append: nothing,
+        before: nothing,
+        focus: nothing,
+        select: nothing,
+        remove: () => (element.isGone = true),
+      });
+    },
+  };
+  return state;
+}
+
+test("a window that loses the focus leaves the field and the name open, another element does not", () => {
+  const state = page();
+  const editor = { t: (code) => code, stage: { element: { append() {} } } };
+  const inline = new InlineCaption(editor);
+  let closed = 0;
+  inline.close = () => (closed += 1);
+  const renamed = [];
+  const list = Object.assign(Object.create(List.prototype), {
+    editor: { ...editor, run: (...command) => renamed.push(command), renderNow() {} },
+    items: new Map([["1", { pick: { before() {} } }]]),
+  });
+  list.rename("1");
+  const field = state.made.at(-1);
+  field.value = "fox";
+  state.hasFocus = false;
+  for (const one of [inline.field, field]) one.dispatchEvent(new Event("blur"));
+  assert.deepEqual([closed, list.renaming, renamed], [0, true, []]);
+  state.hasFocus = true;
+  for (const one of [inline.field, field]) one.dispatchEvent(new Event("blur"));
+  assert.deepEqual([closed, list.renaming, renamed], [1, false, [["rename", "1", "fox"]]]);
+  assert.ok(field.isGone);
+  delete globalThis.document;
 });

@@ -94,3 +94,66 @@ test("the key that ends a composition is not taken for one of ours", () => {
   keyboard.down(keyEvent({}, { key: "Escape", isComposing: false, keyCode: 27 }));
   assert.deepEqual(left, ["field", "escape"]);
 });
+
+test("keyboards that write other letters, or signs by a third level, reach all keys", () => {
+  const done = [];
+  const { keyboard, keys } = keyboardWith({
+    tool: "select",
+    setTool: (tool) => done.push(tool),
+    undo: () => done.push("undo"),
+    redo: () => done.push("redo"),
+    duplicate: () => done.push("duplicate"),
+    menus: { openShortcuts: () => done.push("?") },
+    run: (...command) => done.push(command.join(" ")),
+    layout: { instances: [] },
+    fit: () => done.push("fit"),
+  });
+  const press = (key, code, held = {}) => {
+    const before = done.length;
+    keyboard.down(keyEvent(keys, { key, code, getModifierState: () => Boolean(held.third), ...held }));
+    return done.slice(before).join();
+  };
+  const ctrl = { ctrlKey: true };
+  for (const [key, code, held, expected] of [
+    ["я", "KeyZ", ctrl, "undo"], // Russian
+    ["Я", "KeyZ", { ...ctrl, shiftKey: true }, "redo"],
+    ["в", "KeyD", ctrl, "duplicate"],
+    ["к", "KeyR", {}, "box"],
+    ["ж", "Semicolon", {}, ""],
+    ["ζ", "KeyZ", ctrl, "undo"], // Greek
+    ["ז", "KeyZ", ctrl, "undo"], // Hebrew
+    ["ئ", "KeyZ", ctrl, "undo"], // Arabic
+    ["】", "BracketRight", {}, "reorder forward"], // Chinese
+    ["？", "Slash", { shiftKey: true }, "?"],
+    ["]", "Digit9", { ...ctrl, altKey: true, third: true }, "reorder forward"], // German on Windows
+    ["{", "Digit7", { ...ctrl, altKey: true, third: true }, "reorder back"],
+    ["[", "Digit5", { altKey: true }, "reorder backward"], // German on macOS
+    ["€", "KeyE", { third: true }, ""], // German on Linux
+    ["ü", "BracketLeft", {}, ""],
+    ["é", "Digit2", {}, ""], // French
+    ["-", "Minus", ctrl, ""], // the browser's own zoom
+  ])
+    assert.equal(press(key, code, held), expected, key);
+});
+
+test("what ComfyUI does at a letter is asked of it where the keyboard writes another", () => {
+  const asked = [];
+  const { keyboard, keys } = keyboardWith({ host: { shortcut: ({ code }) => asked.push(code) } });
+  const press = (key) => {
+    const event = keyEvent(keys, { key, code: "KeyS", ctrlKey: true });
+    event.stopPropagation = () => (event.isStopped = true);
+    keyboard.down(event);
+    return [asked.splice(0), event.isPrevented, event.isStopped];
+  };
+  assert.deepEqual(press("ы"), [["KeyS"], true, true]);
+  assert.deepEqual(press("s"), [[], undefined, undefined], "it hears that itself");
+});
+
+test("a key of ComfyUI's is known by its place too", async () => {
+  await import("./comfyui.mjs");
+  const { commandOf } = await import("../../web/editor/comfyui_page.mjs");
+  for (const key of ["s", "S", "ы"])
+    assert.equal(commandOf({ key, code: "KeyS", ctrlKey: true, shiftKey: false }), "Comfy.SaveWorkflow");
+  const taken = { key: "Process", code: "Enter", keyCode: 229, isComposing: true, ctrlKey: true };
+  assert.equal(commandOf(taken), undefined, "the input method has it");
+});

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Memories, recall } from "../../web/editor/memory.mjs";
+import { Memories, recall, remember } from "../../web/editor/memory.mjs";
+import { Pictures } from "../../web/editor/pictures.mjs";
 import { createState } from "../../web/lib/commands.mjs";
 import { createLayout, serialise } from "../../web/lib/document.mjs";
+import { createHistory } from "../../web/lib/history.mjs";
 
 test("the newest memories are kept, those of nodes that never come back are not", () => {
   const memories = new Memories();
@@ -35,6 +37,7 @@ function remembered(prompts, present, text) {
   };
   const editor = {
     stage: { view: {} },
+    pictures: {},
     host: { text: serialise(createLayout(1024, 1024, { prompt: text })) },
     broken: { text: null },
     hostSizeChanged() {},
@@ -56,4 +59,33 @@ test("the step of a text is looked for from the present outwards", () => {
   assert.equal(remembered(prompts, 0, "prompt 39").at, 39);
   assert.equal(remembered(prompts, 39, "prompt 0").at, 0);
   assert.equal(remembered(prompts, 20, "another").at, null);
+});
+
+test("a picture that was opened lies there again when the graph is rebuilt, until a run brings another", () => {
+  const made = () => ({
+    history: createHistory(createState(createLayout())),
+    written: null,
+    stage: { view: {} },
+    tool: "box",
+    host: { text: "another" },
+    broken: { text: null },
+    invalidate() {},
+    pictures: Object.assign(Object.create(Pictures.prototype), {
+      editor: { settings: { picture: "auto" } },
+      images: { preview: null, result: null, reference: null },
+      opened: false,
+      render() {},
+    }),
+  });
+  const before = made();
+  before.pictures.opened = true;
+  const after = made();
+  recall(after, remember(before));
+  const { pictures } = after;
+  pictures.set("result", "result", false);
+  assert.equal(pictures.shown, "result", "the file may be gone");
+  pictures.set("reference", "photo");
+  assert.equal(pictures.shown, "photo");
+  pictures.set("result", "next result");
+  assert.equal(pictures.shown, "next result");
 });

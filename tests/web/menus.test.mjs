@@ -56,3 +56,25 @@ test("of a locked shape nothing is said to be left out", () => {
   const parts = painted(64, [4, 4, 26, 26, 1], [40, 40, 50, 50, 1]);
   assert.deepEqual(outlined(parts, { locked: true }).said, []);
 });
+
+test("every picture of the runs can be chosen, those of the node that ran last first", () => {
+  const entries = [];
+  const menus = Object.create(Menus.prototype);
+  menus.item = (label, action) => entries.push([label, action]);
+  globalThis.document = { createElement: () => ({ append() {} }) };
+  const chosen = [];
+  const results = [
+    { id: "7", node: { title: "Preview" }, files: Array(40).fill({}) },
+    { id: "9", node: { title: "Upscaled" }, files: Array(8).fill({}) },
+  ];
+  menus.editor = {
+    t,
+    pictures: { choose() {} },
+    host: { chosenResult: null, results, chooseResult: (choice) => chosen.push(choice) },
+  };
+  menus.results();
+  delete globalThis.document;
+  for (const [, action] of entries) action();
+  const places = (node, count) => Array.from({ length: count }, (_, index) => ({ node, index }));
+  assert.deepEqual(chosen, [null, ...places("9", 8), ...places("7", 40)]);
+});

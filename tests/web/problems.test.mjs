@@ -205,3 +205,19 @@ test("long captions are told, with the host's own count where there is one", () 
   // "a photo of a cat" is five tokens of CLIP's vocabulary between start and end.
   assert.equal(estimateTokens("a photo of a cat"), 7);
 });
+
+test("where Draw Regions alone takes the layout, nothing is told that holds for the adapter alone", () => {
+  const captions = [Array(90).fill("red").join(" "), "红色的狐狸", ...Array(10).fill("a red fox")];
+  const layout = layoutOf("a room", ...captions);
+  const joined = { prompt: "a room, a red fox", unnamed: ["3"] };
+  const told = (options) => new Set(editorProblems(layout, { joined, ...options }).map(({ code }) => code));
+  const [adapter, regions] = [told({}), told({ regionsAlone: true })];
+  const ofTheAdapter = ["caption_long_about", "many_instances", "not_english", "unnamed"];
+  for (const code of ofTheAdapter) {
+    assert.ok(adapter.has(`problem.${code}`), code);
+    assert.ok(!regions.has(`problem.${code}`), code);
+  }
+  assert.ok(regions.has("problem.some_not_english"));
+  const english = layoutOf("a room", "a red fox");
+  assert.deepEqual(editorProblems(english, { joined, regionsAlone: true }), []);
+});

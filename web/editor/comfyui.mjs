@@ -2,8 +2,8 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { Editor } from "./editor.mjs";
-import { executionId, halfWired, placesOf } from "./comfyui_flow.mjs";
-import { executionScope, isInside, locator, pathTo } from "./comfyui_graph.mjs";
+import { drawsRegionsAlone, executionId, halfWired, placesOf } from "./comfyui_flow.mjs";
+import { executionScope, isInside, locator, pathTo, switchOf } from "./comfyui_graph.mjs";
 import { notesOf } from "./comfyui_notes.mjs";
 import {
   asksForName,
@@ -159,7 +159,10 @@ class Mount {
         return self.pictures.keepsPicture;
       },
       get joins() {
-        return self.joins?.value !== false;
+        return switchOf(self.node, "join_captions");
+      },
+      get regionsAlone() {
+        return drawsRegionsAlone(self.node, rootGraph());
       },
       notes: () => notesOf(this.node, rootGraph(), this.failure),
       get results() {

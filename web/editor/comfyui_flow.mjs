@@ -1,10 +1,10 @@
 // What flows where in ComfyUI's graph, through subgraphs: pictures sampled through a layout, halves of an adapter.
-import { locator } from "./comfyui_graph.mjs";
+import { linksOf, locator, sendersOf } from "./comfyui_graph.mjs";
 
 // ComfyUI's numbers for the inside ends of a subgraph.
 const [INPUTS, OUTPUTS] = ["-10", "-20"];
 const [MUTED, BYPASSED] = [2, 4];
-const LAYOUT = /^(?:INSTANCE_LAYOUT|BOUNDING_BOX(?:ES)?|MASK)$/;
+const LAYOUT = /^(?:INSTANCE_LAYOUT|BOUNDING_BOX(?:ES)?|MASK|\*)$/;
 // Nodes of ours that paint into what they show.
 const PAINTING = new Set(["IC_LayoutPreview", "IC_ShowAttentionMaps", "IC_CompositionScore"]);
 // Nodes that follow a layout by patching the model and marking the prompts: each is without effect alone.
@@ -15,8 +15,6 @@ const PLACING = ["IC_ApplyIFAdapter", "IC_DrawRegions", "IC_ComposeLayout", "IC_
 /** The id under which a run speaks of a node. @param {Place} place */
 export const executionId = ({ node, around }) => [...around, node].map(({ id }) => id).join(":");
 
-const linksOf = (graph) => [...(graph.links?.values?.() ?? Object.values(graph.links ?? {}))];
-
 /** The link that arrives at an input. */
 export const linkTo = (node, slot) =>
   linksOf(node.graph ?? {}).find(
@@ -25,8 +23,9 @@ export const linkTo = (node, slot) =>
 
 /** Where the links from one output arrive: places with the input's number. */
 function* arrivals(graph, around, id, slot) {
+  const senders = sendersOf(graph, id);
   for (const link of linksOf(graph)) {
-    if (String(link.origin_id) !== String(id) || link.origin_slot !== slot) continue;
+    if (!senders.includes(String(link.origin_id)) || link.origin_slot !== slot) continue;
     if (String(link.target_id) === OUTPUTS) {
       const outside = around.at(-1);
       if (outside) yield* arrivals(outside.graph, around.slice(0, -1), outside.id, link.target_slot);
@@ -86,6 +85,9 @@ export function sampledThrough(node, root) {
   return found;
 }
 
+/** Whether a node and all subgraph nodes around it take part in runs. @param {Place} place */
+export const isOn = ({ node, around }) => [node, ...around].every(({ mode }) => mode === 0);
+
 const takes = (node, type) =>
   (node.inputs ?? []).some((input, slot) => isType(input, type) && linkTo(node, slot));
 
@@ -95,6 +97,9 @@ const drawsLayout = (node) =>
   takes(node, "INSTANCE_LAYOUT") &&
   (node.outputs ?? []).some((output) => isType(output, "IMAGE"));
 
+/** Whether what a node gets may go on without a link, in a way that only the node's pack knows. */
+const isElsewhere = (node) => node.isVirtualNode && node.type !== "Reroute";
+
 /** Places that end a flow of one type from outputs of a node: samplers, guiders. @returns {Map<string, Place>} */
 function ends(place, names, type) {
   const found = new Map();
@@ -103,15 +108,16 @@ function ends(place, names, type) {
   const queue = [{ ...place, slots: first }];
   while (queue.length) {
     const { node: from, around, slots } = queue.shift();
-    for (const slot of slots) {
-      for (const next of arrivals(from.graph, around, from.id, slot)) {
-        const id = executionId(next);
-        if (seen.has(id) || next.node.mode === MUTED) continue;
-        seen.add(id);
-        const on = slotsOf(next.node, new RegExp(`^(?:${type}|\\*)$`));
-        if (on.length) queue.push({ ...next, slots: on });
-        else found.set(id, next);
-      }
+    const following = slots.flatMap((slot) => [...arrivals(from.graph, around, from.id, slot)]);
+    if (isElsewhere(from) && !following.length)
+      found.set(executionId({ node: from, around }), { node: from, around });
+    for (const next of following) {
+      const id = executionId(next);
+      if (seen.has(id) || next.node.mode === MUTED) continue;
+      seen.add(id);
+      const on = slotsOf(next.node, new RegExp(`^(?:${type}|\\*)$`));
+      if (on.length) queue.push({ ...next, slots: on });
+      else found.set(id, next);
     }
   }
   return found;
@@ -119,13 +125,15 @@ function ends(place, names, type) {
 
 /**
  * What is wrong with how a node that places a layout is wired: "wired_model" where only its MODEL reaches a
- * sampler, "wired_prompts" where only its prompts do, null where all is well or nothing is connected yet.
+ * sampler, "wired_prompts" where only its prompts do, null where all is well, nothing is connected yet or it cannot be
+ * told.
  */
 export function halfWired(node, root) {
   if (node.mode === MUTED || node.mode === BYPASSED) return null;
   for (const place of placesOf(node, root)) {
     const models = ends(place, ["model", "out_model"], "MODEL");
     const prompts = ends(place, ["positive", "negative", "out_positive", "out_negative"], "CONDITIONING");
+    if ([...models.values(), ...prompts.values()].some(({ node: end }) => isElsewhere(end))) continue;
     for (const [id, { node: end }] of models)
       if (!prompts.has(id) && (takes(end, "CONDITIONING") || prompts.size === 0)) return "wired_model";
     for (const [id, { node: end }] of prompts)
@@ -139,8 +147,14 @@ export const adaptersAfter = (node, root) => [
   ...new Set(nodesAfter(node, root, PLACING).map((place) => place.node)),
 ];
 
-/** Places of the nodes of these classes that a layout reaches. @returns {Place[]} */
-export function nodesAfter(node, root, classes) {
+/** Whether Draw Regions takes a layout, and nothing that reads it by the rules of the adapter. */
+export function drawsRegionsAlone(node, root) {
+  const classes = adaptersAfter(node, root).map(({ comfyClass }) => comfyClass);
+  return classes.length > 0 && classes.every((one) => one === "IC_DrawRegions");
+}
+
+/** Places of the nodes of these classes that a layout reaches, of all without them. @returns {Place[]} */
+export function nodesAfter(node, root, classes = null) {
   const found = [];
   const seen = new Set();
   const queue = placesOf(node, root).map((place) => ({ ...place, slots: slotsOf(node, LAYOUT) }));
@@ -151,8 +165,9 @@ export function nodesAfter(node, root, classes) {
         const id = executionId(next);
         if (seen.has(id)) continue;
         seen.add(id);
-        if (classes.includes(next.node.comfyClass)) found.push(next);
-        else queue.push({ ...next, slots: slotsOf(next.node, LAYOUT) });
+        const isMeant = classes?.includes(next.node.comfyClass);
+        if (isMeant || !classes) found.push(next);
+        if (!isMeant) queue.push({ ...next, slots: slotsOf(next.node, LAYOUT) });
       }
     }
   }
@@ -169,6 +184,13 @@ export const isConnected = (node, name) => {
     )
   );
 };
+
+/** The heat maps that ComfyUI keeps of a node which a layout reaches; undefined without any. */
+export const keptHeat = (node, root, outputs) =>
+  nodesAfter(node, root)
+    .filter(isOn)
+    .map((place) => outputs?.[locator(place.node)]?.instance_heat_maps)
+    .findLast(Boolean);
 
 /** The pictures that ComfyUI keeps of nodes: [{id, node, files}], in the order of `places`. */
 export function keptPictures(places, outputs) {

@@ -4,11 +4,30 @@
 export const locator = (node) =>
   (node.graph?.isRootGraph ?? true) ? String(node.id) : `${node.graph.id}:${node.id}`;
 
+export const linksOf = (graph) => [...(graph.links?.values?.() ?? Object.values(graph.links ?? {}))];
+
+/**
+ * Ids of the nodes whose links go on from a node: its own, and those of the nodes that get by a name what it sets.
+ * Packs have such pairs, Set and Get, in which nothing is linked.
+ */
+export function sendersOf(graph, id) {
+  const named = ({ widgets }) => widgets?.[0]?.value;
+  const from = graph.getNodeById?.(id);
+  const getters = /setnode$/i.test(from?.type)
+    ? graph.nodes.filter((node) => /getnode$/i.test(node.type) && named(node) === named(from))
+    : [];
+  return [id, ...getters.map((node) => node.id)].map(String);
+}
+
 /** Whether a link arrives at the input of a name. */
 export function isLinked(node, name) {
   const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;
   return slot >= 0 && node.isInputConnected(slot);
 }
+
+/** Whether a switch of a node is on, as one that it has not yet is; null where a link decides, which only a run knows. */
+export const switchOf = (node, name) =>
+  isLinked(node, name) ? null : node.widgets?.find((widget) => widget.name === name)?.value !== false;
 
 /** A test whether an execution id ("3", or "2:1" inside a subgraph) comes after a node. */
 export function executionScope(node, root) {
@@ -50,14 +69,14 @@ export function pathTo(graph, wanted) {
 
 /** Ids of all nodes that links lead to from one. */
 function downstream(graph, id) {
-  const links = [...(graph.links?.values?.() ?? Object.values(graph.links ?? {}))];
+  const links = linksOf(graph);
   const found = new Set();
   const queue = [String(id)];
   while (queue.length) {
-    const from = queue.pop();
+    const senders = sendersOf(graph, queue.pop());
     for (const link of links) {
       const to = String(link.target_id);
-      if (String(link.origin_id) === from && !found.has(to)) {
+      if (senders.includes(String(link.origin_id)) && !found.has(to)) {
         found.add(to);
         queue.push(to);
       }

@@ -3,7 +3,9 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { createTranslator } from "../lib/i18n.mjs";
 import { luminance } from "./colors.mjs";
+import { isComposing } from "./composing.mjs";
 import { html } from "./dom.mjs";
+import { keyOf } from "./keyboard.mjs";
 
 // What failed to load, as while the server starts again, is asked for again.
 let catalogues;
@@ -81,8 +83,8 @@ const COMMANDS = {
 
 /** What ComfyUI does at a key that the editor passes on; undefined for any other key. */
 export function commandOf(event) {
-  if (!(event.ctrlKey || event.metaKey) || event.altKey) return undefined;
-  return COMMANDS[`${event.shiftKey ? "shift+" : ""}${event.key.toLowerCase()}`];
+  if (!(event.ctrlKey || event.metaKey) || event.altKey || isComposing(event)) return undefined;
+  return COMMANDS[`${event.shiftKey ? "shift+" : ""}${keyOf(event).toLowerCase()}`];
 }
 
 /** Whether ComfyUI asks for a name before it saves: its question would lie below a modal dialog. */

@@ -1,8 +1,8 @@
 // The pictures of one editor in ComfyUI: a reference to draw over, and what runs bring.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { keptPictures, sampledThrough } from "./comfyui_flow.mjs";
-import { executionScope, isInside, isLinked, linkedNode, upstreamPicture } from "./comfyui_graph.mjs";
+import { executionId, keptHeat, keptPictures, nodesAfter, sampledThrough } from "./comfyui_flow.mjs";
+import { isInside, isLinked, linkedNode, upstreamPicture } from "./comfyui_graph.mjs";
 import { decoded, viewUrl } from "./comfyui_page.mjs";
 
 const PICTURE = "instance_composer_picture"; // of a node's properties: the file that was opened to draw over
@@ -78,14 +78,16 @@ export class NodePictures {
   forgetPicture() {
     delete this.node.properties[PICTURE];
     this.mount.commit();
+    this.reference = undefined; // what is linked lies under it, and was not asked for again
+    this.pictures.set("reference", null);
     this.showReference();
   }
 
   // --- What runs bring back --------------------------------------------------------------------------------------
 
   startRun() {
-    this.scope = executionScope(this.node, rootGraph());
     this.sampled = sampledThrough(this.node, rootGraph());
+    this.heatBefore = this.heat;
   }
 
   /** A sampler that has our regions shows how far it is; only the newest picture of a frame is kept. */
@@ -113,11 +115,17 @@ export class NodePictures {
   }
 
   result(id, output) {
-    this.scope ??= executionScope(this.node, rootGraph());
-    if (!this.scope(id)) return;
     // The pictures of Show Attention Maps have the heat painted in; here it is drawn over the regions.
-    if (output?.instance_heat_maps) this.loadHeats(output.instance_heat_maps);
-    else if (output?.images?.length) this.showResult(id, output.images);
+    if (output?.instance_heat_maps) {
+      const isOurs = nodesAfter(this.node, rootGraph()).some((place) => executionId(place) === id);
+      if (isOurs) this.showHeat(output.instance_heat_maps);
+      return;
+    }
+    this.sampled ??= sampledThrough(this.node, rootGraph());
+    if (!output?.images?.length || !this.sampled.has(id)) return;
+    // The heat of an earlier run is not that of this picture.
+    if (this.heat === this.heatBefore) this.showHeat(null);
+    this.showResult(id, output.images);
   }
 
   /**
@@ -126,6 +134,7 @@ export class NodePictures {
    */
   async showResult(id = null, files = null) {
     if (!isInside(this.node, rootGraph())) return;
+    if (this.heat === undefined) this.showHeat(keptHeat(this.node, rootGraph(), app.nodeOutputs));
     const turn = (this.turn += 1);
     const places = sampledThrough(this.node, rootGraph());
     const found = new Map(keptPictures(places, app.nodeOutputs).map((one) => [one.id, one]));
@@ -142,7 +151,7 @@ export class NodePictures {
       const index = from === chosen?.node ? Math.min(chosen.index, all.length - 1) : 0;
       const image = await this.loaded(viewUrl(all[index]));
       if (!this.mount.isAlive || turn !== this.turn) return; // a later question is on its way
-      if (image && this.fits(image)) return this.pictures.set("result", image);
+      if (image && this.fits(image)) return this.pictures.set("result", image, id !== null);
     }
     this.pictures.set("result", null);
   }
@@ -168,11 +177,17 @@ export class NodePictures {
     return image;
   }
 
-  /** `files`: [{instance, filename, subfolder, type}], a grey picture each, its brightness the heat. */
-  async loadHeats(files) {
+  /**
+   * `files`: [{instance, filename, subfolder, type}], a grey picture each, its brightness the heat. Null for none;
+   * undefined while nobody has told of any.
+   */
+  async showHeat(files) {
+    if (files === this.heat) return;
+    this.heat = files;
     const heats = new Map();
-    for (const file of files) {
+    for (const file of files ?? []) {
       const image = await decoded(viewUrl(file));
+      if (!this.mount.isAlive || files !== this.heat) return; // others are on their way
       if (image) heats.set(file.instance, image);
     }
     this.pictures.setHeats(heats);
@@ -189,7 +204,9 @@ export class NodePictures {
   }
 
   endRun() {
-    this.scope = null;
+    // The node that brought the heat is off or gone.
+    if (this.heat === this.heatBefore && !keptHeat(this.node, rootGraph(), app.nodeOutputs))
+      this.showHeat(null);
     this.sampled = null;
     this.pictures.progress(0);
     this.pictures.set("preview", null);

@@ -1,6 +1,6 @@
 // "Draw this again": names instances in a Repair Instance that has the layout, makes one where there is none, and
 // runs that node alone.
-import { executionId, nodesAfter, placesOf, sampledThrough } from "./comfyui_flow.mjs";
+import { executionId, isOn, nodesAfter, placesOf, sampledThrough } from "./comfyui_flow.mjs";
 import { give, sourceOf } from "./comfyui_wiring.mjs";
 
 const REPAIR = "IC_RepairInstance";
@@ -88,8 +88,6 @@ function makeRepair(app, node, root) {
   app.canvas.setDirty(true, true);
   return nodesAfter(node, root, [REPAIR]).find((place) => place.node === made) ?? null;
 }
-
-const isOn = ({ node, around }) => [node, ...around].every(({ mode }) => mode === 0);
 
 /** In how many subgraph nodes, outwards in, all places are together. */
 function shared([first, ...others]) {

@@ -158,18 +158,17 @@ export class Editor {
   /** Hand the document to the host; while typing, the graph's undo hears of it when the typing pauses. */
   write(later = false) {
     if (this.destroyed) return; // a field that is taken off the page loses the focus
-    if (this.broken.text === null) {
-      const { layout } = this;
-      if (layout !== this.writtenLayout) {
-        this.writtenLayout = layout;
-        this.written = serialise(layout);
-        this.host.setText(this.written);
-      }
-    }
+    if (this.broken.text === null && this.layout !== this.writtenLayout) this.setText();
     clearTimeout(this.commitTimer);
     this.commitTimer = null;
     if (later) this.commitTimer = setTimeout(() => this.flush(), TYPING_ENDS_AFTER);
     else this.host.commit();
+  }
+
+  setText() {
+    this.writtenLayout = this.layout;
+    this.written = serialise(this.layout);
+    this.host.setText(this.written);
   }
 
   /** What was typed until now is told to the host, without waiting for a pause. */
@@ -212,6 +211,12 @@ export class Editor {
   /** Regions from upstream came in with a run: one step, so that undo brings back what was there. */
   seed(text) {
     if (text === this.written || this.broken.text !== null) return;
+    try {
+      parse(text);
+    } catch (error) {
+      // More than is read: what is drawn stays.
+      return this.say(this.t("editor.not_seeded", { reason: tError(this.t, error) }), true);
+    }
     this.read(text);
     this.host.setText(text);
     this.host.commit();
@@ -226,19 +231,20 @@ export class Editor {
     return { width: width ?? canvas.width, height: height ?? canvas.height };
   }
 
-  /** The host's width or height changed: the canvas follows, in the same step. */
+  /** The host's width or height changed: the canvas follows, in all steps that had its size, for it is none of them. */
   hostSizeChanged() {
     const { canvas } = this.layout;
     const { width, height } = this.hostSize(canvas);
     if (canvas.width === width && canvas.height === height) return this.invalidate();
+    this.pointer.drop(); // a drag goes on from the size it began with
     const isWritten = this.layout === this.writtenLayout;
-    const { state } = commands.setCanvas(this.state, width, height);
-    this.history = past.replace(this.history, state);
-    if (this.layout.instances.length && this.broken.text === null) {
-      this.writtenLayout = this.layout;
-      this.written = serialise(this.layout);
-      this.host.setText(this.written);
-    } else if (isWritten) this.writtenLayout = this.layout;
+    const had = ({ layout }) =>
+      layout.canvas.width === canvas.width && layout.canvas.height === canvas.height;
+    this.history = past.changed(this.history, (state) =>
+      had(state) ? commands.setCanvas(state, width, height).state : state,
+    );
+    if (this.layout.instances.length && this.broken.text === null) this.setText();
+    else if (isWritten) this.writtenLayout = this.layout;
     this.stage.refresh();
   }
 
@@ -344,17 +350,10 @@ export class Editor {
   }
 
   announceSelection(code = "editor.selected") {
-    const { selected } = this;
-    if (selected.length === 1) {
-      const [x0, y0, x1, y1] = bounds(selected[0]).map((side) => Math.round(side * 100));
-      const caption = selected[0].caption || this.t("editor.no_caption");
-      this.say(
-        this.t(code, { count: 1, id: selected[0].id, caption, left: x0, top: y0, right: x1, bottom: y1 }),
-      );
-    } else
-      this.say(
-        this.t(code, { count: selected.length, id: "", caption: "", left: 0, top: 0, right: 0, bottom: 0 }),
-      );
+    const { length: count, 0: first } = this.selected;
+    const [left, top, right, bottom] = first ? bounds(first).map((side) => Math.round(side * 100)) : [];
+    const caption = first?.caption || this.t("editor.no_caption");
+    this.say(this.t(code, { count, id: first?.id, caption, left, top, right, bottom }));
   }
 
   // --- Showing --------------------------------------------------------------------------------------------
@@ -389,9 +388,9 @@ export class Editor {
     const { instances } = this.layout;
     this.tokens.look(instances.map((instance) => instance.caption));
     if (instances.length) this.naming.look(this.layout);
-    const joined = this.host.joins ? null : this.naming.of(this.layout);
-    const own = instances.length ? editorProblems(this.layout, { tokens: this.tokens.known, joined }) : [];
-    this.problems = [...this.host.notes(), ...own];
+    const joined = this.host.joins === false ? this.naming.of(this.layout) : null;
+    const told = { tokens: this.tokens.known, joined, regionsAlone: this.host.regionsAlone };
+    this.problems = [...this.host.notes(), ...(instances.length ? editorProblems(this.layout, told) : [])];
     this.problemIds = new Set(
       this.problems.filter((problem) => problem.severity !== "info").map((problem) => problem.instance),
     );

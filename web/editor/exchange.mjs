@@ -27,8 +27,7 @@ export class Exchange {
 
   /** A paste on the stage: our own instances go in at once, anything else is shown first. */
   pasted(data) {
-    const [file] = data.files ?? [];
-    if (file) return this.openFile(file);
+    if (data.files?.length) return this.openFirst(data.files);
     const text = data.getData("text/plain");
     if (!text.trim()) return undefined;
     try {
@@ -59,7 +58,14 @@ export class Exchange {
     if (event.type !== "drop" && !left) return;
     this.curtain?.remove();
     this.curtain = null;
-    if (event.type === "drop" && event.dataTransfer.files[0]) this.openFile(event.dataTransfer.files[0]);
+    if (event.type === "drop" && event.dataTransfer.files.length) this.openFirst(event.dataTransfer.files);
+  }
+
+  /** One file is opened at a time: of several the first, and the others are told of. */
+  openFirst([file, ...others]) {
+    const { editor } = this;
+    if (others.length) editor.say(editor.t("editor.files_left_out", { count: others.length }), true);
+    return this.openFile(file);
   }
 
   /** The selected instances as a document, null when there are none. */

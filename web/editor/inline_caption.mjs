@@ -21,7 +21,8 @@ export class InlineCaption {
     this.field.addEventListener("keydown", (event) => this.key(event));
     // A browser's own undo reaches the field while it is hidden too.
     this.field.addEventListener("input", () => this.isOpen && this.keep(this.field.value));
-    this.field.addEventListener("blur", () => this.close());
+    // Where the whole window lost the focus, the field has it again with the window.
+    this.field.addEventListener("blur", () => document.hasFocus() && this.close());
     editor.stage.element.append(this.element);
   }
 

@@ -288,7 +288,8 @@ export class InstanceForm {
   renderTokens(instance) {
     const { count, exact } = this.editor.tokens.of(instance.caption);
     const code = exact ? "editor.tokens" : "editor.tokens_about";
-    this.tokens.textContent = count > SHOWN_FROM ? this.editor.t(code, { count, limit: MOST_TOKENS }) : "";
+    const counts = count > SHOWN_FROM && !this.editor.host.regionsAlone;
+    this.tokens.textContent = counts ? this.editor.t(code, { count, limit: MOST_TOKENS }) : "";
     set(this.tokens, { "data-over": count > MOST_TOKENS });
   }
 

@@ -81,8 +81,12 @@ export class Keyboard {
 
   down(event) {
     const name = nameOf(event);
-    if (PASSED_ON.has(name)) return;
+    // ComfyUI goes by the letter: where the keyboard writes another at its place, it has to be told.
+    const isTold = PASSED_ON.has(name) && keyOf(event) !== event.key && this.editor.host.shortcut(event);
+    if (isTold) event.preventDefault();
+    else if (PASSED_ON.has(name)) return;
     event.stopPropagation();
+    if (isTold) return;
     if (event.target === this.editor.keys) this.onStage(event, name);
     else if (name === "escape" && !isComposing(event)) this.leaveField(event);
   }
@@ -232,19 +236,27 @@ export class Keyboard {
   }
 }
 
-/** The key, or what is at its place where an input method took it and the browser only says "Process". */
-function keyOf({ key, code, shiftKey }) {
-  return key === "Process" ? (SIGNS[code]?.[Number(shiftKey)] ?? code.replace(/^Key|^Digit/, "")) : key;
+/** Whether the key that reaches third signs is held; Windows says Ctrl and Alt of it too. */
+const isThird = (event) => event.getModifierState?.("AltGraph") ?? false;
+
+/**
+ * The key, or what is at its place where an input method took it and the browser only says "Process", and where a
+ * keyboard writes in other letters than Latin ones.
+ */
+export function keyOf(event) {
+  const { key, code, shiftKey } = event;
+  const isForeign = key === "Process" || (/^[^\0-\u024f]/.test(key) && !isThird(event));
+  return isForeign && code ? (SIGNS[code]?.[Number(shiftKey)] ?? code.replace(/^Key|^Digit/, "")) : key;
 }
 
-/** A shortcut as text: "ctrl+shift+z"; Command counts as Ctrl. */
+/** A shortcut as text: "ctrl+shift+z"; Command counts as Ctrl, and a sign is what it is however it is reached. */
 function nameOf(event) {
   const key = keyOf(event).toLowerCase();
-  const letter = key.length === 1 && !/[a-z0-9]/.test(key);
+  const isSign = key.length === 1 && !/[a-z0-9]/.test(key);
   return [
-    (event.ctrlKey || event.metaKey) && "ctrl",
-    event.altKey && "alt",
-    event.shiftKey && !letter && "shift",
+    (event.ctrlKey || event.metaKey) && !isThird(event) && "ctrl",
+    event.altKey && !isSign && "alt",
+    event.shiftKey && !isSign && "shift",
     key,
   ]
     .filter(Boolean)

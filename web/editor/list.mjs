@@ -250,7 +250,8 @@ export class List {
       kept = event.key === "Enter";
       editor.keys.focus({ preventScroll: true });
     });
-    field.addEventListener("blur", done, { once: true });
+    // As in the caption on the region: a window that lost the focus gives it back.
+    field.addEventListener("blur", () => document.hasFocus() && done());
     item.pick.hidden = true;
     item.pick.before(field);
     field.focus();

@@ -14,18 +14,20 @@ export class Memories extends Map {
 }
 
 /** What the next editor of the same node goes on from. */
-export const remember = ({ history, written, stage, tool }) => ({
+export const remember = ({ history, written, stage, tool, pictures }) => ({
   history,
   written,
   zoom: stage.view.zoom,
   pan: stage.view.pan,
   tool,
+  opened: pictures.opened,
 });
 
 /** Go on where an editor of the same node stopped, if the document is one of its steps. */
 export function recall(editor, memory) {
   Object.assign(editor.stage.view, { zoom: memory.zoom, pan: memory.pan });
   editor.tool = memory.tool;
+  editor.pictures.opened = memory.opened;
   const { history } = memory;
   const steps = [...history.past, history.present, ...history.future];
   const at = editor.broken.text === null ? nearestStep(memory, steps, editor.host.text) : -1;

@@ -8,8 +8,6 @@ import { Popups } from "./popups.mjs";
 
 const GRIDS = [0, 8, 16, 32, 64];
 
-const MOST_RESULTS = 24;
-
 export class Menus extends Popups {
   openContext(x, y) {
     this.show(this.selectionEntries(), { x, y, label: this.editor.t("editor.selection_menu") });
@@ -233,14 +231,16 @@ export class Menus extends Popups {
     return html("label", { class: "ic-slider-row" }, label, input);
   }
 
-  /** Which of several pictures of runs to show: the newest, or one of a node's batch. */
+  /** Which of several pictures of runs to show: the newest, or one of a node's batch, the node that ran last first. */
   results() {
     const { editor } = this;
     const { t, host, pictures } = editor;
     const chosen = host.chosenResult;
-    const all = (host.results ?? []).flatMap(({ id, node, files }) =>
-      files.map((_, index) => ({ node: id, index, title: node.title ?? id, several: files.length > 1 })),
-    );
+    const all = (host.results ?? [])
+      .toReversed()
+      .flatMap(({ id, node, files }) =>
+        files.map((_, index) => ({ node: id, index, title: node.title ?? id, several: files.length > 1 })),
+      );
     if (all.length < 2) return [];
     const item = (label, choice, checked) =>
       this.item(
@@ -259,11 +259,7 @@ export class Menus extends Popups {
         { node, index },
         chosen?.node === node && chosen.index === index,
       );
-    return [
-      html("hr"),
-      item(t("editor.picture_newest"), null, chosen === null),
-      ...all.slice(0, MOST_RESULTS).map(named),
-    ];
+    return [html("hr"), item(t("editor.picture_newest"), null, chosen === null), ...all.map(named)];
   }
 
   openTemplates(button) {

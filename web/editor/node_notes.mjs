@@ -15,12 +15,13 @@ export class NodeNotes {
    * keeps of the node's last run and gives back with the workflow, undefined where there are none.
    */
   constructor(node, t, wiring, kept) {
-    Object.assign(this, { node, t, wiring, kept, found: [], told: null, shown: "" });
+    Object.assign(this, { node, t, wiring, kept, found: [], told: null, shown: "", hasRun: false });
   }
 
   /** A run of the node tells of a layout that has something worth a look. */
   executed(output) {
     if (!output?.instance_layout_noted) return;
+    this.hasRun = true;
     const [text] = output.instance_layout_noted;
     try {
       this.found = text ? findProblems(parse(text)) : [];
@@ -34,6 +35,7 @@ export class NodeNotes {
 
   /** A sentence of the server about the run, in its own words; null for none any more. */
   tell(sentence) {
+    this.hasRun = true;
     this.told = sentence;
     this.keepTold();
     this.check();
@@ -47,9 +49,10 @@ export class NodeNotes {
   /** What an earlier run left, of a workflow that was elsewhere meanwhile. */
   restore() {
     const kept = this.kept();
-    if (!this.node.graph || this.shown || !kept) return;
+    if (!this.node.graph || this.hasRun || !kept) return;
     this.told = kept[TOLD]?.[0] ?? null;
     this.executed(kept);
+    this.check();
   }
 
   check() {

@@ -25,20 +25,20 @@ export class Pictures {
   get shown() {
     const { picture } = this.editor.settings;
     const { preview, result, reference } = this.images;
-    if (this.opened) return reference;
+    if (this.opened && reference) return reference;
     if (picture === "none") return null;
     if (picture === "result") return preview ?? result;
     return (picture === "reference" ? reference : null) ?? preview ?? result ?? reference;
   }
 
-  /** Show another picture of one kind; bitmaps given up are closed. */
-  set(kind, image) {
+  /** Show another picture of one kind, `isNew` unless it was there before; bitmaps given up are closed. */
+  set(kind, image, isNew = true) {
     const before = this.images[kind];
     if (before === image) return;
     this.images[kind] = image;
     before?.close?.();
     // Until a run brings something newer, or it is taken away.
-    if ((kind === "reference") !== Boolean(image)) this.opened = false;
+    if (isNew && (kind === "reference") !== Boolean(image)) this.opened = false;
     this.render();
   }
 

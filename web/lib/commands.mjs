@@ -12,7 +12,7 @@
 
 import { createInstance, find, LARGEST_CANVAS, SMALLEST_CANVAS, strip } from "./document.mjs";
 import * as geometry from "./geometry.mjs";
-import { isEmpty } from "./mask.mjs";
+import { fault, isEmpty } from "./mask.mjs";
 import { bounds, hits, placed, stepOf, withMask, within } from "./regions.mjs";
 import { changeFree, createState, exchange, mapInstances, result, withInstances } from "./state.mjs";
 import { templateBoxes } from "./templates.mjs";
@@ -340,23 +340,25 @@ export function setCanvas(state, width, height, { keepPixels = false } = {}) {
   if (canvas.width === width && canvas.height === height) return result(state);
   const resized = { ...state, layout: { ...state.layout, canvas: { ...canvas, width, height } } };
   const whole = [0, 0, canvas.width / width, canvas.height / height];
-  return result(
-    keepPixels ? mapInstances(resized, (item) => keptOnCanvas(placed(item, geometry.WHOLE, whole))) : resized,
-  );
+  return result(keepPixels ? mapInstances(resized, (item) => keptInPixels(item, whole)) : resized);
 }
 
-/** What left the canvas comes back to its edge; nothing is lost because a canvas became smaller. */
-function keptOnCanvas(item) {
-  if (geometry.clipped(item.box)) return { ...item, box: geometry.clipped(item.box) };
-  const small = [
-    ...item.box.slice(0, 2),
-    ...[0, 1].map((axis) => item.box[axis] + Math.min(1, item.box[axis + 2] - item.box[axis])),
-  ];
-  return {
-    ...item,
-    mask: null,
-    box: geometry.tidyBox(geometry.moved(small, ...geometry.clampMove(small, 0, 0))),
-  };
+/**
+ * An instance at its pixels where `whole` is the old canvas on the new one. A box is cut at the edge, a shape comes back
+ * to it, and so does a box of which nothing would be left: nothing is lost because a canvas became smaller. An outline
+ * that would reach farther off the canvas than it may keeps its fractions.
+ */
+function keptInPixels(item, whole) {
+  const seen = (item.mask && geometry.clipped(bounds(item))) ?? bounds(item);
+  const [around] = geometry.mapped([seen], geometry.WHOLE, whole);
+  const back = geometry.clampMove(around, 0, 0);
+  if (item.mask) {
+    const kept = placed(item, geometry.WHOLE, geometry.moved(whole, ...back));
+    return fault(kept.mask) ? item : kept;
+  }
+  const brought = geometry.moved(around, ...back);
+  const box = geometry.clipped(around) ?? geometry.clipped(brought) ?? brought;
+  return { ...item, box: geometry.tidyBox(box) };
 }
 
 // Whole layouts

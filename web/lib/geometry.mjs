@@ -115,7 +115,8 @@ export function drawBox(from, to, { ratio, fromCentre = false } = {}) {
 }
 
 /**
- * A box with one handle dragged to a point; it never turns over and stays on the canvas.
+ * A box with one handle dragged to a point; it never turns over and stays on the canvas. A ratio is kept where a box
+ * of the least size or more has room with it: one without width or height has none.
  * @param {Box} box @param {Handle} handle @param {number} x @param {number} y
  * @param {{keepRatio?: boolean, aboutCentre?: boolean, least?: [number, number]}} [options] `least`:
  *   smallest width and height in fractions
@@ -130,8 +131,8 @@ export function resizeBox(
 ) {
   const across = span(box[0], box[2], side(handle, "w", "e"), x, least[0], aboutCentre);
   const down = span(box[1], box[3], side(handle, "n", "s"), y, least[1], aboutCentre);
-  if (!keepRatio) return [across[0], down[0], across[1], down[1]];
-  return withRatio(box, handle, [across[1] - across[0], down[1] - down[0]], aboutCentre, least);
+  const free = [across[0], down[0], across[1], down[1]];
+  return (keepRatio && withRatio(box, handle, [width(free), height(free)], aboutCentre, least)) || free;
 }
 
 /** -1 for the first edge, 1 for the second, 0 for neither. */
@@ -157,7 +158,9 @@ function withRatio(box, handle, size, aboutCentre, least) {
     const which = axis === 0 ? side(handle, "w", "e") : side(handle, "n", "s");
     return room(box[axis], box[axis + 2], aboutCentre ? 0 : which) / (axis === 0 ? w : h);
   });
-  const factor = Math.max(Math.min(wanted, ...rooms), least[0] / w, least[1] / h);
+  const [low, high] = [Math.max(least[0] / w, least[1] / h), Math.min(...rooms)];
+  if (!(low <= high && high < Infinity)) return null;
+  const factor = limit(wanted, low, high);
   const [x0, x1] = stretched(box[0], box[2], aboutCentre ? 0 : side(handle, "w", "e"), factor);
   const [y0, y1] = stretched(box[1], box[3], aboutCentre ? 0 : side(handle, "n", "s"), factor);
   return [x0, y0, x1, y1];
@@ -179,18 +182,19 @@ function stretched(low, high, which, factor) {
 }
 
 /**
- * The boxes as they lie when the box around them becomes another one.
+ * The boxes as they lie when the box around them becomes another one. What has no width or height gets the whole of it.
  * @param {Box[]} boxes
  * @param {Box} from
  * @param {Box} to
  * @returns {Box[]}
  */
 export function mapped(boxes, from, to) {
-  const place = (value, axis) => {
+  const place = (value, side) => {
+    const axis = side % 2;
     const size = from[axis + 2] - from[axis];
-    return size === 0 ? to[axis] : to[axis] + ((value - from[axis]) / size) * (to[axis + 2] - to[axis]);
+    return size === 0 ? to[side] : to[axis] + ((value - from[axis]) / size) * (to[axis + 2] - to[axis]);
   };
-  return boxes.map((box) => box.map((value, index) => place(value, index % 2)));
+  return boxes.map((box) => box.map(place));
 }
 
 /**

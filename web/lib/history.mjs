@@ -43,6 +43,20 @@ export const settle = (history) => (history.key === null ? history : { ...histor
  */
 export const replace = (history, state) => ({ ...history, present: state });
 
+/**
+ * A history with every state changed in the same way, which is no step either.
+ * @template S
+ * @param {History<S>} history
+ * @param {(state: S) => S} change
+ * @returns {History<S>}
+ */
+export const changed = (history, change) => ({
+  ...history,
+  past: history.past.map(change),
+  present: change(history.present),
+  future: history.future.map(change),
+});
+
 /** @template S @param {History<S>} history @returns {History<S>} */
 export function undo(history) {
   if (history.past.length === 0) return history;

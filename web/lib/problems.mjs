@@ -144,20 +144,23 @@ function* aboutMask(item) {
 
 /**
  * `findProblems` and what only an editor looks at: captions that the prompt does not name, captions over 77
- * tokens or not in English, regions hidden behind another one, words of the prompt without a region.
+ * tokens or not in English, regions hidden behind another one, words of the prompt without a region. Regions
+ * without an adapter ask for no captions in the prompt, end none at 77 tokens and may be many.
  * @param {Layout} layout
- * @param {{tokens?: Map<string, number>, joined?: {prompt: string, unnamed: string[]} | null}} [options]
+ * @param {{tokens?: Map<string, number>, joined?: {prompt: string, unnamed: string[]} | null,
+ *   regionsAlone?: boolean}} [options]
  *   exact numbers of tokens by caption, and what the prompt would be with the captions it does not name, where
- *   the host told them and the run does not join them itself
+ *   the host told them and the run does not join them itself; whether Draw Regions alone takes the layout
  * @returns {Problem[]}
  */
-export function editorProblems(layout, { tokens = new Map(), joined = null } = {}) {
+export function editorProblems(layout, { tokens = new Map(), joined = null, regionsAlone = false } = {}) {
+  const found = findProblems(layout);
   return [
-    ...findProblems(layout),
-    ...unnamed(layout, joined),
+    ...(regionsAlone
+      ? found.filter(({ code }) => code !== "problem.many_instances")
+      : [...found, ...unnamed(layout, joined)]),
     ...narrow(layout),
-    ...longCaptions(layout, tokens),
-    ...notEnglish(layout),
+    ...(regionsAlone ? someNotEnglish(layout) : [...longCaptions(layout, tokens), ...notEnglish(layout)]),
     ...hidden(layout),
     ...loose(layout),
   ];
@@ -226,6 +229,14 @@ function notEnglish(layout) {
   return FOREIGN.test(layout.prompt)
     ? [...captions, general("info", "prompt", "problem.prompt_not_english", {}, "write_prompt")]
     : captions;
+}
+
+/** Draw Regions is for models of many languages too; which one is drawn with, the layout does not know. */
+function someNotEnglish(layout) {
+  const texts = [layout.prompt, ...layout.instances.filter(document.isActive).map(({ caption }) => caption)];
+  return texts.some((text) => FOREIGN.test(text))
+    ? [general("info", "caption", "problem.some_not_english", {}, null)]
+    : [];
 }
 
 // A letter neither Latin nor of every script (signs like the micro sign).
