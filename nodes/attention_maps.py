@@ -39,7 +39,10 @@ class RecordAttentionMaps(io.ComfyNode):
                 socket(EntitiesSocket, "entities", tooltip="From Prompt Entities, of the positive prompt."),
                 layers_input("Over which of the layers that read text the mean is taken"),
                 *window_inputs(
-                    start="Where in the sampling run recording begins: 0 is the first step.",
+                    start=(
+                        "Where in the sampling run recording begins, as a share of the noise schedule (not "
+                        "of the steps): 0 is the first step."
+                    ),
                     end=(
                         "Where in the sampling run recording stops. An early end shows how the composition "
                         "was settled."

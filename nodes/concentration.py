@@ -107,7 +107,10 @@ class AttributeConcentration(io.ComfyNode):
                     ),
                 ),
                 *window_inputs(
-                    start="Where in the sampling run it begins to act: 0 is the first step. Try 0 to 0.2.",
+                    start=(
+                        "Where in the sampling run it begins to act, as a share of the noise schedule (not "
+                        "of the steps): 0 is the first step. Try 0 to 0.2."
+                    ),
                     end="Where in the sampling run it stops. After it nothing is computed. Try 0.4 to 1.",
                     advanced=True,
                 ),

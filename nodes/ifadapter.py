@@ -194,7 +194,10 @@ class ComposeLayout(io.ComfyNode):
                     tooltip="How many pictures are drawn in one run.",
                 ),
                 *window_inputs(
-                    start="Where in the sampling run the adapter begins to act: 0 is the first step.",
+                    start=(
+                        "Where in the sampling run the adapter begins to act, as a share of the noise "
+                        "schedule (not of the steps): 0 is the first step."
+                    ),
                     end=(
                         "Where in the sampling run the adapter stops. 1 is the end; around 0.3 leaves style "
                         "and detail to checkpoint and LoRAs."
@@ -212,6 +215,7 @@ class ComposeLayout(io.ComfyNode):
                     ),
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Model.Output(
                     "out_model", display_name="model", tooltip="Samples with the instances placed."
@@ -245,6 +249,7 @@ class ComposeLayout(io.ComfyNode):
             start=start,
             end=end,
             batch_size=batch_size,
+            tell=told_on(cls),
         )
         return io.NodeOutput(*composed, ui=noted(layout, strength))
 

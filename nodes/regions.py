@@ -10,7 +10,7 @@ from ..hosts.comfyui.regions.apply import EVERY, draw_regions
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Layout
 from .inputs import layers_input, window_inputs
-from .notes import noted
+from .notes import noted, told_on
 from .sockets import InstanceLayoutSocket
 
 
@@ -105,6 +105,7 @@ class DrawRegions(io.ComfyNode):
                     advanced=True,
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Model.Output(
                     "out_model", display_name="model", tooltip="Samples with the instances drawn."
@@ -130,7 +131,7 @@ class DrawRegions(io.ComfyNode):
         layers: str = EVERY,
     ) -> io.NodeOutput:
         drawn = draw_regions(
-            model, clip, layout, positive, strength, prompt_inside, isolate, start, end, layers
+            model, clip, layout, positive, strength, prompt_inside, isolate, start, end, layers, told_on(cls)
         )
         return io.NodeOutput(*drawn, ui=noted(layout, strength))
 

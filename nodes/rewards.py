@@ -59,7 +59,7 @@ class LoadCompositionRewards(io.ComfyNode):
                 name,
                 options=[NONE, *list_reward_files()],
                 default=NONE,
-                tooltip=f"A file in models/composition_rewards that judges {judges}.",
+                tooltip=f"A file in models/composition_rewards that judges {judges}",
             )
 
         return schema(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,6 +28,18 @@ class Growing:
     def gathers(self, sigma: float, sampling: Sampling) -> bool:
         """True at noise levels at which the boxes still act."""
         return acts((0.0, self.since), sigma, sampling)
+
+
+@runtime_checkable
+class GrowingTerm(Protocol):
+    """A term whose own regions may become silhouettes."""
+
+    @property
+    def growing(self) -> Growing | None: ...
+
+    def with_growing(self, growing: Growing) -> Any:
+        """The same term with these."""
+        ...
 
 
 def check_since(since: float, window: Window) -> None:
@@ -75,6 +88,14 @@ class Grown:
 
     def _sentence(self, grown: list[Silhouettes]) -> str:
         if not grown:
+            since = self._growing.since
+            begins = min((start for start, _ in self._boxes.windows), default=0.0)
+            if begins >= since:
+                return (
+                    f"No silhouettes: silhouettes_from is {since:g}, and no region acts before {begins:g}. "
+                    "Every region keeps its box. Raise silhouettes_from above that, or let regions begin "
+                    "earlier."
+                )
             return (
                 "No silhouettes: no step ran before silhouettes_from, so every region keeps its box. Raise "
                 "it, or start from more noise (denoise)."

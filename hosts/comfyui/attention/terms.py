@@ -19,7 +19,7 @@ from ....models.regions import Rectangle
 from .layer_call import Group
 from .run_cache import RunCache
 from .text import Text, is_zero
-from .window import Sampling
+from .window import Sampling, Window
 
 # Name of a step's terms among a conditioning's `model_conds`, and of the keyword with which ComfyUI hands
 # them to the diffusion model.
@@ -37,6 +37,11 @@ class Term(Protocol):
     @property
     def node(self) -> str:
         """The display name of the node."""
+        ...
+
+    @property
+    def window(self) -> Window:
+        """The node's start and end."""
         ...
 
     def on_zeros(self) -> Term:

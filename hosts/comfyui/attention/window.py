@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .run_cache import RunCache
@@ -33,6 +34,29 @@ def check_window(start: float, end: float, way_out: str) -> None:
             f"start is {start:g} and end is {end:g}: both are fractions of the sampling run from 0 to 1, and "
             f"start comes before end. {way_out}"
         )
+
+
+def tell_of_ranges(
+    node: str, window: Window, ranges: Iterable[tuple[str, Window]], tell: Callable[[str], None]
+) -> Callable[[str], None]:
+    """Tells which instances, by name and own range, never act in a node's window.
+
+    Returns what tells further sentences: where the page shows the last one alone, together with this.
+    """
+    start, end = window
+    beside = [
+        f"{name} ({first:g} to {last:g})"
+        for name, (first, last) in ranges
+        if max(start, first) >= min(end, last)
+    ]
+    if not beside:
+        return tell
+    said = (
+        f"{node} acts from start {start:g} to end {end:g}. The own start and end of these lie outside, so "
+        f"they never act: {', '.join(beside)}."
+    )
+    tell(said)
+    return lambda more: tell(f"{said} {more}")
 
 
 def acts(window: Window, sigma: float, sampling: Sampling) -> bool:

@@ -8,6 +8,7 @@ the order of nodes does not matter.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -21,13 +22,14 @@ from .binder import Binder, find_binder
 from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
 from .evaluations import Evaluations
+from .guiding_run import guiding_conditioning, guiding_options
 from .layer_call import AllReadError, Group, ModelCall
 from .parts import PART_SAMPLED, is_part
 from .run_cache import RunCache
 from .shares import shares_of
 from .terms import CARRIED, KEY, ChunkTerms, GuidingStep, StepTerm, StepTerms
 from .text import Text, is_zero
-from .window import CachedSampling, Sampling
+from .window import CachedSampling, Sampling, Window, acts
 
 logger = logging.getLogger("instance_composer")
 
@@ -43,6 +45,11 @@ MOVED_LATE = (
     "mode latent), in a call of their own. They are not moved as it is, so the picture is moved further than "
     "strength says: with CFG, by as many times as CFG is. Use a guider that asks for the positive prompt "
     "first or for all at once, such as CFGGuider, or lower strength."
+)
+OUT_OF_RANGE = (
+    "%s did not act in this run: no step lay between its start (%g) and end (%g), shares of the noise "
+    "schedule. A pass with denoise below 1 begins further on, and few steps are far apart. If that is not "
+    "meant, give this pass prompts from a node of its own with another start or end."
 )
 
 
@@ -115,6 +122,8 @@ class ModelWrappers:
         self._evaluations = Evaluations()
         self._plain = PlainRuns()
         self._told: set[str] = set()
+        # The ranges of all terms that a run has met, by node: whether a step lay in them.
+        self._ranges: dict[tuple[str, Window], bool] = {}
 
     def on_conditionings(
         self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -123,12 +132,12 @@ class ModelWrappers:
 
         All get an entry if one has terms, because ComfyUI evaluates only those together that have the same
         entries. At a step where nothing acts none gets one, and the model runs as if nothing were applied.
-        A guiding term runs the model before, for its own conditioning alone, and counts as much as that does
-        in the output. Its move is the latent's: every later call on that latent gets it too, so that what a
-        guider makes of several calls is moved as far as that of one. What a guidance asks for again
-        (perturbed attention, skipped layers) is read by no observer and grows no silhouettes. A compiled
-        model runs plain where something acts or is read: this wrapper is outside what is compiled, the other
-        one inside.
+        A guiding term runs the model before, for its own conditioning alone and without other packs' wrappers
+        around the diffusion model, and counts as much as that conditioning does in the output. Its move is
+        the latent's: every later call on that latent gets it too, so that what a guider makes of several
+        calls is moved as far as that of one. What a guidance asks for again (perturbed attention, skipped
+        layers) is read by no observer and grows no silhouettes. A compiled model runs plain where something
+        acts or is read: this wrapper is outside what is compiled, the other one inside.
         """
         sigma, sampling = float(sigmas[0]), CachedSampling(model.model_sampling, self.cache)
         model_options = args[0] if args else kwargs["model_options"]
@@ -142,6 +151,12 @@ class ModelWrappers:
             plain = self._plain.run(model) if acting or any(readings) else nullcontext()
             with plain, self._aside(asked.again):
                 return executor(model, conds, latent, sigmas, *args, **kwargs)
+
+        def guide(conds: Any, latent: Tensor) -> Any:
+            options = guiding_options(model_options)
+            if args:
+                return executor(model, conds, latent, sigmas, options, *args[1:], **kwargs)
+            return executor(model, conds, latent, sigmas, **{**kwargs, "model_options": options})
 
         if not any(CARRIED in cond["model_conds"] for group in conds for cond in group or ()):
             return known.moved(evaluate(conds, latent, acting=False))
@@ -159,7 +174,7 @@ class ModelWrappers:
         moves = [
             share * self._move(step, run, model, latent)
             for step, run, share in self._guiding_runs(
-                evaluate, (conds, evaluated), (guiding, within), latent, sigmas
+                guide, (conds, evaluated), (guiding, within), latent, sigmas
             )
         ]
         if moves:
@@ -184,7 +199,7 @@ class ModelWrappers:
 
     def _guiding_runs(
         self,
-        evaluate: Callable[[Any, Tensor], Any],
+        guide: Callable[[Any, Tensor], Any],
         given: tuple[Any, Any],
         terms: tuple[Sequence[Sequence[list[GuidingStep]]], Sequence[Sequence[tuple[StepTerm, ...]]]],
         latent: Tensor,
@@ -206,9 +221,9 @@ class ModelWrappers:
                 if not steps or share is None or not share.any():
                     continue
                 for step in steps:
-                    own = self._with_terms(cond, (*others, step), size)
+                    own = guiding_conditioning(self._with_terms(cond, (*others, step), size))
                     alone = [[own] if index == place else None for index in range(len(conds))]
-                    yield step, partial(evaluate, alone), share
+                    yield step, partial(guide, alone), share
 
     def _terms_at(
         self, cond: Mapping[str, Any], sigma: float, sampling: Sampling, read: Callable[[Any], Text]
@@ -217,6 +232,9 @@ class ModelWrappers:
         if carried is None:
             return ()
         text = read(cond)
+        for term in carried.cond:
+            met = self._ranges.get((term.node, term.window), False)
+            self._ranges[term.node, term.window] = met or acts(term.window, sigma, sampling)
         return tuple(step for term in carried.cond if (step := term.at(sigma, sampling, text)) is not None)
 
     def _text(self, cond: Mapping[str, Any], model_options: Mapping[str, Any]) -> Text:
@@ -303,10 +321,19 @@ class ModelWrappers:
         return [members[0][1].group(members, device, self.cache) for members in kinds.values()]
 
     def on_cleanup(self, *_: Any) -> None:
-        """After a sampling run, finished or interrupted: nothing stays on the device."""
+        """After a sampling run, finished or interrupted: what belongs to the run is forgotten.
+
+        What regions and targets keep of each size of picture stays with their conditioning.
+        """
+        # ComfyUI cleans up while the exception that ended a run is on its way.
+        if sys.exc_info()[0] is None:
+            for (node, (start, end)), met in self._ranges.items():
+                if not met:
+                    logger.warning(OUT_OF_RANGE, node, start, end)
         self.cache.clear()
         self._evaluations.clear()
         self._told.clear()
+        self._ranges.clear()
 
 
 def _guiding(steps: Iterable[StepTerm]) -> list[GuidingStep]:

@@ -22,7 +22,7 @@ from ..attention.layer_call import Block
 from ..attention.silhouettes import Growing, check_since
 from ..attention.terms import Term, carry
 from ..attention.text import is_zero
-from ..attention.window import check_window
+from ..attention.window import check_window, tell_of_ranges
 from ..attention.wrappers import bind
 from .latent import LatentTerm
 from .local import NODE, LocalTerm, check_tokens
@@ -62,16 +62,18 @@ def apply_concentration(
 
     `find_targets` says which regions those are; `settings` say what happens to entities without one. Without
     anything to concentrate, at strength 0 or without weights both are handed back as they came. `tell` hears
-    of silhouettes. Source: the energy of CoMat (arXiv 2404.03653), followed while sampling.
+    of silhouettes, and of entities that never act in this window. Source: the energy of CoMat (arXiv
+    2404.03653), followed while sampling.
     """
     check_window(settings.start, settings.end, "To concentrate nothing, set strength to 0.")
-    check_since(settings.silhouettes_from, (settings.start, settings.end))
     _check_choices(settings)
+    if not settings.strength or not (settings.token_weight or settings.pixel_weight):
+        return model, conditioning
+    window = (settings.start, settings.end)
+    check_since(settings.silhouettes_from, window)
     targets = find_targets(entities, layout, masks, overrides, settings.without_region, logger.warning)
     if targets is None:
         logger.warning("No entity to concentrate was found in the prompt; the picture is sampled as without.")
-        return model, conditioning
-    if not settings.strength or not (settings.token_weight or settings.pixel_weight):
         return model, conditioning
     binder = find_binder(model)
     if settings.mode == "latent" and not isinstance(model.model, comfy.model_base.SDXL):
@@ -88,9 +90,9 @@ def apply_concentration(
             "prompt of the entities alone, and combine the others behind this node.",
             NODE,
         )
-    growing = None
-    if settings.silhouettes_from:
-        growing = Growing(settings.silhouettes_from, _names(entities, targets), tell)
+    names = _names(entities, targets)
+    tell = tell_of_ranges(NODE, window, zip(names, targets.regions.windows, strict=True), tell)
+    growing = Growing(settings.silhouettes_from, names, tell) if settings.silhouettes_from else None
     term = _term(targets, settings, binder.layers(model, settings.layers), growing)
     return bind(model), carry(conditioning, term)
 

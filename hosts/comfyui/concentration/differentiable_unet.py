@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..attention.layer_call import Block
 from ..attention.unet.layers import transformer_block
+from .kept_as_saved import KeptAsSaved
 from .local import NODE
 
 # Activations kept for the backward pass, as numbers for each cell of the latent, of an SDXL UNet of width
@@ -31,6 +32,7 @@ ALL_PER_CELL = 165_000
 KEPT_PER_CELL = 26_000
 SDXL_WIDTH = 320
 MEBIBYTE = 1 << 20
+_WAY_OUT = "Sample fewer or smaller pictures at once, choose the coarse layers, or choose the mode local."
 # Place in transformer_options of an attention that takes the place of ComfyUI's in every layer.
 OVERRIDE = "optimized_attention_override"
 # Functions that take weights. An offloaded weight lies in a buffer that the next layer overwrites, while the
@@ -57,7 +59,7 @@ class _InferenceTensorsAsNormal(TorchFunctionMode):
     ) -> Any:
         arguments = [self._normal(one) for one in args]
         named = {name: self._normal(one) for name, one in (kwargs or {}).items()}
-        if func in WEIGHTED:
+        if func in WEIGHTED and _is_followed(arguments, named):
             arguments[1:] = [self._lasting(one) for one in arguments[1:]]
             named = {name: self._lasting(one) for name, one in named.items()}
         return func(*arguments, **named)
@@ -79,6 +81,12 @@ class _InferenceTensorsAsNormal(TorchFunctionMode):
         return value.clone() if temporary else value
 
 
+def _is_followed(arguments: Sequence[Any], named: dict[str, Any]) -> bool:
+    """Whether an operation keeps its weights for the backward pass: that of a ControlNet's hint does not."""
+    given = (*arguments, *named.values())
+    return torch.is_grad_enabled() and any(isinstance(one, Tensor) and one.requires_grad for one in given)
+
+
 @contextmanager
 def differentiable(unet: nn.Module, layers: Sequence[Block], checkpoints: bool) -> Iterator[None]:
     """Inside the `with` block the UNet can be differentiated, up to the last of these layers that runs.
@@ -86,11 +94,13 @@ def differentiable(unet: nn.Module, layers: Sequence[Block], checkpoints: bool) 
     With `checkpoints` its blocks keep their inputs alone for the backward pass.
     """
     resident = frozenset(parameter.untyped_storage().data_ptr() for parameter in unet.parameters())
-    normal = partial(_InferenceTensorsAsNormal, resident)
+    normal, kept = partial(_InferenceTensorsAsNormal, resident), KeptAsSaved()
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         normal(),
+        kept,
+        torch.autograd.graph.saved_tensors_hooks(kept.save, kept.saved),
         _checkpointed(unet, layers, normal) if checkpoints else nullcontext(),
     ):
         yield
@@ -268,10 +278,22 @@ def _needed(model: Any, latent: Tensor, per_cell: int) -> int:
 
 def memory_message(model: Any, latent: Tensor, free: int) -> str:
     """A sentence that says how much memory a gradient needs, and what to do."""
+    return (
+        f"The mode latent of {NODE} needs about {_needs(model, latent)}, and {free / MEBIBYTE:.0f} MiB are "
+        f"free. {_WAY_OUT}"
+    )
+
+
+def ran_out_message(model: Any, latent: Tensor, free: int) -> str:
+    """The same where memory ran out although so many bytes were free, which the estimate took for enough."""
+    return (
+        f"Memory ran out in the mode latent of {NODE}. By its estimate it needs about "
+        f"{_needs(model, latent)}, and {free / MEBIBYTE:.0f} MiB were free; what other nodes put on the "
+        f"MODEL or the prompt is not in the estimate. {_WAY_OUT}"
+    )
+
+
+def _needs(model: Any, latent: Tensor) -> str:
     batch, _, height, width = latent.shape
     needed = _needed(model, latent, KEPT_PER_CELL)
-    return (
-        f"The mode latent of {NODE} needs about {needed / MEBIBYTE:.0f} MiB for {batch} picture(s) of "
-        f"{8 * width} x {8 * height} pixels, and {free / MEBIBYTE:.0f} MiB are free. Sample fewer or "
-        "smaller pictures at once, choose the coarse layers, or choose the mode local."
-    )
+    return f"{needed / MEBIBYTE:.0f} MiB for {batch} picture(s) of {8 * width} x {8 * height} pixels"

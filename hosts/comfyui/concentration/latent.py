@@ -34,8 +34,8 @@ from .differentiable_unet import (
     check_model,
     differentiable,
     differentiable_options,
-    memory_message,
     needs_checkpoints,
+    ran_out_message,
 )
 from .local import NODE, acting_entities, cropped, own_tokens
 from .silhouettes import GrownTargets
@@ -49,6 +49,13 @@ NO_GRADIENT = (
     "The attention of this MODEL cannot be differentiated: its weights are quantised, or another node pack "
     f"computes it. Choose the mode local of {NODE}, which needs no gradient."
 )
+SKIPPED = (
+    f"The mode latent of {NODE} reads the attention of {{layers}} layers of this MODEL, and {{read}} ran. "
+    "Another node skips blocks of the model (a cache), or computes attention by itself: take it off this "
+    "MODEL, or choose the mode local."
+)
+# What torch says in the backward pass alone, of kernels of quantised layers and of other packs.
+UNDIFFERENTIABLE = ("derivative for", "autograd formula", "inplace operation")
 
 logger = logging.getLogger("instance_composer")
 
@@ -69,6 +76,9 @@ class LatentTerm:
 
     def on_zeros(self) -> LatentTerm:
         return self
+
+    def with_growing(self, growing: Growing) -> LatentTerm:
+        return replace(self, growing=growing)
 
     def at(self, sigma: float, sampling: Sampling, text: Text) -> LatentStep | None:
         active = acting_entities(self.targets, self.window, sigma, sampling, text)
@@ -151,7 +161,7 @@ class LatentStep:
         except LatentGuidanceError:
             raise
         except comfy.model_management.OOM_EXCEPTION as error:
-            raise LatentGuidanceError(memory_message(model, latent, free)) from error
+            raise LatentGuidanceError(ran_out_message(model, latent, free)) from error
 
     def _unit_step(
         self, run: Callable[[Tensor], Any], unet: nn.Module, latent: Tensor, checkpoints: bool
@@ -182,8 +192,7 @@ class LatentStep:
             try:
                 (gradient,) = torch.autograd.grad(scale * total, leaf)
             except RuntimeError as error:
-                # Kernels of quantised layers and of other packs say so in the backward pass alone.
-                if any(words in str(error) for words in ("derivative for", "autograd formula")):
+                if any(words in str(error) for words in UNDIFFERENTIABLE):
                     raise LatentGuidanceError(NO_GRADIENT) from error
                 raise
             rows = zip(*energies, strict=True)
@@ -191,7 +200,10 @@ class LatentStep:
             return gradient, distance
 
     def _energies(self, captured: Captured) -> list[Energy]:
-        """The energy of every picture of the batch."""
+        """The energy of every picture of the batch; `LatentGuidanceError` where layers did not run."""
+        layers, read = len(self.term.layers), len(captured.maps)
+        if read < layers:
+            raise LatentGuidanceError(SKIPPED.format(layers=layers, read=read))
         return [
             objective([one[row : row + 1] for one in captured.maps], self.active)
             for row, objective in enumerate(captured.objectives(len(captured.maps[0])))

@@ -39,6 +39,9 @@ class LocalTerm:
     def on_zeros(self) -> LocalTerm:
         return self
 
+    def with_growing(self, growing: Growing) -> LocalTerm:
+        return replace(self, growing=growing)
+
     def at(self, sigma: float, sampling: Sampling, text: Text) -> LocalStep | None:
         active = acting_entities(self.targets, self.window, sigma, sampling, text)
         if active is None:

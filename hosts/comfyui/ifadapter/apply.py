@@ -21,12 +21,12 @@ from ..attention.silhouettes import Growing, check_since
 from ..attention.terms import carry
 from ..attention.unet.layers import adapted_blocks
 from ..attention.unet.presets import preset_blocks
-from ..attention.window import check_window
+from ..attention.window import check_window, tell_of_ranges
 from ..attention.wrappers import bind
 from ..regions.captions import encode_captions, tell_of_schedule
 from .caption_attention import CaptionAttention
 from .phrases import count_passes, encode_phrases
-from .term import AdaptedLayers, InstanceTerm, Part
+from .term import NODE, AdaptedLayers, InstanceTerm, Part
 
 # Instances in one pass of the resampler; few, because a run can be interrupted between passes alone.
 INSTANCES_PER_PASS = 4
@@ -55,14 +55,15 @@ def apply_ifadapter(
     `adapter` is the ModelPatcher of an `IFAdapter`. The negative gets the unconditional tokens of the same
     boxes, as the released code guides, or an instance's own negative where it has one. At strength 0, and
     where there is nothing to place, everything is handed back as it came. From `silhouettes_from` on (0: not
-    at all) boxes are silhouettes, and `tell` hears of what size. `occlusion`, 0 to 1: how much of what is
-    behind an instance of the stack hides where they overlap. LayoutError for errors of the layout; warnings
-    go to the log. Source of the method: IFAdapter (arXiv 2409.08240).
+    at all) boxes are silhouettes, and `tell` hears of what size; also of instances that never act in this
+    window. `occlusion`, 0 to 1: how much of what is behind an instance of the stack hides where they overlap.
+    LayoutError for errors of the layout; warnings go to the log. Source of the method: IFAdapter (arXiv
+    2409.08240).
     """
     check_window(start, end, "To switch the adapter off, set strength to 0.")
-    check_since(silhouettes_from, (start, end))
     if strength == 0.0:
         return model, positive, negative
+    check_since(silhouettes_from, (start, end))
     for problem in layout.checked().problems():
         logger.warning("%s", problem)
     if not layout.active:
@@ -71,6 +72,8 @@ def apply_ifadapter(
     tell_of_schedule(clip)
     conditional, unconditional = prompts = _prompts(clip, adapter, layout)
 
+    ranges = [(instance.id, (instance.start, instance.end)) for instance in layout.active]
+    tell = tell_of_ranges(NODE, (start, end), ranges, tell)
     captions = None
     if silhouettes_from:
         names = tuple(instance.caption or instance.id for instance in layout.active)

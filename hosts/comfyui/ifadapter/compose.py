@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
@@ -12,6 +14,8 @@ from ....models.entities.naming import join_captions
 from .apply import apply_ifadapter
 
 LATENT_CELL = 8  # pixels of a side that one cell of SDXL's latent stands for
+
+logger = logging.getLogger("instance_composer")
 
 
 def compose(
@@ -25,16 +29,19 @@ def compose(
     start: float = 0.0,
     end: float = 1.0,
     batch_size: int = 1,
+    tell: Callable[[str], None] = logger.info,
 ) -> tuple[Any, list[Any], list[Any], dict[str, Any]]:
     """MODEL, positive, negative and LATENT that draw a layout.
 
     `prompt`: of the whole picture; blank is the layout's own with the captions that it does not name, as
     Instance Layout gives it out. The negative is the layout's, and where that is
-    blank the prompt zeroed out, as the adapter was published (see `apply_ifadapter`).
+    blank the prompt zeroed out, as the adapter was published (see `apply_ifadapter`, also for `tell`).
     """
     positive = _encode(clip, prompt if prompt.strip() else join_captions(layout))
     negative = _encode(clip, layout.negative) if layout.negative.strip() else _zeroed(positive)
-    placed = apply_ifadapter(model, clip, adapter, layout, positive, negative, strength, start, end)
+    placed = apply_ifadapter(
+        model, clip, adapter, layout, positive, negative, strength, start, end, tell=tell
+    )
     return *placed, _empty_latent(model, layout, batch_size)
 
 

@@ -18,6 +18,8 @@ from ..attention.text import Text
 from ..attention.window import Sampling, Window, acts
 from .caption_attention import CaptionAttention
 
+NODE = "Apply IFAdapter"
+
 
 class Part(NamedTuple):
     """A rectangle of the picture: what takes the place of each prompt there, and of the captions read."""
@@ -57,7 +59,7 @@ class InstanceTerm:
     when_zeroed: InstancePrompt
     strength: float
     window: Window
-    node: str = "Apply IFAdapter"
+    node: str = NODE
     place_in: PlaceIn | None = None
     captions: CaptionAttention | None = None
     reads: bool = False

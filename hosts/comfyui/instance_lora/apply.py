@@ -37,9 +37,9 @@ def lora_for_instance(
             f"This MODEL is {type(model.model.model_config).__name__}. {NODE} works with UNets, such as "
             "those of SDXL and SD1.5; use Load LoRA with this one."
         )
-    found = find_instance(layout.checked(), name.strip())
     if strength == 0.0:
         return model, "Strength 0: the model is as it came."
+    found = find_instance(layout.checked(), name.strip())
     lora_path(file)  # a file that is gone is told of, whoever it is for
     if found is None or not layout.instances[found].active:
         said = f"No effect: the layout has no instance {name.strip()!r} that is drawn. There are: "

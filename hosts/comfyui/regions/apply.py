@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from ....layout import Layout
 from ....models.regions import Regions
 from ..attention.binder import find_binder
 from ..attention.terms import CARRIED, carry
-from ..attention.window import check_window
+from ..attention.window import check_window, tell_of_ranges
 from ..attention.wrappers import bind
 from .captions import encode_captions, tell_of_schedule
 from .term import NODE, RegionTerm
@@ -30,10 +31,12 @@ def draw_regions(
     start: float = 0.0,
     end: float = 1.0,
     layers: str = EVERY,
+    tell: Callable[[str], None] = logger.info,
 ) -> tuple[Any, list[Any]]:
     """MODEL and positive with which the layout's instances are drawn where they are, by their captions.
 
-    `layers` is a preset's name (`layer_presets`): in the others all is as without regions.
+    `layers` is a preset's name (`layer_presets`): in the others all is as without regions. `tell` hears of
+    instances that never act in this window.
 
     At strength 0, and where there is nothing to draw, both are handed back as they came. Raises
     `ModelMismatchError` for a model that cannot be reached, `LayoutError` for errors of the layout, and
@@ -56,6 +59,8 @@ def draw_regions(
     captions = encode_captions(clip, layout, positive)
     blocks = binder.text_blocks(model) if layers == EVERY else binder.layers(model, layers)
     regions = Regions.from_layout(layout)
+    ranges = [(instance.id, (instance.start, instance.end)) for instance in layout.active]
+    tell_of_ranges(NODE, (start, end), ranges, tell)
     _tell_of_isolation(regions, isolate, start)
     term = RegionTerm(captions, regions, strength, prompt, isolate, (start, end), blocks)
     return bind(model), carry(positive, term)

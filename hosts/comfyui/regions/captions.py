@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import comfy.model_management
+import comfy.utils
 
 from ....layout import Layout
 from ..attention.placed import Caption
@@ -23,15 +24,18 @@ def tell_of_schedule(clip: Any) -> None:
 
 
 def encode_captions(clip: Any, layout: Layout, positive: list[Any]) -> tuple[Caption, ...]:
-    """The captions of the layout's active instances, in stacking order.
+    """The captions of the layout's active instances, in stacking order; equal ones are read once.
 
     ValueError if the CLIP makes texts of another width than the prompt's.
     """
     width = positive[0][0].shape[-1] if positive else None
-    captions: list[Caption] = []
-    for instance in layout.active:
+    captions: dict[str, Caption] = {}
+    texts = [instance.caption for instance in layout.active]
+    unlike = dict.fromkeys(texts)
+    progress = comfy.utils.ProgressBar(len(unlike))
+    for text in unlike:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        tokens = clip.tokenize(instance.caption)
+        tokens = clip.tokenize(text)
         encoded, values = clip.encode_from_tokens_scheduled(tokens)[0][:2]
         found = encoded.shape[-1]
         if width is not None and found != width:
@@ -39,8 +43,9 @@ def encode_captions(clip: Any, layout: Layout, positive: list[Any]) -> tuple[Cap
                 f"This CLIP makes texts of width {found}, the prompt's is {width}: they come from different "
                 "text encoders. Connect the CLIP that the prompt was encoded with."
             )
-        captions.append(Caption(encoded, values, *_places(clip, tokens, encoded.shape[1])))
-    return tuple(captions)
+        captions[text] = Caption(encoded, values, *_places(clip, tokens, encoded.shape[1]))
+        progress.update(1)
+    return tuple(captions[text] for text in texts)
 
 
 def _places(clip: Any, tokens: dict[str, Any], length: int) -> tuple[slice, tuple[int, ...] | None]:

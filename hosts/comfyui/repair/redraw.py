@@ -133,11 +133,11 @@ def redraw(
         window = window_around(layout.instances[index].bounds, width, height, context)
         seeded = sampling if one.seed is None else replace(sampling, seed=one.seed)
         size = drawing_size(window, layout.canvas, unit, like_canvas)
-        drawn, left_out = _draw(images, again, vae, (model, positive, negative), window, size, seeded)
+        drawn, left_out, told = _draw(images, again, vae, (model, positive, negative), window, size, seeded)
         soft = math.ceil(_SOFT_EDGE * min(width, height) / 2)
         images = blend(images, drawn, feathered(again, soft))
         mask |= again
-        said += [one.remark, _sentence(layout, index, window, seeded.seed, left_out)]
+        said += [one.remark, _sentence(layout, index, window, seeded.seed, left_out), *told]
     if not wanted:
         said = ["Nothing to draw again: name an instance, or press “Draw this again” in the layout's menu."]
     else:
@@ -153,14 +153,18 @@ def _draw(
     window: Window,
     size: tuple[int, int],
     sampling: Sampling,
-) -> tuple[Tensor, set[str]]:
-    """The pictures with the window drawn again at `size` (width, height), and what prompts left out."""
+) -> tuple[Tensor, set[str], list[str]]:
+    """The pictures with the window drawn again at `size` (width, height).
+
+    Also what prompts left out of it, and what their nodes told of it.
+    """
     left, top, right, bottom = window
     cache, rectangle = RunCache(), _rectangle(window, images)
+    told: list[str] = []
     # A window is no run of the picture, which a record would take for its last one.
     model = model_seen_from(unobserved(trio[0]), rectangle)
     (positive, without), (negative, without_too) = (
-        conditioning_seen_from(one, rectangle, cache) for one in trio[1:]
+        conditioning_seen_from(one, rectangle, cache, told.append) for one in trio[1:]
     )
     part = _resized(images[:, top:bottom, left:right, :3], size[1], size[0])
     latent = comfy.sample.fix_empty_latent_channels(model, encode_each(vae, part))
@@ -188,7 +192,7 @@ def _draw(
     )
     drawn = images.clone()
     drawn[:, top:bottom, left:right, :3] = _resized(decode_each(vae, samples), bottom - top, right - left)
-    return drawn, without | without_too
+    return drawn, without | without_too, told
 
 
 def _pixels(layout: Layout, index: int, width: int, height: int, grow: float) -> Tensor:

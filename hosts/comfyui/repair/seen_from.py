@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ....models.regions import Rectangle
 from ..attention.run_cache import RunCache
+from ..attention.silhouettes import Growing, GrowingTerm
 from ..attention.terms import CARRIED, CarriedTerms, StepTerm, Term
 from ..attention.text import Text
-from ..attention.window import Sampling
+from ..attention.window import Sampling, Window
 from ..ifadapter.term import InstanceTerm
+
+logger = logging.getLogger("instance_composer")
 
 # What places a prompt in the picture by itself: seen from a part of it, it would lie elsewhere.
 _PLACED = {"area": "an area", "mask": "a mask"}
@@ -41,6 +45,10 @@ class SeenTerm:
     def node(self) -> str:
         return self.term.node
 
+    @property
+    def window(self) -> Window:
+        return self.term.window
+
     def on_zeros(self) -> SeenTerm:
         return replace(self, term=self.term.on_zeros())
 
@@ -50,13 +58,16 @@ class SeenTerm:
 
 
 def conditioning_seen_from(
-    conditioning: list[Any], rectangle: Rectangle, cache: RunCache
+    conditioning: list[Any],
+    rectangle: Rectangle,
+    cache: RunCache,
+    tell: Callable[[str], None] = logger.info,
 ) -> tuple[list[Any], set[str]]:
     """A CONDITIONING for a part of the picture, and what of it had to be left out, in words.
 
     What our nodes placed is seen from there. Entries with an area or a mask are left out, ControlNet and
     GLIGEN are taken off the others: both say where they act in ways that fit the whole picture alone.
-    ValueError if no entry is left.
+    `tell` hears of its silhouettes, which are none of the picture's. ValueError if no entry is left.
     """
     left_out: set[str] = set()
     entries: list[Any] = []
@@ -68,7 +79,7 @@ def conditioning_seen_from(
         left_out.update(_named(_FITTED, values))
         dropped = (*_FITTED, "control_apply_to_uncond", *_OF_THE_PICTURE)
         kept = {name: value for name, value in values.items() if name not in dropped}
-        entries.append([text, _with_terms(kept, rectangle, cache)])
+        entries.append([text, _with_terms(kept, rectangle, cache, tell)])
     if not entries:
         raise ValueError(
             "Every part of this prompt has an area or a mask, which fit the whole picture alone; Repair "
@@ -90,19 +101,33 @@ def _named(names: dict[str, str], values: Any) -> Iterable[str]:
     return [word for name, word in names.items() if values.get(name) is not None]
 
 
-def _with_terms(values: dict[str, Any], rectangle: Rectangle, cache: RunCache) -> dict[str, Any]:
+def _with_terms(
+    values: dict[str, Any], rectangle: Rectangle, cache: RunCache, tell: Callable[[str], None]
+) -> dict[str, Any]:
     others = values.get("model_conds", {})
     if CARRIED not in others:
         return values
-    seen = (_seen(term, rectangle, cache) for term in others[CARRIED].cond)
+    seen = (_seen(term, rectangle, cache, tell) for term in others[CARRIED].cond)
     terms = tuple(term for term in seen if term is not None)
     kept = {name: value for name, value in others.items() if name != CARRIED}
     return {**values, "model_conds": {**kept, CARRIED: CarriedTerms(terms)} if terms else kept}
 
 
-def _seen(term: Term, rectangle: Rectangle, cache: RunCache) -> Term | None:
+def _seen(term: Term, rectangle: Rectangle, cache: RunCache, tell: Callable[[str], None]) -> Term | None:
     """The term seen from there; None where nothing of it is in sight."""
+
+    def growing(own: Growing) -> Growing:
+        # The same for every prompt of the window: they share their silhouettes.
+        return cache.get((own, "of the window"), lambda: replace(own, tell=tell))
+
     # A term that can be made for the part by itself knows more of it than one that is cropped.
     if isinstance(term, InstanceTerm) and term.place_in is not None:
-        return term.in_part(rectangle, cache)
+        part = term.in_part(rectangle, cache)
+        if part is None or part.captions is None:
+            return part
+        read = part.captions
+        made = cache.get((read, "of the window"), lambda: replace(read, growing=growing(read.growing)))
+        return replace(part, captions=made)
+    if isinstance(term, GrowingTerm) and term.growing is not None:
+        term = term.with_growing(growing(term.growing))
     return SeenTerm(term, rectangle, cache)

@@ -86,20 +86,33 @@ def _cast(value: Tensor, dtype: torch.dtype | None, device: torch.device) -> Ten
 def score_pictures(rewards: CompositionRewards, images: Tensor, text: str) -> CompositionScores:
     """Scores of each picture of an IMAGE (B, H, W, 3) for a text, in every loaded aspect.
 
-    Text beyond what the models read is logged as a warning.
+    Text beyond what a model reads is logged as a warning, and is in the remarks.
     """
     progress = comfy.utils.ProgressBar(len(images) * len(rewards.aspects))
     normalized: dict[str, Tensor] = {}
     raw: dict[str, Tensor] = {}
-    cut = ""
+    cuts: dict[str, tuple[int, str]] = {}
     for aspect, reward in rewards.aspects.items():
         raw[aspect], cut = _score(reward, images, text, progress)
         config = reward.patcher.model.config
+        cuts[aspect] = (config.tokens - 2, cut)  # two of them are the start and the end
         normalized[aspect] = (raw[aspect] - config.mean) / config.std
-    if cut:
-        logger.warning("The reward models read 33 word pieces at most and did not see: %s", cut)
-    remarks = f"Not read, because the models read 33 word pieces: {cut}" if cut else ""
-    return CompositionScores(normalized, raw, remarks)
+    remarks = _not_read(cuts)
+    for remark in remarks:
+        logger.warning("%s", remark)
+    return CompositionScores(normalized, raw, "\n".join(remarks))
+
+
+def _not_read(cuts: Mapping[str, tuple[int, str]]) -> list[str]:
+    """What of a text was not read, from the word pieces that each aspect reads and what it cut off."""
+    if len(set(cuts.values())) == 1:
+        ((pieces, cut),) = set(cuts.values())
+        return [f"Not read, because the models read {pieces} word pieces: {cut}"] if cut else []
+    return [
+        f"Not read in {aspect}, because its model reads {pieces} word pieces: {cut}"
+        for aspect, (pieces, cut) in cuts.items()
+        if cut
+    ]
 
 
 def _score(reward: CompositionReward, images: Tensor, text: str, progress: Any) -> tuple[Tensor, str]:

@@ -20,6 +20,7 @@ from instance_composer.hosts.comfyui.concentration.apply import Concentration, a
 from instance_composer.hosts.comfyui.concentration.local import LocalTerm, OtherPromptError
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.layout import (
+    Box,
     Instance,
     Layout,
     RunLength,
@@ -106,6 +107,25 @@ def test_sd15_too(older_model, prompts, layout):
 def test_switched_off_nothing_changes_by_a_bit(model, prompts, layout, off):
     found = evaluate(*concentrate(model, prompts, layout, replace(STRONG, **off)), LATENTS, 500)
     assert_same(found, evaluate(model, *prompts, LATENTS, 500), tolerance=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"layout": "inverted"}, {"overrides": "dog = 1"}, {"silhouettes_from": 1.0}, {"entities": ()}],
+    ids=str,
+)
+@pytest.mark.parametrize("off", [{"strength": 0.0}, {"token_weight": 0.0, "pixel_weight": 0.0}], ids=str)
+def test_switched_off_it_looks_at_nothing(model, prompts, layout, caplog, wrong, off):
+    wrong = {**wrong}
+    since = wrong.pop("silhouettes_from", 0.0)
+    inverted = replace(layout, instances=(replace(layout.instances[0], box=Box(0.6, 0.1, 0.5, 0.5)),))
+    given = {"entities": entities_of_prompt(), **wrong}
+    given["layout"] = inverted if "layout" in wrong else layout
+    settings = replace(STRONG, silhouettes_from=since, **off)
+    found = apply_concentration(model, prompts[0], settings=settings, **given)
+    assert found[0] is model
+    assert found[1] is prompts[0]
+    assert not caplog.records
 
 
 def test_the_model_stays_as_it_was_and_a_second_run_is_equal(model, prompts, concentrated):

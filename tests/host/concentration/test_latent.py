@@ -34,6 +34,7 @@ from instance_composer.hosts.comfyui.concentration.differentiable_unet import (
     memory_message,
     needs_checkpoints,
 )
+from instance_composer.hosts.comfyui.concentration.kept_as_saved import KeptAsSaved
 from instance_composer.hosts.comfyui.concentration.latent import LatentTerm
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.instance_lora.apply import lora_for_instance
@@ -327,26 +328,31 @@ def test_memory_is_estimated_by_the_type_that_is_computed_in(unet_weights, kept,
 
 
 @pytest.mark.parametrize(("kept", "computing"), CAST)
-def test_cast_weights_are_not_kept_for_the_gradient(unet_weights, prompts, layout, kept, computing):
+def test_cast_weights_are_not_kept_for_the_gradient(
+    unet_weights, prompts, layout, kept, computing, monkeypatch
+):
     saved = [
-        saved_bytes(guide(tiny_model(UNET, unet_weights, *dtypes), prompts, layout))
+        saved_bytes(guide(tiny_model(UNET, unet_weights, *dtypes), prompts, layout), monkeypatch)
         for dtypes in ((computing,), (kept, computing))
     ]
     assert 0 < saved[1] < saved[0]
 
 
-def saved_bytes(trio):
+def saved_bytes(trio, monkeypatch):
     """Bytes kept for the backward pass beyond the MODEL's own weights."""
     weights = {p.untyped_storage().data_ptr() for p in trio[0].model.parameters()}
     storages = {}
+    save = KeptAsSaved.save
 
-    def save(kept):
+    def note(self, kept):
         storage = kept.untyped_storage()
         if storage.data_ptr() not in weights:
             storages[storage.data_ptr()] = storage
-        return kept
+        return save(self, kept)
 
-    with torch.autograd.graph.saved_tensors_hooks(save, lambda kept: kept):
+    # Of hooks on what is kept the innermost alone are asked.
+    with monkeypatch.context() as patched:
+        patched.setattr(KeptAsSaved, "save", note)
         predicted(trio)
     return sum(storage.nbytes() for storage in storages.values())
 
@@ -356,7 +362,7 @@ def test_memory_that_ran_out_is_told_in_numbers(loaded, prompts, layout, monkeyp
         raise comfy.model_management.OOM_EXCEPTION
 
     monkeypatch.setattr(latent, "unit_step", out_of_memory)
-    with pytest.raises(LatentGuidanceError, match=r"needs about \d+ MiB for 2 picture"):
+    with pytest.raises(LatentGuidanceError, match=r"Memory ran out .*needs about \d+ MiB for 2 picture"):
         evaluate(*guide(loaded, prompts, layout), LATENTS, 500)
 
 

@@ -71,7 +71,8 @@ def test_with_occlusion_the_stack_decides_where_instances_overlap(model, clip, a
 
 def test_strength_0_hands_everything_back(model, clip, adapter, layout, prompts):
     given = (model, *prompts)
-    handed_back = apply_ifadapter(model, clip, adapter, layout, *prompts, strength=0.0)
+    # Silhouettes that could not be are none.
+    handed_back = apply_ifadapter(model, clip, adapter, layout, *prompts, strength=0.0, silhouettes_from=1.0)
     assert all(one is other for one, other in zip(given, handed_back, strict=True))
 
 

@@ -37,7 +37,7 @@ def grown(monkeypatch):
 
 @pytest.fixture(params=["adapter", "local", "latent"])
 def apply(request, model, clip, adapter, layout, prompts):
-    def applied(since, told=None):
+    def applied(since, told=None, layout=layout):
         tell = (lambda _: None) if told is None else told.append
         if request.param == "adapter":
             return apply_ifadapter(model, clip, adapter, layout, *prompts, silhouettes_from=since, tell=tell)
@@ -47,6 +47,12 @@ def apply(request, model, clip, adapter, layout, prompts):
         return bound, positive, prompts[1]
 
     return applied
+
+
+@pytest.fixture
+def later(layout):
+    """The layout with instances that all begin in the middle."""
+    return replace(layout, instances=tuple(replace(one, start=0.5) for one in layout.instances))
 
 
 def test_they_act_from_their_share_of_the_run_on(apply, grown, model):
@@ -104,6 +110,16 @@ def test_without_early_steps_the_boxes_stay_and_it_says_so(apply):
     found = sample(apply(0.4, told), EMPTY, **late)
     assert_close(found, sample(apply(0.0), EMPTY, **late), tolerance=1e-4)
     assert told[0].startswith("No silhouettes: no step ran before silhouettes_from")
+
+
+def test_without_a_region_that_acts_early_enough_it_says_that(apply, later):
+    """More noise would not help."""
+    told = []
+    sample(apply(0.3, told, later), EMPTY, steps=STEPS)
+    assert told == [
+        "No silhouettes: silhouettes_from is 0.3, and no region acts before 0.5. Every region keeps its box. "
+        "Raise silhouettes_from above that, or let regions begin earlier."
+    ]
 
 
 @pytest.mark.parametrize("window", [{"start": 0.5}, {"end": 0.3}], ids=str)

@@ -81,7 +81,9 @@ def test_an_instance_that_is_the_whole_picture_is_load_lora(model, prompts, lora
 
 def test_nothing_is_changed_without_strength_or_instance(model, prompts, loras):
     off = replace(PAIR, instances=(PAIR.instances[0], replace(PAIR.instances[1], enabled=False)))
-    for layout, instance, strength in ((PAIR, "left", 0.0), (PAIR, "3", 1.0), (off, "right", 1.0)):
+    wrong = replace(PAIR, instances=(replace(PAIR.instances[0], box=Box(0.6, 0.1, 0.5, 0.5)),))
+    without = (PAIR, "left", 0.0), (wrong, "left", 0.0), (PAIR, "3", 1.0), (off, "right", 1.0)
+    for layout, instance, strength in without:
         bound, report = lora_for_instance(model, layout, instance, "linear.safetensors", strength)
         assert bound is model
         assert "Strength 0" in report or "No effect" in report

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import comfy.hooks
+import comfy.utils
 import node_helpers
 import pytest
 import torch
@@ -174,6 +175,25 @@ def test_words_of_captions_of_one_chunk_and_of_several(clip, prompts):
     assert short.spoken == (1, 2, 3)
     assert long.text.shape[1] == 154
     assert long.spoken == (*range(1, 76), *range(78, 84))
+
+
+def test_every_caption_is_read_once_and_seen_to_be(clip, layout, prompts, monkeypatch):
+    first, *others = layout.instances
+    twice = Layout((first, *others, replace(first, id="another book")))
+    shown, read = [], []
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_BAR_HOOK", lambda done, total, *_, **__: shown.append((done, total))
+    )
+    # Every update is sent, however fast they come.
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0.0, raising=False)
+    encode_from = clip.encode_from_tokens_scheduled
+    counted = clip.clone()
+    counted.encode_from_tokens_scheduled = lambda tokens: read.append(1) or encode_from(tokens)
+    captions = encode_captions(counted, twice, prompts[0])
+    assert shown == [(1, 3), (2, 3), (3, 3)]
+    assert len(read) == 3
+    assert len(captions) == 4
+    assert_close(captions[3].text, captions[0].text, 0)
 
 
 @pytest.mark.parametrize("size", [(24, 24), (18, 26)], ids=str)

@@ -14,6 +14,7 @@ from instance_composer.hosts.comfyui.attention.run_cache import RunCache
 from instance_composer.hosts.comfyui.attention.terms import CARRIED
 from instance_composer.hosts.comfyui.attention.text import Text
 from instance_composer.hosts.comfyui.attention_maps.record import record_attention
+from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
 from instance_composer.hosts.comfyui.regions.apply import draw_regions
@@ -292,3 +293,23 @@ def test_a_window_is_no_run_of_a_record(applied, vae, small, pictures):
     # The MODEL that was handed in is still observed.
     sample(trio, {"samples": torch.zeros(1, 4, 12, 12)}, seed=8)
     assert record.maps_of(None, 1) is not before
+
+
+@pytest.mark.parametrize("by", ["adapter", "local", "latent"])
+def test_silhouettes_of_the_window_are_in_the_report_alone(
+    model, clip, adapter, prompts, vae, small, pictures, by
+):
+    """What the node said of the picture stays said there."""
+    told = []
+    if by == "adapter":
+        trio = apply_ifadapter(model, clip, adapter, small, *prompts, silhouettes_from=0.4, tell=told.append)
+    else:
+        settings = Concentration(mode=by, silhouettes_from=0.4)
+        given = prompts[0], entities_of_prompt(), settings, small
+        trio = *apply_concentration(model, *given, tell=told.append), prompts[1]
+    sampling = replace(SETTINGS, denoise=0.5)
+    report = redraw(pictures, vae, *trio, small, read_wanted("vase, cup", small), sampling).report
+    assert not told
+    assert report.count("No silhouettes: no step ran before silhouettes_from") == 2
+    sample(trio, {"samples": torch.zeros(1, 4, 12, 12)}, denoise=0.5)
+    assert len(told) == 1

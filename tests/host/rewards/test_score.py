@@ -8,7 +8,7 @@ import folder_paths
 import pytest
 import torch
 from patcher_on_meta import PatcherOnMeta, without_memory
-from tiny_rewards import write_tiny_rewards
+from tiny_rewards import HEADS, WORDS, tiny_state, write_tiny_rewards
 
 from instance_composer.hosts.comfyui.conversions import images_from
 from instance_composer.hosts.comfyui.inputs import checked
@@ -115,6 +115,16 @@ def test_text_the_models_do_not_read_is_told(rewards, pictures):
     table = CompositionScore.execute(rewards, pictures[:1], words, 1.0, 1.0, 1.0).args[-1]
     assert "Not read, because the models read 33 word pieces" in table
     assert table.endswith(words[-40:])
+
+
+def test_what_an_aspect_reads_less_of_is_told_of_that_one(files, tmp_path, pictures, caplog):
+    short = tmp_path / "attribute.safetensors"
+    RewardModel.from_state_dict(tiny_state(), {**HEADS, "words": WORDS, "tokens": 10}).save(short)
+    mixed = load_rewards({"attribute": short, "spatial": files["spatial"]}, "fp32")
+    words = " ".join(["red circle"] * 10)
+    remarks = score_pictures(mixed, pictures[:1], words).remarks
+    assert remarks == f"Not read in attribute, because its model reads 8 word pieces: {words[44:]}"
+    assert remarks in caplog.text
 
 
 def test_an_aspect_that_is_not_loaded_has_no_numbers(files, pictures):
