@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ..layout import Canvas, Layout
+from ..layout import Canvas, Layout, LayoutError
 from ..pictures.reading import PICTURE_ENDINGS, FolderContents, list_pictures_below, read_noted
 from ..pictures.shards import ENDING as SHARD
 from ..pictures.shards import LAYOUT_ENDING, ShardError, Shards, layout_beside
@@ -114,6 +114,18 @@ class PictureFolder:
             picture.with_suffix(LAYOUT_ENDING)
         )
 
+    def fault_of_layout(self, picture: Path) -> str:
+        """Why the file in the place of a picture's layout is none; "" where it is one, or in the shard."""
+        file = self.layout_file(picture)
+        if self.has_own_layout(picture):
+            return ""
+        try:
+            Layout.from_json(file.read_bytes())
+        except (LayoutError, OSError) as error:
+            reason = " ".join(str(error).split())
+            return f"{file.name} is no layout ({reason}); another --out keeps it, --force writes over it"
+        return ""
+
     def lies_beside_another(self, picture: Path) -> bool:
         """Whether the target has, under a picture's name, one that cannot be it: as large it would be."""
         there = self.target / picture.relative_to(self.source)
@@ -194,7 +206,9 @@ def annotate_folder(
         elif force and folder.has_own_layout(picture):
             outcome.failures.append((name, f"its {LAYOUT_ENDING} is in the shard, which is never written to"))
         elif not force and (folder.layout_file(picture).is_file() or folder.has_own_layout(picture)):
-            if folder.lies_beside_another(picture):
+            if reason := folder.fault_of_layout(picture):
+                outcome.failures.append((name, reason))
+            elif folder.lies_beside_another(picture):
                 outcome.failures.append(
                     (
                         name,

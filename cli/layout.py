@@ -181,6 +181,8 @@ def _coco(arguments: argparse.Namespace) -> int:
             wrong.append(f"{name}: {reason}")
         elif picture is not None and not picture.is_file():
             wrong.append(f"{name}: it is not in {images}")
+        elif picture is not None and (other := _other_shape(picture, layout.canvas)):
+            wrong.append(f"{name}: {other}")
         elif not layout.instances:
             empty += 1
         elif target.exists() and not arguments.force:
@@ -202,6 +204,23 @@ def _coco(arguments: argparse.Namespace) -> int:
         if lines[_MOST_TOLD:]:
             _say(f"and {len(lines) - _MOST_TOLD} more", sys.stderr)
     return 1 if wrong else 0
+
+
+def _other_shape(picture: Path, canvas: Canvas) -> str:
+    """Why boxes of the file's size do not fit the picture as it is read; "" where they do."""
+    from ..layout.instance import same_proportion
+    from ..pictures.reading import PictureError, picture_size
+
+    try:
+        width, height = picture_size(picture)
+    except PictureError as error:
+        return str(error)
+    if same_proportion((width, height), (canvas.width, canvas.height)):
+        return ""
+    return (
+        f"upright it is {width} × {height}, the file says {canvas.width} × {canvas.height}, so that its "
+        "boxes are of a picture that was turned, cropped or stretched since"
+    )
 
 
 def _way_of(name: str, images: Path | None) -> PurePath:

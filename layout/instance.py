@@ -11,6 +11,9 @@ from .mask import Mask
 
 VERSION = 1
 
+# Pictures are brought to sides of 64 pixels by a little stretching or cutting: what is so near counts as one.
+_MOST_ROUNDED = 0.05
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -19,6 +22,12 @@ class Canvas:
     width: int = 1024
     height: int = 1024
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+
+def same_proportion(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) are one scaled, but for a twentieth."""
+    flat, tall = one[0] * other[1], one[1] * other[0]
+    return abs(flat - tall) <= _MOST_ROUNDED * max(flat, tall)
 
 
 @dataclass(frozen=True)

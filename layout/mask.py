@@ -12,6 +12,7 @@ from operator import itemgetter
 from .box import (
     HIGHEST,
     LOWEST,
+    WHOLE,
     Box,
 )
 
@@ -45,11 +46,16 @@ class Polygon:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is inside, as when all points lie on a line."""
-        edges = pairwise((*self.points, *self.points[:1]))
-        if abs(sum(xa * yb - xb * ya for (xa, ya), (xb, yb) in edges)) > 1e-12:
+        if 2 * self.area > 1e-12:
             return False
         # The loops of a crossing outline may cancel out, so look at the inside itself.
         return len(self.points) < 3 or not any(self.raster(64, 64))
+
+    @property
+    def area(self) -> float:
+        """What the outline encloses (Meister 1769), its loops in both directions against each other."""
+        edges = pairwise((*self.points, *self.points[:1]))
+        return abs(sum(xa * yb - xb * ya for (xa, ya), (xb, yb) in edges)) / 2
 
     @property
     def bounds(self) -> Box:
@@ -208,6 +214,13 @@ class RunLength:
         """The mask as it lies in `window` (fractions; x0 > x1 mirrors), at about the same resolution."""
         width = min(LONGEST_SIDE, max(1, round(abs(window.width) * self.size[1])))
         height = min(LONGEST_SIDE, max(1, round(abs(window.height) * self.size[0])))
+        return self._sampled(window, width, height)
+
+    def resized(self, width: int, height: int) -> RunLength:
+        """The mask at another resolution, nearest sample; itself where that is its own."""
+        return self if self.size == (height, width) else self._sampled(WHOLE, width, height)
+
+    def _sampled(self, window: Box, width: int, height: int) -> RunLength:
         columns = _samples(window.x0, window.x1, width, self.size[1])
         rows = _samples(window.y0, window.y1, height, self.size[0])
         # Only where something is: the whole of a window far wider than the canvas would be gigabytes.

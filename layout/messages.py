@@ -122,6 +122,7 @@ MESSAGES: Mapping[str, str] = {
         "the four numbers of the boxes are taken for a corner with a size (xywh), though they can be a "
         'centre with a size too; say "box_format": "cxcywh" if they are'
     ),
+    "order_not_taken": "the sides of the boxes have names ({names}), so that the order {order} is not read",
     "no_unit": (
         "the box numbers go up to {largest:g} and nothing tells their unit; give the canvas size for pixels, "
         'or say "units": "percent" or "grid1000"'

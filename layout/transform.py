@@ -13,11 +13,13 @@ from itertools import count, pairwise
 from .box import WHOLE, Box
 from .document import Layout
 from .instance import Canvas, Instance
-from .mask import Mask, Polygon
+from .mask import MOST_POINTS, Mask, Polygon, RunLength
 from .problems import fault
 from .validation import LARGEST_CANVAS, SMALLEST_CANVAS
 
 Point = tuple[float, float]
+# Sides of the run-lengths that take the place of a polygon of too many points.
+FINE = 1024
 
 
 def combine(*layouts: Layout) -> Layout:
@@ -64,23 +66,46 @@ def crop(layout: Layout, rectangle: Box) -> Layout:
 
 def move(layout: Layout, right: float, down: float) -> Layout:
     """Everything moved by fractions of the canvas; negative is left or up."""
-    if not all(abs(distance) <= 1.0 for distance in (right, down)):
-        raise fault("move_far", right=right, down=down)
-    return _through(layout, Box(-right, -down, 1.0 - right, 1.0 - down))
+    return _through(layout, _moved(right, down))
 
 
 def scale(
     layout: Layout, horizontal: float, vertical: float | None = None, center: Point = (0.5, 0.5)
 ) -> Layout:
     """Everything made larger (above 1) or smaller about a point that stays; one factor serves both ways."""
-    factors = (horizontal, horizontal if vertical is None else vertical)
+    return _through(layout, _scaled(horizontal, horizontal if vertical is None else vertical, center))
+
+
+def scale_and_move(layout: Layout, factor: float, right: float, down: float) -> Layout:
+    """Scaled about the centre, then moved; what the one takes off the canvas the other may bring back."""
+    first, then = _scaled(factor, factor, (0.5, 0.5)), _moved(right, down)
+    (x0, x1), (y0, y1) = (
+        [start + share * (end - start) for share in shares]
+        for start, end, shares in (
+            (first.x0, first.x1, (then.x0, then.x1)),
+            (first.y0, first.y1, (then.y0, then.y1)),
+        )
+    )
+    return _through(layout, Box(x0, y0, x1, y1))
+
+
+def _moved(right: float, down: float) -> Box:
+    """The window through which everything lies farther right and down."""
+    if not all(abs(distance) <= 1.0 for distance in (right, down)):
+        raise fault("move_far", right=right, down=down)
+    return Box(-right, -down, 1.0 - right, 1.0 - down)
+
+
+def _scaled(horizontal: float, vertical: float, center: Point) -> Box:
+    """The window through which everything is larger."""
+    factors = (horizontal, vertical)
     if not all(0.01 <= factor <= 100 for factor in factors):
         raise fault("scale_range", horizontal=factors[0], vertical=factors[1])
     (x0, x1), (y0, y1) = (
         (middle - middle / factor, middle + (1.0 - middle) / factor)
         for middle, factor in zip(center, factors, strict=True)
     )
-    return _through(layout, Box(x0, y0, x1, y1))
+    return Box(x0, y0, x1, y1)
 
 
 def resize_canvas(layout: Layout, width: int, height: int, *, keep_pixels: bool = False) -> Layout:
@@ -138,7 +163,11 @@ def _mask_through(mask: Mask, window: Box) -> Mask:
     for axis in (0, 1):
         for edge, sign in ((0.0, 1.0), (1.0, -1.0)):
             points = _clip(points, axis, edge, sign)
-    return Polygon(tuple(points))
+    clipped = Polygon(tuple(points))
+    if len(points) <= MOST_POINTS:
+        return clipped
+    # Every spike that is cut off leaves two points for its one.
+    return RunLength.from_raster(clipped.raster(FINE, FINE), FINE, FINE)
 
 
 def _clip(points: list[Point], axis: int, edge: float, sign: float) -> list[Point]:

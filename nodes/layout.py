@@ -21,7 +21,7 @@ from ..layout import (
     Layout,
     transform,
 )
-from ..layout.formats import FORMATS, READERS, read_noted
+from ..layout.formats import FORMATS, READERS, detect, find_reader, read_noted
 from ..layout.formats.conventions import CORNERS, UNITS
 from ..models.entities.naming import join_captions
 from ..pictures import draw_layout
@@ -49,7 +49,8 @@ def _join_input() -> io.Input:
         optional=True,  # workflows saved before it existed
         tooltip=(
             "Adds the captions that the prompt does not name to the output prompt, where a thing that only "
-            "its region tells of is easily left out of the picture."
+            "its region tells of is easily left out of the picture. With Draw Regions switch it off and let "
+            "the prompt name the background alone."
         ),
     )
 
@@ -270,8 +271,8 @@ class LayoutFromText(io.ComfyNode):
                     default="",
                     advanced=True,
                     tooltip=(
-                        "Which picture of a COCO, Label Studio or VIA file (id or file name); empty if it "
-                        "has one only."
+                        "Which picture of a COCO, Label Studio or VIA file (id or file name), or of core's "
+                        "bounding boxes of a batch (a number from 0); empty if there is one only."
                     ),
                 ),
                 _join_input(),
@@ -303,12 +304,14 @@ class LayoutFromText(io.ComfyNode):
         picture: str,
         join_captions: bool = True,
     ) -> io.NodeOutput:
-        options = {"order": order, "units": units, "image": picture.strip() or AUTOMATIC}
+        name = detect(text) if format == AUTOMATIC else format
+        options = {"order": order, "units": units}
         reading = read_noted(
             text,
-            None if format == AUTOMATIC else format,
+            name,
             canvas=_canvas(width, height),
-            **{name: value for name, value in options.items() if value != AUTOMATIC},
+            **{option: value for option, value in options.items() if value != AUTOMATIC},
+            **_chosen(name, picture.strip()),
         )
         layout = reading.layout.checked()
         size = layout.canvas.width, layout.canvas.height
@@ -317,6 +320,17 @@ class LayoutFromText(io.ComfyNode):
         if prompt != layout.prompt:
             report += f"\nThe output prompt also names what the prompt of the text does not: {prompt}"
         return io.NodeOutput(layout, prompt, layout.negative, *size, ui=ui.PreviewText(report))
+
+
+def _chosen(format: str, picture: str) -> dict[str, Any]:
+    """The option of a format that chooses a picture; none where none is named."""
+    if picture in ("", AUTOMATIC):
+        return {}
+    if "frame" not in find_reader(format).options:
+        return {"image": picture}
+    if not (picture.isdecimal() and len(picture) < 10):
+        raise ValueError(f"picture is {picture!r}; of bounding boxes it is a whole number from 0")
+    return {"frame": int(picture)}
 
 
 def _canvas(width: int, height: int) -> Canvas | None:

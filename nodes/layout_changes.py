@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import io
 
 from ..hosts.comfyui.schema import schema, socket
 from ..layout import Box, Layout, transform
 from .sockets import LAYOUT_CATEGORY, InstanceLayoutSocket, layout_output
+
+logger = logging.getLogger("instance_composer")
 
 
 class CombineLayouts(io.ComfyNode):
@@ -110,13 +114,27 @@ class TransformLayout(io.ComfyNode):
         move_right: float,
         move_down: float,
     ) -> io.NodeOutput:
+        changed = layout
         if mirror in ("horizontal", "both"):
-            layout = transform.mirror_horizontally(layout)
+            changed = transform.mirror_horizontally(changed)
         if mirror in ("vertical", "both"):
-            layout = transform.mirror_vertically(layout)
-        layout = transform.crop(layout, Box(crop_left, crop_top, crop_right, crop_bottom))
-        layout = transform.scale(layout, scale)
-        return io.NodeOutput(transform.move(layout, move_right, move_down))
+            changed = transform.mirror_vertically(changed)
+        changed = transform.crop(changed, Box(crop_left, crop_top, crop_right, crop_bottom))
+        changed = transform.scale_and_move(changed, scale, move_right, move_down)
+        _tell_dropped(layout, changed)
+        return io.NodeOutput(changed)
+
+
+def _tell_dropped(layout: Layout, changed: Layout) -> None:
+    left = {instance.id for instance in changed.instances}
+    dropped = [instance.id for instance in layout.instances if instance.id not in left]
+    if dropped:
+        logger.warning(
+            "Transform Layout leaves out %d of %d instances, which are off the canvas now: %s",
+            len(dropped),
+            len(layout.instances),
+            ", ".join(dropped),
+        )
 
 
 NODES = [CombineLayouts, TransformLayout]

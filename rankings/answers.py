@@ -3,7 +3,8 @@
 `answers/<name>.jsonl` in a run's folder. A line is an answer, `{"aspect", "number", "prompt", "places",
 "pictures", "at"}`, places from the best down as lists of members that share one, empty for "cannot tell",
 pictures (which older lines have not) a digest of each member's; or `{"undo": true, "at"}`, which takes back
-the one before; or `{"judge", "at"}`, which model's answers these are. The last answer to a question counts.
+the one before, or `{"undo": [aspect, number], "at"}`, the last one to this question; or `{"judge", "at"}`,
+which model's answers these are. The last answer to a question counts.
 """
 
 from __future__ import annotations
@@ -107,12 +108,17 @@ class AnswerFile:
                 self._write({"judge": model})
             return named in (None, model)
 
-    def undo(self) -> Answer | None:
-        """Take back the last answer that was not taken back; None if there is none."""
+    def undo(self, asked: Mapping[Question, str] | None = None) -> Answer | None:
+        """Take back the last answer that was not taken back; None if there is none.
+
+        `asked`: only an answer to one of these questions about this prompt.
+        """
         with _LOCK:
             standing = _standing(self.path)
+            if asked is not None:
+                standing = [one for one in standing if asked.get(one.question) == one.prompt]
             if standing:
-                self._write({"undo": True})
+                self._write({"undo": True if asked is None else list(standing[-1].question)})
             return standing[-1] if standing else None
 
     def answers(self) -> dict[Question, Answer]:
@@ -209,11 +215,19 @@ def _standing(path: Path) -> list[Answer]:
     """The answers of a file in their order, without those that were taken back."""
     standing: list[Answer] = []
     for number, entry in enumerate(_entries(path), 1):
-        if entry.get("undo"):
-            del standing[-1:]
+        if undone := entry.get("undo"):
+            _take_back(standing, undone)
         elif "judge" not in entry:
             standing.append(_answer(entry, path, number))
     return standing
+
+
+def _take_back(standing: list[Answer], undone: Any) -> None:
+    """Leave out the last answer, or the last to the question that a line names."""
+    for place in range(len(standing) - 1, -1, -1):
+        if not isinstance(undone, list) or list(standing[place].question) == undone:
+            del standing[place]
+            return
 
 
 def _entries(path: Path) -> list[Mapping[str, Any]]:

@@ -101,8 +101,9 @@ class RankingServer(ThreadingHTTPServer):
         return self.next_for(annotator)
 
     def undo(self, annotator: str) -> dict[str, Any]:
-        """Take the last answer back and ask its question again."""
-        taken = AnswerFile(self.run, annotator).undo()
+        """Take back the last answer to what is asked here, and ask its question again."""
+        here = {question: asked.prompt.text for question, asked in self.by_question.items()}
+        taken = AnswerFile(self.run, annotator).undo(here)
         return {**self.next_for(annotator, taken), "undone": taken is not None}
 
     def _shown(self, asked: Asked, annotator: str, again: Answer | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,10 +23,15 @@ from ...layout import (
     RunLength,
 )
 from ...layout.formats import bounding_boxes, ideogram
+from ...layout.formats.shared import quoted, saying
+from ...layout.instance import same_proportion
 from ...layout.transform import combine
 from ...models.regions import COVERED
 
-UPSTREAM = "upstream"
+logger = logging.getLogger("instance_composer")
+
+# Keys of the document: what came in last, the regions as that left them, and the instances it made.
+UPSTREAM, REGIONS, MADE = "upstream", "upstream_regions", "upstream_made"
 
 
 def images_from(tensor: Tensor) -> list[Image.Image]:
@@ -42,8 +48,8 @@ def image_tensor(images: Sequence[Image.Image]) -> Tensor:
 def with_boxes(layout: Layout, boxes: Any) -> Layout:
     """The layout with the regions of a BOUNDING_BOX, in pixels of its canvas.
 
-    The first box goes to the first instance and so on; further boxes become instances, captioned by their
-    label if they have one.
+    The first box goes to the first enabled instance and so on, of which those that are locked keep their
+    place; further boxes become instances, captioned by their label if they have one.
     """
     if isinstance(boxes, list) and len(boxes) > 1 and isinstance(boxes[0], list):
         raise LayoutError(
@@ -56,8 +62,8 @@ def with_boxes(layout: Layout, boxes: Any) -> Layout:
 def with_elements(layout: Layout, elements: Any) -> Layout:
     """The layout with the elements of an ARRAY as Create Bounding Boxes makes it: boxes on a grid of 1000.
 
-    The first element's region goes to the first instance and so on; what an instance lacks (caption, text to
-    show, palette) comes with it. Further elements become instances.
+    The first element's region goes to the first enabled instance and so on; what an instance lacks (caption,
+    text to show, palette) comes with it. Further elements become instances.
     """
     if not isinstance(elements, list):
         raise LayoutError(
@@ -69,16 +75,22 @@ def with_elements(layout: Layout, elements: Any) -> Layout:
     except LayoutError as error:
         raise LayoutError(f"elements: {error}") from error
     taken = _with_regions(layout, found)
-    filled = tuple(
-        replace(
-            instance,
-            caption=instance.caption or element.caption,
-            color=instance.color or element.color,
-            extra={**element.extra, **instance.extra},
-        )
-        for instance, element in zip(taken.instances[: len(layout.instances)], found, strict=False)
+    elements_by_id = _by_taker(layout, found)
+    filled = (
+        _filled(instance, elements_by_id[instance.id]) if instance.id in elements_by_id else instance
+        for instance in taken.instances
     )
-    return replace(taken, instances=(*filled, *taken.instances[len(filled) :]))
+    return replace(taken, instances=tuple(filled))
+
+
+def _filled(instance: Instance, element: Instance) -> Instance:
+    """An instance with what an element has and it lacks; words to show are a part of its caption."""
+    extra = {**element.extra, **instance.extra}
+    words = element.extra.get("metadata", {}).get("text", "")
+    caption = instance.caption or element.caption
+    if words and "metadata" not in instance.extra and not quoted(caption):
+        caption = saying(caption, words)
+    return replace(instance, caption=caption, color=instance.color or element.color, extra=extra)
 
 
 def elements_of(layout: Layout) -> list[dict[str, Any]]:
@@ -87,9 +99,10 @@ def elements_of(layout: Layout) -> list[dict[str, Any]]:
 
 
 def with_masks(layout: Layout, masks: Tensor) -> Layout:
-    """The layout with the regions of a MASK (N, H, W), the first mask for the first instance and so on.
+    """The layout with the regions of a MASK (N, H, W), the first for the first enabled instance and so on.
 
-    LayoutError for a mask that shows no place.
+    LayoutError for a mask that shows no place. Masks of another shape than the canvas are stretched over it,
+    which is told in the log.
     """
     shapes = [run_length(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
     for number, shape in enumerate(shapes, 1):
@@ -98,6 +111,14 @@ def with_masks(layout: Layout, masks: Tensor) -> Layout:
                 f"masks: mask {number} of {len(shapes)} is empty, so it shows no place. Leave it out; Load "
                 "Image gives such a one for a picture without transparency."
             )
+    size, canvas = (masks.shape[-1], masks.shape[-2]), (layout.canvas.width, layout.canvas.height)
+    if not same_proportion(size, canvas):
+        logger.warning(
+            "The masks have another shape than the layout and are stretched over it: %d × %d pixels, the "
+            "layout has %d × %d. Give both the same proportion.",
+            *size,
+            *canvas,
+        )
     found = tuple(Instance(f"mask-{n}", shape.bounds, mask=shape) for n, shape in enumerate(shapes, 1))
     return _with_regions(layout, found)
 
@@ -108,20 +129,49 @@ def with_upstream_regions(layout: Layout, boxes: Any, masks: Tensor | None, elem
     Itself if it has taken in the same before.
 
     The key "upstream" of the document names the regions taken in last: edits made since then win until other
-    regions come in.
+    regions come in. Then instances that the last ones made and nobody has edited make room. Boxes are pixels,
+    so they are others on another canvas, unless somebody has changed a region by then.
     """
     if boxes is None and masks is None and elements is None:
         return layout
     name = _name_of(boxes, masks, elements)
-    if layout.extra.get(UPSTREAM) == name:
+    size = f"{layout.canvas.width}x{layout.canvas.height}"
+    full_name = name if boxes is None else f"{name}-{size}"
+    last = str(layout.extra.get(UPSTREAM, ""))
+    # Documents of earlier versions have the name without the size.
+    if last in (name, full_name) or (
+        last.startswith(f"{name}-") and layout.extra.get(REGIONS) != _digest_of_regions(layout)
+    ):
         return layout
+    layout = _without_made(layout)
+    own = {instance.id for instance in layout.instances}
     if elements is not None:
         layout = with_elements(layout, elements)
     if boxes is not None:
         layout = with_boxes(layout, boxes)
     if masks is not None:
         layout = with_masks(layout, masks)
-    return replace(layout, extra={**layout.extra, UPSTREAM: name})
+    made = {one.id: _digest_of(one) for one in layout.instances if one.id not in own}
+    told = {UPSTREAM: full_name, REGIONS: _digest_of_regions(layout), MADE: made}
+    return replace(layout, extra={**layout.extra, **told})
+
+
+def _without_made(layout: Layout) -> Layout:
+    """The layout without the instances that came in before and are as they came."""
+    made = layout.extra.get(MADE)
+    made = made if isinstance(made, dict) else {}
+    kept = (one for one in layout.instances if one.id not in made or made[one.id] != _digest_of(one))
+    return replace(layout, instances=tuple(kept))
+
+
+def _digest_of(*instances: Instance) -> str:
+    """A short name for instances as they are; what lies off the canvas is cut once a size is set."""
+    shown = [replace(one, box=one.box.clipped() or one.box) for one in instances]
+    return hashlib.sha256(Layout(tuple(shown)).to_json().encode()).hexdigest()[:16]
+
+
+def _digest_of_regions(layout: Layout) -> str:
+    return _digest_of(*(Instance(one.id, one.box, mask=one.mask) for one in layout.instances))
 
 
 def boxes_of(layout: Layout) -> list[list[dict[str, Any]]]:
@@ -154,15 +204,21 @@ def _name_of(boxes: Any, masks: Tensor | None, elements: Any) -> str:
 
 
 def _with_regions(layout: Layout, found: tuple[Instance, ...]) -> Layout:
-    regions = {instance.id: region for instance, region in zip(layout.instances, found, strict=False)}
+    regions = _by_taker(layout.checked(), found)
     matched = tuple(
         replace(instance, box=regions[instance.id].box, mask=regions[instance.id].mask)
-        if instance.id in regions
+        if instance.id in regions and not instance.locked
         else instance
-        for instance in layout.checked().instances
+        for instance in layout.instances
     )
-    further = Layout(found[len(matched) :], layout.canvas)
+    further = Layout(found[len(regions) :], layout.canvas)
     return combine(replace(layout, instances=matched), further)
+
+
+def _by_taker(layout: Layout, found: tuple[Instance, ...]) -> dict[str, Instance]:
+    """Whose turn it is: what was found by the id of an instance, in the order in which they go out."""
+    enabled = (instance for instance in layout.instances if instance.enabled)
+    return {instance.id: one for instance, one in zip(enabled, found, strict=False)}
 
 
 def shape_of(instance: Instance) -> Mask:

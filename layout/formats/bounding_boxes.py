@@ -80,6 +80,8 @@ def _boxes(data: Any, frame: int | None) -> list[tuple[Any, Path]]:
         return [(data, ())]
     boxes = require_list(data, Place("bounding boxes"))
     if not boxes or not isinstance(boxes[0], (list, tuple)):
+        if frame:
+            raise fault("no_frame", frame=frame, last=0)
         return [(box, (index,)) for index, box in enumerate(boxes)]
     if frame is None and len(boxes) > 1:
         raise fault("choose_frame", count=len(boxes), last=len(boxes) - 1)

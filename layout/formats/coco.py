@@ -9,7 +9,7 @@ from typing import Any
 from ..box import Box
 from ..document import Layout
 from ..instance import Canvas, Instance
-from ..mask import Mask, RunLength
+from ..mask import Mask, Polygon, RunLength
 from ..messages import quote
 from ..problems import MOST_TOLD, LayoutError, Path, fault
 from .found_json import parsed
@@ -188,8 +188,9 @@ def write(layout: Layout) -> dict[str, Any]:
             "image_id": 1,
             "category_id": captions.index(item.caption) + 1,
             "bbox": [tidy(value) for value in item.box.to_pixels(width, height)],
-            "area": tidy(item.box.area * width * height),
-            "iscrowd": int(isinstance(item.mask, RunLength)),
+            "area": tidy(_share(item) * width * height),
+            # A crowd is what no single thing is told apart in, which training leaves out.
+            "iscrowd": 0,
             "segmentation": _write_mask(item.mask, width, height),
         }
         for number, item in enumerate(items, 1)
@@ -198,9 +199,25 @@ def write(layout: Layout) -> dict[str, Any]:
     return {"images": [image], "categories": categories, "annotations": annotations}
 
 
+def _share(item: Instance) -> float:
+    """The share of the image that an instance covers."""
+    mask = item.mask
+    if mask is None:
+        return item.box.area
+    if isinstance(mask, RunLength):
+        return sum(mask.counts[1::2]) / sum(mask.counts)
+    return mask.area
+
+
 def _write_mask(mask: Mask | None, width: int, height: int) -> Any:
     if mask is None:
         return []
     if isinstance(mask, RunLength):
-        return {"size": list(mask.size), "counts": list(mask.counts)}
+        # Readers of COCO take the size for the image's.
+        own = mask.resized(width, height)
+        if not own.is_empty:
+            return {"size": list(own.size), "counts": list(own.counts)}
+        # What lies between the image's pixels is written as its box.
+        (x0, y0, x1, y1) = mask.bounds
+        mask = Polygon(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
     return [[tidy(value) for x, y in mask.points for value in (x * width, y * height)]]

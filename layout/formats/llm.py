@@ -6,6 +6,7 @@ every box on the canvas.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from .shared import (
     require_number,
     require_numbers,
     require_object,
+    require_side,
     warn_of_numbers,
 )
 
@@ -41,13 +43,25 @@ _CERTAIN = {"box_2d": "yxyx", "bbox_2d": "xyxy"}
 _POINTS = ("point_2d", "point", "points")
 _SCORES = ("score", "confidence")
 _NOT_READ = ("mask", "segmentation", "polygon")
+# What an entry may say besides, and what means nothing was said.
+_NOT_TAKEN: Mapping[str, Any] = {
+    **dict.fromkeys(("negative", "negative_prompt", "color"), ""),
+    "strength": 1,
+    "weight": 1,
+    "start": 0,
+    "end": 1,
+    "enabled": True,
+    "locked": False,
+}
 _CAPTIONS = ("caption", "description", "desc", "label", "prompt", "text", "phrase", "name", "object")
 _PROMPTS = ("prompt", "global_prompt", "global_caption", "caption", "description", "scene")
 _NEGATIVES = ("negative", "negative_prompt")
 _ORDERS = ("box_format", "bbox_format", "order", "format", "coordinate_format")
 _UNITS = ("units", "unit", "bbox_units", "coordinate_units")
 # Where words are no caption.
-_OTHERS = {*_BOXES, *_POINTS, *_SCORES, *_NOT_READ, *_ORDERS, *_UNITS}
+_OTHERS = {*_BOXES, *_POINTS, *_SCORES, *_NOT_READ, *_NOT_TAKEN, *_ORDERS, *_UNITS}
+_SIZES = ("canvas", "image", "size", "image_size")
+_SIZE = re.compile(r"\s*([0-9]{1,7})\s*[x×*]\s*([0-9]{1,7})\s*(?:px|pixels)?\s*", re.IGNORECASE)
 _MOST_NAMED = 10
 GRID = 1000
 
@@ -101,8 +115,9 @@ def read(
     single = items and path is None
     unnamed: set[str] = set()
     listed = _with_area(items, path or ())
+    told = _declared({"order": order}) or _declared(head)
     regions = [
-        _region(item, Place(f"entry {index + 1}", () if single else (*(path or ()), index)), unnamed)
+        _region(item, Place(f"entry {index + 1}", () if single else (*(path or ()), index)), unnamed, told)
         for index, item in listed
     ]
     warn_of_numbers(unnamed)
@@ -110,7 +125,6 @@ def read(
         [item for (_, item), region in zip(listed, regions, strict=True) if not region.caption], path or ()
     )
     canvas = _canvas(head) or canvas
-    told = _declared({"order": order}) or _declared(head)
     regions = [_certain(region, told) for region in regions]
     regions = _with_units(regions, known_unit(units, ()), head, canvas)
     chosen = told or _order(regions, canvas)
@@ -157,6 +171,10 @@ def _with_area(items: list[Any], path: Path) -> list[tuple[int, Any]]:
         count = sum(isinstance(item, dict) and not _is_empty(item.get(key)) for item in items)
         if count:
             warn("key_not_read", path, key=key, count=count)
+    for key, plain in _NOT_TAKEN.items():
+        values = (item.get(key) for item in items if isinstance(item, dict))
+        if count := sum(not _is_empty(value) and value != plain for value in values):
+            warn("key_not_read", path, key=key, count=count)
     return [(index, item) for index, item in enumerate(items) if not _is_point(item)]
 
 
@@ -186,7 +204,8 @@ def _is_empty(value: Any) -> bool:
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
-def _region(item: Any, where: Place, unnamed: set[str]) -> _Region:
+def _region(item: Any, where: Place, unnamed: set[str], told: str | None) -> _Region:
+    """One entry; `told` is the order of all of them, where the text or the caller says one."""
     if isinstance(item, (list, tuple)):
         if len(item) != 2:
             raise fault("need_entry", where.path, where=where.words, value=quote(item))
@@ -206,17 +225,21 @@ def _region(item: Any, where: Place, unnamed: set[str]) -> _Region:
         inner = where if key is None else Place(where.words, (*where.path, key))
         numbers = [require_number(value[name], inner.key(name)) for name in names]
         detected = any(key in item for key in _SCORES)
-        return _Region(numbers, caption, _named_order(names, item, where.path), unit, "", True, detected)
+        order = _named_order(names, _declared(item, where.path) or told)
+        return _Region(numbers, caption, order, unit, "", True, detected)
     numbers = require_numbers(
         value, 4, Place(f"{where.words}: {key}", (*where.path, *([key] if key else [])))
     )
     return _Region(numbers, caption, _declared(item, where.path), unit, key or "")
 
 
-def _named_order(names: tuple[str, ...], item: Mapping[str, Any], path: Path) -> str:
+def _named_order(names: tuple[str, ...], told: str | None) -> str:
     """What named sides mean; x and y of a box with a size may be said to be its centre."""
-    declared = _declared(item, path) if names[:2] == ("x", "y") else None
-    return declared if declared == "cxcywh" else NAMED[names]
+    if told == "cxcywh" and names[:2] == ("x", "y"):
+        return told
+    if told is not None and told != NAMED[names]:
+        warn("order_not_taken", order=told, names=", ".join(names))
+    return NAMED[names]
 
 
 def _certain(region: _Region, told: str | None) -> _Region:
@@ -235,12 +258,11 @@ def _declared(data: Mapping[str, Any], path: Path = ()) -> str | None:
 
 
 def _canvas(head: Mapping[str, Any]) -> Canvas | None:
-    held = [
-        (head, ()),
-        *((head[key], (key,)) for key in ("canvas", "image", "size", "image_size") if key in head),
-    ]
+    held = [(head, ()), *((head[key], (key,)) for key in _SIZES if key in head)]
     for holder, path in held:
         place = Place("the canvas size", path)
+        if isinstance(holder, str) and (sides := _SIZE.fullmatch(holder)):
+            return Canvas(require_side(int(sides[1]), place), require_side(int(sides[2]), place))
         if isinstance(holder, (list, tuple)) and len(holder) == 2:
             return canvas_of(holder[0], holder[1], place, (0, 1))
         if isinstance(holder, dict) and "width" in holder and "height" in holder:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..document import Layout
 from ..instance import Canvas, Instance
+from ..mask import RunLength
 from ..messages import say
 from . import exports, flux3, ideogram, omost
 from .shared import exported, metadata_of, on_canvas
@@ -38,7 +39,8 @@ class Kept:
     """What a format holds beside captions, boxes and their order.
 
     `grid` is that of which boxes are whole cells, `extra` names keys of other programs that come back,
-    `no_color` is the colour that stands for none, `most_colors` the length of a palette.
+    `no_color` is the colour that stands for none, `most_colors` the length of a palette; with `pixel_masks`
+    painted shapes have the canvas's pixels.
     """
 
     names: frozenset[str] = frozenset()
@@ -46,15 +48,16 @@ class Kept:
     extra: frozenset[str] = frozenset()
     no_color: str | None = None
     most_colors: int | None = None
+    pixel_masks: bool = False
 
 
-def _kept(names: str, grid: Grid | None = None, *extra: str, **colors: Any) -> Kept:
-    return Kept(frozenset(names.split()), grid, frozenset(extra), **colors)
+def _kept(names: str, grid: Grid | None = None, *extra: str, **further: Any) -> Kept:
+    return Kept(frozenset(names.split()), grid, frozenset(extra), **further)
 
 
 KEPT = {
     "layout": Kept(frozenset(WORDS)),
-    "coco": _kept("prompt canvas masks breaks"),
+    "coco": _kept("prompt canvas masks breaks", pixel_masks=True),
     "ifadapter": _kept("prompt breaks"),
     "omost": _kept("prompt colors breaks", lambda canvas: (omost.GRID, omost.GRID), no_color=omost.NO_COLOR),
     "ideogram": _kept(
@@ -83,6 +86,8 @@ def lost(layout: Layout, name: str) -> tuple[str, ...]:
         *(name for item in items for name in _of_instance(item, kept)),
     } - kept.names
     if kept.grid and any(_is_rounded(item, kept.grid(layout.canvas)) for item in items):
+        missed.add("rounding")
+    if kept.pixel_masks and any(_is_painted_otherwise(item, layout.canvas) for item in items):
         missed.add("rounding")
     if name in _BOXLESS and items:
         missed.add("boxes")
@@ -134,3 +139,7 @@ def _is_rounded(item: Instance, grid: tuple[int, int]) -> bool:
     box = on_canvas(item.bounds)
     cells = (value * side for value, side in zip(box, (*grid, *grid), strict=True))
     return box != item.bounds or any(abs(cell - round(cell)) > 1e-6 for cell in cells)
+
+
+def _is_painted_otherwise(item: Instance, canvas: Canvas) -> bool:
+    return isinstance(item.mask, RunLength) and item.mask.size != (canvas.height, canvas.width)

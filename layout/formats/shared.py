@@ -24,6 +24,7 @@ _KINDS = (
     *("class_id", "category_id"),
 )
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_QUOTED = re.compile('["“„]([^"“”„]+)["“”]')
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,8 @@ def exported(layout: Layout) -> list[Instance]:
 
 def tidy(value: float) -> int | float:
     """A pixel value for other programs: four decimals, whole numbers without a point."""
-    rounded = round(value, 4)
+    # A box may hold whole numbers, which before Python 3.12 do not tell that they are whole.
+    rounded = round(float(value), 4)
     return int(rounded) if rounded.is_integer() else rounded
 
 
@@ -251,8 +253,7 @@ def caption_and_extra(
     metadata: dict[str, Any] = {}
     if words:
         metadata |= {"type": "text", "text": words}
-        if words not in caption:
-            caption = f"{caption}, {shown(words)}" if caption.strip() else shown(words)
+        caption = saying(caption, words)
     color = valid_color(colors[0]) if colors else None
     if colors and colors != [color]:
         metadata["palette"] = colors
@@ -264,16 +265,43 @@ def shown(words: str) -> str:
     return f'the text "{words}"'
 
 
+def saying(caption: str, words: str) -> str:
+    """A caption with the words that a text region shows, behind it where it does not have them."""
+    if _says(caption, words):
+        return caption
+    return f"{caption}, {shown(words)}" if caption.strip() else shown(words)
+
+
+def quoted(caption: str) -> str:
+    """The last words in quotes of a caption; "" where there are none."""
+    return next(reversed(_QUOTED.findall(caption)), "")
+
+
+def _says(caption: str, words: str) -> bool:
+    """Whether a caption has these words: "SALE" is not in "SALES"."""
+    return re.search(rf"(?<![A-Za-z0-9]){re.escape(words)}(?![A-Za-z0-9])", caption) is not None
+
+
 def metadata_of(item: Instance) -> dict[str, Any]:
-    """Type, text, desc and palette of an instance in ComfyUI's terms; of "metadata" what is of its kind."""
+    """Type, text, desc and palette of an instance in ComfyUI's terms; of "metadata" what is of its kind.
+
+    Caption and colour, which people see and change, win over what came in: a text that the caption has no
+    more gives way to the last words that it quotes, a palette to a colour that is not its first.
+    """
     kept = item.extra.get("metadata")
     kept = kept if isinstance(kept, Mapping) else {}
     kind, words, palette = (kept.get(name) for name in ("type", "text", "palette"))
+    kind, words = kind if isinstance(kind, str) else "obj", words if isinstance(words, str) else ""
+    if words and not _says(item.caption, words):
+        words = quoted(item.caption)
+        kind = kind if words else "obj"
     listed = palette if isinstance(palette, (list, tuple)) else ()
     colors = [color for color in listed if isinstance(color, str)]
+    if colors and item.color and colors[0].lower() != item.color.lower():
+        colors = []
     return {
-        "type": kind if isinstance(kind, str) else "obj",
-        "text": words if isinstance(words, str) else "",
+        "type": kind,
+        "text": words,
         "desc": item.caption,
         "palette": colors or ([item.color] if item.color else []),
     }

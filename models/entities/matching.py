@@ -12,7 +12,9 @@ from ...layout.choosing import find_instance
 from .plurals import same_word
 from .prompt_reading import read_phrases
 
-WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
+# Marks that no letter is written in one with are parts of a word too.
+_LETTERS = r"\w[\w\u0300-\u036f]*"
+WORD = re.compile(rf"{_LETTERS}(?:['\u2019-]{_LETTERS})*")
 NOTHING = ("none", "-")
 MOST_DIGITS = 9
 

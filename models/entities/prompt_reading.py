@@ -28,6 +28,9 @@ COMMA = "\1"
 ALIKE = {
     **dict(zip("（）［］｛｝【】：｜＿", "()[]{}[]:|_", strict=True)),
     **dict.fromkeys("，、；。；،", COMMA),
+    # Apostrophes and hyphens as phones, word processors and chat models write them.
+    **dict.fromkeys("\u2019\u02bc", "'"),
+    **dict.fromkeys("\u2010\u2011", "-"),
     **dict.fromkeys("*~#`^", " "),
 }
 
@@ -102,6 +105,20 @@ class _Text:
     def __str__(self) -> str:
         return "".join(self.characters)
 
+    def add(self, character: str, place: int) -> None:
+        """Put a character behind the others, as one with the letter before it where Unicode has them in one.
+
+        So names of files on a Mac and text out of PDFs read as what is typed.
+        """
+        # Below it nothing composes, and of most prompts all is below.
+        if character >= "\u0300" and self.spans and self.spans[-1][1] == place:
+            whole = unicodedata.normalize("NFC", self.characters[-1] + character)
+            if len(whole) == 1:
+                self.characters[-1], self.spans[-1] = whole, (self.spans[-1][0], place + 1)
+                return
+        self.characters.append(character)
+        self.spans.append((place, place + 1))
+
     def blank(self, start: int, end: int, by: str = " ") -> None:
         """Write a character over a stretch, which keeps its length."""
         self.characters[start:end] = by + " " * (end - start - 1)
@@ -113,8 +130,7 @@ def read_phrases(prompt: str) -> Reading:
     for place, character in enumerate(prompt):
         seen = _seen(character)
         if seen:
-            text.characters.append(seen)
-            text.spans.append((place, place + 1))
+            text.add(seen, place)
     left_out: list[str] = []
     for pattern in (PARAMETERS, NAMED_FILES, SWITCH):
         for match in pattern.finditer(str(text)):

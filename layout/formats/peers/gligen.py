@@ -23,7 +23,7 @@ def recognises(data: Any) -> bool:
 
 
 def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
-    """Boxes as left, top, right, bottom in fractions; the prompt is "prompt" if there is one."""
+    """Boxes as left, top, right, bottom in fractions; "prompt" and "negative_prompt" are of the whole."""
     data = require_object(parsed(source), Place("a GLIGEN input"))
     note("fraction", "xyxy")
     names = [next((key for key in keys if key in data), keys[0]) for keys in (_PHRASES, _BOXES)]
@@ -36,5 +36,7 @@ def read(source: Any, *, canvas: Canvas | None = None) -> Layout:
         corners = require_numbers(box, 4, Place(f"box {index + 1}", (names[1], index)))
         caption = require_text(phrase, Place(f"phrase {index + 1}", (names[0], index)))
         contents.append((Box(*corners), caption, None, {}))
-    prompt = require_text(given(data, "prompt"), Place("prompt", ("prompt",)))
-    return Layout(numbered(contents), canvas or Canvas(), prompt)
+    prompt, negative = (
+        require_text(given(data, key), Place(key, (key,))) for key in ("prompt", "negative_prompt")
+    )
+    return Layout(numbered(contents), canvas or Canvas(), prompt, negative)

@@ -158,6 +158,25 @@ def test_how_the_text_was_read_is_shown_on_the_node():
     assert 'Instance "1" ("class 0"), box: covers 0.25%' in shown
 
 
+def test_a_picture_of_a_batch_of_boxes_is_chosen_by_its_number():
+    frames = [[{"x": 64 * n, "y": 0, "width": 64, "height": 64, "label": f"cat {n}"}] for n in range(2)]
+    told = {**FROM_TEXT, "width": 512, "height": 512}
+    for name in ("auto", "bounding-boxes"):
+        made = LayoutFromText.execute(json.dumps(frames), **{**told, "format": name, "picture": "1"}).result[
+            0
+        ]
+        assert [one.caption for one in made.instances] == ["cat 1"]
+    for picture, words in (
+        ("", "boxes for 2 pictures"),
+        ("7", "frame 7 does not exist"),
+        ("a", "whole number"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            LayoutFromText.execute(json.dumps(frames), **{**told, "picture": picture})
+    with pytest.raises(LayoutError, match="frame 3 does not exist"):
+        LayoutFromText.execute(json.dumps(frames[0]), **{**told, "picture": "3"})
+
+
 def test_options_that_a_format_does_not_know_are_refused():
     with pytest.raises(LayoutError, match="order has no meaning for the format lines"):
         LayoutFromText.execute("0.1 0.2 0.5 0.9: a book", **{**FROM_TEXT, "order": "xyxy"})
@@ -195,6 +214,17 @@ def test_an_untouched_transform_changes_nothing(layout):
 def test_transforms(layout, change, expected):
     made = TransformLayout.execute(layout, **{**IDENTITY, **change}).result[0]
     assert list(made.instances[0].box) == pytest.approx(expected)
+
+
+def test_what_a_transform_leaves_out_is_named(layout, caplog):
+    made = TransformLayout.execute(layout, **{**IDENTITY, "scale": 3.0, "move_right": 1.0}).result[0]
+    gone = [one.id for one in layout.instances if one.id not in {left.id for left in made.instances}]
+    assert gone
+    assert f"{len(gone)} of {len(layout.instances)} instances" in caplog.text
+    assert all(name in caplog.text for name in gone)
+    caplog.clear()
+    TransformLayout.execute(layout, **IDENTITY)
+    assert not caplog.text
 
 
 def test_a_crop_without_area_is_refused(layout):

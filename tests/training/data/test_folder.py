@@ -157,3 +157,15 @@ def test_latents_are_those_of_their_own_pictures_however_they_were_decoded(tmp_p
     assert torch.allclose(found.float(), alone.float(), atol=1e-3)
     # Those of another picture would be told apart.
     assert (found[1:] - found[:-1]).abs().amax((1, 2, 3)).min() > 5e-3
+
+
+def test_a_layout_of_the_unturned_picture_is_told(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (80, 64), "red").save(tmp_path / "a.jpg", exif=exif)
+    write_pair(tmp_path, "b", "red")
+    layout = Layout((Instance("1", Box(0.0, 0.0, 0.5, 0.5), "a thing"),), Canvas(80, 64), "a thing")
+    (tmp_path / "a.json").write_text(layout.to_json())
+    wrong = LayoutFolder(tmp_path, 64, 64).check(shown=False)
+    assert list(wrong) == ["a.jpg"]
+    assert "the picture is 64 × 80, the canvas of its layout 80 × 64" in wrong["a.jpg"]

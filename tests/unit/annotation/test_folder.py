@@ -19,7 +19,7 @@ from instance_composer.annotation.contact_sheet import write_contact_sheet
 from instance_composer.annotation.fingerprints import fingerprint_pictures
 from instance_composer.annotation.folder import FolderError, PictureFolder, annotate_folder
 from instance_composer.annotation.sifting import Reason, Rules, sift
-from instance_composer.layout import Box, Layout
+from instance_composer.layout import Box, Instance, Layout
 from instance_composer.models.vision.interfaces import Detection
 from instance_composer.training.data.picture_files import PictureFiles
 
@@ -99,17 +99,35 @@ def test_layouts_are_beside_their_pictures_and_a_second_run_does_what_is_missing
     folder = PictureFolder(tmp_path, tmp_path)
     first = annotate_folder(annotator(), folder, batch=2)
     assert (first.annotated, first.kept, first.failures) == (3, 0, [])
-    (tmp_path / "a.json").write_text("mine")
+    mine = Layout((Instance("1", Box(0.0, 0.0, 0.5, 1.0), "mine"),)).to_json()
+    (tmp_path / "a.json").write_text(mine)
     (tmp_path / "b.json").unlink()
     done = []
     second = annotate_folder(annotator(), folder, on_pictures=done.append)
     assert (second.annotated, second.kept, sum(done)) == (1, 2, 3)
-    assert (tmp_path / "a.json").read_text() == "mine"
+    assert (tmp_path / "a.json").read_text() == mine
     assert annotate_folder(annotator(), folder, force=True).annotated == 3
     assert len(read(tmp_path / "a.json").instances) == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         *("a.json", "a.png", "b.jpg", "b.json", "c.WEBP", "c.json")
     ]
+
+
+def test_a_file_that_is_no_layout_is_listed_and_stays(tmp_path):
+    for name in ("a", "b", "c"):
+        picture().save(tmp_path / f"{name}.jpg")
+    # As img2dataset writes beside its pictures; a layout that was cut off; an empty one.
+    beside = {"a": '{"url": "http://x/a", "caption": "a cat", "key": "a"}', "b": '{"version": 1', "c": ""}
+    for name, text in beside.items():
+        (tmp_path / f"{name}.json").write_text(text)
+    folder = PictureFolder(tmp_path, tmp_path)
+    outcome = annotate_folder(annotator(), folder)
+    assert (outcome.annotated, outcome.kept) == (0, 0)
+    assert [name for name, _ in outcome.failures] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert all(f"{name[0]}.json is no layout" in reason for name, reason in outcome.failures)
+    assert {name: (tmp_path / f"{name}.json").read_text() for name in beside} == beside
+    apart = annotate_folder(annotator(), PictureFolder(tmp_path, tmp_path / "out"))
+    assert (apart.annotated, apart.failures) == (3, [])
 
 
 def test_an_interrupted_run_leaves_whole_layouts_only_and_goes_on(tmp_path):

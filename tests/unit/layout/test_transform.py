@@ -30,6 +30,7 @@ from instance_composer.layout.transform import (
     move,
     resize_canvas,
     scale,
+    scale_and_move,
 )
 
 CAT = Instance("cat", Box(0.1, 0.2, 0.5, 0.6), "a red cat")
@@ -214,3 +215,44 @@ def test_a_mask_made_far_smaller_keeps_its_area_and_takes_little_memory(factor: 
         assert max(height, width) <= 16384
         area = sum(item.mask.counts[1::2]) / (height * width)
         assert area == pytest.approx(factor**2 * 200 * 300 / 512**2, rel=0.02)
+
+
+@fewer
+@given(layouts(), st.floats(0.2, 5), st.floats(-1, 1), st.floats(-1, 1))
+def test_scale_and_move_together_are_one_window(
+    layout: Layout, factor: float, right: float, down: float
+) -> None:
+    """Boxes of a canvas wide enough around them are cut by neither step, and tell where they belong."""
+    made = {item.id: item for item in scale_and_move(layout, factor, right, down).instances}
+    for item in layout.instances:
+        if item.mask is not None:
+            continue
+        x0, y0, x1, y1 = (
+            (value - 0.5) * factor + 0.5 + way
+            for value, way in zip(item.box, (right, down, right, down), strict=True)
+        )
+        place = Box(x0, y0, x1, y1).clipped()
+        if place is None or min(place.width, place.height) < 1e-9:
+            continue
+        assert list(made[item.id].box) == pytest.approx(list(place), abs=1e-9)
+
+
+def test_what_the_scale_takes_off_the_canvas_the_move_brings_back() -> None:
+    near, far = replace(CAT, box=Box(0.7, 0.4, 0.9, 0.6)), replace(DOG, box=Box(0.8, 0.4, 0.95, 0.6))
+    mask = Polygon(((0.7, 0.4), (0.9, 0.4), (0.9, 0.6)))
+    made = scale_and_move(Layout((near, replace(near, id="masked", mask=mask), far)), 2.0, -0.3, 0.0)
+    assert list(made.instances[0].box) == pytest.approx([0.6, 0.3, 1.0, 0.7])
+    assert isinstance(made.instances[1].mask, Polygon)
+    assert list(made.instances[1].mask.bounds) == pytest.approx([0.6, 0.3, 1.0, 0.7])
+    assert list(made.instances[2].box) == pytest.approx([0.8, 0.3, 1.0, 0.7])
+
+
+def test_a_cut_outline_of_too_many_points_stays_usable() -> None:
+    count = 2400
+    spikes = [point for n in range(count) for point in ((n / count, 0.5), ((n + 0.5) / count, 1.0))]
+    grass = replace(CAT, box=Box(0.0, 0.5, 1.0, 1.0), mask=Polygon((*spikes, (1.0, 0.5))))
+    (item,) = move(Layout((grass,)).checked(), 0.0, 0.2).checked().instances
+    assert item.mask is not None
+    # Spikes of half the height hang from 0.7; two fifths of each, its point, are cut off.
+    share = sum(item.mask.raster(1000, 1000)) / 1000**2
+    assert share == pytest.approx(0.5 * 0.5 - 0.5 * 0.2 * 0.4, abs=0.02)

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -134,6 +135,25 @@ def test_an_answer_is_on_disk_before_it_is_confirmed_and_names_members(server):
     assert found["undone"]
     assert (found["question"]["number"], found["question"]["places"]) == (0, [[2], [0, 1]])
     assert post(server, "undo")[1]["undone"] is False
+
+
+def test_undo_leaves_answers_to_what_is_not_asked_here_any_more(tmp_path):
+    gallery = ranking_run(tmp_path)
+    with serving(tmp_path, gallery) as server:
+        for asked in server.asked:
+            places = [[number] for number in range(len(asked.members))]
+            post(server, "answer", aspect=asked.prompt.aspect, number=asked.prompt.number, places=places)
+        count = len(server.asked)
+        last = server.asked[-1].prompt
+    fewer = replace(gallery, prompts=tuple(one for one in gallery.prompts if one != last))
+    with serving(tmp_path, fewer) as server:
+        for _ in range(count - 1):
+            found = post(server, "undo")[1]
+            assert found["undone"]
+            assert found["question"]["places"], "the question of the answer that was taken back"
+        assert post(server, "undo")[1]["undone"] is False
+    (left,) = AnswerFile(tmp_path, "Ana").answers().values()
+    assert left.question == (last.aspect, last.number)
 
 
 def test_everything_answered_leaves_no_question(server):

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ....layout import Box, Layout
-from ....layout.instance import VERSION
+from ....layout.instance import VERSION, same_proportion
 from ....layout.json_text import parse_json
 from ....layout.transform import crop, resize_canvas
 from ....layout.validation import LARGEST_CANVAS, SMALLEST_CANVAS, STRONGEST
+from ..errors import SourceError
 
 # As JSON has them; a switch is none.
 _NUMBERS = frozenset((int, float))
@@ -46,6 +47,17 @@ def things_left(text: bytes, size: tuple[int, int], width: int, height: int) -> 
     if count is None:
         count = len(fitted(Layout.from_dict(data).checked(), size, width, height).active)
     return count
+
+
+def check_shape(text: bytes, size: tuple[int, int]) -> None:
+    """`SourceError` for a layout of another shape than its picture, on which boxes lie elsewhere."""
+    canvas = parse_json(text)["canvas"]
+    width, height = canvas["width"], canvas["height"]
+    if not same_proportion((width, height), size):
+        raise SourceError(
+            f"the picture is {size[0]} × {size[1]}, the canvas of its layout {width} × {height}: the picture "
+            "was turned, cropped or stretched since; write the layout again"
+        )
 
 
 def _plain_things(data: Any, size: tuple[int, int], width: int, height: int) -> int | None:

@@ -13,7 +13,8 @@ import numpy as np
 from ....layout import LayoutError
 from ....pictures.heads import plain_size
 from ....pictures.reading import PictureError, picture_size
-from .fitting import nearest, things_left
+from ..errors import SourceError
+from .fitting import check_shape, nearest, things_left
 
 # Bytes at both ends of a file that are looked at: with its length they change with any edit of a picture, and
 # a million files are told apart without reading all of them.
@@ -70,8 +71,10 @@ class Looker:
             own, key = self._picture(entry.picture)
             layout = entry.layout
             text = layout if isinstance(layout, bytes) else self._part(layout).all()
-            return Look(own, key, things_left(text, own, *self._size_for(own)))
-        except (LayoutError, PictureError, OSError) as error:
+            things = things_left(text, own, *self._size_for(own))
+            check_shape(text, own)
+            return Look(own, key, things)
+        except (LayoutError, PictureError, SourceError, OSError) as error:
             return " ".join(str(error).split())
 
     def _picture(self, place: Place) -> tuple[tuple[int, int], bytes]:

@@ -22,7 +22,8 @@ def entries(tmp_path) -> list[Entry]:
     for number in range(20):
         picture, layout = tmp_path / f"{number}.png", tmp_path / f"{number}.json"
         Image.new("RGB", (32 + number, 32)).save(picture)
-        text = Layout((Instance("1", Box(0, 0, 1, 1), "a cup"),), Canvas(64, 64)).to_json()
+        canvas = Canvas(32 + number, 32)
+        text = Layout((Instance("1", Box(0, 0, 1, 1), "a cup"),), canvas).to_json()
         layout.write_text("{" if number % 5 == 1 else text)
         found.append(Entry(Place(str(picture)), Place(str(layout))))
     (tmp_path / "7.png").unlink()

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from foreign_layouts import CANVAS, CAT, VASE, check_reading, contents
 from hypothesis import given
 from layouts import rasters
 
-from instance_composer.layout import Canvas, FormatError, Layout, LayoutError, Polygon, RunLength
+from instance_composer.layout import Box, Canvas, FormatError, Layout, LayoutError, Polygon, RunLength
 from instance_composer.layout.formats import coco
+from instance_composer.layout.formats.coco_set import read_set
 from instance_composer.layout.formats.notes import Warned, taken
 from instance_composer.layout.formats.segmentation import decode_counts
 
@@ -46,7 +48,7 @@ def test_an_example_is_detected_and_read(
 
 
 def test_polygons_and_run_lengths_come_back() -> None:
-    raster = RunLength.from_raster(b"\0\1\1\0" * 3, 4, 3)
+    raster = RunLength.from_raster(b"\0\1\1\0" * 5000, 200, 100)
     triangle = Polygon(((0.1, 0.2), (0.5, 0.2), (0.1, 0.6)))
     layout = Layout((replace(CAT, mask=triangle), replace(VASE, mask=raster)), CANVAS)
     read = coco.read(coco.write(layout))
@@ -56,6 +58,33 @@ def test_polygons_and_run_lengths_come_back() -> None:
         for one, other in zip(read.instances[0].mask.points, triangle.points, strict=True)
         for a, b in zip(one, other, strict=True)
     )
+
+
+def test_a_mask_has_the_size_of_its_image_and_is_no_crowd(tmp_path: Path) -> None:
+    canvas = Canvas(96, 64)
+    coarse = RunLength.from_raster(b"\0\0\1\1" * 4, 4, 4)
+    half = Polygon(((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
+    items = (replace(CAT, mask=coarse, box=Box(0.0, 0.0, 1.0, 1.0)), replace(VASE, mask=half))
+    written = coco.write(Layout(items, canvas))
+    cat, vase = written["annotations"]
+    assert [one["iscrowd"] for one in (cat, vase)] == [0, 0]
+    assert [one["area"] for one in (cat, vase)] == [96 * 64 / 2, 96 * 64 / 2], "of the mask, not of the box"
+    assert cat["segmentation"]["size"] == [64, 96]
+    fine = coco.read(written).instances[0].mask
+    assert fine is not None
+    assert fine.raster(96, 64) == coarse.raster(96, 64)
+    # What leaves crowds out has every thing.
+    written["images"][0]["file_name"] = "a.jpg"
+    (tmp_path / "set.json").write_text(json.dumps(written))
+    (image,) = read_set(tmp_path / "set.json")
+    assert image.layout is not None
+    assert {one.caption for one in image.layout.instances} == {CAT.caption, VASE.caption}
+
+
+def test_a_mask_between_the_pixels_of_its_image_is_written_as_its_box() -> None:
+    speck = RunLength.from_raster(bytes([1]) + bytes(1023), 32, 32)
+    read = coco.read(coco.write(Layout((replace(CAT, mask=speck, box=speck.bounds),), Canvas(16, 16))))
+    assert read.instances[0].bounds == speck.bounds
 
 
 def test_compressed_counts_are_read() -> None:

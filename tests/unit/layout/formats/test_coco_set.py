@@ -193,3 +193,18 @@ def test_a_category_without_a_name_is_told_with_the_images_that_miss_it(tmp_path
         "left out of the categories: category 18: name must be a text, got null",
         "an annotation is left out: annotation 2: category 18 is not listed; 17 are",
     )
+
+
+def test_boxes_of_a_picture_that_was_turned_since_are_told(tmp_path, capsys):
+    objects, _ = write(tmp_path, [thing(n, 17, [0, 0, 50, 25], n) for n in (1, 2, 3)])
+    images, out, exif = tmp_path / "images", tmp_path / "out", Image.Exif()
+    images.mkdir()
+    Image.new("RGB", (100, 50)).save(images / "COCO_001.jpg")
+    Image.new("RGB", (50, 25)).save(images / "COCO_002.jpg")  # made smaller
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 50)).save(images / "COCO_003.jpg", exif=exif)
+    assert main(["layout", "coco", str(objects), "--images", str(images), "--out", str(out)]) == 1
+    told = capsys.readouterr()
+    assert "2 written" in told.out
+    assert "COCO_003.jpg: upright it is 50 × 100, the file says 100 × 50" in told.err
+    assert sorted(one.name for one in out.glob("*.json")) == ["COCO_001.json", "COCO_002.json"]

@@ -73,3 +73,10 @@ def test_unknown_text_json_and_names_are_refused_with_what_is_known() -> None:
         formats.read("{}", "psd")
     with pytest.raises(LayoutError, match="frame has no meaning for the format lines"):
         formats.read("0 0 1 1: a", frame=1)
+
+
+def test_a_box_of_whole_numbers_is_written() -> None:
+    """Python before 3.12 cannot ask a whole number whether it is one."""
+    layout = Layout((replace(CAT, box=Box(0, 0, 1, 1)),), CANVAS)
+    for name in (*formats.FORMATS, *formats.EXPORTS):
+        assert formats.write(layout, name)

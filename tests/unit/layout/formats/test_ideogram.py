@@ -54,3 +54,23 @@ def test_elements_come_back() -> None:
 def test_boxes_are_cut_to_the_grid() -> None:
     layout = Layout((replace(CAT, box=Box(-0.5, 0.5, 0.5, 1.5)),))
     assert ideogram.write_elements(layout)[0]["bbox"] == [500, 0, 1000, 500]
+
+
+def test_caption_and_colour_that_were_changed_win_over_what_came_in() -> None:
+    sign = {**ELEMENTS[1], "color_palette": ["#D55E00", "#112233"]}
+    layout = ideogram.read([sign])
+    (item,) = layout.instances
+    (kept,) = ideogram.write_elements(layout)
+    assert (kept["text"], kept["color_palette"]) == ("SALE", sign["color_palette"])
+
+    def changed(**fields: Any) -> dict[str, Any]:
+        return ideogram.write_elements(replace(layout, instances=(replace(item, **fields),)))[0]
+
+    other = changed(caption='a neon sign, the text "OPEN"', color="#00ff00")
+    assert (other["type"], other["text"], other["color_palette"]) == ("text", "OPEN", ["#00ff00"])
+    assert changed(caption="a sign that says “SALES”")["text"] == "SALES"
+    assert changed(caption="a sign that says SALE")["text"] == "SALE"
+    assert "text" not in changed(caption="a bare wall")
+    assert changed(caption="a bare wall")["type"] == "obj"
+    assert changed(color="#d55e00")["color_palette"] == sign["color_palette"]
+    assert changed(color=None)["color_palette"] == sign["color_palette"], "nothing stands against it"

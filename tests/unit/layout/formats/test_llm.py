@@ -186,3 +186,72 @@ def test_words_that_are_no_caption_are_named() -> None:
     assert reading.warnings[0].path == ("objects",)
     many = [{**box, f"key {number}": "a cat"} for number in range(1000)]
     assert len(formats.read_noted(json.dumps(many)).warnings) == 10
+
+
+CENTRED = [
+    {"x": 0.5, "y": 0.5, "w": 0.2, "h": 0.2},
+    {"x": 0.5, "y": 0.5, "width": 0.2, "height": 0.2},
+    {"box": {"x": 0.5, "y": 0.5, "w": 0.2, "h": 0.2}},
+]
+
+
+@pytest.mark.parametrize("entry", CENTRED)
+def test_a_centre_that_is_told_counts_for_sides_with_names(entry: dict[str, Any]) -> None:
+    thing = {"label": "cat", **entry}
+    said = {"box_format": "cxcywh"}
+    for source, options in (
+        ({**said, "objects": [thing]}, {}),
+        ({"objects": [thing]}, {"order": "cxcywh"}),
+        ({"objects": [{**thing, **said}]}, {}),
+        ({"box_format": "xywh", "objects": [{**thing, **said}]}, {}),
+    ):
+        reading = formats.read_noted(json.dumps(source), "llm", **options)
+        (item,) = reading.layout.instances
+        assert list(item.box) == pytest.approx([0.4, 0.4, 0.6, 0.6])
+        assert (reading.order, reading.warnings) == ("cxcywh", ())
+
+
+def test_an_order_that_names_of_sides_rule_out_is_told_once() -> None:
+    corners = {"x0": 0.1, "y0": 0.2, "x1": 0.5, "y1": 0.6}
+    things = [{"label": "a red cat", **corners}, {"label": "a dog", **corners}]
+    reading = formats.read_noted(json.dumps({"objects": things}), "llm", order="xywh")
+    assert list(reading.layout.instances[0].box) == [0.1, 0.2, 0.5, 0.6]
+    assert [warning.code for warning in reading.warnings] == ["order_not_taken"]
+    assert formats.read_noted(json.dumps({"objects": things}), "llm", order="xyxy").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("negative", "dog"),
+        ("negative_prompt", "dog"),
+        ("strength", 2),
+        ("weight", 0.5),
+        ("start", 0.2),
+        ("end", 0.6),
+        ("enabled", False),
+        ("locked", True),
+        ("color", "#ff0000"),
+    ],
+)
+def test_what_is_said_of_a_thing_and_not_read_is_told(key: str, value: Any) -> None:
+    # A document of ours but for its version.
+    box = {"box": [0.6, 0.6, 0.9, 0.9]}
+    items = [{"id": "1", "caption": "a cat", **box, key: value}, {"id": "2", "caption": "a dog", **box}]
+    reading = formats.read_noted(json.dumps({"canvas": {"width": 64, "height": 64}, "instances": items}))
+    told = [(warning.code, dict(warning.params)) for warning in reading.warnings]
+    assert told == [("key_not_read", {"key": key, "count": 1})]
+
+
+def test_what_says_nothing_new_of_a_thing_is_not_told() -> None:
+    plain = {"negative": "", "strength": 1.0, "start": 0, "end": 1, "enabled": True, "color": None}
+    text = json.dumps({"objects": [{"caption": "a cat", "box": [0.1, 0.1, 0.5, 0.4], **plain}]})
+    assert formats.read_noted(text, order="xyxy").warnings == ()
+
+
+@pytest.mark.parametrize("size", ["512x256", " 512 × 256 px"])
+def test_a_canvas_may_be_told_in_words(size: str) -> None:
+    text = json.dumps(
+        {"canvas": size, "box_format": "xyxy", "objects": [{"label": "a", "box": [0, 0, 1, 1]}]}
+    )
+    assert formats.read(text).canvas == Canvas(512, 256)

@@ -143,3 +143,10 @@ def test_overrides_name_entities_and_instances() -> None:
 def test_an_override_that_names_nothing_is_told(text, told) -> None:
     with pytest.raises(OverrideError, match=told):
         read_overrides(text, [Named("red vase")], layout("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("cafe\u0301", "café"), ("child\u2019s", "child's"), ("t\u2011shirt", "t-shirt")]
+)
+def test_spellings_of_one_letter_or_sign_are_one_word(one, other):
+    assert match([one], f"a {other}") == match([other], f"a {one}") == {0: 0}

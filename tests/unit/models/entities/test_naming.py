@@ -87,3 +87,15 @@ def test_hostile_texts_take_no_time():
     start = time.process_time()
     join_captions(layout("a " * 20_000 + "(" * 20_000, "is " * 5_000, "and," * 5_000, "ing " * 5_000))
     assert time.process_time() - start < 5
+
+
+SPELLINGS = [("a cafe\u0301 table", "a café table"), ("a child\u2019s toy", "a child's toy"),
+             ("a red t\u2011shirt", "a red t-shirt"), ("a red t\u2010shirt", "a red t-shirt"),
+             ("\u1112\u1161\u11ab", "한")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), SPELLINGS)
+def test_spellings_of_one_letter_or_sign_are_one_word(one, other):
+    for written, caption in ((one, other), (other, one)):
+        prompt = f"{written} in the rain"
+        assert join_captions(layout(prompt, caption)) == prompt

@@ -196,3 +196,10 @@ def test_reading_is_linear(prompt):
     start = time.perf_counter()
     read_phrases(prompt)
     assert time.perf_counter() - start < 2
+
+
+def test_letters_of_two_characters_are_read_as_one_and_keep_their_place():
+    prompt = "a cafe\u0301, u\u0308ber"
+    phrase = read_phrases(prompt).phrases[0]
+    assert phrase.text == "a café, über"
+    assert [prompt[start:end] for start, end in phrase.spans if end - start > 1] == ["e\u0301", "u\u0308"]
