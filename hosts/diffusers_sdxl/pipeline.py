@@ -11,6 +11,7 @@ from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
 from ...layout import Instance, Layout, LayoutError
+from ...models.entities import naming
 from ...models.ifadapter import Gate, IFAdapter, InstancePrompt
 from ...models.ifadapter.phrases import Phrases
 from ...models.regions import Regions
@@ -111,20 +112,22 @@ def encode_layout(
     negative: str | None = None,
     on_instances: Callable[[int], object] = lambda count: None,
     texts: Texts | None = None,
+    join_captions: bool = False,
 ) -> EncodedLayout:
     """Encode the prompt and every active instance of a layout.
 
     The unconditional rows get zero embeddings, and instances without words in the same boxes, as the released
     code does; `negative` (default: the layout's) and the negatives of instances take their place where given.
     `on_instances` is called with the number of instances done since the last call. `texts` take the place of
-    the pipeline's text encoders, which may be gone then. Raises `LayoutError` for errors in the layout and
-    for one without active instances.
+    the pipeline's text encoders, which may be gone then. With `join_captions` captions that the prompt does
+    not name stand behind it, as in ComfyUI. Raises `LayoutError` for errors in the layout and for one without
+    active instances.
     """
     instances = active_instances(layout)
     find_adapted_layers(pipeline.unet, adapter)
     negative = (layout.negative if negative is None else negative).strip()
     texts = _OwnTexts(pipeline) if texts is None else texts
-    prompt, pooled = texts.prompt(layout.prompt)
+    prompt, pooled = texts.prompt(naming.join_captions(layout) if join_captions else layout.prompt)
     without_prompt = (
         texts.prompt(negative) if negative else (torch.zeros_like(prompt), torch.zeros_like(pooled))
     )

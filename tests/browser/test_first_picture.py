@@ -101,10 +101,17 @@ def test_the_first_picture(tiny_server, browser, renderer, record_property):
     editor.click(0.02, 0.02)
     editor.press("Control+a", "Delete")
     walk.step("own layout", presses=1)
+    editor.root.get_by_label("Prompt of the whole picture", exact=True).click()
+    editor.press("Control+a")
+    page.keyboard.type("a snowy forest")
+    editor.settle()
+    walk.step("own prompt", presses=1)
     editor.draw((0.08, 0.3, 0.48, 0.9), "a red fox sitting in the snow", typed=True)
     walk.step("first instance", presses=1)
     editor.draw((0.55, 0.12, 0.92, 0.6), "a white owl on a branch", typed=True)
     walk.step("second instance", presses=1)
+    # Nothing of the template is left for the prompt to draw.
+    expect(editor.root.locator(".ic-status [aria-expanded]")).to_contain_text("All good", timeout=30_000)
     page.get_by_test_id("queue-button").first.click()
     expect(editor.root).to_have_attribute("data-picture", "", timeout=120_000)
     page.wait_for_function(
@@ -112,10 +119,11 @@ def test_the_first_picture(tiny_server, browser, renderer, record_property):
     )
     walk.step("first picture", presses=1)
     record_property("mouse presses", walk.presses)
-    assert walk.presses == 7
+    assert walk.presses == 8  # as docs/first-picture.md counts them
     assert [one["caption"] for one in editor.instances()] == [
         "a red fox sitting in the snow",
         "a white owl on a branch",
     ]
+    assert editor.document()["prompt"] == "a snowy forest"
     assert editor.problems == []
     context.close()

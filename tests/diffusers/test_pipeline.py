@@ -107,6 +107,21 @@ def test_the_unconditional_rows_are_the_published_ones(pipeline, strong, layout)
     assert encoded.positive.regions is encoded.negative.regions
 
 
+def test_captions_join_the_prompt_where_that_is_asked_for(pipeline, strong, layout):
+    told = replace(layout, prompt="an old forest")
+    captions = ", ".join(one.caption for one in layout.instances)
+    written, joined = (replace(told, prompt=one) for one in (told.prompt, f"{told.prompt}, {captions}"))
+    for asked, expected in ((False, written), (True, joined)):
+        encoded = encode_layout(pipeline, strong, told, join_captions=asked)
+        same = encode_layout(pipeline, strong, expected)
+        assert torch.equal(encoded.prompt, same.prompt)
+        assert torch.equal(encoded.pooled, same.pooled)
+    # What is named is not said twice.
+    again = encode_layout(pipeline, strong, joined, join_captions=True)
+    assert torch.equal(again.prompt, same.prompt)
+    assert not torch.equal(same.prompt, encode_layout(pipeline, strong, written).prompt)
+
+
 def test_negatives_take_the_place_of_nothing(pipeline, strong, layout):
     first, second = layout.instances
     told = replace(layout, negative="blurry", instances=(replace(first, negative="a dog"), second))

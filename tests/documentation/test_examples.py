@@ -202,11 +202,23 @@ def after_readme(names: dict[str, Any]) -> None:
     with Image.open("regions.png") as regions, Image.open("pets.png") as picture:
         assert (regions.size, picture.size) == ((128, 128), (128, 128))
     assert Path("spd_adapter.safetensors").stat().st_size < Path("spd_adapter.bin").stat().st_size
+    assert_every_caption_is_read(names)
 
 
 def after_python_api(names: dict[str, Any]) -> None:
     assert [picture.size for picture in names["pictures"]] == [(64, 64)] * 2
+    assert_every_caption_is_read(names)
     assert not any(module._forward_pre_hooks for module in names["pipeline"].unet.modules())
+
+
+def assert_every_caption_is_read(names: dict[str, Any]) -> None:
+    """What Python encodes is what `render` draws: a prompt that leaves no caption out."""
+    from instance_composer.models.entities.naming import join_captions
+
+    said, *_ = names["pipeline"].encode_prompt(
+        join_captions(names["layout"]), do_classifier_free_guidance=False
+    )
+    assert names["encoded"].prompt.equal(said)
 
 
 def after_shapes_world(names: dict[str, Any]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 from documentation import REPOSITORY, anchors, blocks, inline_commands, links, named_scripts, pages
 
 from instance_composer import cli
-from instance_composer.cli import convert, render
 
 # A subcommand named in prose stands for itself; "…" stands for whatever comes.
 INLINE = sorted({(page, code) for page in pages() for code in inline_commands(page)})
@@ -59,17 +60,48 @@ def test_a_command_in_a_sentence_exists(page, code, capsys):
     assert [word for word in words if word.startswith("--") and word not in described] == []
 
 
-@pytest.mark.parametrize("name", ["render", "convert"])
+def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of a command's actions, or its own."""
+    groups = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    if not groups:
+        yield parser
+    for group in groups:
+        for below in group.choices.values():
+            yield from leaves(below)
+
+
+def described(name: str) -> str:
+    """A command's section of the command line's page; all of docs for one that has pages of its own."""
+    section = re.search(
+        rf"^## {name}\n(.*?)(?=^## |\Z)", pages()["docs/command-line.md"], re.DOTALL | re.MULTILINE
+    )
+    return section[1] if section else "\n".join(pages()[page] for page in pages() if page.startswith("docs/"))
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_option_is_described(name):
     parser = argparse.ArgumentParser()
-    {"render": render, "convert": convert}[name].configure(parser)
-    if name == "convert":
-        parser = parser._subparsers._group_actions[0].choices["ifadapter"]
-    options = [
-        option for action in parser._actions for option in action.option_strings if option.startswith("--")
-    ]
-    described = pages()["docs/command-line.md"]
-    assert [option for option in options if f"`{option}" not in described and option != "--help"] == []
+    import_module(f"instance_composer.cli.{name}").configure(parser)
+    options = {
+        option
+        for leaf in leaves(parser)
+        for action in leaf._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    text = described(name)
+    missing = [one for one in options - {"--help"} if not re.search(rf"(?<![\w-]){one}(?![\w-])", text)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_variable_of_a_shell_is_set_somewhere(page):
+    """By SLURM, or by a line of the page."""
+    codes = [block.text for block in blocks(page) if block.kind != "python"]
+    codes += re.findall(r"`([^`]+)`", pages()[page])
+    used = {name for code in codes for name in re.findall(r"\$\{?([A-Z][A-Z_]+)", code)}
+    unset = {name for name in used if not re.search(rf"\b{name}=", pages()[page])}
+    assert [name for name in unset if not name.startswith("SLURM_")] == []
 
 
 def test_there_is_something_to_look_at():

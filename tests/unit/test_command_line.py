@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from instance_composer import cli
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    import tomli as tomllib  # pytest brings it there
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# Those of `dev` are for people who work on the pack.
+EXTRAS = {name: found for name, found in PROJECT["optional-dependencies"].items() if name != "dev"}
 
 
 @pytest.fixture
@@ -57,6 +68,19 @@ def test_what_the_user_can_mend_is_one_line_on_stderr(command, capsys, error, li
     assert cli.main(["probe"]) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", f"instance-composer probe: error: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("extra", "requirement"), [(extra, one) for extra, found in EXTRAS.items() for one in found]
+)
+def test_a_missing_package_is_brought_by_the_extra_that_is_named(extra, requirement):
+    distribution = re.match(r"[\w.-]+", requirement)[0]
+    if distribution == PROJECT["name"]:
+        return
+    package = distribution.replace("-", "_")
+    message = cli._explain(ModuleNotFoundError(f"No module named '{package}'", name=f"{package}.inside"))
+    named = re.search(rf"{PROJECT['name']}\[(\w+)\] @", message)[1]
+    assert any(one.startswith(distribution) for one in EXTRAS[named]), extra
 
 
 def test_a_full_device_says_what_takes_less(command, capsys):

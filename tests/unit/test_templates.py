@@ -84,6 +84,17 @@ def test_numbers_of_nodes_and_links_are_unique_subgraphs_included(path: Path) ->
     assert graph["last_link_id"] >= max(links, default=0)
 
 
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_words_that_two_nodes_read_are_written_once(path: Path) -> None:
+    """Else whoever changes one of them goes on with the old ones at the other."""
+    written: dict[str, list[str]] = {}
+    for node in read(path)["nodes"]:
+        for value in node.get("widgets_values") or ():
+            if isinstance(value, str) and len(value.split()) > 1 and node["type"] != "MarkdownNote":
+                written.setdefault(value, []).append(node["type"])
+    assert {words: types for words, types in written.items() if len(types) > 1} == {}
+
+
 def test_the_film_of_the_readme_is_short_and_small():
     film = REPOSITORY / "docs" / "draw.webp"
     assert f"({film.relative_to(REPOSITORY).as_posix()})" in (REPOSITORY / "README.md").read_text("utf-8")
