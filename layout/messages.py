@@ -136,7 +136,11 @@ MESSAGES: Mapping[str, str] = {
         'say "units" if they are'
     ),
     "only_points": "the entries are points, which have no area; ask for boxes",
-    "key_not_read": "{key!q} is not read ({count} times)",
+    "key_not_read": "{key!q} is not read (in {count} of the entries)",
+    "proportion_not_read": (
+        "the size {value!q} is taken for a proportion and not read; "
+        "a size in pixels has {least} or more a side"
+    ),
     "unknown_unit": "the unit {value} is not known; fraction, percent, pixel and grid1000 are",
     # Omost.
     "python_too_long": "the canvas text is {count:,} characters long; at most {most:,} are read",

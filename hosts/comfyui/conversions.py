@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -129,8 +129,9 @@ def with_upstream_regions(layout: Layout, boxes: Any, masks: Tensor | None, elem
     Itself if it has taken in the same before.
 
     The key "upstream" of the document names the regions taken in last: edits made since then win until other
-    regions come in. Then instances that the last ones made and nobody has edited make room. Boxes are pixels,
-    so they are others on another canvas, unless somebody has changed a region by then.
+    regions come in. Those go by turn: an instance that the last ones made and nobody has edited becomes
+    what comes, an edited one takes its region, and of the former those for which nothing comes go away. Boxes
+    are pixels, so they are others on another canvas, unless somebody has changed a region by then.
     """
     if boxes is None and masks is None and elements is None:
         return layout
@@ -143,25 +144,45 @@ def with_upstream_regions(layout: Layout, boxes: Any, masks: Tensor | None, elem
         last.startswith(f"{name}-") and layout.extra.get(REGIONS) != _digest_of_regions(layout)
     ):
         return layout
-    layout = _without_made(layout)
-    own = {instance.id for instance in layout.instances}
+    came = Layout(canvas=layout.canvas)
     if elements is not None:
-        layout = with_elements(layout, elements)
+        came = with_elements(came, elements)
+    described = len(came.instances)
     if boxes is not None:
-        layout = with_boxes(layout, boxes)
+        came = with_boxes(came, boxes)
     if masks is not None:
-        layout = with_masks(layout, masks)
-    made = {one.id: _digest_of(one) for one in layout.instances if one.id not in own}
+        came = with_masks(came, masks)
+    layout, made = _taken_in(layout.checked(), came.instances, described)
     told = {UPSTREAM: full_name, REGIONS: _digest_of_regions(layout), MADE: made}
     return replace(layout, extra={**layout.extra, **told})
 
 
-def _without_made(layout: Layout) -> Layout:
-    """The layout without the instances that came in before and are as they came."""
+def _taken_in(layout: Layout, came: tuple[Instance, ...], described: int) -> tuple[Layout, dict[str, str]]:
+    """The layout with what came, the first `described` of it elements; and digests of what it has made."""
     made = layout.extra.get(MADE)
     made = made if isinstance(made, dict) else {}
-    kept = (one for one in layout.instances if one.id not in made or made[one.id] != _digest_of(one))
-    return replace(layout, instances=tuple(kept))
+    # Of what was made, an instance that was switched off has its turn too: else the others would move up.
+    takers = _by_taker(layout, came, made)
+    elements = _by_taker(layout, came[:described], made)
+    kept: list[Instance] = []
+    for one in layout.instances:
+        region = takers.get(one.id)
+        if one.id in made and made[one.id] == _digest_of(replace(one, enabled=True)):
+            if region is not None:
+                kept.append(replace(region, id=one.id, enabled=one.enabled))
+            elif not one.enabled:
+                kept.append(one)
+            continue
+        if region is not None and not one.locked:
+            one = replace(one, box=region.box, mask=region.mask)
+        kept.append(_filled(one, elements[one.id]) if one.id in elements else one)
+    further = Layout(came[len(takers) :], layout.canvas)
+    taken = combine(replace(layout, instances=tuple(kept)), further)
+    digests = {one.id: made[one.id] for one in kept if one.id in made}
+    # What an edited one would be without the edit, so that it counts as unedited once that is taken back.
+    digests |= {id: _digest_of(replace(takers[id], id=id)) for id in digests if id in takers}
+    digests |= {one.id: _digest_of(one) for one in taken.instances[len(kept) :]}
+    return taken, digests
 
 
 def _digest_of(*instances: Instance) -> str:
@@ -215,10 +236,13 @@ def _with_regions(layout: Layout, found: tuple[Instance, ...]) -> Layout:
     return combine(replace(layout, instances=matched), further)
 
 
-def _by_taker(layout: Layout, found: tuple[Instance, ...]) -> dict[str, Instance]:
-    """Whose turn it is: what was found by the id of an instance, in the order in which they go out."""
-    enabled = (instance for instance in layout.instances if instance.enabled)
-    return {instance.id: one for instance, one in zip(enabled, found, strict=False)}
+def _by_taker(layout: Layout, found: tuple[Instance, ...], also: Container[str] = ()) -> dict[str, Instance]:
+    """Whose turn it is: what was found by the id of an instance, in the order in which they go out.
+
+    Instances that are switched off have a turn only where their id is in `also`.
+    """
+    takers = (instance for instance in layout.instances if instance.enabled or instance.id in also)
+    return {instance.id: one for instance, one in zip(takers, found, strict=False)}
 
 
 def shape_of(instance: Instance) -> Mask:

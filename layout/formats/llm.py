@@ -45,7 +45,7 @@ _SCORES = ("score", "confidence")
 _NOT_READ = ("mask", "segmentation", "polygon")
 # What an entry may say besides, and what means nothing was said.
 _NOT_TAKEN: Mapping[str, Any] = {
-    **dict.fromkeys(("negative", "negative_prompt", "color"), ""),
+    **dict.fromkeys(("negative", "negative_prompt", "color"), None),
     "strength": 1,
     "weight": 1,
     "start": 0,
@@ -62,6 +62,8 @@ _UNITS = ("units", "unit", "bbox_units", "coordinate_units")
 _OTHERS = {*_BOXES, *_POINTS, *_SCORES, *_NOT_READ, *_NOT_TAKEN, *_ORDERS, *_UNITS}
 _SIZES = ("canvas", "image", "size", "image_size")
 _SIZE = re.compile(r"\s*([0-9]{1,7})\s*[x×*]\s*([0-9]{1,7})\s*(?:px|pixels)?\s*", re.IGNORECASE)
+# Of a size in words: what is less is a proportion, such as 16x9.
+_LEAST_SIDE = 64
 _MOST_NAMED = 10
 GRID = 1000
 
@@ -124,9 +126,10 @@ def read(
     _warn_of_words(
         [item for (_, item), region in zip(listed, regions, strict=True) if not region.caption], path or ()
     )
-    canvas = _canvas(head) or canvas
+    told_canvas = _canvas(head)
+    canvas = told_canvas or canvas
     regions = [_certain(region, told) for region in regions]
-    regions = _with_units(regions, known_unit(units, ()), head, canvas)
+    regions = _with_units(regions, known_unit(units, ()), head, canvas, told_canvas is not None)
     chosen = told or _order(regions, canvas)
     boxes = []
     for region in regions:
@@ -173,7 +176,7 @@ def _with_area(items: list[Any], path: Path) -> list[tuple[int, Any]]:
             warn("key_not_read", path, key=key, count=count)
     for key, plain in _NOT_TAKEN.items():
         values = (item.get(key) for item in items if isinstance(item, dict))
-        if count := sum(not _is_empty(value) and value != plain for value in values):
+        if count := sum(not _says_nothing(value, plain) for value in values):
             warn("key_not_read", path, key=key, count=count)
     return [(index, item) for index, item in enumerate(items) if not _is_point(item)]
 
@@ -202,6 +205,15 @@ def _path(data: Mapping[str, Any], keys: tuple[str, ...]) -> Path:
 
 def _is_empty(value: Any) -> bool:
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _says_nothing(value: Any, plain: Any) -> bool:
+    """Whether a value is what counts without it, be it a number or a word in quotes."""
+    if _is_empty(value) or value == plain:
+        return True
+    if not isinstance(value, str) or plain is None:
+        return False
+    return value.strip().lower() in (str(plain).lower(), str(float(plain)))
 
 
 def _region(item: Any, where: Place, unnamed: set[str], told: str | None) -> _Region:
@@ -262,7 +274,11 @@ def _canvas(head: Mapping[str, Any]) -> Canvas | None:
     for holder, path in held:
         place = Place("the canvas size", path)
         if isinstance(holder, str) and (sides := _SIZE.fullmatch(holder)):
-            return Canvas(require_side(int(sides[1]), place), require_side(int(sides[2]), place))
+            width, height = int(sides[1]), int(sides[2])
+            if min(width, height) >= _LEAST_SIDE:
+                return Canvas(require_side(width, place), require_side(height, place))
+            # The size that the caller tells may count.
+            warn("proportion_not_read", path, value=holder, least=_LEAST_SIDE)
         if isinstance(holder, (list, tuple)) and len(holder) == 2:
             return canvas_of(holder[0], holder[1], place, (0, 1))
         if isinstance(holder, dict) and "width" in holder and "height" in holder:
@@ -271,7 +287,11 @@ def _canvas(head: Mapping[str, Any]) -> Canvas | None:
 
 
 def _with_units(
-    regions: list[_Region], told: str | None, head: Mapping[str, Any], canvas: Canvas | None
+    regions: list[_Region],
+    told: str | None,
+    head: Mapping[str, Any],
+    canvas: Canvas | None,
+    is_told: bool,
 ) -> list[_Region]:
     """Regions with the unit that the caller tells, else their own, else that of the whole text, or a certain
     one.
@@ -279,7 +299,7 @@ def _with_units(
     whole = told or known_unit(_first(head, _UNITS), _path(head, _UNITS))
     rest = [region for region in regions if region.unit is None]
     if whole is None and rest:
-        whole = _likely_unit(rest, canvas, _canvas(head) is not None)
+        whole = _likely_unit(rest, canvas, is_told)
     found = [replace(region, unit=told or region.unit or whole) for region in regions]
     if canvas is None and "pixel" in (whole, *(region.unit for region in found)):
         raise fault("need_canvas", what="the boxes")

@@ -28,6 +28,7 @@ WORDS: Mapping[str, str] = {
     "locks": "locks",
     "extras": "keys of other programs",
     "rounding": "exact boxes (they are rounded)",
+    "shape_pixels": "edges of painted shapes (they follow the pixels of the picture)",
     "breaks": "line breaks and blanks around texts",
     "boxes": "boxes (places are told in words)",
 }
@@ -88,7 +89,7 @@ def lost(layout: Layout, name: str) -> tuple[str, ...]:
     if kept.grid and any(_is_rounded(item, kept.grid(layout.canvas)) for item in items):
         missed.add("rounding")
     if kept.pixel_masks and any(_is_painted_otherwise(item, layout.canvas) for item in items):
-        missed.add("rounding")
+        missed.add("shape_pixels")
     if name in _BOXLESS and items:
         missed.add("boxes")
     if kept.no_color and any(item.color == kept.no_color for item in items):
@@ -142,4 +143,8 @@ def _is_rounded(item: Instance, grid: tuple[int, int]) -> bool:
 
 
 def _is_painted_otherwise(item: Instance, canvas: Canvas) -> bool:
-    return isinstance(item.mask, RunLength) and item.mask.size != (canvas.height, canvas.width)
+    """Whether a shape has other pixels than the canvas; whole blocks of the canvas's are the same shape."""
+    if not isinstance(item.mask, RunLength):
+        return False
+    height, width = item.mask.size
+    return bool(canvas.height % height or canvas.width % width)

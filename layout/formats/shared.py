@@ -252,7 +252,8 @@ def caption_and_extra(
     colors = [color for color in palette if isinstance(color, str)]
     metadata: dict[str, Any] = {}
     if words:
-        metadata |= {"type": "text", "text": words}
+        # Told with the words, so that a caption which had them and lost them is known.
+        metadata |= {"type": "text", "text": words, "said": True}
         caption = saying(caption, words)
     color = valid_color(colors[0]) if colors else None
     if colors and colors != [color]:
@@ -285,15 +286,17 @@ def _says(caption: str, words: str) -> bool:
 def metadata_of(item: Instance) -> dict[str, Any]:
     """Type, text, desc and palette of an instance in ComfyUI's terms; of "metadata" what is of its kind.
 
-    Caption and colour, which people see and change, win over what came in: a text that the caption has no
-    more gives way to the last words that it quotes, a palette to a colour that is not its first.
+    Caption and colour, which people see and change, win over what came in: a text that the caption does not
+    have gives way to the last words that it quotes, or to none where it once had them; a palette to a colour
+    that is not its first.
     """
     kept = item.extra.get("metadata")
     kept = kept if isinstance(kept, Mapping) else {}
     kind, words, palette = (kept.get(name) for name in ("type", "text", "palette"))
     kind, words = kind if isinstance(kind, str) else "obj", words if isinstance(words, str) else ""
     if words and not _says(item.caption, words):
-        words = quoted(item.caption)
+        # Documents of earlier versions have words that the caption never had.
+        words = quoted(item.caption) or ("" if kept.get("said") else words)
         kind = kind if words else "obj"
     listed = palette if isinstance(palette, (list, tuple)) else ()
     colors = [color for color in listed if isinstance(color, str)]

@@ -85,7 +85,7 @@ def read_overrides(text: str, entities: Sequence[Named], layout: Layout) -> dict
 
 
 def _find_entity(name: str, entities: Sequence[Named]) -> int:
-    wanted, number = name.casefold(), 1
+    wanted, number = _as_read(name), 1
     for exact in (True, False):
         if not exact:
             base, _, last = wanted.rpartition(" ")
@@ -93,16 +93,30 @@ def _find_entity(name: str, entities: Sequence[Named]) -> int:
             if not base or not last.isdecimal() or len(last) > MOST_DIGITS:
                 break
             wanted, number = base, int(last)
-        found = [index for index, entity in enumerate(entities) if wanted in _names(entity)]
-        if 1 <= number <= len(found):
-            return found[number - 1]
+        for names in (_names, _noun_as_written):
+            found = [index for index, entity in enumerate(entities) if wanted in names(entity)]
+            if 1 <= number <= len(found):
+                return found[number - 1]
     known = ", ".join(repr(entity.text) for entity in entities) or "there are none"
     raise OverrideError(f"no entity of the prompt is called {name!r}; the entities are: {known}")
 
 
 def _names(entity: Named) -> tuple[str, ...]:
     words = " ".join((*entity.modifiers, entity.noun))
-    return entity.text.casefold(), words.casefold(), entity.noun.casefold()
+    return _as_read(entity.text), _as_read(words), _as_read(entity.noun)
+
+
+def _noun_as_written(entity: Named) -> tuple[str, ...]:
+    """The word with hyphens whose last part is the noun, where there is one: parsers take "t-shirt" apart."""
+    last = _as_read(entity.text).rpartition(" ")[2]
+    return (last,) if last.endswith(f"-{_as_read(entity.noun)}") else ()
+
+
+@lru_cache(maxsize=4096)
+def _as_read(text: str) -> str:
+    """A name as prompts are read, whatever signs it is written with; capitals do not count."""
+    lower = text.casefold()
+    return " ".join(phrase.text for phrase in read_phrases(lower).phrases) or lower
 
 
 def _find_instance(place: str, layout: Layout) -> int | None:

@@ -83,10 +83,24 @@ test("a window that loses the focus leaves the field and the name open, another 
   field.value = "fox";
   state.hasFocus = false;
   for (const one of [inline.field, field]) one.dispatchEvent(new Event("blur"));
-  assert.deepEqual([closed, list.renaming, renamed], [0, true, []]);
+  assert.deepEqual([closed, list.renaming, renamed], [0, "1", []]);
   state.hasFocus = true;
   for (const one of [inline.field, field]) one.dispatchEvent(new Event("blur"));
-  assert.deepEqual([closed, list.renaming, renamed], [1, false, [["rename", "1", "fox"]]]);
+  assert.deepEqual([closed, list.renaming, renamed], [1, null, [["rename", "1", "fox"]]]);
   assert.ok(field.isGone);
   delete globalThis.document;
+});
+
+test("a name whose row goes while it is edited leaves those of others to be edited", () => {
+  const list = Object.assign(Object.create(List.prototype), {
+    editor: { layout: { instances: [] }, t: (code) => code },
+    count: {},
+    items: new Map([["1", { element: { remove() {} } }]]),
+    element_list: { children: [] },
+    placeForm() {},
+    whole: { render() {} },
+    renaming: "1",
+  });
+  list.render();
+  assert.equal(list.renaming, null);
 });

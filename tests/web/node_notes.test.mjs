@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NodeNotes } from "../../web/editor/node_notes.mjs";
+import { createInstance, createLayout, serialise } from "../../web/lib/document.mjs";
 
 /** Notes of a node: how it is wired, and what ComfyUI kept of its last run. */
 function notesOf(wiring, kept) {
@@ -50,4 +51,17 @@ test("what an earlier run left does not come over what a run tells now", () => {
   begun.notes.tell(null);
   begun.notes.restore();
   assert.equal(begun.notes.shown, "");
+});
+
+test("Draw Regions says nothing of how many instances the adapter places", () => {
+  const instances = Array.from({ length: 12 }, (_, at) =>
+    createInstance(String(at + 1), [0.1, 0.1, 0.6, 0.6], { caption: "a fox" }),
+  );
+  const text = serialise(createLayout(512, 512, { instances }));
+  for (const comfyClass of ["IC_DrawRegions", "IC_ApplyIFAdapter"]) {
+    const { notes } = notesOf(null, undefined);
+    notes.node.comfyClass = comfyClass;
+    notes.executed({ instance_layout_noted: [text] });
+    assert.equal(notes.shown.includes("many_instances"), comfyClass === "IC_ApplyIFAdapter");
+  }
 });

@@ -57,6 +57,7 @@ export class List {
     for (const id of gone) {
       this.items.get(id).element.remove();
       this.items.delete(id);
+      if (this.renaming === id) this.renaming = null; // its field is gone without having lost the focus
     }
     this.placeForm();
     this.whole.render();
@@ -233,10 +234,10 @@ export class List {
       "aria-label": editor.t("editor.name"),
       style: "width:90px;height:22px",
     });
-    this.renaming = true;
+    this.renaming = id;
     let kept = true;
     const done = () => {
-      this.renaming = false;
+      this.renaming = null;
       field.remove();
       item.pick.hidden = false;
       const name = field.value.trim();

@@ -24,13 +24,18 @@ export class NodeNotes {
     this.hasRun = true;
     const [text] = output.instance_layout_noted;
     try {
-      this.found = text ? findProblems(parse(text)) : [];
+      this.found = text ? findProblems(parse(text)).filter((one) => this.concerns(one)) : [];
     } catch {
       this.found = []; // a document that this page is too old for
     }
     // A run that has nothing to do for the node sends its outputs again, and nothing is told anew.
     if (this.told) requestAnimationFrame(() => this.keepTold());
     this.check();
+  }
+
+  /** That only so many instances are placed well holds for the adapter. */
+  concerns({ code }) {
+    return code !== "problem.many_instances" || this.node.comfyClass !== "IC_DrawRegions";
   }
 
   /** A sentence of the server about the run, in its own words; null for none any more. */

@@ -27,6 +27,10 @@ class CachedSampling:
         return self._cache.get((self._sampling, percent), lambda: self._sampling.percent_to_sigma(percent))
 
 
+# Of instances in a sentence.
+MOST_NAMED = 10
+
+
 def check_window(start: float, end: float, way_out: str) -> None:
     """ValueError unless 0 <= start < end <= 1; `way_out` says what else a user of the node may have meant."""
     if not 0.0 <= start < end <= 1.0:
@@ -51,9 +55,10 @@ def tell_of_ranges(
     ]
     if not beside:
         return tell
+    more = f" and {len(beside) - MOST_NAMED} more" if len(beside) > MOST_NAMED else ""
     said = (
         f"{node} acts from start {start:g} to end {end:g}. The own start and end of these lie outside, so "
-        f"they never act: {', '.join(beside)}."
+        f"they never act: {', '.join(beside[:MOST_NAMED])}{more}. Widen the one or the other."
     )
     tell(said)
     return lambda more: tell(f"{said} {more}")

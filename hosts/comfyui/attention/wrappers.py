@@ -47,9 +47,8 @@ MOVED_LATE = (
     "first or for all at once, such as CFGGuider, or lower strength."
 )
 OUT_OF_RANGE = (
-    "%s did not act in this run: no step lay between its start (%g) and end (%g), shares of the noise "
-    "schedule. A pass with denoise below 1 begins further on, and few steps are far apart. If that is not "
-    "meant, give this pass prompts from a node of its own with another start or end."
+    "%s did not act in this run: none of its steps lies between start (%g) and end (%g) of the noise "
+    "schedule. A pass with denoise below 1 begins further on."
 )
 
 
@@ -124,6 +123,7 @@ class ModelWrappers:
         self._told: set[str] = set()
         # The ranges of all terms that a run has met, by node: whether a step lay in them.
         self._ranges: dict[tuple[str, Window], bool] = {}
+        self._told_ranges: set[tuple[str, Window]] = set()
 
     def on_conditionings(
         self, executor: Any, model: Any, conds: Any, latent: Tensor, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -325,11 +325,13 @@ class ModelWrappers:
 
         What regions and targets keep of each size of picture stays with their conditioning.
         """
-        # ComfyUI cleans up while the exception that ended a run is on its way.
+        # ComfyUI cleans up while the exception that ended a run is on its way. A second pass is often meant
+        # to begin further on, and of tiles there are many: it is told once, and no warning.
+        missed = {one for one, met in self._ranges.items() if not met} - self._told_ranges
         if sys.exc_info()[0] is None:
-            for (node, (start, end)), met in self._ranges.items():
-                if not met:
-                    logger.warning(OUT_OF_RANGE, node, start, end)
+            for node, (start, end) in sorted(missed):
+                logger.info(OUT_OF_RANGE, node, start, end)
+            self._told_ranges |= missed
         self.cache.clear()
         self._evaluations.clear()
         self._told.clear()

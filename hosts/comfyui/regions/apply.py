@@ -46,7 +46,9 @@ def draw_regions(
     if strength == 0.0:
         return model, positive
     for problem in layout.checked().problems():
-        logger.warning("%s", problem)
+        # That only so many instances are placed well holds for the adapter.
+        if problem.field != "instances" or not layout.active:
+            logger.warning("%s", problem)
     if not layout.active:
         return model, positive
     if unused := [instance.id for instance in layout.active if instance.negative.strip()]:

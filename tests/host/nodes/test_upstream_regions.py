@@ -60,10 +60,77 @@ def test_other_boxes_take_the_place_of_instances_that_nobody_edited():
     assert run(first, [DOG]) == run(Layout(), [DOG])
     assert run(first, [[]]) == run(Layout(), [[]])
     edited = changed(first, 1, caption="a snowy owl")
-    assert [one.caption for one in run(edited, [DOG]).instances] == ["a snowy owl"]
+    assert [one.caption for one in run(edited, [DOG]).instances] == ["dog", "a snowy owl"]
     drawn = Layout((Instance("mine", Box(0.5, 0.0, 1.0, 1.0), "a fox"),))
     second = run(run(drawn, [CAT, OWL]), [DOG, CAT, OWL])
     assert [one.caption for one in second.instances] == ["a fox", "cat", "owl"]
+
+
+def lefts(layout: Layout) -> list[float]:
+    return [one.box.x0 * layout.canvas.width for one in layout.instances]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"caption": "a white owl"},
+        {"strength": 1.5},
+        {"color": "#ff0000"},
+        {"id": "mine"},
+        {"enabled": False},
+        {"locked": True},
+        {"enabled": False, "locked": True},
+    ],
+)
+def test_an_edit_of_one_leaves_each_region_with_its_instance(fields):
+    boxes = [{**DOG, "x": 100 * place, "label": name} for place, name in enumerate(("cat", "owl", "dog"))]
+    moved = [{**box, "x": box["x"] + 10} for box in boxes]
+    edited = changed(run(Layout(), boxes), 1, **fields)
+    captions = [one.caption for one in edited.instances]
+    kept = 100 if fields.get("locked") else 110
+    first = run(edited, moved)
+    # Once more, as if a third picture came: the edit counts on.
+    for again, places in ((first, [10, kept, 210]), (run(first, boxes), [0, kept - 10, 200])):
+        if fields.get("locked"):
+            places = [places[0], 100, places[2]]
+        assert [one.caption for one in again.instances] == captions
+        assert lefts(again) == pytest.approx(places)
+        assert replace(again.instances[1], box=edited.instances[1].box) == edited.instances[1]
+        assert run(again, moved if again is first else boxes) == again, "the same again changes nothing"
+    larger = run(edited, boxes, side=1024)
+    if "id" not in fields:
+        assert lefts(larger) == pytest.approx([0, 200 if fields.get("locked") else 100, 200])
+    assert [one.id for one in larger.instances] == [one.id for one in edited.instances]
+
+
+def test_only_what_nobody_edited_goes_away_where_fewer_regions_come():
+    first = run(Layout(), [CAT, OWL, DOG])
+    off = changed(first, 2, enabled=False)
+    fewer = run(off, [OWL])
+    assert [(one.caption, one.enabled) for one in fewer.instances] == [("owl", True), ("dog", False)]
+    back = run(fewer, [CAT, OWL])
+    assert [(one.caption, one.enabled) for one in back.instances] == [("cat", True), ("owl", False)]
+    # Switched on again it is as it came.
+    assert [one.caption for one in run(changed(back, 1, enabled=True), [DOG, CAT]).instances] == [
+        "dog",
+        "cat",
+    ]
+
+
+def test_elements_boxes_and_masks_together_go_by_one_turn():
+    elements = [{"type": "obj", "bbox": [0, 0, 500, 500], "desc": f"a {thing}"} for thing in ("cat", "dog")]
+    masks = torch.zeros(1, 64, 64)
+    masks[0, :16, :16] = 1
+    every = {"boxes": [CAT, OWL, DOG], "masks": masks, "elements": elements}
+    first = run(Layout(), **every)
+    assert [(one.caption, one.mask is None) for one in first.instances] == [
+        ("a cat", False),
+        ("a dog", True),
+        ("dog", True),
+    ]
+    mine = run(changed(first, 1, caption="a wolf"), **{**every, "boxes": [OWL, CAT, OWL]})
+    assert [one.caption for one in mine.instances] == ["a cat", "a wolf", "owl"]
+    assert mine.instances[1].box == run(Layout(), [CAT]).instances[0].box
 
 
 def test_a_box_over_the_edge_is_no_edit():
@@ -122,6 +189,14 @@ def test_words_to_show_come_with_an_element_where_an_instance_has_none():
     )
     assert elements_of(with_elements(plain, [element]))[0]["text"] == "OPEN"
     assert elements_of(with_elements(own, [element]))[0]["text"] == "SALE"
+
+
+def test_words_that_a_caption_of_an_earlier_version_never_had_go_out_all_the_same():
+    old = Instance("1", Box(0, 0, 1, 1), "a neon sign", extra={"metadata": {"type": "text", "text": "OPEN"}})
+    (element,) = elements_of(Layout((old,)))
+    assert (element["type"], element["text"]) == ("text", "OPEN")
+    (element,) = elements_of(Layout((replace(old, caption='a sign, "SALE"'),)))
+    assert element["text"] == "SALE"
 
 
 @pytest.mark.parametrize(("shape", "told"), [((64, 64), True), ((32, 64), False), ((33, 64), False)])

@@ -11,6 +11,7 @@ import torch
 from host_cases import assert_close, sample
 from prompt_entities import entities_of_prompt
 
+from instance_composer.hosts.comfyui.attention.window import tell_of_ranges
 from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
 from instance_composer.hosts.comfyui.ifadapter.compose import compose
@@ -56,20 +57,33 @@ def test_an_instance_that_never_acts_is_named(apply, node, layout, start, never)
     apply(ranged(layout, start, 1.0), 0.3, told)
     assert len(told) == never
     if never:
-        assert f"never act: {NAMES[node]} ({start:g} to 1)." in told[0]
+        assert f"never act: {NAMES[node]} ({start:g} to 1). Widen" in told[0]
 
 
-def warnings(caplog):
+@pytest.fixture(autouse=True)
+def _log(caplog):
+    caplog.set_level(logging.INFO, logger="instance_composer")
+
+
+def test_of_many_the_first_are_named():
+    told = []
+    ranges = [(str(number), (0.5, 1.0)) for number in range(60)]
+    tell_of_ranges("Draw Regions", (0.0, 0.3), ranges, told.append)
+    assert "8 (0.5 to 1), 9 (0.5 to 1) and 50 more." in told[0]
+
+
+def told_in(caplog):
     return [one.getMessage() for one in caplog.records if "did not act in this run" in one.getMessage()]
 
 
 def test_a_pass_beyond_the_range_is_told_once(apply, node, model, layout, prompts, caplog):
     trio = apply(layout, 0.3)
     sample(trio, EMPTY, steps=STEPS)
-    assert not warnings(caplog)
+    assert not told_in(caplog)
     late = {"steps": STEPS, "denoise": 0.5}
     found = sample(trio, EMPTY, **late)
-    assert len(warnings(caplog)) == 1
+    sample(trio, EMPTY, **late)  # as the next tile
+    assert len(told_in(caplog)) == 1
     if node != "composed":  # which makes prompts of its own
         assert_close(found, sample((model, *prompts), EMPTY, **late), tolerance=0)
 
@@ -84,7 +98,7 @@ def test_of_a_run_that_was_broken_off_nothing_is_told(apply, layout, caplog):
     stopped.set_model_sampler_post_cfg_function(stop)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         sample((stopped, *both), EMPTY, steps=STEPS, denoise=0.5)
-    assert not warnings(caplog)
+    assert not told_in(caplog)
 
 
 def test_what_never_acts_stays_said_beside_silhouettes(model, layout, prompts):

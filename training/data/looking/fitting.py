@@ -49,14 +49,19 @@ def things_left(text: bytes, size: tuple[int, int], width: int, height: int) -> 
     return count
 
 
-def check_shape(text: bytes, size: tuple[int, int]) -> None:
-    """`SourceError` for a layout of another shape than its picture, on which boxes lie elsewhere."""
+def check_upright(text: bytes, size: tuple[int, int]) -> None:
+    """`SourceError` for a layout of the picture before it was turned by a quarter.
+
+    Other shapes are no proof of a fault: boxes are fractions, and formats that tell no size have a canvas of
+    their own.
+    """
     canvas = parse_json(text)["canvas"]
-    width, height = canvas["width"], canvas["height"]
-    if not same_proportion((width, height), size):
+    own = (canvas["width"], canvas["height"])
+    if same_proportion(own, (size[1], size[0])) and not same_proportion(own, size):
         raise SourceError(
-            f"the picture is {size[0]} × {size[1]}, the canvas of its layout {width} × {height}: the picture "
-            "was turned, cropped or stretched since; write the layout again"
+            f"the picture is {size[0]} × {size[1]}, the canvas of its layout {own[0]} × {own[1]}: it was "
+            "turned since, and its boxes lie elsewhere, or the layout was written with another picture's "
+            "size; write it again with its own"
         )
 
 

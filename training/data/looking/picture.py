@@ -14,7 +14,7 @@ from ....layout import LayoutError
 from ....pictures.heads import plain_size
 from ....pictures.reading import PictureError, picture_size
 from ..errors import SourceError
-from .fitting import check_shape, nearest, things_left
+from .fitting import check_upright, nearest, things_left
 
 # Bytes at both ends of a file that are looked at: with its length they change with any edit of a picture, and
 # a million files are told apart without reading all of them.
@@ -72,7 +72,7 @@ class Looker:
             layout = entry.layout
             text = layout if isinstance(layout, bytes) else self._part(layout).all()
             things = things_left(text, own, *self._size_for(own))
-            check_shape(text, own)
+            check_upright(text, own)
             return Look(own, key, things)
         except (LayoutError, PictureError, SourceError, OSError) as error:
             return " ".join(str(error).split())

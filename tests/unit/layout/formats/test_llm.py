@@ -180,8 +180,8 @@ def test_words_that_are_no_caption_are_named() -> None:
     reading = formats.read_noted(json.dumps(source))
     assert [item.caption for item in reading.layout.instances] == ["", "", "a fox"]
     assert [str(warning) for warning in reading.warnings] == [
-        '"what" is not read (2 times)',
-        '"id" is not read (1 times)',
+        '"what" is not read (in 2 of the entries)',
+        '"id" is not read (in 1 of the entries)',
     ]
     assert reading.warnings[0].path == ("objects",)
     many = [{**box, f"key {number}": "a cat"} for number in range(1000)]
@@ -243,8 +243,19 @@ def test_what_is_said_of_a_thing_and_not_read_is_told(key: str, value: Any) -> N
     assert told == [("key_not_read", {"key": key, "count": 1})]
 
 
-def test_what_says_nothing_new_of_a_thing_is_not_told() -> None:
-    plain = {"negative": "", "strength": 1.0, "start": 0, "end": 1, "enabled": True, "color": None}
+PLAIN = {"negative": "", "strength": 1.0, "start": 0, "end": 1, "enabled": True, "color": None}
+PLAIN_WORDS = {
+    "strength": "1",
+    "weight": " 1.0",
+    "start": "0.0",
+    "end": "1",
+    "enabled": "True",
+    "locked": "false",
+}
+
+
+@pytest.mark.parametrize("plain", [PLAIN, PLAIN_WORDS], ids=["values", "words"])
+def test_what_says_nothing_new_of_a_thing_is_not_told(plain: dict[str, Any]) -> None:
     text = json.dumps({"objects": [{"caption": "a cat", "box": [0.1, 0.1, 0.5, 0.4], **plain}]})
     assert formats.read_noted(text, order="xyxy").warnings == ()
 
@@ -255,3 +266,20 @@ def test_a_canvas_may_be_told_in_words(size: str) -> None:
         {"canvas": size, "box_format": "xyxy", "objects": [{"label": "a", "box": [0, 0, 1, 1]}]}
     )
     assert formats.read(text).canvas == Canvas(512, 256)
+
+
+@pytest.mark.parametrize("proportion", ["16x9", "1x1", "3 × 4", "21x9", "16x16", "1000x63"])
+def test_a_proportion_is_no_size_in_pixels(proportion: str) -> None:
+    thing = {"label": "a", "x0": 0.1, "y0": 0.1, "x1": 0.5, "y1": 0.5}
+    source = {"size": proportion, "objects": [thing]}
+    reading = formats.read_noted(json.dumps(source), "llm", canvas=Canvas(1344, 768))
+    assert reading.layout.checked().canvas == Canvas(1344, 768)
+    assert [(one.code, one.path) for one in reading.warnings] == [("proportion_not_read", ("size",))]
+    reading = formats.read_noted(json.dumps({**source, "image_size": "640x480"}), "llm")
+    assert reading.layout.canvas == Canvas(640, 480)
+
+
+@pytest.mark.parametrize(("key", "value"), [("strength", "1.5"), ("enabled", "false"), ("negative", "0")])
+def test_a_word_that_says_something_is_told(key: str, value: str) -> None:
+    text = json.dumps({"objects": [{"caption": "a cat", "box": [0.1, 0.1, 0.5, 0.4], key: value}]})
+    assert [one.code for one in formats.read_noted(text, order="xyxy").warnings] == ["key_not_read"]

@@ -316,30 +316,30 @@ def test_weights_are_strengths() -> None:
             {"boxes": CORNERS, "labels": [17, 18]},
             ["the names of the classes 17, 18 are not told; their numbers stand for them"],
         ),
-        ("a cat\n0 0.5 0.5 0.2 0.2 0.1 0.1 2", ['"keypoints" is not read (1 times)']),
-        ("cat<loc_1><loc_2><loc_300><loc_400> and a dog", ['"and a dog" is not read (1 times)']),
+        ("a cat\n0 0.5 0.5 0.2 0.2 0.1 0.1 2", ['"keypoints" is not read (in 1 of the entries)']),
+        ("cat<loc_1><loc_2><loc_300><loc_400> and a dog", ['"and a dog" is not read (in 1 of the entries)']),
         (
             {"bboxes": [[1, 2, 30, 40]], "bboxes_labels": ["cat"], "polygons": [[[1, 2, 3, 4, 5, 6]]]},
-            ['"polygons" is not read (1 times)'],
+            ['"polygons" is not read (in 1 of the entries)'],
         ),
         (
             {"boxes": CORNERS, "labels": ["a", "b"], "masks": [[[0, 1]], [[1, 1]]]},
-            ['"masks" is not read (1 times)'],
+            ['"masks" is not read (in 1 of the entries)'],
         ),
         (
             {"predictions": [{"x": 5, "y": 5, "width": 2, "height": 2, "class": "a", "points": [{"x": 1}]}]},
-            ['"points" is not read (1 times)'],
+            ['"points" is not read (in 1 of the entries)'],
         ),
         (
             {
                 **LABELME,
                 "shapes": [{"label": "a", "points": [[1, 1], [5, 5]], "shape_type": "mask", "mask": "iV"}],
             },
-            ['"mask" is not read (1 times)'],
+            ['"mask" is not read (in 1 of the entries)'],
         ),
         (
             {**TASK, "annotations": [{"result": [*RESULTS, CHOICE, {"type": "relation"}]}]},
-            ['"choices" is not read (1 times)', '"relation" is not read (1 times)'],
+            ['"choices" is not read (in 1 of the entries)', '"relation" is not read (in 1 of the entries)'],
         ),
         (
             {**TASK, "annotations": TASK["annotations"] * 2},
@@ -355,7 +355,7 @@ def test_weights_are_strengths() -> None:
         ),
         (
             {**DIFFUSION, "annos": [{**DIFFUSION["annos"][0], "point": [1, 2]}]},
-            ['"point" is not read (1 times)'],
+            ['"point" is not read (in 1 of the entries)'],
         ),
     ],
 )

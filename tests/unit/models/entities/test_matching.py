@@ -146,6 +146,32 @@ def test_an_override_that_names_nothing_is_told(text, told) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["cafe\u0301", "caf\u00e9", "Big cafe\u0301", "CAF\u00c9", "big\u00a0cafe\u0301", "cafe\u0301 1"],
+)
+def test_an_override_names_its_entity_in_every_spelling(text) -> None:
+    for noun in ("caf\u00e9", "cafe\u0301"):
+        assert read_overrides(f"{text} = 1", [Named("rain"), Named(f"big {noun}")], layout("a")) == {1: 0}
+
+
+@dataclass(frozen=True)
+class Shirt:
+    """As a parser takes it apart."""
+
+    text: str
+    noun: str = "shirt"
+    modifiers: tuple[str, ...] = ("red", "t")
+
+
+@pytest.mark.parametrize("text", ["t\u2011shirt", "t-shirt", "red t-shirt", "Red T\u2010shirt", "shirt"])
+def test_an_override_may_name_a_word_with_hyphens(text) -> None:
+    for written in ("red t\u2011shirt", "red t-shirt"):
+        assert read_overrides(f"{text} = 1", [Shirt(written)], layout("a")) == {0: 0}
+    both = [Shirt("red t-shirt"), Shirt("t-shirt", modifiers=("t",))]
+    assert read_overrides("t-shirt = 1", both, layout("a")) == {1: 0}, "the whole words first"
+
+
+@pytest.mark.parametrize(
     ("one", "other"), [("cafe\u0301", "café"), ("child\u2019s", "child's"), ("t\u2011shirt", "t-shirt")]
 )
 def test_spellings_of_one_letter_or_sign_are_one_word(one, other):
