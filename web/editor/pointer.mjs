@@ -88,8 +88,7 @@ export class Pointer {
     const target = event.ctrlKey || event.metaKey ? null : this.target(at, event);
     if (event.altKey && target) {
       this.editor.run("cycleAt", ...at);
-      this.editor.announceSelection();
-      return undefined;
+      return this.editor.announceSelection();
     }
     if (target) return this.startMove(begin, target);
     if (tool === "select") return this.startMarquee(begin);

@@ -54,15 +54,6 @@ LATENT = Concentration(mode="latent", strength=2.0)
 GRADIENT = 2e-3
 
 
-@pytest.fixture(scope="module")
-def loaded(unet_weights):
-    """A MODEL as a loader node makes it: its weights are tensors of inference mode."""
-    with torch.inference_mode():
-        made = tiny_model(UNET, unet_weights)
-    assert all(p.is_inference() for p in made.model.diffusion_model.parameters())
-    return made
-
-
 def guide(model, prompts, layout, settings=LATENT, **options):
     return *apply_concentration(
         model, prompts[0], entities_of_prompt(), settings, layout, **options

@@ -14,7 +14,7 @@ from comfy.ldm.modules.diffusionmodules import openaimodel
 from comfyui_probe import evaluate
 from host_cases import assert_close, noise, sample
 from prompt_entities import entities_of_prompt
-from tiny_comfyui import CPU, random_like, tiny_model, tiny_unet_config
+from tiny_comfyui import CPU, random_like, tiny_unet_config
 from tiny_sdxl import UNET
 
 import nodes
@@ -31,13 +31,6 @@ LATENTS = noise(2, 16, 16)
 LATENT = Concentration(mode="latent", strength=2.0)
 # The same operations on the same numbers; the gradient is normalised, so rounding shows relative to one.
 GRADIENT = 1e-4
-
-
-@pytest.fixture(scope="module")
-def loaded(unet_weights):
-    """A MODEL as a loader node makes it: its weights are tensors of inference mode."""
-    with torch.inference_mode():
-        return tiny_model(UNET, unet_weights)
 
 
 @pytest.fixture(params=["all is kept", "checkpoints"])
