@@ -78,6 +78,14 @@ class Plan(Protocol):
         """Picture `number` of a point; it has the same noise at every point."""
         ...
 
+    def first(self, point: Point) -> Point | None:
+        """The point whose picture of a number is drawn before this one's, and shown to `after`."""
+        ...
+
+    def after(self, job: Job, picture: Pixels) -> Job:
+        """A job that knows where the first picture shows what is asked for."""
+        ...
+
     def real(self, number: int) -> Pixels:
         """The real picture of what picture `number` is to show, (height, width, 3)."""
         ...

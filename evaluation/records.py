@@ -78,13 +78,24 @@ class Evaluation(Generic[AnyPlan]):
         missing = self.missing()
         points = dict.fromkeys(point for point, _ in missing)
         scores = {point: self.run.findings(point.name, SCORES) for point in points}
-        seconds = {point: self.run.findings(point.name, SECONDS) for point in points}
+        seconds = self.seconds()
         for point, number in missing:
             case = self.run.cases[number]
             if case.id in scores[point]:
-                taken = None if point.method in NOT_SAMPLED else seconds[point].get(case.id)
+                taken = None if point.method in NOT_SAMPLED else self._taken(seconds, point, case.id)
                 things = len(case.layout.active)
                 self._add(point, number, {"things": things, "seconds": taken, **scores[point][case.id]})
+
+    def seconds(self) -> dict[Point, dict[str, Any]]:
+        """What is known of how long the plan's pictures took, by case, and those that they begin with."""
+        points = {each for point in self.plan.points() for each in (point, self.plan.first(point)) if each}
+        return {point: self.run.findings(point.name, SECONDS) for point in points}
+
+    def _taken(self, seconds: Mapping[Point, Mapping[str, Any]], point: Point, case: str) -> Any:
+        """The seconds of a picture, with those of the one before it."""
+        own, first = seconds[point].get(case), self.plan.first(point)
+        before = None if first is None else seconds[first].get(case)
+        return own if own is None or before is None else {kind: own[kind] + before[kind] for kind in own}
 
     def _add(self, point: Point, number: int, values: Mapping[str, Any]) -> None:
         settings = {"settings": dict(point.settings)} if point.settings else {}

@@ -14,9 +14,10 @@ from PIL import Image
 
 from ..generation.jobs import Drawer, Job
 from ..generation.methods import NOT_SAMPLED
+from ..pictures.reading import read_picture
 from .benchmark import REAL, Pixels, Plan, Point, Scorer
 from .harness.cases import Case
-from .harness.drawing import SECONDS, draw_each
+from .harness.drawing import draw_each
 from .harness.measuring import Item, Measure, Stage, measure
 from .harness.run_folder import Found, Shard
 from .records import SCORES, AnyPlan, Evaluation
@@ -24,11 +25,11 @@ from .records import SCORES, AnyPlan, Evaluation
 
 @dataclass(frozen=True)
 class PlannedWay:
-    """A point of a plan as the harness draws it; `original(number)` is the file of a real picture."""
+    """A point of a plan as the harness draws it; `drawn` gives the file of another point's picture."""
 
     plan: Plan
     point: Point
-    original: Callable[[int], str]
+    drawn: Callable[[Point, int], Path]
 
     @property
     def name(self) -> str:
@@ -37,9 +38,13 @@ class PlannedWay:
 
     def job(self, case: Case) -> Job:
         """The picture of a case; what is not sampled starts from the real one."""
-        job = self.plan.job(self.point, int(case.id))
-        not_sampled = self.point.method in NOT_SAMPLED
-        return replace(job, original=self.original(int(case.id))) if not_sampled else job
+        number = int(case.id)
+        job = self.plan.job(self.point, number)
+        if self.point.method in NOT_SAMPLED:
+            return replace(job, original=str(self.drawn(REAL, number).resolve()))
+        if first := self.plan.first(self.point):
+            return self.plan.after(job, np.array(read_picture(self.drawn(first, number))))
+        return job
 
 
 def draw_missing(
@@ -52,28 +57,29 @@ def draw_missing(
     `open_drawer` is called once, and only if something has to be drawn.
     """
 
-    def original(number: int) -> str:
-        return str(evaluation.picture(REAL, number).resolve())
-
-    drawn: list[tuple[PlannedWay, Case]] = []
+    drawn: dict[tuple[Point, int], tuple[PlannedWay, Case]] = {}
     missing = evaluation.missing()
-    seconds = {point: evaluation.run.findings(point.name, SECONDS) for point in evaluation.plan.points()}
+    seconds = evaluation.seconds()
     for point, number in missing:
-        file, case = evaluation.picture(point, number), evaluation.run.cases[number]
         if point.method in NOT_SAMPLED and not (real := evaluation.picture(REAL, number)).is_file():
             _save(evaluation.plan.real(number), real)
-        # A picture whose seconds are not known would take them from all of its point.
-        if not file.is_file() or (point.method not in NOT_SAMPLED and case.id not in seconds[point]):
-            drawn.append((PlannedWay(evaluation.plan, point, original), case))
+        first = evaluation.plan.first(point)
+        for each in (point,) if first is None else (first, point):
+            file, case = evaluation.picture(each, number), evaluation.run.cases[number]
+            # A picture whose seconds are not known would take them from all of its point.
+            if not file.is_file() or (each.method not in NOT_SAMPLED and case.id not in seconds[each]):
+                way = PlannedWay(evaluation.plan, each, evaluation.picture)
+                drawn.setdefault((each, number), (way, case))
+    # Less than nothing where first pictures are drawn that nobody asked for: all are counted when they come.
     on_picture(len(missing) - len(drawn))
 
     @contextmanager
     def warmed_up() -> Iterator[Drawer]:
         with open_drawer() as drawer:
-            _warm_up(evaluation, drawer, drawn)
+            _warm_up(evaluation, drawer, list(drawn.values()))
             yield drawer
 
-    draw_each(evaluation.run, drawn, warmed_up, Shard(), on_picture)
+    draw_each(evaluation.run, list(drawn.values()), warmed_up, Shard(), on_picture)
 
 
 def score_drawn(

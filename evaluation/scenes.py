@@ -16,7 +16,9 @@ from ..shapes_world import (
     Split,
     join,
 )
+from ..shapes_world.judge import read_things
 from .benchmark import WEIGHTS, Pixels, Point, Record
+from .scorers.binding import outlined
 
 # Evaluated scenes and the renders that pictures are compared with; training draws from seed 1, calibration of
 # the judge and samples while training from others.
@@ -100,6 +102,14 @@ class ScenePlan(ABC):
         sampling = replace(self.sampling, seed=self.sampling.seed + number)
         options = self.options(point, sample)
         return Job(self.family, point.method, sample.layout, *self.scenes.size, sampling, options)
+
+    def first(self, point: Point) -> Point | None:
+        """None: a picture here needs no other."""
+        return None
+
+    def after(self, job: Job, picture: Pixels) -> Job:
+        """The job with each instance where the judge finds its thing in the picture, as a mask."""
+        return replace(job, layout=outlined(job.layout, read_things(picture)))
 
     def real(self, number: int) -> Pixels:
         """The real picture of scene `number`."""

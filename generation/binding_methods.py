@@ -13,6 +13,7 @@ METHODS: Mapping[str, Method] = {
     "local": Method("local, own maps", baseline="plain", weighted=True),
     "latent": Method("latent, own maps", baseline="plain", weighted=True, unet=True),
     "attend-and-excite": Method("Attend-and-Excite's objective", baseline="plain", unet=True),
+    "local-found": Method("local, first picture's outlines", baseline="plain", weighted=True, redraws=True),
     "lora": Method("LoRA", lora=True),
     "lora+local": Method("LoRA, local, own maps", lora=True, baseline="lora", weighted=True),
     "local-boxes": Method("local, boxes", boxes=True, baseline="plain", weighted=True),

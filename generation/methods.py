@@ -14,6 +14,8 @@ class Method:
     owner/name on GitHub.
     `baseline` names the method that its guidance is added to, and that it is without strength; `weighted`
     says whether that guidance has a token and a pixel term. What is not `sampled` starts from a real picture.
+    `redraws`: it draws a second picture from the noise of one by its baseline, knowing where that one shows
+    the things; its seconds are those of both.
     `own_model`: it draws with a model of its own kind, which the user names. `unet`: it acts on a UNet alone.
     """
 
@@ -24,6 +26,7 @@ class Method:
     pack: str = ""
     baseline: str = ""
     weighted: bool = False
+    redraws: bool = False
     sampled: bool = True
     own_model: bool = False
     unet: bool = False

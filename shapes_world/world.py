@@ -89,7 +89,7 @@ def make_sample(scene: Scene, with_masks: bool = False) -> Sample:
             id=str(index + 1),
             box=mask_box(mask),
             caption=describe(figure),
-            mask=_run_length(mask) if with_masks else None,
+            mask=run_length(mask) if with_masks else None,
         )
         for index, (figure, mask) in enumerate(zip(scene.figures, painting.masks, strict=True))
     )
@@ -111,6 +111,6 @@ def mask_box(mask: NDArray[np.bool_]) -> Box:
     )
 
 
-def _run_length(mask: NDArray[np.bool_]) -> RunLength:
+def run_length(mask: NDArray[np.bool_]) -> RunLength:
     height, width = mask.shape
     return RunLength.from_raster(mask.astype(np.uint8).tobytes(), width, height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from ...layout import Layout
 from ...shapes_world import Look, parse
 from ...shapes_world.judge import Reading, read_things
+from ...shapes_world.world import run_length
 from .placement import placement
 
 # What agreement is worth, each more than all that follows it can add up to in one picture of 8 things.
@@ -53,6 +55,24 @@ def bindings(readings: Sequence[Reading], things: Sequence[Look]) -> list[dict[s
         )
         found.append({"present": True, "color": color, "pattern": pattern, "swapped": swapped})
     return found
+
+
+def outlined(layout: Layout, readings: Sequence[Reading]) -> Layout:
+    """The layout with the outlines of what is found for the things of its prompt, by shape as in `bindings`.
+
+    Instances whose shape is not found are left out; colours and patterns may be wrong.
+    """
+    phrases, _ = parse(layout.prompt)
+    things = [phrase.look for phrase in phrases]
+    found = zip(layout.instances, things, assign(readings, things), strict=True)
+    return replace(
+        layout,
+        instances=tuple(
+            replace(instance, box=reading.box, mask=run_length(reading.mask))
+            for instance, thing, reading in found
+            if reading is not None and reading.shape == thing.shape
+        ),
+    )
 
 
 def assign(readings: Sequence[Reading], things: Sequence[Look]) -> list[Reading | None]:

@@ -98,6 +98,10 @@ class BindingPlan(ScenePlan):
         """The LoRAs as points name them."""
         return [lora.identity for lora in self.loras]
 
+    def first(self, point: Point) -> Point | None:
+        """The baseline of a method that redraws."""
+        return Point(BASELINES[point.method]) if METHODS[point.method].redraws else None
+
     def settings(self) -> dict[str, Any]:
         """The guidance."""
         return asdict(self.guidance)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ....generation.jobs import Job
 from ....models.concentration.energy import MaxAttentionObjective
-from ....models.concentration.find_targets import find_targets
+from ....models.concentration.find_targets import LEFT_ALONE, OWN_MAP, find_targets
 from ....models.entities.extraction import (
     Entity,
     EntityTokens,
@@ -96,13 +96,13 @@ def _entity(text: str, spans: Sequence[Span], counts: Counter[str]) -> Entity:
     )
 
 
-def _guided(before: Method, mode: str, boxes: bool) -> Method:
+def _guided(before: Method, mode: str, boxes: bool, without_region: str = OWN_MAP) -> Method:
     """Attribute Concentration after `before`, with the layout's regions or with self-derived ones."""
 
     def method(parts: Parts, request: BindingRequest) -> Applied:
         model, positive, negative = before(parts, request)
         layout = request.layout if boxes else None
-        settings = replace(request.settings, mode=mode)
+        settings = replace(request.settings, mode=mode, without_region=without_region)
         entities = find_entities(parts.clip, request)
         model, positive = apply_concentration(model, positive, entities, settings, layout)
         return Applied(model, positive, negative)
@@ -147,6 +147,8 @@ METHODS: dict[str, Method] = {
     "local": _guided(plain, "local", boxes=False),
     "latent": _guided(plain, "latent", boxes=False),
     "attend-and-excite": attend_and_excite,
+    # What the first picture does not show has no instance in the request's layout.
+    "local-found": _guided(plain, "local", boxes=True, without_region=LEFT_ALONE),
     "lora": lora,
     "lora+local": _guided(lora, "local", boxes=False),
     "local-boxes": _guided(plain, "local", boxes=True),

@@ -45,8 +45,27 @@ class GreyPlan:
         options = {"grey": 10 * number * dict(point.settings).get("light", 1.0)}
         return Job("grey", point.method, self.layout(number), 8, 8, Sampling(seed=number), options)
 
+    def first(self, point):
+        return None
+
     def real(self, number):
         return np.full((8, 8, 3), 10 * number, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class SecondLookPlan(GreyPlan):
+    """Pictures one lighter than the first ones, which "paint" draws."""
+
+    first_too: bool = False
+
+    def points(self):
+        return [Point("again"), *([Point("paint")] if self.first_too else [])]
+
+    def first(self, point):
+        return Point("paint") if point.method == "again" else None
+
+    def after(self, job, picture):
+        return replace(job, options={"grey": float(picture.mean()) + 1})
 
 
 class Painter:
@@ -102,6 +121,35 @@ def test_every_point_is_drawn_scored_and_recorded_once(tmp_path):
     assert complete[LIGHT][0]["settings"] == {"light": 2.0}
     assert complete[REAL][0]["seconds"] is complete[Point("reconstructed")][0]["seconds"] is None
     assert (tmp_path / "pictures" / "paint@2" / "00002.png").is_file()
+
+
+@pytest.mark.parametrize("first_too", [False, True])
+def test_what_begins_with_a_first_picture_sees_it_and_costs_both(first_too, tmp_path):
+    painter, counts = Painter(), []
+    evaluation = Evaluation(tmp_path, SecondLookPlan(first_too=first_too))
+    draw_missing(evaluation, lambda: opened(painter), counts.append)
+    # Each first picture once, before the second, whether it is compared or not.
+    assert [method for method, *_ in painter.drawn[1:]] == ["paint", "again"] * 3
+    assert sum(counts) == len(evaluation.missing())
+    score_drawn(evaluation, [mean])
+    assert [evaluation.records[Point("again"), n]["mean"] for n in range(3)] == [1, 11, 21]
+    assert {one["seconds"]["cpu"] for one in evaluation.records.values() if one["method"] == "again"} == {2.0}
+    assert sum(one["method"] == "paint" for one in evaluation.records.values()) == 3 * first_too
+    # A first picture that is gone is drawn again, for a second one alone.
+    for way, number in (("again", 1), ("paint", 1), ("paint", 2)):
+        (tmp_path / "pictures" / way / f"0000{number}.png").unlink()
+    (tmp_path / "records.jsonl").unlink()
+    (tmp_path / "findings" / "again").rename(tmp_path / "other")
+    painter = Painter()
+    evaluation = Evaluation(tmp_path, SecondLookPlan())
+    draw_missing(evaluation, lambda: opened(painter))
+    assert [(method, prompt) for method, _, prompt in painter.drawn[1:]] == [
+        ("again", "grey 0"),
+        ("paint", "grey 1"),
+        ("again", "grey 1"),
+        ("paint", "grey 2"),
+        ("again", "grey 2"),
+    ]
 
 
 def test_a_report_of_fewer_is_of_the_first_that_are_asked_for(tmp_path):

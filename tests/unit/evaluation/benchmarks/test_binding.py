@@ -139,6 +139,26 @@ def test_a_real_picture_binds_everything_and_an_empty_one_nothing():
     assert np.isnan(present_rate([empty], ONCE, "color"))
 
 
+def test_a_first_picture_says_where_its_things_are_and_not_what_they_look_like():
+    point = Point("local-found", (("strength", 2.0),))
+    assert PLAN.first(point) == Point("plain")
+    assert [name for name in METHODS if PLAN.first(Point(name))] == ["local-found"]
+    for number in range(6):
+        sample, job = SCENES.sample(number), PLAN.job(point, number)
+        captions = [one.caption for one in job.layout.instances]
+        # In other colours it is in the same places.
+        for picture in (sample.image, sample.image[..., ::-1].copy()):
+            seen = PLAN.after(job, picture)
+            assert replace(seen, layout=job.layout) == job
+            assert [one.caption for one in seen.layout.instances] == captions
+            for one, true in zip(seen.layout.instances, sample.masks, strict=True):
+                mask = np.frombuffer(one.mask.raster(128, 128), np.uint8).reshape(128, 128) > 0
+                assert (mask & true).sum() / (mask | true).sum() > 0.9
+        gone = np.where(sample.masks[0, ..., None], sample.image[0, 0], sample.image)
+        assert captions[0] not in [one.caption for one in PLAN.after(job, gone).layout.instances]
+    assert PLAN.after(job, np.full((128, 128, 3), 204, dtype=np.uint8)).layout.instances == ()
+
+
 def test_more_than_the_prompt_names_is_extra():
     sample = SCENES.sample(1)
     prompt = f"{sample.layout.instances[0].caption} on {sample.scene.background}"
