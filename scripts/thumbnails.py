@@ -48,7 +48,7 @@ ON_DEMO = {
     "See where words look": "a green triangle and an orange cross on grey",
 }
 # A first picture, what is found in it, and a second pass that keeps words on what was found.
-REFINED = {"Refine a picture": "a red circle and a blue square on grey"}
+REFINED = {"Refine a picture": "a pink checked diamond, a red triangle and a yellow striped cross on mint"}
 SAID = "drawn by the demo model, not by SDXL"
 SAID_REFINED = f"{SAID}; outlined by its own judge"
 # The judge that a template names, of which a tiny one of random weights takes the place.
