@@ -16,9 +16,7 @@ from ..shapes_world import (
     Split,
     join,
 )
-from ..shapes_world.judge import read_things
 from .benchmark import WEIGHTS, Pixels, Point, Record
-from .scorers.binding import outlined
 
 # Evaluated scenes and the renders that pictures are compared with; training draws from seed 1, calibration of
 # the judge and samples while training from others.
@@ -108,8 +106,8 @@ class ScenePlan(ABC):
         return None
 
     def after(self, job: Job, picture: Pixels) -> Job:
-        """The job with each instance where the judge finds its thing in the picture, as a mask."""
-        return replace(job, layout=outlined(job.layout, read_things(picture)))
+        """The job as it is: nothing is looked for in another picture."""
+        return job
 
     def real(self, number: int) -> Pixels:
         """The real picture of scene `number`."""

@@ -67,13 +67,16 @@ def grow_silhouettes(maps: Tensor, regions: Regions) -> Silhouettes:
     for box, mask, one in zip(regions.boxes, regions.masks, maps.float(), strict=True):
         x0, y0, x1, y1 = box_cells(box, grid)
         part = silhouette(one[y0:y1, x0:x1]) if mask is None else None
-        if part is None:
+        whole = torch.zeros(grid, dtype=torch.bool)
+        if part is not None:
+            whole[y0:y1, x0:x1] = part
+        within = _within(whole, box)
+        # A box without height or width touches a cell of the map, and none of a finer grid.
+        if part is None or not within.any():
             masks.append(mask)
             shares.append(None)
             continue
-        whole = torch.zeros(grid, dtype=torch.bool)
-        whole[y0:y1, x0:x1] = part
-        masks.append(_within(whole, box))
+        masks.append(within)
         shares.append(float(part.float().mean()))
     return Silhouettes(replace(regions, masks=tuple(masks)), tuple(shares))
 

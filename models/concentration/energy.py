@@ -25,6 +25,9 @@ __all__ = [
 
 # Root mean square of the change that strength 1 makes to the predicted noise, which itself has 1.
 LATENT_STEP = 0.1
+# SDXL's own largest noise level. Zero-terminal-SNR schedules begin at 4,519 and are below 40 a step later: a
+# tenth of that noise is more than the rest of the run could take back.
+LARGEST_NOISE = 14.6147
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,11 @@ from ..engine.settings import Settings
 from ..options import flag
 
 CAPTIONER_SETTINGS = Settings(
-    steps=8000,
+    steps=20000,
     batch=16,
     learning_rate=1.6e-3,
     warm_up=100,
-    cool_down=4000,
+    cool_down=10000,
     beta2=0.98,
     ema_decay=0.998,
     every_log=20,

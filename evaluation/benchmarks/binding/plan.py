@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ....generation.binding_methods import BASELINES, METHODS
+from ....generation.jobs import Job
 from ....shapes_world import Sample
-from ...benchmark import PlanError, Point
+from ....shapes_world.judge import read_things
+from ...benchmark import Pixels, PlanError, Point
 from ...scenes import ScenePlan, Scenes, sentences
+from ...scorers.binding import outlined
 
 # A figure in a caption: its words without the article.
 _FIGURE = re.compile(r"\ban? (.+?)(?=, | and | on )")
@@ -101,6 +104,10 @@ class BindingPlan(ScenePlan):
     def first(self, point: Point) -> Point | None:
         """The baseline of a method that redraws."""
         return Point(BASELINES[point.method]) if METHODS[point.method].redraws else None
+
+    def after(self, job: Job, picture: Pixels) -> Job:
+        """The job with each instance where the judge finds its thing in the picture, as a mask."""
+        return replace(job, layout=outlined(job.layout, read_things(picture)))
 
     def settings(self) -> dict[str, Any]:
         """The guidance."""

@@ -18,6 +18,7 @@ import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
+from ....models.concentration.energy import LARGEST_NOISE
 from .binder import Binder, find_binder
 from .compiled import PlainRuns
 from .errors import UnexplainedRowsError
@@ -180,7 +181,8 @@ class ModelWrappers:
         if moves:
             if asked.late:
                 self._tell(MOVED_LATE)
-            known.add_move(sum(moves[1:], moves[0]) * sigmas.reshape(-1, 1, 1, 1))
+            reach = sigmas.clamp(max=LARGEST_NOISE).reshape(-1, 1, 1, 1)
+            known.add_move(sum(moves[1:], moves[0]) * reach)
         return known.moved(evaluate(evaluated, latent, acting))
 
     def _move(self, step: GuidingStep, run: Callable[[Tensor], Any], model: Any, latent: Tensor) -> Tensor:

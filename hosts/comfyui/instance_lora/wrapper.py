@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from ..attention.layer_call import Block
 from ..attention.parts import is_part
 from ..attention.run_cache import RunCache
 from ..attention.unet.call import options_of, over_patches, with_options
-from ..attention.unet.layers import cross_attention_blocks, transformer_block
+from ..attention.unet.layers import cross_attention_blocks, preferred_attentions, transformer_block
 from ..attention.unet.patch import Attention, plain_attention
 from .reading import ReadLora
 
@@ -125,12 +126,13 @@ class LoraCall:
     def patch(self, base: Attention | None, block: Block) -> Attention:
         """The attn2 patch of a block over the one found there."""
         name = self._names()[block]
+        plain = partial(plain_attention, preferred=preferred_attentions(self._unet).get(block))
 
         def attend(query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
             found = [self._texts.pop(f"{name}.{layer}", {}) for layer in TEXT_LAYERS]
             # Below, captions may go through the same layers (Draw Regions, silhouettes), which are no prompt.
             self._below = True
-            attended = (base or plain_attention)(query, key, value, extra_options)
+            attended = (base or plain)(query, key, value, extra_options)
             self._below = False
             grid = tuple(extra_options["activations_shape"][-2:])
             for index, regions in dict.fromkeys((one.index, one.regions) for one in self._loras):
@@ -143,8 +145,8 @@ class LoraCall:
                     for whole, texts in zip((key, value), found, strict=True)
                 )
                 part = query.index_select(1, rows)
-                more = plain_attention(part, new_key, new_value, extra_options)
-                less = plain_attention(part, key, value, extra_options)
+                more = plain(part, new_key, new_value, extra_options)
+                less = plain(part, key, value, extra_options)
                 attended = attended.index_add(1, rows, (more - less).to(attended))
             return attended
 

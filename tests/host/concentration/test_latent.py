@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import comfy.model_management
 import comfy.samplers
+import comfy_extras.nodes_model_advanced
 import folder_paths
 import node_helpers
 import pytest
@@ -380,6 +381,19 @@ def ranged(conditioning, start, end):
 
 def masked(conditioning, mask, strength=1.0):
     return nodes.ConditioningSetMask().append(conditioning, mask, "default", strength)[0]
+
+
+def test_a_schedule_that_begins_at_almost_infinite_noise_is_guided_as_others(loaded, prompts, layout):
+    """Zero-terminal-SNR v-prediction: a tenth of its first noise would be hundreds of times the picture."""
+    patch = comfy_extras.nodes_model_advanced.ModelSamplingDiscrete().patch
+    moved = {}
+    for zsnr in (False, True):
+        model = patch(loaded, "v_prediction", zsnr)[0]
+        plain = sample((model, *prompts), {"samples": torch.zeros(1, 4, 16, 16)}, 12)
+        guided = sample(guide(model, prompts, layout), {"samples": torch.zeros(1, 4, 16, 16)}, 12)
+        assert 0.8 < guided.std() / plain.std() < 1.25
+        moved[zsnr] = (guided - plain).std()
+    assert 0.3 < moved[True] / moved[False] < 3
 
 
 def test_a_prompt_out_of_its_range_moves_nothing(loaded, clip, prompts, layout):

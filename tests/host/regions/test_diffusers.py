@@ -224,6 +224,30 @@ def test_z_image_of_texts_of_other_lengths(clip, layout, prompts, noise):
 
 
 @torch.inference_mode()
+def test_z_image_gives_no_token_a_place_below_the_first(clip, layout, prompts, noise):
+    """Captions and prompt end right before the picture; the longest of all begins at the first place, 1."""
+    _, other = made("Z-Image")
+    longest = 77
+    captions = captions_for("Z-Image", clip, layout)
+    assert {one.shape[-2] for one in captions} == {longest}
+    embed, asked = other.rope_embedder, []
+
+    def watched(ids):
+        asked.append(ids[:, 0].tolist())
+        return embed(ids)
+
+    other.rope_embedder = watched
+    short = prompts[0][0][0][0, :20]
+    with draw_regions(other, layout, captions, [short]):
+        other([noise[0][:, None]], torch.tensor([0.5]), [short], False)
+    # The model fills the prompt up to 32 tokens, and the 48 of the picture have one place.
+    pictures, text = asked
+    assert text[:32] == [*range(longest - 31, longest + 1)]
+    assert text[32:] == [*range(1, longest + 1)] * len(captions)
+    assert pictures[:48] == [longest + 1] * 48
+
+
+@torch.inference_mode()
 def test_what_of_an_instance_has_no_effect_is_told(clip, layout, prompts, caplog):
     _, other = made("SD3.5")
     text, captions = prompts[0][0][0], captions_for("SD3.5", clip, layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+import folder_paths
 import pytest
 import torch
 from attention_overrides import OVERRIDE, SelfAttentionOverride
@@ -12,12 +13,15 @@ from comfy.ldm.modules import attention
 from comfy_extras.nodes_model_advanced import ModelAttentionBackend
 from host_cases import EFFECT, assert_close, sample
 from prompt_entities import entities_of_prompt
+from safetensors.torch import save_file
 
 from instance_composer.hosts.comfyui.attention.unet import patch
 from instance_composer.hosts.comfyui.attention_maps.record import record_attention
 from instance_composer.hosts.comfyui.concentration.apply import Concentration, apply_concentration
 from instance_composer.hosts.comfyui.ifadapter.apply import apply_ifadapter
+from instance_composer.hosts.comfyui.instance_lora.apply import lora_for_instance
 from instance_composer.hosts.comfyui.prompts.entities import PromptEntities
+from instance_composer.hosts.comfyui.regions.apply import draw_regions
 
 EMPTY = {"samples": torch.zeros(1, 4, 16, 16)}
 # Two steps of latents of order one, in which the mode latent moves by normalised gradients.
@@ -198,3 +202,34 @@ def test_the_attention_that_a_checkpoint_chose_for_a_layer(request, preferring, 
         else:
             assert (found - alone).abs().max() > EFFECT / 10
         assert (alone - sample((model, *prompts), EMPTY, 1)).abs().max() > EFFECT / 10
+
+
+def test_self_attention_that_a_checkpoint_chose_is_isolated_as_it_is(preferring, clip, prompts, layout):
+    with torch.inference_mode():
+        positive, negative = prompts
+        sample((preferring, *prompts), EMPTY, 1)
+        modules = preferring.model.diffusion_model.named_modules()
+        chosen = [m for name, m in modules if isinstance(m, Preferred) and "attn1" in name]
+        before = [one.calls for one in chosen]
+        assert all(before)
+        model, placed = draw_regions(preferring, clip, layout, positive, isolate=1.0)
+        sample((model, placed, negative), EMPTY, 1)
+        assert [one.calls for one in chosen] == [2 * calls for calls in before]
+
+
+def test_a_lora_of_nothing_for_an_instance_leaves_the_attention_that_a_checkpoint_chose(
+    preferring, prompts, layout, tmp_path
+):
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+    state = {}
+    for key, weight in preferring.model.diffusion_model.state_dict().items():
+        if key.endswith(("attn2.to_k.weight", "attn2.to_v.weight")):
+            name = f"diffusion_model.{key.removesuffix('.weight')}"
+            state[f"{name}.lora_down.weight"] = torch.ones(1, weight.shape[1])
+            state[f"{name}.lora_up.weight"] = torch.zeros(weight.shape[0], 1)
+    save_file(state, tmp_path / "of_nothing.safetensors")
+    with torch.inference_mode():
+        alone = sample((preferring, *prompts), EMPTY, 1)
+        tuned, _ = lora_for_instance(preferring, layout, "book", "of_nothing.safetensors")
+        assert tuned is not preferring
+        assert torch.equal(sample((tuned, *prompts), EMPTY, 1), alone)

@@ -68,6 +68,14 @@ def test_an_even_map_gives_the_box(value):
     assert grown.shares == (None,)
 
 
+def test_a_box_without_height_stays_where_a_finer_grid_has_no_cell_of_it():
+    """Its line is inside a cell of 38, and between two of 152."""
+    regions = Regions.of_boxes([[0.0, 0.75, 1.0, 0.75]])
+    maps = torch.rand(1, 38, 26, generator=torch.Generator().manual_seed(0)) ** 3
+    grown = grow_silhouettes(maps, regions)
+    assert (grown.regions.masks, grown.shares) == ((None,), (None,))
+
+
 def test_nearly_even_maps_and_specks_give_the_box():
     noise = 1 + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
     assert silhouette(noise) is None
@@ -109,3 +117,15 @@ def test_maps_of_several_sizes_count_alike_and_batches_stay_apart():
     doubled = torch.nn.functional.interpolate(coarse, (8, 8), mode="bilinear", align_corners=False)
     torch.testing.assert_close(maps.mean(2), (2 * fine + doubled) / 2)
     assert maps.mean(1) is None
+
+
+def test_a_limb_fainter_than_the_body_is_part_of_the_silhouette():
+    """In brightness it is nearer to what surrounds the thing than to its body."""
+    values = torch.full((32, 32), 0.1)
+    values[12:24, 8:24] = 1.0
+    values[4:12, 14:20] = 0.5
+    found = silhouette(values)
+    assert found is not None
+    assert found[5:24, 15:19].all()
+    assert not found[:, :5].any()
+    assert not found[:, 27:].any()

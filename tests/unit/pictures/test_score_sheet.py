@@ -45,3 +45,15 @@ def test_one_picture_alone_is_neither_framed_nor_starred():
     sheet = sheet_of(1)
     assert count(sheet, BEST) == 0
     assert count(sheet, GOOD) > 0
+
+
+def test_the_highest_score_of_each_name_has_the_star():
+    """On the sheet the pictures are 2, 3, 1; the first leads by picture, the last by attribute."""
+    sheet = sheet_of(3).convert("RGB")
+
+    def starred(place: int, row: int) -> bool:
+        left, top = 8 + 232 * (place % 2), 8 + place // 2 * sheet.height // 2
+        return sheet.getpixel((left + 86 - 8, top + 224 + 4 + 20 * row + 8)) == BEST
+
+    found = [[starred(place, row) for row in range(2)] for place in range(3)]
+    assert found == [[True, False], [False, False], [False, True]]

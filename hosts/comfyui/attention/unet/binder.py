@@ -75,9 +75,11 @@ class UNetBinder:
         options = over_patches("attn2", options_of(args, kwargs), blocks, patch)
         isolated = [one for one in groups if isinstance(one, PlacedGroup) and one.placed.isolated]
         if isolated:
+            chosen = {} if call.running is None else preferred_attentions(call.running, "attn1")
 
             def alone(base: Attention | None, block: Block) -> Attention:
-                return IsolatingPatch(base, [one for one in isolated if block in one.blocks], call)
+                here = [one for one in isolated if block in one.blocks]
+                return IsolatingPatch(base, here, call, chosen.get(block))
 
             every = (block for one in isolated for block in one.blocks)
             options = over_patches("attn1", options, every, alone)

@@ -26,18 +26,23 @@ logger = logging.getLogger("instance_composer")
 
 @dataclass(frozen=True, eq=False)
 class IsolatingPatch:
-    """One attn1 layer of one UNet call; `base` is the patch found there, None for plain attention."""
+    """One attn1 layer of one UNet call.
+
+    `base` is the patch found there, None for plain attention; `preferred` is the attention that the
+    checkpoint chose for the layer.
+    """
 
     base: Attention | None
     groups: Sequence[PlacedGroup]
     call: ModelCall
+    preferred: Any = None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, extra_options: dict[str, Any]) -> Tensor:
         if self.base is None:
-            attended = plain = plain_attention(query, key, value, extra_options)
+            attended = plain = plain_attention(query, key, value, extra_options, self.preferred)
         else:
             attended = self.base(query, key, value, extra_options)
-            plain = plain_attention(query, key, value, extra_options)
+            plain = plain_attention(query, key, value, extra_options, self.preferred)
         height, width = extra_options["activations_shape"][-2:]
         explained = len(query) == self.call.rows * len(self.call.labels)
         if not explained or not query.shape[1] == key.shape[1] == height * width:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import comfy.model_base
@@ -14,6 +14,9 @@ from .....models.ifadapter import IFAdapterConfig
 from .....models.sdxl.attention_layers import number_attention_layers
 from ..errors import ModelMismatchError
 from ..layer_call import Block
+
+# Self-attention and cross-attention of a transformer block, as ComfyUI calls them.
+Layer = Literal["attn1", "attn2"]
 
 
 def adapted_blocks(model: Any, config: IFAdapterConfig) -> dict[Block, int]:
@@ -80,22 +83,24 @@ def transformer_block(unet: Any, block: Block) -> BasicTransformerBlock:
     return [m for m in stage[index].modules() if isinstance(m, BasicTransformerBlock)][number]
 
 
-def preferred_attentions(unet: Any) -> Mapping[Block, Any]:
-    """The attention that a checkpoint may choose for a cross-attention: those of all that can have one.
+def preferred_attentions(unet: Any, layer: Layer = "attn2") -> Mapping[Block, Any]:
+    """The attention that a checkpoint may choose for a layer: those of all that can have one.
 
-    ComfyUI's from 0.40 can. The modules are looked up once for a UNet.
+    ComfyUI's from 0.40 can. `layer` is self-attention, attn1, or cross-attention. The modules are looked up
+    once for a UNet.
     """
-    if unet not in _preferred:
-        _preferred[unet] = {
-            (name, index, number): block.attn2.comfy_attention
+    known = _preferred.setdefault(unet, {})
+    if layer not in known:
+        known[layer] = {
+            (name, index, number): found.comfy_attention
             for name, index, transformer in _every_transformer(unet)
             for number, block in enumerate(transformer.transformer_blocks)
-            if hasattr(block.attn2, "comfy_attention")
+            if hasattr(found := getattr(block, layer, None), "comfy_attention")
         }
-    return _preferred[unet]
+    return known[layer]
 
 
-_preferred: WeakKeyDictionary[Any, Mapping[Block, Any]] = WeakKeyDictionary()
+_preferred: WeakKeyDictionary[Any, dict[Layer, Mapping[Block, Any]]] = WeakKeyDictionary()
 
 
 def _every_transformer(unet: Any) -> Iterable[tuple[str, int, Any]]:

@@ -64,3 +64,9 @@ def test_maps_one_cell_high_or_wide_give_a_number(shape: tuple[int, int]) -> Non
     attention = torch.zeros(2, *shape, 8)
     attention[..., 1] = 1.0
     assert max_attention_loss([attention], [[1]], WORDS) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_words_share_attention_as_sharply_as_there() -> None:
+    """One cell and two words 0.01 apart: the second has e / (1 + e) = 0.7311 of the two."""
+    attention = torch.tensor([0.93, 0.02, 0.03, 0.02]).view(1, 1, 1, 4)
+    assert max_attention_loss([attention], [[2]], 2) == pytest.approx(1 - 0.731059, abs=1e-5)

@@ -80,3 +80,16 @@ def test_a_step_has_the_size_of_the_distance_and_goes_downhill() -> None:
     assert step.square().mean((1, 2, 3)).sqrt().tolist() == pytest.approx([0.25, 0.75])
     assert (step * gradient).sum() < 0
     assert not unit_step(torch.zeros(1, 4, 2, 2), torch.ones(1)).any()
+
+
+def test_the_distance_is_the_mean_share_outside_over_tokens_then_over_entities() -> None:
+    """By hand, on 2 x 2 cells of which each entity has one column."""
+    shares = torch.zeros(2, 2, 4)
+    shares[..., 1] = torch.tensor([[0.2, 0.1], [0.0, 0.1]])  # half of it in the left column
+    shares[..., 2] = torch.tensor([[0.1, 0.1], [0.1, 0.1]])  # half as well
+    shares[..., 3] = torch.tensor([[0.1, 0.2], [0.0, 0.7]])  # a tenth of it outside the right column
+    boxes = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)]
+    two = Targets(((1, 2), (3,)), ((2,), (3,)), Regions.of_boxes(boxes), (False, False))
+    objective = ConcentrationObjective(two, 0.7, 1.3)
+    for active, expected in (((True, False), 0.5), ((False, True), 0.1), (BOTH, 0.3)):
+        assert float(objective([shares[None]], active).distance) == pytest.approx(expected)
