@@ -12,7 +12,6 @@ from torch import Tensor
 from ..models.ifadapter.adapter import IFAdapter
 from ..models.rewards.model import RewardModel
 from ..models.sdxl.files import open_unet
-from ..models.weights import CheckpointError
 from .installation import ADAPTERS, REWARDS, UNETS
 from .machine import GIB, free_memory
 from .model_files import ITERCOMP, ModelFile
@@ -69,9 +68,15 @@ def _tried(file: ModelFile, check: Callable[[Path], str]) -> Row:
         return Row("ok", file.name, check(file.path))
     except ImportError as error:
         return Row("note", file.name, f"not tried: {error}")
-    except (CheckpointError, ArithmeticError, RuntimeError, OSError) as error:
+    except MemoryError:
+        return Row("note", file.name, "not tried to the end: the memory ran out")
+    except Exception as error:
+        # Libraries raise errors of any kind for what they cannot read; one file must not cost the report.
         return Row(
-            "fault", file.name, str(error), "Compare the file's hash with the source; download it again."
+            "fault",
+            file.name,
+            str(error) or type(error).__name__,
+            "Compare the file's hash with the source; download it again.",
         )
 
 

@@ -72,7 +72,8 @@ def prompts_semantic_map(
     On a CPU with small grids what does not depend on the query is made once and kept with the prompts.
     """
     plain = not occlusion and not torch.is_grad_enabled()
-    key = (number, gate, placement, len(query))
+    # What is made in inference mode may be written in inference mode alone.
+    key = (number, gate, placement, len(query), torch.is_inference_mode_enabled())
     if plain and key in prompts.made:
         return prompts.made[key](query)
     keys, values = prompts.keys[number], prompts.values[number]

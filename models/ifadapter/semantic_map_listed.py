@@ -99,7 +99,7 @@ class ListedSemanticMap:
 
     def __call__(self, query: Tensor) -> Tensor:
         """The term (R, L, C) of a query (R, L, C)."""
-        image = query.float().view(self._rows, -1, self._head_dim)
+        image = query.float().reshape(self._rows, -1, self._head_dim)
         norm = torch.linalg.vector_norm(image, dim=-1, keepdim=True)
         image = image / torch.hypot(norm, self._epsilon)
         listed = image.index_select(1, self._gather).view(-1, self._length, self._head_dim)

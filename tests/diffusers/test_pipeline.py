@@ -49,6 +49,17 @@ def test_a_second_run_equals_the_first(pipeline, strong, layout):
     assert not torch.allclose(first, sample(pipeline, encoded, seeds=[6]), atol=0.1)
 
 
+@pytest.mark.parametrize("inference_first", [True, False])
+def test_what_is_kept_of_a_layout_serves_in_inference_mode_and_out_of_it(
+    pipeline, strong, layout, inference_first
+):
+    expected = sample(pipeline, encode_layout(pipeline, strong, layout), seeds=[5])
+    encoded = encode_layout(pipeline, strong, layout)
+    for inference in (inference_first, not inference_first, inference_first):
+        with torch.inference_mode(inference):
+            assert torch.equal(sample(pipeline, encoded, seeds=[5]), expected)
+
+
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
 def test_without_the_adapter_it_is_the_plain_pipeline(pipeline, strong, layout, guidance):
     """Three steps begin at 0, 1/3 and 2/3 of the run: nothing begins after 0.9."""

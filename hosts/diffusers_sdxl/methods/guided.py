@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import EDMEulerScheduler, StableDiffusionXLPipeline
 from torch import Tensor
 
 from ....generation.jobs import Job
 from ....models.attention.objective import Objective
 from ....models.baselines.attend_and_excite import MaxAttentionObjective
 from ....models.concentration import LocalGuidance
+from ....models.concentration.energy import LARGEST_NOISE
 from ..concentration import attach_concentration, move_noise
 from ..entities import read_prompt, targets_of
 from ..schedule import progress_of
@@ -74,10 +76,27 @@ def _moving(
         finally:
             moving = False
         whole: Tensor = found[0]
+        step = _as_predicted(pipeline.scheduler) * step
         return (torch.cat((whole[:-1], whole[-1:] + step.to(whole))), *found[1:])
 
     with replaced_forward(unet, moved):
         yield
+
+
+def _as_predicted(scheduler: Any) -> float:
+    """How much the output of a model changes where its predicted noise would change by 1.
+
+    The denoised picture then moves by minus the noise level, whatever the model predicts, and by no more than
+    `LARGEST_NOISE`, as in ComfyUI. Source: what diffusers' Euler schedulers make of a model's output.
+    """
+    sigma = float(scheduler.sigmas[scheduler.step_index])
+    reach, config = min(sigma, LARGEST_NOISE), scheduler.config
+    velocity = config["prediction_type"] == "v_prediction"
+    if isinstance(scheduler, EDMEulerScheduler):
+        data: float = config["sigma_data"]
+        out = sigma * data / math.hypot(sigma, data)
+        return reach / out if velocity else -reach / out
+    return reach / sigma * (math.hypot(sigma, 1) if velocity else 1)
 
 
 def _strength(job: Job) -> float:
