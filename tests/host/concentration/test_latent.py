@@ -21,6 +21,7 @@ from tiny_comfyui import tiny_model
 from tiny_sdxl import UNET
 
 import nodes
+from instance_composer.hosts.comfyui.attention.guiding_run import guiding_options
 from instance_composer.hosts.comfyui.attention.silhouettes import GatheredMaps
 from instance_composer.hosts.comfyui.attention.terms import carry
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
@@ -394,6 +395,16 @@ def test_a_schedule_that_begins_at_almost_infinite_noise_is_guided_as_others(loa
         assert 0.8 < guided.std() / plain.std() < 1.25
         moved[zsnr] = (guided - plain).std()
     assert 0.3 < moved[True] / moved[False] < 3
+
+
+def test_on_several_devices_the_gradient_is_computed_on_one():
+    """ComfyUI's threads for other devices run without gradients."""
+    given = {"multigpu_clones": {}, "transformer_options": {"wrappers": {}, "sigmas": 1}, "kept": 2}
+    assert guiding_options(given) == {
+        "transformer_options": {"wrappers": {WrappersMP.DIFFUSION_MODEL: {}}, "sigmas": 1},
+        "kept": 2,
+    }
+    assert "multigpu_clones" in given
 
 
 def test_a_prompt_out_of_its_range_moves_nothing(loaded, clip, prompts, layout):
