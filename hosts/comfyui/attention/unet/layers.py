@@ -91,12 +91,12 @@ def preferred_attentions(unet: Any, layer: Layer = "attn2") -> Mapping[Block, An
     """
     known = _preferred.setdefault(unet, {})
     if layer not in known:
-        known[layer] = {
-            (name, index, number): found.comfy_attention
+        chosen = {
+            (name, index, number): getattr(getattr(block, layer, None), "comfy_attention", None)
             for name, index, transformer in _every_transformer(unet)
             for number, block in enumerate(transformer.transformer_blocks)
-            if hasattr(found := getattr(block, layer, None), "comfy_attention")
         }
+        known[layer] = {block: own for block, own in chosen.items() if own is not None}
     return known[layer]
 
 
