@@ -8,6 +8,10 @@ from typing import Literal
 State = Literal["ok", "note", "missing", "fault"]
 
 
+class PassRefusedError(Exception):
+    """Raised by a model's pass that may not run now, whatever the file: it ends the check of all files."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One thing that was looked at: `state`, its name, what was found, and what to do about it.

@@ -15,7 +15,7 @@ from ..models.sdxl.files import open_unet
 from .installation import ADAPTERS, REWARDS, UNETS
 from .machine import GIB, free_memory
 from .model_files import ITERCOMP, ModelFile
-from .report import Row
+from .report import PassRefusedError, Row
 
 # Predicts noise with the UNet of a file: from latents, time, text and sizes (`unet_inputs`).
 UNetPass = Callable[[Path, Mapping[str, Tensor]], Tensor]
@@ -35,7 +35,8 @@ def self_check(
 ) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Name and check of every file that can be tried: adapters, rewards, and UNets named as IterComp's.
 
-    A check returns its row and raises nothing that a file could cause. Without `unet_pass` no UNet is tried.
+    A check returns its row and raises nothing that a file could cause; PassRefusedError comes through from
+    `unet_pass`. Without `unet_pass` no UNet is tried.
     """
     checks: dict[str, Callable[[Path], str]] = {ADAPTERS: _adapter, REWARDS: _reward}
     if unet_pass is not None:
@@ -68,6 +69,8 @@ def _tried(file: ModelFile, check: Callable[[Path], str]) -> Row:
         return Row("ok", file.name, check(file.path))
     except ImportError as error:
         return Row("note", file.name, f"not tried: {error}")
+    except PassRefusedError:
+        raise
     except MemoryError:
         return Row("note", file.name, "not tried to the end: the memory ran out")
     except Exception as error:

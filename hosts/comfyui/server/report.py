@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ....doctor.examine import examine
 from ....doctor.installation import FOLDERS, Installation
+from ....doctor.report import PassRefusedError
 from .body import read_body, refusal
 from .running import running_server
 
@@ -24,7 +25,7 @@ logger = logging.getLogger("instance_composer")
 _one_at_a_time = asyncio.Lock()
 
 
-class DrawingError(Exception):
+class DrawingError(PassRefusedError):
     """Model files cannot be tried now, because ComfyUI draws."""
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from instance_composer.demo import FOLDER
 from instance_composer.doctor.model_files import ModelFile
+from instance_composer.doctor.report import PassRefusedError
 from instance_composer.doctor.self_check import self_check
 
 FILES = [ModelFile("diffusers", f"itercomp-{number}", FOLDER, "SDXL", True) for number in (1, 2)]
@@ -27,3 +28,12 @@ def test_memory_that_ran_out_is_no_fault_of_the_file():
         raise MemoryError
 
     assert [check().state for _, check in self_check(FILES, unet_pass)] == ["note", "note"]
+
+
+def test_a_pass_that_may_not_run_now_ends_the_check_and_blames_no_file():
+    def unet_pass(path, inputs):
+        raise PassRefusedError("ComfyUI is drawing")
+
+    _, check = next(self_check(FILES, unet_pass))
+    with pytest.raises(PassRefusedError, match="drawing"):
+        check()
