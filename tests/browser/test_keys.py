@@ -48,6 +48,38 @@ def test_the_place_is_typed_and_resized_whatever_tool_is_in_hand(drawn):
 
 
 @pytest.mark.one_front_end
+def test_a_place_beyond_the_canvas_is_refused_with_what_there_is_room_for(drawn):
+    left, top, right, bottom = place(drawn)
+    live = drawn.root.locator("[aria-live=polite]").last
+    for label, value, room in (
+        ("Left edge in pixels", 1024 - (right - left) + 1, f"0 to {1024 - (right - left)}"),
+        ("Top edge in pixels", -1, f"0 to {1024 - (bottom - top)}"),
+        ("Width in pixels", 1024 - left + 1, f"1 to {1024 - left}"),
+    ):
+        drawn.root.get_by_label(label).fill(str(value))
+        drawn.press("Enter")
+        expect(live).to_contain_text(room)
+        expect(drawn.root.get_by_label(label)).to_have_attribute("aria-invalid", "true")
+        assert place(drawn) == [left, top, right, bottom], label
+    drawn.root.get_by_label("Left edge in pixels").fill(str(1024 - (right - left)))
+    drawn.press("Enter")
+    assert place(drawn) == [1024 - (right - left), top, 1024, bottom]
+
+
+@pytest.mark.one_front_end
+def test_a_menu_left_by_escape_gives_the_keys_back_where_they_were(drawn):
+    before = place(drawn)
+    drawn.press("ArrowRight")
+    templates = drawn.root.get_by_role("button", name="Templates", exact=True)
+    templates.click()
+    drawn.press("Escape", "Control+z")
+    assert place(drawn) == before, "the mouse opened it: the editor has the keys"
+    templates.focus()
+    drawn.press("Enter", "Escape")
+    expect(templates).to_be_focused()
+
+
+@pytest.mark.one_front_end
 def test_a_refusal_is_not_followed_by_what_did_not_happen(drawn):
     live = drawn.root.locator("[aria-live=polite]").last
     drawn.press("Control+l", "Delete")

@@ -26,6 +26,12 @@ ORIGINS = f"""() => Object.fromEntries({NODE}.inputs.flatMap((input, slot) => {{
   const origin = {NODE}.getInputNode(slot);
   return origin ? [[input.name, origin.comfyClass ?? origin.type]] : [];
 }}))"""
+TELL = f"""async () => {{
+  const {{ api }} = await import('/scripts/api.js');
+  const node = String({NODE}.id);
+  const output = {{ text: ['Drew instance diamond with seed 3 in a window of 64 x 64 pixels.'] }};
+  api.dispatchCustomEvent('executed', {{ node, display_node: node, output, prompt_id: node }});
+}}"""
 
 
 def load(editor, workflow):
@@ -80,6 +86,10 @@ def test_a_graph_without_such_a_node_gets_one_or_is_told_what_to_connect(editor)
         **dict.fromkeys(("model", "positive", "negative"), "IC_ComposeLayout"),
         "layout": "IC_InstanceLayout",
     }
+    # When it tells what it drew it becomes wider, and still lies over nothing.
+    editor.page.evaluate(TELL)
+    editor.stand()
+    assert overlaps(editor) == []
 
 
 def test_a_picture_sampled_in_a_subgraph_is_repaired_beside_it(editor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from comfyui_location import REPOSITORY
@@ -49,7 +50,9 @@ RUN = """async ([reports]) => {
   await new Promise((done) => setTimeout(done, 900));
   for (let frame = 0; frame < 12; frame += 1) await new Promise((done) => requestAnimationFrame(done));
 }"""
-REPORTS = ["IC_PromptEntities"]
+ENTRY = (REPOSITORY / "web" / "instance_composer.js").read_text(encoding="utf-8")
+# Nodes that show a text when they have run, which makes them wider.
+REPORTS = re.findall(r"(IC_\w+):", ENTRY.partition("const REPORTS")[2].partition("}")[0])
 
 
 def test_no_node_of_a_template_lies_over_another_before_and_after_a_run(page):

@@ -164,7 +164,7 @@ class Mount {
       get regionsAlone() {
         return drawsRegionsAlone(self.node, rootGraph());
       },
-      notes: () => notesOf(this.node, rootGraph(), this.failure),
+      notes: (instances) => notesOf(this.node, rootGraph(), this.failure, instances),
       get results() {
         return self.pictures.results;
       },

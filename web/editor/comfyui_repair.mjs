@@ -1,5 +1,6 @@
 // "Draw this again": names instances in a Repair Instance that has the layout, makes one where there is none, and
 // runs that node alone.
+import { findInstance, listed, nameInList } from "../lib/choosing.mjs";
 import { executionId, isOn, nodesAfter, placesOf, sampledThrough } from "./comfyui_flow.mjs";
 import { give, sourceOf } from "./comfyui_wiring.mjs";
 
@@ -9,13 +10,14 @@ const DECODERS = ["VAEDecode", "VAEDecodeTiled"];
 const SETTINGS = ["steps", "cfg", "sampler_name", "scheduler"];
 const LARGEST_SEED = 2 ** 32;
 const GAP = 40; // graph units between the decoder and the node that is made
+const REPORT_SIZE = [480, 100]; // what the node's text takes: its least width, and height in addition
 
 /**
  * Draw instances of a layout node's layout again, each with a new seed.
  * @returns {{code: string, params?: object}} what to tell: that it runs, or why not
  */
 export function drawAgain(app, node, instances, all) {
-  const names = instances.map((one) => nameOf(one, all));
+  const names = instances.map((one) => nameInList(one, all));
   const nameless = names.indexOf(null);
   if (nameless >= 0) return { code: "editor.repair_unnamed", params: { id: instances[nameless].id } };
   const root = app.rootGraph ?? app.graph;
@@ -32,34 +34,10 @@ export function drawAgain(app, node, instances, all) {
   return { code: "editor.drawing_again", params: { names: names.join(", "), node: title } };
 }
 
-/** Place of the instance that the node takes a name for: its id, else its number (layout/choosing.py); -1 for none. */
-function find(name, all) {
-  const at = all.findIndex(({ id }) => id === name);
-  return at < 0 && /^\d+$/.test(name) && Number(name) <= all.length ? Number(name) - 1 : at;
-}
-
-/**
- * An id, which outlives a change of order; a number where the node's text would read the id otherwise, null where that
- * is the id of another.
- */
-function nameOf({ id }, all) {
-  if (!/[,\p{Cc}]|^\s|\s$/u.test(id)) return id;
-  const at = find(id, all);
-  const number = String(at + 1);
-  return find(number, all) === at ? number : null;
-}
-
 /** What was named before and is still there, without the ones that are drawn anew, whatever they were called. */
 function kept(text, names, all) {
-  const anew = names.map((name) => find(name, all));
-  return text
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => {
-      const whole = find(part, all);
-      const at = whole < 0 ? find(part.replace(/\s*@[^@]*$/, ""), all) : whole;
-      return at >= 0 && !anew.includes(at);
-    });
+  const anew = names.map((name) => findInstance(name, all));
+  return listed(text, all).flatMap(({ part, at }) => (at >= 0 && !anew.includes(at) ? [part] : []));
 }
 
 /**
@@ -84,6 +62,8 @@ function makeRepair(app, node, root) {
   give(sourceOf(decoder, "vae"), made, "vae", depth);
   give({ output: outputOf(decoder, "IMAGE") }, made, "image", depth);
   give({ output: outputOf(own, "INSTANCE_LAYOUT") }, made, "layout", depth);
+  // As large as it is when it has told what it drew.
+  made.setSize([Math.max(made.size[0], REPORT_SIZE[0]), made.size[1] + REPORT_SIZE[1]]);
   made.pos = freePlace(made, beside.pos[0] + beside.size[0] + GAP, beside.pos[1]);
   app.canvas.setDirty(true, true);
   return nodesAfter(node, root, [REPAIR]).find((place) => place.node === made) ?? null;

@@ -390,7 +390,8 @@ export class Editor {
     if (instances.length) this.naming.look(this.layout);
     const joined = this.host.joins === false ? this.naming.of(this.layout) : null;
     const told = { tokens: this.tokens.known, joined, regionsAlone: this.host.regionsAlone };
-    this.problems = [...this.host.notes(), ...(instances.length ? editorProblems(this.layout, told) : [])];
+    const problems = instances.length ? editorProblems(this.layout, told) : [];
+    this.problems = [...this.host.notes(instances), ...problems];
     this.problemIds = new Set(
       this.problems.filter((problem) => problem.severity !== "info").map((problem) => problem.instance),
     );

@@ -1,6 +1,6 @@
 // The form of the selected instances: caption, negative, strength, part of the run, colour, place.
 import { STRONGEST } from "../lib/document.mjs";
-import { toPixels, union } from "../lib/geometry.mjs";
+import { clampMove, toPixels, union } from "../lib/geometry.mjs";
 import { MOST_TOKENS } from "../lib/problems.mjs";
 import { bounds } from "../lib/regions.mjs";
 import { instanceColor } from "./colors.mjs";
@@ -194,8 +194,12 @@ export class InstanceForm {
     if (!around) return this.editor.run("move", 0, 0); // says what is locked
     const { canvas } = editor.layout;
     const most = side % 2 === 0 ? canvas.width : canvas.height;
-    this.number(input, side < 2 ? -most : 1, most, (value) => {
-      const place = toPixels(around, canvas);
+    const place = toPixels(around, canvas);
+    // As far as there is room: what goes beyond would be put elsewhere than it says.
+    const reach = (way) => Math.round(place[side] + clampMove(around, way, way)[side] * most);
+    const [low, high] =
+      side < 2 ? [reach(-1), reach(1)] : [1, Math.max(1, Math.round(most - place[side - 2]))];
+    this.number(input, low, high, (value) => {
       if (side < 2)
         return editor.run(
           "move",

@@ -20,7 +20,7 @@ export class Popups {
     this.element = null;
     this.opener?.setAttribute?.("aria-expanded", "false");
     document.removeEventListener("pointerdown", this.outside, true);
-    if (focus) (this.opener?.focus ? this.opener : this.editor.keys).focus({ preventScroll: true });
+    if (focus) (this.byKey ? this.opener : this.editor.keys).focus({ preventScroll: true });
     this.opener = null;
   }
 
@@ -31,6 +31,9 @@ export class Popups {
     if (again) return;
     const { root } = this.editor;
     this.opener = button;
+    // Keys go back to the button that a key pressed; after the mouse to the stage, as on a button they would reach the
+    // graph's shortcuts.
+    this.byKey = button?.matches(":focus") ?? false;
     button?.setAttribute("aria-expanded", "true");
     this.element = html(
       "div",

@@ -1,0 +1,78 @@
+/** What is said of a layout's wiring, and of the names by which other nodes call its instances. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { notesOf } from "../../web/editor/comfyui_notes.mjs";
+import { graphOf } from "./comfyui.mjs";
+
+const LAYOUT = "INSTANCE_LAYOUT";
+const CLIPS = "STRING";
+
+function layoutNode(upstream = []) {
+  return {
+    id: 1,
+    comfyClass: "IC_InstanceLayout",
+    inputs: upstream.map((name) => ({ name, type: "*" })),
+    outputs: [
+      { type: LAYOUT, name: "layout" },
+      { type: CLIPS, name: "prompt", links: [] },
+    ],
+    isInputConnected: () => true,
+  };
+}
+
+function reader(id, comfyClass, name, value) {
+  return {
+    id,
+    title: `${comfyClass} ${id}`,
+    comfyClass,
+    inputs: [{ name: "layout", type: LAYOUT }],
+    outputs: [{ type: "MODEL", name: "model" }],
+    widgets: name ? [{ name, value }] : [],
+  };
+}
+
+/** Codes of the notes on a layout with these instances that these nodes take, and what they name. */
+function notes(nodes, ids = ["fox", "owl"], upstream = [], change = () => {}) {
+  const layout = layoutNode(upstream);
+  const root = graphOf(
+    [layout, ...nodes],
+    nodes.map((node) => [1, 0, node.id, 0]),
+  );
+  change(layout);
+  return notesOf(
+    layout,
+    root,
+    null,
+    ids.map((id) => ({ id })),
+  ).map(({ code, params }) => [code.replace("problem.", ""), params.name].filter(Boolean).join(" "));
+}
+
+test("the prompt is asked for where captions are read from it, and not behind Draw Regions alone", () => {
+  assert.deepEqual(notes([reader(2, "IC_ApplyIFAdapter")]), ["prompt_unused"]);
+  assert.deepEqual(notes([reader(2, "IC_DrawRegions")]), []);
+  assert.deepEqual(notes([reader(2, "IC_DrawRegions"), reader(3, "IC_ApplyIFAdapter")]), ["prompt_unused"]);
+});
+
+test("names that no instance has are told with the node that has them", () => {
+  const lora = (name) =>
+    notes([reader(2, "IC_ComposeLayout"), reader(3, "IC_InstanceLora", "instance", name)]);
+  assert.deepEqual(lora("wolf"), ["no_such_instance wolf"]);
+  assert.deepEqual(lora("3"), ["no_such_instance 3"]);
+  for (const name of ["owl", " fox ", "1", "2", ""]) assert.deepEqual(lora(name), [], name);
+  const repair = (text, ids) =>
+    notes([reader(2, "IC_ComposeLayout"), reader(3, "IC_RepairInstance", "instances", text)], ids);
+  assert.deepEqual(repair("fox@3, wolf@12, 7, 2@1,, owl"), ["no_such_instance wolf", "no_such_instance 7"]);
+  assert.deepEqual(repair("a@b", ["a@b"]), []);
+  assert.deepEqual(repair("", []), []);
+});
+
+test("nothing is said of names where a node is off or instances come from elsewhere", () => {
+  const nodes = () => [reader(2, "IC_ComposeLayout"), reader(3, "IC_InstanceLora", "instance", "wolf")];
+  const off = nodes();
+  assert.deepEqual(
+    notes(off, [], [], () => (off[1].mode = 4)),
+    [],
+  );
+  assert.deepEqual(notes(nodes(), [], ["masks"]), []);
+});
