@@ -68,6 +68,9 @@ def memory_rows() -> Iterator[Row]:
             yield Row("ok", f"cuda:{number}", words)
     elif torch.backends.mps.is_available():
         yield Row("ok", "mps", "Apple GPU, which shares the memory above")
+    elif torch.xpu.is_available():
+        for number in range(torch.xpu.device_count()):
+            yield Row("ok", f"xpu:{number}", torch.xpu.get_device_name(number))
     else:
         yield Row("note", "devices", "no GPU that this torch can use: everything runs on the CPU")
 

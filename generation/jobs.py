@@ -28,9 +28,9 @@ class Sampling:
 class Job:
     """A picture of a layout and its prompt, `width` by `height` pixels, by a method.
 
-    `family` says where the method's name stands: "placing" or "binding". `options` are what methods of that
-    family need besides, as plain JSON values. `original` is the file that a picture which is not sampled
-    starts from.
+    `family` says where the method's name stands: "placing", "binding" or "diffusers". `options` are what
+    methods of that family need besides, as plain JSON values. `original` is the file that a picture which is
+    not sampled starts from.
     """
 
     family: str

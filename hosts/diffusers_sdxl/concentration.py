@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...models.attention.probabilities import token_probabilities
 from ...models.concentration import LocalGuidance, Targets, concentrate
-from ...models.concentration.energy import LATENT_STEP, Objective, unit_step
+from ...models.concentration.energy import LATENT_STEP, LOSS_SCALES, Objective, unit_step
 from ...models.sdxl.layer_presets import check_preset
 from .layer_hooks import BatchRows, LayerInputs, visiting
 
@@ -127,6 +127,29 @@ def move_noise(
     if not any(active):
         return torch.zeros_like(sample)
     names = list(layers or preset_layers(unet))
+    call = (sample, timestep, prompt, added_conditions)
+    gradient = distance = torch.zeros(())
+    for scale in LOSS_SCALES:
+        gradient, distance = _gradient(unet, objective, call, active, names, gradient_checkpointing, scale)
+        if gradient.isfinite().all():
+            break
+    return -LATENT_STEP * strength * unit_step(gradient, distance)
+
+
+def _gradient(
+    unet: UNet2DConditionModel,
+    objective: Objective,
+    call: tuple[Tensor, Tensor | float, Tensor, dict[str, Tensor]],
+    active: tuple[bool, ...],
+    names: Sequence[str],
+    gradient_checkpointing: bool,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """The gradient (B, C, h, w) of the energy times `scale`, and each picture's distance (B,).
+
+    `call` is sample, timestep, prompt and added conditions, as `move_noise` takes them.
+    """
+    sample, timestep, prompt, added_conditions = call
     maps: list[Tensor] = []
     closed = False
 
@@ -144,8 +167,8 @@ def move_noise(
             unet(leaf, timestep, prompt, added_cond_kwargs=added_conditions)
         closed = True
         rows = [objective([one[row] for one in maps], active) for row in range(len(sample))]
-        (gradient,) = torch.autograd.grad(torch.stack([row.value for row in rows]).sum(), leaf)
-    return -LATENT_STEP * strength * unit_step(gradient, torch.stack([row.distance for row in rows]))
+        (gradient,) = torch.autograd.grad(scale * torch.stack([row.value for row in rows]).sum(), leaf)
+    return gradient, torch.stack([row.distance for row in rows])
 
 
 def _plain_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:

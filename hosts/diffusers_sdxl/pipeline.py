@@ -133,7 +133,8 @@ def encode_layout(
     )
 
     regions = Regions.from_layout(layout)
-    boxes = torch.tensor(regions.boxes, device=adapter.text_proj_model.latents.device)
+    latents = adapter.text_proj_model.latents
+    boxes = torch.tensor(regions.boxes, device=latents.device, dtype=latents.dtype)
     names = [instance.id for instance in instances]
     positive = _tokens(texts, adapter, [i.caption for i in instances], names, boxes, on_instances)
     unconditional = adapter.unconditional_tokens(boxes)
@@ -251,9 +252,13 @@ def _tokens(
                 f"encoders of this model give {width}; use an SDXL model"
             )
         features = phrases.to(boxes.device)
+        # An adapter in half precision reads what the text encoders gave in theirs.
         parts.append(
             adapter.instance_tokens(
-                features.hidden_states, features.attention_mask, features.eot, boxes[some]
+                features.hidden_states.to(boxes),
+                features.attention_mask,
+                features.eot.to(boxes),
+                boxes[some],
             )
         )
         on_instances(len(captions[some]))

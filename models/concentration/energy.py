@@ -15,6 +15,7 @@ from .targets import Targets, own_masks
 
 __all__ = [
     "LATENT_STEP",
+    "LOSS_SCALES",
     "ConcentrationObjective",
     "Energy",
     "MaxAttentionObjective",
@@ -28,6 +29,10 @@ LATENT_STEP = 0.1
 # SDXL's own largest noise level. Zero-terminal-SNR schedules begin at 4,519 and are below 40 a step later: a
 # tenth of that noise is more than the rest of the run could take back.
 LARGEST_NOISE = 14.6147
+# Factors of an energy before it is followed back, without which half precision would make zeros of the
+# gradient: an energy is a mean over cells, heads and layers. Where it overflows, the next is tried. The
+# factor cancels in `unit_step`, which divides by the gradient's length.
+LOSS_SCALES = (2.0**16, 2.0**8, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +80,13 @@ class ConcentrationObjective:
 
 def unit_step(gradient: Tensor, distance: Tensor) -> Tensor:
     """A step down an energy, (B, C, h, w): each picture's gradient at unit root mean square, times its
-    distance (B,); zero where there is no gradient.
+    distance (B,); zero where there is no gradient. Computed in float32, because squares of small numbers in
+    half precision are 0.
 
     Without its length a gradient means the same at every resolution, for every number of layers and at every
     noise level; with the distance the step fades as the aim is reached.
     """
-    size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
-    step = gradient / size.clamp(min=torch.finfo(gradient.dtype).tiny)
-    return -distance.to(step)[:, None, None, None] * step
+    whole = gradient.float()
+    size = whole.square().mean((1, 2, 3), keepdim=True).sqrt()
+    step = whole / size.clamp(min=torch.finfo(whole.dtype).tiny)
+    return (-distance.to(step)[:, None, None, None] * step).to(gradient.dtype)

@@ -28,8 +28,8 @@ class LocalGuidance:
     token_weight (M - r) + pixel_weight (M - A), with its mask M, the share r of its attention inside, and the
     entity's attention A. Neither the number of cells, heads or entities nor how much attention a token gets
     enters, and it ends by itself when attention is where it should be. "plain" steps along the gradient by
-    the logits, scaled so that the largest move of a layer is `strength`. Both in `inner_steps` equal parts;
-    ValueError for less than one.
+    the logits, scaled so that the largest move of a layer is `strength`, times that of a token's region.
+    Both in `inner_steps` equal parts; ValueError for less than one.
     """
 
     token_weight: float = 1.0
@@ -146,9 +146,8 @@ def _plain_steps(
 
     def step(now: Tensor) -> Tensor:
         moves = logit_gradient(now, masks, members.members, guidance.token_weight, guidance.pixel_weight)
-        moves = moves * strengths
         largest = moves.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(moves.dtype).tiny)
-        return moves / largest * (-guidance.strength / guidance.inner_steps)
+        return moves / largest * strengths * (-guidance.strength / guidance.inner_steps)
 
     return step
 

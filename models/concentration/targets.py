@@ -116,8 +116,8 @@ class Targets:
 def own_masks(noun_maps: Tensor) -> Tensor:
     """Masks from the attention that nouns get: (B, E, L) -> 0 or 1, same shape.
 
-    A cell belongs to a noun whose map is high there, and to one noun only: the one whose map, stretched to
-    0..1, is the highest.
+    A cell belongs to a noun whose map is high there: the one whose map, stretched to 0..1, is the highest,
+    or each of those that are equally high.
     """
     stretched = stretch(noun_maps[..., None])[..., 0]
     highest = stretched == stretched.amax(1, keepdim=True)

@@ -20,7 +20,7 @@ from .interfaces import ModelError
 OPTION = "--inception"
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 # How a picture gets the side that the network reads. Distances depend on it (arXiv 2104.11222).
-BICUBIC, TENSORFLOW = RESIZINGS = ("bicubic", "tensorflow")
+BICUBIC, TENSORFLOW = "bicubic", "tensorflow"
 SIDE, WIDTH = 299, 2048
 _LAYER = str(WIDTH)
 _BATCH = 16

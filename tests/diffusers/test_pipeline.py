@@ -235,3 +235,15 @@ def test_text_features_of_another_width_are_refused(pipeline, adapter, layout):
     )
     with pytest.raises(UnsuitableModelError, match=r"text features of width 40, .* give 48"):
         encode_layout(pipeline, other, layout)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_adapter_in_half_precision_draws_what_the_whole_one_does(
+    pipeline, strong, adapter_file, layout, dtype
+):
+    half = IFAdapter.load(adapter_file)
+    half.load_state_dict(strong.state_dict())
+    encoded, exact = (encode_layout(pipeline, one, layout) for one in (half.to(dtype), strong))
+    drawn, expected = sample(pipeline, encoded), sample(pipeline, exact)
+    plain = sample(pipeline, exact, scale=0.0)
+    assert (drawn - expected).abs().max() < 0.1 * (expected - plain).abs().max()

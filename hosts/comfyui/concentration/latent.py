@@ -16,6 +16,7 @@ from ....models.attention.probabilities import token_probabilities
 from ....models.concentration import Targets
 from ....models.concentration.energy import (
     LATENT_STEP,
+    LOSS_SCALES,
     Energy,
     Objective,
     unit_step,
@@ -40,11 +41,6 @@ from .differentiable_unet import (
 from .local import NODE, acting_entities, cropped, own_tokens
 from .silhouettes import GrownTargets
 
-# Loss scale of the gradient, without which half precision would make zeros of it: an energy is a mean over
-# cells, heads and layers. Where a gradient overflows, the smaller scales are tried in turn. The scale cancels
-# in `unit_step`, which divides by the gradient's length.
-LOSS_SCALE = 2.0**16
-SMALLER_LOSS_SCALES = (2.0**8, 1.0)
 NO_GRADIENT = (
     "The attention of this MODEL cannot be differentiated: its weights are quantised, or another node pack "
     f"computes it. Choose the mode local of {NODE}, which needs no gradient."
@@ -166,11 +162,11 @@ class LatentStep:
     def _unit_step(
         self, run: Callable[[Tensor], Any], unet: nn.Module, latent: Tensor, checkpoints: bool
     ) -> Tensor:
-        gradient, distance = self._gradient(run, unet, latent, checkpoints, LOSS_SCALE)
-        for scale in SMALLER_LOSS_SCALES:
+        gradient = distance = torch.zeros(())
+        for scale in LOSS_SCALES:
+            gradient, distance = self._gradient(run, unet, latent, checkpoints, scale)
             if gradient.isfinite().all():
                 break
-            gradient, distance = self._gradient(run, unet, latent, checkpoints, scale)
         return unit_step(gradient, distance)
 
     def _gradient(

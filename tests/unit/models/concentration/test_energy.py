@@ -93,3 +93,12 @@ def test_the_distance_is_the_mean_share_outside_over_tokens_then_over_entities()
     objective = ConcentrationObjective(two, 0.7, 1.3)
     for active, expected in (((True, False), 0.5), ((False, True), 0.1), (BOTH, 0.3)):
         assert float(objective([shares[None]], active).distance) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [1e-6, 1e-4, 1.0, 300.0])
+def test_a_step_has_one_length_in_every_precision(dtype, size):
+    gradient = torch.full((1, 4, 8, 8), size, dtype=dtype)
+    step = unit_step(gradient, torch.ones(1))
+    assert step.dtype == dtype
+    torch.testing.assert_close(step.float(), -torch.ones(1, 4, 8, 8), atol=0.01, rtol=0)

@@ -152,6 +152,15 @@ def test_the_plain_step_moves_no_logit_by_more_than_the_strength() -> None:
     assert moved.max() == pytest.approx(1.5, abs=1e-3)
 
 
+def test_a_regions_strength_counts_in_the_plain_step_too() -> None:
+    inputs, moved = layer(batch=1), []
+    for strength in (0.2, 1.0):
+        region = replace(Regions.of_boxes([LEFT]), strengths=(strength,))
+        single = Targets(((4,),), ((4,),), region, (False,))
+        moved.append(added(inputs, LocalGuidance(strength=0.05, step="plain"), single).abs().max())
+    assert moved[0] / moved[1] == pytest.approx(0.2, rel=0.05)
+
+
 def test_pictures_of_a_batch_do_not_see_each_other() -> None:
     inputs = layer(batch=3)
     for step in ("natural", "plain"):
