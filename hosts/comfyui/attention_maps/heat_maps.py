@@ -21,6 +21,10 @@ from .record import AttentionRecord, Maps
 # Each cell of a map is divided into so many parts a side to measure which share of it a region covers.
 FINER = 8
 OWN_REGION = "its own"
+OF_ANOTHER_RUN = (
+    "None of the recorded runs made this latent as it is: it was changed since, or sampled elsewhere or in "
+    "tiles that are runs of their own. The maps are those of the last run."
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Score:
 class HeatMaps:
     """Pictures, heat and scores made of a record: N pictures, E entities.
 
-    `heats` and `regions` (N, E, h, w) in 0..1; `instances` the layout's instances by entity.
+    `heats` and `regions` (N, E, h, w) in 0..1; `instances` the layout's instances by entity. `found`: whether
+    the maps are of the latents that were given, if any were.
     """
 
     pictures: Sequence[Image.Image]
@@ -55,6 +60,7 @@ class HeatMaps:
     regions: Tensor
     scores: Sequence[Score]
     instances: Mapping[int, Instance]
+    found: bool = True
 
     def drawn(self, opacity: float) -> Tensor:
         """IMAGE (N * E, H, W, 3): picture by picture, each entity's heat; the pictures if there are none."""
@@ -86,7 +92,7 @@ class HeatMaps:
         return [(instance.id, _grey(self.heats[-1, index])) for index, instance in self.instances.items()]
 
     def table(self) -> str:
-        """The scores as a table in plain text."""
+        """The scores as a table in plain text, below a sentence where they are of other pictures."""
         if not self.scores:
             return "The prompt has no entities."
         heads = ("picture", "entity", "region", "area", "concentration", "noun", "modifiers")
@@ -95,7 +101,8 @@ class HeatMaps:
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)
         ]
-        return "\n".join(line.rstrip() for line in lines)
+        told = [] if self.found else [OF_ANOTHER_RUN, ""]
+        return "\n".join([*told, *(line.rstrip() for line in lines)])
 
 
 def heat_maps(
@@ -130,7 +137,8 @@ def heat_maps(
     names = [_name(entity, entities) for entity in entities]
     regions = _regions(maps, instances)
     scores = _scores(maps, regions, names, instances)
-    return HeatMaps(pictures, names, stretch(maps.entities), regions, scores, instances)
+    found = latents is None or record.knows(latents)
+    return HeatMaps(pictures, names, stretch(maps.entities), regions, scores, instances, found)
 
 
 def _middle_frames(images: Tensor, latents: Tensor | None) -> Tensor:

@@ -134,6 +134,10 @@ class AttentionRecord:
             )
         return last.maps
 
+    def knows(self, latents: Tensor) -> bool:
+        """Whether these latents came out of runs that were recorded."""
+        return self._find(latents) is not None
+
     def _find(self, latents: Tensor) -> Maps | None:
         known: dict[str, Maps] = {}
         for run in chain(_recent, self._runs):

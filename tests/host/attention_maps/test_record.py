@@ -17,7 +17,7 @@ import nodes
 from instance_composer.hosts.comfyui.attention.unet.layers import transformer_block
 from instance_composer.hosts.comfyui.attention.unet.presets import preset_blocks
 from instance_composer.hosts.comfyui.attention_maps import record as recording
-from instance_composer.hosts.comfyui.attention_maps.heat_maps import heat_maps
+from instance_composer.hosts.comfyui.attention_maps.heat_maps import OF_ANOTHER_RUN, heat_maps
 from instance_composer.hosts.comfyui.attention_maps.record import (
     AttentionRecord,
     EmptyRecordError,
@@ -224,6 +224,16 @@ def test_maps_are_found_by_the_latent_whichever_run_came_last(model, prompts):
     assert torch.equal(made.maps_of(first + 1, 2).nouns, maps[1]), "changed since: the last run"
     with pytest.raises(OtherPicturesError, match="2 pictures and 3 came in"):
         made.maps_of(None, 3)
+
+
+def test_maps_of_another_run_are_told_above_the_table(model, prompts):
+    recorded, made = record(model)
+    sampled = sample((recorded, *prompts), WIDE, steps=2)
+    pictures = torch.zeros(2, 64, 64, 3)
+    for latents, told in ((sampled, False), (None, False), (sampled + 1, True)):
+        table = heat_maps(made, latents, pictures, None).table()
+        assert table.startswith(OF_ANOTHER_RUN) is told
+        assert "concentration" in table
 
 
 @pytest.mark.usefixtures("_no_memory")

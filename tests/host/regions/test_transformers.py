@@ -60,6 +60,13 @@ def made():
         yield functools.cache(tiny_transformer)
 
 
+def test_a_model_of_the_same_class_that_reads_two_texts_is_refused_by_name():
+    model = tiny_transformer("Z-Image")
+    model.get_model_object("diffusion_model").masked_pad_multiple = 32
+    with pytest.raises(ModelMismatchError, match=r"This MODEL is \w+, whose attention"):
+        find_binder(model)
+
+
 def reference(model, name, clip, layout, size, values=1.0, layers=None, **rules):
     """The MODEL with a dense matrix of weights; captions encoded and regions covered by hand."""
     texts, beside, marks = [], [], []

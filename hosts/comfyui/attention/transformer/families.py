@@ -179,6 +179,11 @@ class _Krea(Family):
 
 
 class _Lumina(Family):
+    def serves(self, transformer: Any) -> bool:
+        # Ming-Image, of ComfyUI after 0.33, is of the same class: a second text stands behind the first, and
+        # the picture is numbered from where both would end.
+        return super().serves(transformer) and getattr(transformer, "masked_pad_multiple", None) is None
+
     def multiple(self, transformer: Any) -> int:
         return transformer.pad_tokens_multiple or 1
 
