@@ -24,7 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the folder, how far to go, the loop's options, and settings."""
     parser.add_argument("folder", metavar="run", type=Path, help="where everything is kept")
     parser.add_argument(
-        "--iterations", type=number(1, whole=True), default=1, help="how many in all, earlier ones too (1)"
+        "--iterations",
+        action=Given,
+        type=number(1, whole=True),
+        default=1,
+        help="how many in all, earlier ones too (1)",
     )
     parser.add_argument(
         "--until",
@@ -49,7 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stage is None:
         refuse_given(arguments, ["iteration"], "--stage, which is not given")
     else:
-        refuse_given(arguments, ["until"], "the whole loop, and --stage runs one stage alone; leave one out")
+        refuse_given(
+            arguments,
+            ["until", "iterations"],
+            "the whole loop, and --stage runs one stage alone; leave it out, or --stage",
+        )
     refuse_unread_tuning(arguments)
     from ...training.iterations.loop import Loop
 

@@ -150,6 +150,10 @@ def test_a_captioner_is_trained_continued_and_measured(tiny_model, tmp_path, cap
         (["base", "{}", "--stage", "base-checked"], "train the stage base-final first"),
         (["feedback", "{}", "--model", "{}/none", "--rewards", "{}"], "has no reward models"),
         (["captioner", "{}", "--model", "{}/none"], "there is no model at"),
+        (
+            ["itercomp", "{}", "--rewards", "{}", "--stage", "rank", "--iterations", "3"],
+            "is for the whole loop",
+        ),
         (["captioner", "{}", "--patch", "24", "--side", "100"], "the side must be a multiple of the patch"),
         (["captioner", "{}", "--size", "32"], "at least 64 and a multiple of 8"),
         (["captioner", "{}", "--size", "132"], "132 pixels in 8 x 8 patches"),
