@@ -71,6 +71,21 @@ def test_a_region_is_drawn_again_by_its_node_alone(editor):
 
 
 @once
+def test_nodes_that_name_an_instance_follow_its_new_name_and_are_told_apart_from_ones_that_lost_it(editor):
+    load(editor, REPAIR)
+    widget = f"{NODE}.widgets.find((one) => one.name === 'instances')"
+    assert editor.page.evaluate(f"() => {widget}.value") == "star@3"
+    editor.click(0.4, 0.8)
+    editor.press("F2")
+    editor.root.get_by_label("Name", exact=True).fill("sun")
+    editor.press("Enter")
+    assert editor.page.evaluate(f"() => {widget}.value") == "sun@3"
+    editor.page.evaluate(f"() => {{ {widget}.value = 'moon@3'; }}")
+    editor.press("ArrowRight")
+    expect(editor.root.get_by_text("names moon, and no instance here has that name")).to_be_visible()
+
+
+@once
 def test_a_graph_without_such_a_node_gets_one_or_is_told_what_to_connect(editor):
     editor.draw((0.25, 0.25, 0.5, 0.5), "a red fox")
     press_draw_again(editor, 0.4, 0.4)

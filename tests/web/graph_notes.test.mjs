@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { renamed } from "../../web/editor/comfyui_naming.mjs";
 import { notesOf } from "../../web/editor/comfyui_notes.mjs";
 import { graphOf } from "./comfyui.mjs";
 
@@ -65,6 +66,43 @@ test("names that no instance has are told with the node that has them", () => {
   assert.deepEqual(repair("fox@3, wolf@12, 7, 2@1,, owl"), ["no_such_instance wolf", "no_such_instance 7"]);
   assert.deepEqual(repair("a@b", ["a@b"]), []);
   assert.deepEqual(repair("", []), []);
+});
+
+const overrides = (text) => reader(3, "IC_AttributeConcentration", "overrides", text);
+
+test("overrides of attribute concentration name instances too", () => {
+  const told = notes([
+    reader(2, "IC_ComposeLayout"),
+    overrides("# a = b\nred book = wolf\n\nhat = None\ncup = 2"),
+  ]);
+  assert.deepEqual(told.slice(1), ["no_such_instance wolf"]);
+});
+
+test("nodes that call an instance by its name follow a change of it", () => {
+  const after = (node, id, name, ids = ["fox", "owl", "3"]) => {
+    const layout = layoutNode();
+    const root = graphOf([layout, node], [[1, 0, node.id, 0]]);
+    renamed(
+      layout,
+      root,
+      id,
+      name,
+      ids.map((one) => ({ id: one })),
+    );
+    return node.widgets[0].value;
+  };
+  const lora = (name) => reader(3, "IC_InstanceLora", "instance", name);
+  const repair = (text) => reader(3, "IC_RepairInstance", "instances", text);
+  assert.equal(after(lora("fox"), "fox", "red fox"), "red fox");
+  assert.equal(after(lora("3"), "3", "wolf"), "wolf");
+  assert.equal(after(lora("1"), "fox", "wolf"), "1", "its place, which stays");
+  assert.equal(after(repair("owl@4,fox@3 , 1@9"), "fox", "wolf"), "owl@4, wolf@3, 1@9");
+  assert.equal(after(repair("owl,  1"), "fox", "wolf"), "owl,  1");
+  assert.equal(after(repair("fox@3"), "fox", "a, b"), "fox@3", "a list cannot hold it");
+  assert.equal(
+    after(overrides("# fox = fox\n red = fox \nx=owl"), "fox", "wolf"),
+    "# fox = fox\n red = wolf \nx=owl",
+  );
 });
 
 test("nothing is said of names where a node is off or instances come from elsewhere", () => {

@@ -74,8 +74,18 @@ test("a window that loses the focus leaves the field and the name open, another 
   let closed = 0;
   inline.close = () => (closed += 1);
   const renamed = [];
+  const told = [];
   const list = Object.assign(Object.create(List.prototype), {
-    editor: { ...editor, run: (...command) => renamed.push(command), renderNow() {} },
+    editor: {
+      ...editor,
+      layout: { instances: [{ id: "1" }] },
+      host: { renamed: (...words) => told.push(words) },
+      run(...command) {
+        renamed.push(command);
+        return {};
+      },
+      renderNow() {},
+    },
     items: new Map([["1", { pick: { before() {} } }]]),
   });
   list.rename("1");
@@ -87,6 +97,7 @@ test("a window that loses the focus leaves the field and the name open, another 
   state.hasFocus = true;
   for (const one of [inline.field, field]) one.dispatchEvent(new Event("blur"));
   assert.deepEqual([closed, list.renaming, renamed], [1, null, [["rename", "1", "fox"]]]);
+  assert.deepEqual(told, [["1", "fox", [{ id: "1" }]]], "with the names before");
   assert.ok(field.isGone);
   delete globalThis.document;
 });

@@ -4,6 +4,7 @@ import { api } from "../../../scripts/api.js";
 import { Editor } from "./editor.mjs";
 import { drawsRegionsAlone, executionId, halfWired, placesOf } from "./comfyui_flow.mjs";
 import { executionScope, isInside, locator, pathTo, switchOf } from "./comfyui_graph.mjs";
+import { renamed } from "./comfyui_naming.mjs";
 import { notesOf } from "./comfyui_notes.mjs";
 import {
   asksForName,
@@ -164,6 +165,7 @@ class Mount {
       get regionsAlone() {
         return drawsRegionsAlone(self.node, rootGraph());
       },
+      renamed: (id, name, before) => renamed(this.node, rootGraph(), id, name, before),
       notes: (instances) => notesOf(this.node, rootGraph(), this.failure, instances),
       get results() {
         return self.pictures.results;

@@ -1,20 +1,7 @@
 // What there is to say of a layout beside the document itself: how it is wired, and why the last run ended.
-import { findInstance, listed } from "../lib/choosing.mjs";
-import {
-  adaptersAfter,
-  drawsRegionsAlone,
-  halfWired,
-  isConnected,
-  isOn,
-  nodesAfter,
-} from "./comfyui_flow.mjs";
-import { isInside, isLinked } from "./comfyui_graph.mjs";
-import { sourceOf } from "./comfyui_wiring.mjs";
-
-// Nodes that name instances of a layout, each with the input that does: one, or a list of them.
-const NAMING = { IC_InstanceLora: "instance", IC_RepairInstance: "instances" };
-// Inputs of a layout node that bring instances with names of their own.
-const UPSTREAM = ["bounding_boxes", "masks", "elements"];
+import { adaptersAfter, drawsRegionsAlone, halfWired, isConnected, isOn } from "./comfyui_flow.mjs";
+import { isInside } from "./comfyui_graph.mjs";
+import { strangers } from "./comfyui_naming.mjs";
 
 const note = (severity, code, params = {}) => ({
   severity,
@@ -45,26 +32,9 @@ export function notesOf(node, root, failure, instances) {
   // With regions alone the prompt had better not name what they draw.
   if (!adapters.every(encodes) && !drawsRegionsAlone(node, root) && !isConnected(node, "prompt"))
     said.push(note("info", "problem.prompt_unused"));
-  said.push(...strangers(node, root, instances));
+  const unknown = strangers(node, root, instances)
+    .filter(({ place }) => isOn(place))
+    .map(({ place, name }) => note("warning", "problem.no_such_instance", { node: place.node.title, name }));
+  said.push(...new Map(unknown.map((one) => [JSON.stringify(one.params), one])).values());
   return said;
-}
-
-/** Names in other nodes that the layout has no instance for: left behind by a change of names, or by a removal. */
-function strangers(node, root, instances) {
-  if (UPSTREAM.some((name) => isLinked(node, name))) return [];
-  const found = new Map();
-  for (const place of nodesAfter(node, root, Object.keys(NAMING)).filter(isOn)) {
-    const { comfyClass, title } = place.node;
-    // Through another node the instances may have other names.
-    if (sourceOf(place, "layout")?.output?.node !== node) continue;
-    const text = String(sourceOf(place, NAMING[comfyClass])?.widget?.value ?? "");
-    const named =
-      comfyClass === "IC_RepairInstance"
-        ? listed(text, instances)
-        : [{ name: text.trim(), at: findInstance(text.trim(), instances) }];
-    for (const { name, at } of named)
-      if (at < 0 && name !== "")
-        found.set(`${title} ${name}`, note("warning", "problem.no_such_instance", { node: title, name }));
-  }
-  return [...found.values()];
 }

@@ -241,7 +241,9 @@ export class List {
       field.remove();
       item.pick.hidden = false;
       const name = field.value.trim();
-      if (kept && name !== id) editor.run("rename", id, name);
+      const before = editor.layout.instances;
+      if (kept && name !== id && !editor.run("rename", id, name).refused)
+        editor.host.renamed?.(id, name, before);
       editor.renderNow();
     };
     field.addEventListener("keydown", (event) => {
