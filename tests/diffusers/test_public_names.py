@@ -1,13 +1,21 @@
 """Every name that other code relies on, imported from where it is promised and called as it is promised."""
 
+import ast
+import inspect
+import re
+
 import pytest
 import torch
+from documentation import pages
 from tiny_rewards import HEADS, WORDS, tiny_state
 from tiny_sdxl import POOLED
 
 from instance_composer.cli import COMMANDS, main
+from instance_composer.hosts import diffusers_regions, diffusers_sdxl
 from instance_composer.hosts.diffusers_sdxl import attach_ifadapter
+from instance_composer.models import concentration
 from instance_composer.models.concentration import (
+    energy,
     extract_entities,
     pixel_loss,
     pixel_loss_official,
@@ -109,3 +117,41 @@ def test_a_command_helps(command, capsys):
         main([command, "--help"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out.startswith("usage: instance-composer " + command)
+
+
+def described():
+    """Name and parameters of functions as the page on Python writes them, and the function that is meant."""
+    for name, parameters in re.findall(r"`([\w.]+)\(([^`]*)\)`", pages()["docs/python-api.md"]):
+        owner, _, last = name.rpartition(".")
+        places = (IFAdapter,) if owner else (diffusers_sdxl, diffusers_regions, energy, concentration)
+        found = [getattr(place, last) for place in places if hasattr(place, last)]
+        # A list stands for the parameter that takes it.
+        if found and "[" not in parameters:
+            yield name, parameters, found[0]
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return None
+
+
+def test_the_page_on_python_gives_functions_the_parameters_they_have():
+    wrong, seen = [], 0
+    for name, parameters, function in described():
+        (stated,) = ast.parse(f"def f({parameters.replace('…', '...')}): ...").body
+        known = [one for one in inspect.signature(function).parameters.values() if one.name != "self"]
+        names = [one.arg for one in (*stated.args.args, *stated.args.kwonlyargs)]
+        values = [*stated.args.defaults, *(one for one in stated.args.kw_defaults if one is not None)]
+        texts = [ast.unparse(one) for one in values]
+        real = [one.default for one in known if one.default is not inspect.Parameter.empty]
+        same = len(texts) == len(real) and all(
+            text in ("...", str(one)) or text == repr(one) or _literal(text) == one
+            for text, one in zip(texts, real, strict=True)
+        )
+        seen += 1
+        if names != [one.name for one in known] or not same:
+            wrong.append((name, names, texts))
+    assert wrong == []
+    assert seen > 15
