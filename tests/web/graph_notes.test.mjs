@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { renamed } from "../../web/editor/comfyui_naming.mjs";
+import { renamed, strangers } from "../../web/editor/comfyui_naming.mjs";
 import { notesOf } from "../../web/editor/comfyui_notes.mjs";
 import { graphOf } from "./comfyui.mjs";
 
@@ -41,12 +41,17 @@ function notes(nodes, ids = ["fox", "owl"], upstream = [], change = () => {}) {
     nodes.map((node) => [1, 0, node.id, 0]),
   );
   change(layout);
-  return notesOf(
-    layout,
-    root,
-    null,
-    ids.map((id) => ({ id })),
-  ).map(({ code, params }) => [code.replace("problem.", ""), params.name].filter(Boolean).join(" "));
+  const said = [
+    ...notesOf(layout, root, null),
+    ...strangers(
+      layout,
+      root,
+      ids.map((id) => ({ id })),
+    ),
+  ];
+  return said.map(({ code, params }) =>
+    [code.replace("problem.", ""), params.name].filter(Boolean).join(" "),
+  );
 }
 
 test("the prompt is asked for where captions are read from it, and not behind Draw Regions alone", () => {

@@ -4,8 +4,7 @@ import { api } from "../../../scripts/api.js";
 import { Editor } from "./editor.mjs";
 import { drawsRegionsAlone, executionId, halfWired, placesOf } from "./comfyui_flow.mjs";
 import { executionScope, isInside, locator, pathTo, switchOf } from "./comfyui_graph.mjs";
-import { renamed } from "./comfyui_naming.mjs";
-import { notesOf } from "./comfyui_notes.mjs";
+import { notesOf, strangersTo } from "./comfyui_notes.mjs";
 import {
   asksForName,
   chain,
@@ -165,8 +164,11 @@ class Mount {
       get regionsAlone() {
         return drawsRegionsAlone(self.node, rootGraph());
       },
-      renamed: (id, name, before) => renamed(this.node, rootGraph(), id, name, before),
-      notes: (instances) => notesOf(this.node, rootGraph(), this.failure, instances),
+      renamed: (...names) => later().then((part) => part.renamed(this.node, rootGraph(), ...names)),
+      notes: (instances) => [
+        ...notesOf(this.node, rootGraph(), this.failure),
+        ...strangersTo(this.node, rootGraph(), instances, graphChanged),
+      ],
       get results() {
         return self.pictures.results;
       },

@@ -1,7 +1,8 @@
 // Names by which other nodes of the graph call a layout's instances.
 import { findInstance, listed, nameInList } from "../lib/choosing.mjs";
-import { nodesAfter } from "./comfyui_flow.mjs";
+import { isOn, nodesAfter } from "./comfyui_flow.mjs";
 import { isLinked } from "./comfyui_graph.mjs";
+import { note } from "./comfyui_notes.mjs";
 import { sourceOf } from "./comfyui_wiring.mjs";
 
 // Inputs of a layout node that bring instances with names of their own.
@@ -63,13 +64,17 @@ function* naming(node, root) {
   }
 }
 
-/** Names that no instance has: [{place, name}]. */
+/** Notes on names that no instance has: left behind by a removal, or by a change of names elsewhere. */
 export function strangers(node, root, instances) {
-  return [...naming(node, root)].flatMap(({ place, widget, form }) =>
-    form
-      .read(widget.value, instances)
-      .flatMap(({ name, at }) => (at < 0 && !NOBODY.includes(name.toLowerCase()) ? [{ place, name }] : [])),
-  );
+  const found = new Map();
+  for (const { place, widget, form } of naming(node, root)) {
+    if (!isOn(place)) continue;
+    const { title } = place.node;
+    for (const { name, at } of form.read(widget.value, instances))
+      if (at < 0 && !NOBODY.includes(name.toLowerCase()))
+        found.set(`${title} ${name}`, note("warning", "problem.no_such_instance", { node: title, name }));
+  }
+  return [...found.values()];
 }
 
 /** An instance has another name: the nodes that call it by the one it had among `before` call it by the new one. */

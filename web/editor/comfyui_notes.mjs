@@ -1,9 +1,12 @@
 // What there is to say of a layout beside the document itself: how it is wired, and why the last run ended.
-import { adaptersAfter, drawsRegionsAlone, halfWired, isConnected, isOn } from "./comfyui_flow.mjs";
+import { adaptersAfter, drawsRegionsAlone, halfWired, isConnected, nodesAfter } from "./comfyui_flow.mjs";
 import { isInside } from "./comfyui_graph.mjs";
-import { strangers } from "./comfyui_naming.mjs";
 
-const note = (severity, code, params = {}) => ({
+// Nodes that name instances, and what reads the names: it is loaded with the first such node.
+const NAMING = ["IC_InstanceLora", "IC_RepairInstance", "IC_AttributeConcentration"];
+let reader = null;
+
+export const note = (severity, code, params = {}) => ({
   severity,
   instance: null,
   index: null,
@@ -12,11 +15,8 @@ const note = (severity, code, params = {}) => ({
   params,
 });
 
-/**
- * Problems of a layout node with these instances, as lib/problems.mjs has those of documents; `failure` is what a run
- * said, if any.
- */
-export function notesOf(node, root, failure, instances) {
+/** Problems of a layout node, as lib/problems.mjs has those of documents; `failure` is what a run said, if any. */
+export function notesOf(node, root, failure) {
   const said = failure ? [note("error", "problem.run_failed", { message: failure })] : [];
   if (!isInside(node, root)) return said;
   const adapters = adaptersAfter(node, root);
@@ -32,9 +32,21 @@ export function notesOf(node, root, failure, instances) {
   // With regions alone the prompt had better not name what they draw.
   if (!adapters.every(encodes) && !drawsRegionsAlone(node, root) && !isConnected(node, "prompt"))
     said.push(note("info", "problem.prompt_unused"));
-  const unknown = strangers(node, root, instances)
-    .filter(({ place }) => isOn(place))
-    .map(({ place, name }) => note("warning", "problem.no_such_instance", { node: place.node.title, name }));
-  said.push(...new Map(unknown.map((one) => [JSON.stringify(one.params), one])).values());
   return said;
+}
+
+/** Notes on names in other nodes that no instance has; `changed` is called when there may be some. */
+export function strangersTo(node, root, instances, changed) {
+  if (!isInside(node, root)) return [];
+  if (!reader && nodesAfter(node, root, NAMING).length) {
+    reader = { strangers: () => [] };
+    import("./later.mjs").then(
+      (part) => {
+        reader = part;
+        changed();
+      },
+      () => (reader = null),
+    );
+  }
+  return reader?.strangers(node, root, instances) ?? [];
 }
