@@ -57,6 +57,25 @@ test("of a locked shape nothing is said to be left out", () => {
   assert.deepEqual(outlined(parts, { locked: true }).said, []);
 });
 
+test("a menu whose parts come late does not open over what was opened since", async () => {
+  for (const moved of [true, false]) {
+    globalThis.document = { activeElement: "stage", createElement: () => null };
+    const part = { formats: [] };
+    const exchange = {
+      importExport: async () => {
+        if (moved) document.activeElement = "sheet";
+        return part;
+      },
+    };
+    const menus = new Menus({ t: (code) => code, layout: { instances: [] }, exchange });
+    let shown = 0;
+    Object.assign(menus, { show: () => (shown += 1), item: () => null, title: () => null });
+    await menus.openExchange(null).catch(() => (shown += 1)); // its entries are made of the page's elements
+    assert.equal(shown > 0, !moved);
+  }
+  delete globalThis.document;
+});
+
 test("every picture of the runs can be chosen, those of the node that ran last first", () => {
   const entries = [];
   const menus = Object.create(Menus.prototype);

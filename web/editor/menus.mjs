@@ -317,7 +317,10 @@ export class Menus extends Popups {
   async openExchange(button) {
     const { editor } = this;
     const { t } = editor;
+    const { activeElement } = document;
     const part = await editor.exchange.importExport();
+    // While it was loaded somebody may have opened something else, whose keys it would take.
+    if (document.activeElement !== activeElement) return;
     const empty = editor.layout.instances.length === 0;
     this.show(
       [
